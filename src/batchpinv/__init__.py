@@ -1,0 +1,11 @@
+"""Moore-Penrose pseudo-inverses, one matrix or millions, on all cores."""
+
+from importlib.metadata import version as _version
+
+from ._config import show_config
+from ._errors import LinAlgError
+from ._pinv import pinv
+from ._workers import get_workers, set_workers
+
+__version__ = _version("batchpinv")
+__all__ = ["LinAlgError", "__version__", "get_workers", "pinv", "set_workers", "show_config"]

@@ -1,0 +1,161 @@
+"""The command line: pseudo-inverses of a stack in a .npy file, both files memory-mapped."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import __version__, pinv, show_config
+from ._arrays import read_input, result_dtype
+
+_INTERRUPTED = 130  # what a shell expects after Ctrl-C
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    if options.config:
+        show_config()
+        return 0
+    if options.input is None or options.output is None:
+        _parser().error("IN.npy and OUT.npy are required")
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        print(_run(options))
+    except (OSError, ValueError, TypeError, MemoryError) as error:
+        message = str(error) or type(error).__name__
+        print(f"batchpinv: {' '.join(message.split())}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("batchpinv: interrupted", file=sys.stderr)
+        return _INTERRUPTED
+    return 0
+
+
+def _run(options: argparse.Namespace) -> str:
+    """Compute OUT (and RANK) from IN; returns the summary."""
+    stack = read_input(_open_stack(options.input))
+    batch_shape, (m, n) = stack.shape[:-2], stack.shape[-2:]
+    with _new_file(options.output) as path:
+        out = _create_stack(path, (*batch_shape, n, m), result_dtype(stack.dtype))
+        start = time.perf_counter()
+        _, rank = pinv(
+            stack,
+            rtol=options.rtol,
+            atol=options.atol,
+            hermitian=options.hermitian,
+            lower=not options.upper,
+            driver=options.driver,
+            workers=options.workers,
+            on_failure=options.on_failure,
+            progress=_progress(),
+            out=out,
+            return_rank=True,
+        )
+        seconds = time.perf_counter() - start
+        if isinstance(out, np.memmap):
+            out.flush()
+        if options.rank is not None:
+            with _new_file(options.rank) as rank_path, open(rank_path, "wb") as file:
+                np.save(file, rank)
+    return _summary(out, np.asarray(rank), seconds)
+
+
+def _open_stack(path: Path) -> NDArray[Any]:
+    try:
+        return np.lib.format.open_memmap(path, mode="r")
+    except ValueError as error:
+        raise ValueError(f"{path} is not a .npy file of numbers: {error}") from error
+
+
+def _create_stack(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """A new memory-mapped .npy file whose space on the disk is already taken.
+
+    Writing to a mapped page that the disk has no room for would kill the process.
+    """
+    stack = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+    with open(path, "r+b") as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, os.path.getsize(path))
+    return stack
+
+
+@contextmanager
+def _new_file(path: Path) -> Iterator[Path]:
+    """A path beside `path`, moved there when the context ends well and removed when it does not."""
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder")
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _progress() -> Any:
+    if not sys.stderr.isatty():
+        return None
+    return True if find_spec("tqdm") else _print_progress
+
+
+def _print_progress(done: int, total: int) -> None:
+    end = "\n" if done == total else ""
+    print(f"\r{done} of {total} matrices", end=end, file=sys.stderr, flush=True)
+
+
+def _summary(out: NDArray[Any], rank: NDArray[np.int64], seconds: float) -> str:
+    n, m = out.shape[-2:]
+    found, counts = np.unique(rank, return_counts=True)
+    ranks = ", ".join(
+        f"{'failed' if value < 0 else value}: {count}"
+        for value, count in zip(found.tolist(), counts.tolist(), strict=True)
+    )
+    speed = f"{rank.size / seconds:,.0f} matrices/s" if seconds > 0 else ""
+    return (
+        f"{rank.size} matrices of {m}x{n}, {out.dtype}\n"
+        f"ranks (rank: how many): {ranks or 'none'}\n"
+        f"{seconds:.3f} s, {speed}"
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="batchpinv",
+        description="Pseudo-inverses of a stack of matrices, shape (*, m, n), from one .npy file to "
+        "another. Both are memory-mapped, so the stack may be larger than memory.",
+    )
+    add = parser.add_argument
+    add("input", metavar="IN.npy", type=Path, nargs="?")
+    add("output", metavar="OUT.npy", type=Path, nargs="?")
+    add("--atol", type=float, help="absolute tolerance (default 0)")
+    add("--rtol", type=float, help="relative tolerance (default max(m, n) * eps)")
+    add("--hermitian", action="store_true", help="the matrices are Hermitian; read one triangle")
+    add("--upper", action="store_true", help="with --hermitian: read the upper triangle")
+    add("--driver", choices=["auto", "svd"], default="auto")
+    add("--workers", type=int, help="threads (default: all usable CPUs)")
+    add("--rank", metavar="RANK.npy", type=Path, help="also write how many singular values were kept")
+    add("--on-failure", choices=["raise", "nan"], default="raise",
+        help="matrices with NaN or Inf: fail without OUT, or write NaN for them")
+    add("--config", action="store_true", help="print versions, libraries and threads, and exit")
+    add("--version", action="version", version=f"batchpinv {__version__}")
+    return parser
+
+
+def _stop(*_: object) -> NoReturn:
+    raise SystemExit(128 + signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

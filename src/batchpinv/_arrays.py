@@ -1,0 +1,95 @@
+"""Intake and delivery: what the caller gave as an ndarray, and the answer as what the caller uses.
+
+The input is never copied here, whatever its strides, alignment or byte order; the drivers read it in
+place. The one exception is an `out` that overlaps it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+# NumPy's character codes: half and long double are no LAPACK type, and nothing else is a number.
+_COMPUTED = {code: np.dtype(code) for code in "fdFD"}
+_ACCEPTED = "float32, float64, complex64, complex128, integers and booleans"
+# How hard to look for an overlap before a copy is cheaper than the question.
+_OVERLAP_WORK = 10_000
+
+Array = NDArray[Any]
+
+
+def read_input(a: object) -> Array:
+    """`a` as an ndarray of two or more dimensions and a dtype that `result_dtype` knows."""
+    if isinstance(a, np.ma.MaskedArray) and np.ma.is_masked(a):
+        raise TypeError(
+            "a is a masked array with masked entries, which have no pseudo-inverse; fill them first, "
+            "for example with a.filled(0)"
+        )
+    try:
+        array = np.asarray(a)
+    except ValueError as error:
+        raise ValueError(f"a cannot be read as an array of numbers: {error}") from error
+    result_dtype(array.dtype)
+    if array.ndim < 2:
+        raise ValueError(
+            f"a must have two or more dimensions, (*, m, n); got {array.ndim}, shape {array.shape}"
+        )
+    return array
+
+
+def result_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The dtype in which a matrix of this dtype is computed and returned."""
+    if dtype.kind in "iub":
+        return _COMPUTED["d"]
+    try:
+        return _COMPUTED[dtype.char]
+    except KeyError:
+        raise TypeError(f"a has dtype {dtype}; accepted are {_ACCEPTED}") from None
+
+
+def check_out(out: object, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """`out` itself, if the answer fits into it."""
+    if not isinstance(out, np.ndarray):
+        raise TypeError(f"out must be a numpy.ndarray; got {type(out).__name__}")
+    if out.shape != shape:
+        raise ValueError(f"out must have shape {shape}; got {out.shape}")
+    if out.dtype != dtype:
+        raise TypeError(f"out must have dtype {dtype}; got {out.dtype}")
+    if not out.flags.writeable:
+        raise ValueError("out is read-only; it must be writeable")
+    if any(stride == 0 and size > 1 for stride, size in zip(out.strides, shape, strict=True)):
+        raise ValueError("out has a stride of zero, so its matrices share memory; give a plain array")
+    return out
+
+
+def without_overlap(array: Array, out: Array) -> Array:
+    """`array`, or a copy of it where writing `out` could change what is still to be read.
+
+    A matrix is read whole before its answer is written, so `out` may be the input itself.
+    """
+    if not np.may_share_memory(array, out) or _same_memory(array, out):
+        return array
+    try:
+        overlaps = np.shares_memory(array, out, max_work=_OVERLAP_WORK)
+    except np.exceptions.TooHardError:
+        overlaps = True
+    return array.copy() if overlaps else array
+
+
+def _same_memory(array: Array, out: Array) -> bool:
+    return (
+        array.shape == out.shape
+        and array.strides == out.strides
+        and array.itemsize == out.itemsize
+        and array.__array_interface__["data"][0] == out.__array_interface__["data"][0]
+    )
+
+
+def deliver(result: Array, a: object) -> Array:
+    """The result as `a`'s own subclass of ndarray (np.matrix stays np.matrix)."""
+    if type(a) is np.ndarray or not isinstance(a, np.ndarray):
+        return result
+    wrapped: Array = a.__array_wrap__(result)
+    return wrapped

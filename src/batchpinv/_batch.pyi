@@ -1,0 +1,28 @@
+import numpy as np
+from numpy.typing import NDArray
+
+class Job:
+    count: int
+    done: int
+    non_finite: NDArray[np.int64]
+    no_convergence: NDArray[np.int64]
+    def __init__(
+        self,
+        a: NDArray[np.generic],
+        out: NDArray[np.generic],
+        atol: NDArray[np.float64],
+        rtol: NDArray[np.float64],
+        rank: NDArray[np.int64] | None,
+        *,
+        hermitian: bool,
+        lower: bool,
+        nan_on_failure: bool,
+        chunk: int,
+    ) -> None: ...
+    def close(self) -> None: ...
+
+class Worker:
+    def __init__(self, job: Job) -> None: ...
+    def run(self, seconds: float) -> bool: ...
+
+def forget_permits() -> None: ...

@@ -1,0 +1,205 @@
+# cython: language_level=3, embedsignature=True, freethreading_compatible=True
+# cython: boundscheck=False, wraparound=False
+# distutils: language = c++
+"""The batch loop: workers claim chunks of one job and compute them without the GIL.
+
+Nothing below this module touches a Python object, and nothing above it a matrix entry.
+"""
+
+cimport numpy as cnp
+from libc.stdint cimport int64_t
+from libcpp cimport bool as cbool
+from libcpp.atomic cimport atomic
+from libcpp.memory cimport unique_ptr
+from libcpp.vector cimport vector
+
+from ._lapack cimport RoutineTable, routines
+
+import numpy as np
+
+cnp.import_array()
+
+cdef extern from "drivers/batch.hpp" namespace "batchpinv" nogil:
+    enum:
+        A, OUT, ATOL, RTOL, RANK
+    cdef cppclass Batch:
+        int64_t m, n
+        char kind
+        int itemsize
+        cbool swapped, hermitian, lower, nan_on_failure
+        Py_ssize_t a_row, a_col, out_row, out_col
+        int64_t count
+        int ndim
+        int64_t shape[64]
+        char *data[5]
+        Py_ssize_t strides[5][64]
+        void coalesce()
+    cdef cppclass Failures:
+        vector[int64_t] non_finite, no_convergence
+    cdef cppclass Gate:
+        cbool is_open "open"()
+        void close()
+
+cdef extern from "drivers/ladder.hpp" namespace "batchpinv" nogil:
+    cdef cppclass Solver:
+        void run(int64_t start, int64_t stop, Gate &gate, Failures &failures) except +
+    unique_ptr[Solver] make_solver(const Batch &batch, const RoutineTable &table) except +
+
+cdef extern from "drivers/permits.hpp" namespace "batchpinv" nogil:
+    cdef cppclass Permits:
+        void acquire()
+        void release()
+        void reset()
+    Permits permits "batchpinv::lapack_permits"
+    double seconds_now()
+
+
+cdef class Job:
+    """One call of `pinv`, shared by the workers that compute it.
+
+    Parameters
+    ----------
+    a : ndarray, shape (*batch, m, n)
+        Any strides, alignment and byte order; read only.
+    out : ndarray, shape (*batch, n, m)
+        Any strides and alignment, native byte order.
+    atol, rtol : float64 ndarray, shape batch
+    rank : int64 ndarray, shape batch, or None
+    hermitian, lower, nan_on_failure : bool
+    chunk : int
+        Matrices that a worker claims at a time.
+    """
+
+    cdef Batch batch
+    cdef Gate gate
+    cdef Failures found
+    cdef atomic[int64_t] claimed
+    cdef atomic[int64_t] finished
+    cdef int64_t chunk
+    cdef cbool closed
+    cdef tuple kept_alive
+
+    def __init__(
+        self, cnp.ndarray a, cnp.ndarray out, cnp.ndarray atol, cnp.ndarray rtol,
+        cnp.ndarray rank, *, cbool hermitian, cbool lower, cbool nan_on_failure, int64_t chunk
+    ):
+        cdef int ndim = cnp.PyArray_NDIM(out) - 2
+        cdef int axis
+        self.kept_alive = (a, out, atol, rtol, rank)
+        self.batch.m = cnp.PyArray_DIM(a, ndim)
+        self.batch.n = cnp.PyArray_DIM(a, ndim + 1)
+        self.batch.kind = ord(a.dtype.kind)
+        self.batch.itemsize = a.dtype.itemsize
+        self.batch.swapped = not a.dtype.isnative
+        self.batch.hermitian = hermitian
+        self.batch.lower = lower
+        self.batch.nan_on_failure = nan_on_failure
+        self.batch.a_row = cnp.PyArray_STRIDE(a, ndim)
+        self.batch.a_col = cnp.PyArray_STRIDE(a, ndim + 1)
+        self.batch.out_row = cnp.PyArray_STRIDE(out, ndim)
+        self.batch.out_col = cnp.PyArray_STRIDE(out, ndim + 1)
+        self.batch.ndim = ndim
+        self.batch.count = 1
+        for axis in range(ndim):
+            self.batch.shape[axis] = cnp.PyArray_DIM(out, axis)
+            self.batch.count *= self.batch.shape[axis]
+        self.set_operand(A, a)
+        self.set_operand(OUT, out)
+        self.set_operand(ATOL, atol)
+        self.set_operand(RTOL, rtol)
+        self.set_operand(RANK, rank)
+        self.batch.coalesce()
+        self.chunk = chunk
+        self.closed = False
+
+    cdef void set_operand(self, int op, cnp.ndarray array):
+        cdef int axis
+        self.batch.data[op] = <char *>cnp.PyArray_DATA(array) if array is not None else NULL
+        for axis in range(self.batch.ndim):
+            self.batch.strides[op][axis] = (
+                cnp.PyArray_STRIDE(array, axis) if array is not None else 0)
+
+    @property
+    def count(self) -> int:
+        """Matrices in the batch."""
+        return self.batch.count
+
+    @property
+    def done(self) -> int:
+        """Matrices computed so far."""
+        return self.finished.load()
+
+    def close(self) -> None:
+        """Let no worker write to the caller's arrays any more; returns once none does."""
+        if not self.closed:
+            self.closed = True
+            with nogil:
+                self.gate.close()
+
+    @property
+    def non_finite(self):
+        """Sorted flat indices of the matrices that hold NaN or Inf."""
+        return sorted_array(self.found.non_finite)
+
+    @property
+    def no_convergence(self):
+        """Sorted flat indices of the matrices on which no SVD driver converged."""
+        return sorted_array(self.found.no_convergence)
+
+
+cdef class Worker:
+    """One thread's part in a job, with a workspace of its own."""
+
+    cdef Job job
+    cdef unique_ptr[Solver] solver
+
+    def __init__(self, Job job not None):
+        self.job = job
+
+    def run(self, double seconds) -> bool:
+        """Compute chunks for about that long. True where none is left to claim.
+
+        Raises MemoryError where there is none for the workspace.
+        """
+        cdef int none_left
+        cdef Job job = self.job
+        with nogil:
+            none_left = self.claim_chunks(job, seconds)
+        return bool(none_left)
+
+    cdef int claim_chunks(self, Job job, double seconds) except -1 nogil:
+        cdef int64_t start, stop, count = job.batch.count
+        cdef double deadline = seconds_now() + seconds
+        if job.claimed.load() >= count or not job.gate.is_open():
+            return True
+        if not self.solver:
+            self.solver = make_solver(job.batch, routines)
+        while job.gate.is_open():
+            start = job.claimed.fetch_add(job.chunk)
+            if start >= count:
+                break
+            stop = min(start + job.chunk, count)
+            permits.acquire()
+            try:
+                self.solver.get().run(start, stop, job.gate, job.found)
+            finally:
+                permits.release()
+            job.finished.fetch_add(stop - start)
+            if seconds_now() >= deadline:
+                return False
+        return True
+
+
+def forget_permits() -> None:
+    """Give back, in a forked child, what the parent's other threads held."""
+    permits.reset()
+
+
+cdef sorted_array(vector[int64_t] &indices):
+    cdef cnp.npy_intp size = <cnp.npy_intp>indices.size()
+    cdef cnp.ndarray[int64_t] array = np.empty(size, np.int64)
+    cdef cnp.npy_intp i
+    for i in range(size):
+        array[i] = indices[i]
+    array.sort()
+    return array

@@ -1,0 +1,72 @@
+"""BLAS's own threads, held down while our workers run and given back as they were found.
+
+OpenBLAS under several callers loses time when each call also spreads over threads, so a batch runs with
+one BLAS thread a worker. The setting belongs to the process; the holds of concurrent calls are counted,
+the smallest one rules, and the last one out restores what the first one found.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Lock
+from typing import Any
+
+from threadpoolctl import ThreadpoolController
+
+
+class BlasThreads:
+    """The thread count of the BLAS behind SciPy's LAPACK."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._holds: list[int] = []
+        self._found: list[tuple[Any, int]] = []
+        self._libraries: list[Any] | None = None
+
+    @contextmanager
+    def hold(self, threads: int) -> Iterator[None]:
+        """At most `threads` BLAS threads inside the context."""
+        with self._lock:
+            if not self._holds:
+                self._found = [(blas, blas.get_num_threads()) for blas in self.libraries()]
+            self._holds.append(threads)
+            self._apply()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._holds.remove(threads)
+                self._apply()
+
+    def restore_after_fork(self) -> None:
+        """In a forked child: the holds belong to threads that are not in it."""
+        self._lock = Lock()
+        if self._holds:
+            self._holds.clear()
+            self._apply()
+
+    def libraries(self) -> list[Any]:
+        """threadpoolctl's handles of the BLAS that SciPy uses; looked for once."""
+        if self._libraries is None:
+            found = ThreadpoolController().select(user_api="blas").lib_controllers
+            bundled = [blas for blas in found if _is_scipys(blas.filepath)]
+            self._libraries = bundled or found
+        return self._libraries
+
+    def _apply(self) -> None:
+        limit = min(self._holds, default=None)
+        for blas, found in self._found:
+            blas.set_num_threads(found if limit is None else min(limit, found))
+
+
+def _is_scipys(path: str) -> bool:
+    """Whether the library lies in SciPy's wheel, so that NumPy's own copy is left alone."""
+    parts = path.split(os.sep)
+    return "scipy.libs" in parts or ("scipy" in parts and ".dylibs" in parts)
+
+
+blas_threads = BlasThreads()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=blas_threads.restore_after_fork)

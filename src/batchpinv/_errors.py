@@ -1,0 +1,67 @@
+"""What `pinv` raises when matrices fail, and the report that decides it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._batch import Job
+
+_SHOWN = 5
+
+
+class LinAlgError(np.linalg.LinAlgError):
+    """Raised after a batch is done, when some of its matrices have no pseudo-inverse.
+
+    Attributes
+    ----------
+    indices : tuple of ndarray of int
+        Batch indices of all matrices that failed, one array a batch axis, as `numpy.nonzero` gives
+        them: ``a[error.indices]`` are those matrices. Empty for a single matrix.
+    count : int
+        How many failed.
+    """
+
+    def __init__(
+        self, message: str, indices: tuple[NDArray[np.intp], ...] = (), count: int = 1
+    ) -> None:
+        super().__init__(message)
+        self.indices = indices
+        self.count = count
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.indices, self.count)
+
+
+def check_failures(job: Job, batch_shape: tuple[int, ...]) -> None:
+    """Raise LinAlgError if the job recorded failures, naming the first few of each kind."""
+    kinds = [
+        (job.non_finite, "NaN or Inf in"),
+        (job.no_convergence, "the SVD did not converge on"),
+    ]
+    reasons = [
+        f"{what} {_name(flat, batch_shape)}" for flat, what in kinds if flat.size
+    ]
+    if not reasons:
+        return
+    failed = np.sort(np.concatenate([flat for flat, _ in kinds]))
+    message = (
+        f"no pseudo-inverse for {failed.size} of {job.count} matrices: {'; '.join(reasons)}. "
+        "All others were computed; on_failure='nan' returns them, with NaN for these."
+    )
+    raise LinAlgError(message, np.unravel_index(failed, batch_shape), int(failed.size))
+
+
+def _name(flat: NDArray[np.int64], batch_shape: tuple[int, ...]) -> str:
+    if not batch_shape:
+        return "the matrix"
+    if len(batch_shape) == 1:
+        shown = [str(index) for index in flat[:_SHOWN]]
+    else:
+        axes = np.unravel_index(flat[:_SHOWN], batch_shape)
+        shown = [str(tuple(map(int, index))) for index in zip(*axes, strict=True)]
+    more = ", ..." if flat.size > _SHOWN else ""
+    noun = "batch index" if flat.size == 1 else "batch indices"
+    return f"{flat.size} ({noun} {', '.join(shown)}{more})"

@@ -1,0 +1,1 @@
+LAPACK_INT_MAX: int

@@ -1,0 +1,268 @@
+"""The public function: one call from the caller's array to the caller's array, stage by stage."""
+
+from __future__ import annotations
+
+import math
+from contextlib import nullcontext
+from typing import Any, Literal, TypeVar, overload
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ._arrays import check_out, deliver, read_input, result_dtype, without_overlap
+from ._batch import Job
+from ._blas import blas_threads
+from ._errors import check_failures
+from ._plan import check_size, make_plan
+from ._pool import compute
+from ._progress import Progress, check_progress, open_progress
+from ._tolerance import broadcast_batch, resolve_tolerances
+from ._workers import resolve_workers
+
+Driver = Literal["auto", "svd"]
+OnFailure = Literal["raise", "nan"]
+Rank = int | NDArray[np.int64]
+Computed = TypeVar("Computed", np.float32, np.float64, np.complex64, np.complex128)
+
+
+@overload
+def pinv(
+    a: NDArray[Computed],
+    rcond: ArrayLike | None = ...,
+    hermitian: bool = ...,
+    *,
+    atol: ArrayLike | None = ...,
+    rtol: ArrayLike | None = ...,
+    out: NDArray[Computed] | None = ...,
+    return_rank: Literal[False] = ...,
+    lower: bool = ...,
+    driver: Driver = ...,
+    workers: int | None = ...,
+    on_failure: OnFailure = ...,
+    progress: Progress = ...,
+) -> NDArray[Computed]: ...
+@overload
+def pinv(
+    a: NDArray[Computed],
+    rcond: ArrayLike | None = ...,
+    hermitian: bool = ...,
+    *,
+    atol: ArrayLike | None = ...,
+    rtol: ArrayLike | None = ...,
+    out: NDArray[Computed] | None = ...,
+    return_rank: Literal[True],
+    lower: bool = ...,
+    driver: Driver = ...,
+    workers: int | None = ...,
+    on_failure: OnFailure = ...,
+    progress: Progress = ...,
+) -> tuple[NDArray[Computed], Rank]: ...
+@overload
+def pinv(
+    a: ArrayLike,
+    rcond: ArrayLike | None = ...,
+    hermitian: bool = ...,
+    *,
+    atol: ArrayLike | None = ...,
+    rtol: ArrayLike | None = ...,
+    out: NDArray[Any] | None = ...,
+    return_rank: Literal[False] = ...,
+    lower: bool = ...,
+    driver: Driver = ...,
+    workers: int | None = ...,
+    on_failure: OnFailure = ...,
+    progress: Progress = ...,
+) -> NDArray[Any]: ...
+@overload
+def pinv(
+    a: ArrayLike,
+    rcond: ArrayLike | None = ...,
+    hermitian: bool = ...,
+    *,
+    atol: ArrayLike | None = ...,
+    rtol: ArrayLike | None = ...,
+    out: NDArray[Any] | None = ...,
+    return_rank: Literal[True],
+    lower: bool = ...,
+    driver: Driver = ...,
+    workers: int | None = ...,
+    on_failure: OnFailure = ...,
+    progress: Progress = ...,
+) -> tuple[NDArray[Any], Rank]: ...
+@overload
+def pinv(
+    a: ArrayLike,
+    rcond: ArrayLike | None = ...,
+    hermitian: bool = ...,
+    *,
+    atol: ArrayLike | None = ...,
+    rtol: ArrayLike | None = ...,
+    out: NDArray[Any] | None = ...,
+    return_rank: bool,
+    lower: bool = ...,
+    driver: Driver = ...,
+    workers: int | None = ...,
+    on_failure: OnFailure = ...,
+    progress: Progress = ...,
+) -> NDArray[Any] | tuple[NDArray[Any], Rank]: ...
+
+
+def pinv(
+    a: ArrayLike,
+    rcond: ArrayLike | None = None,
+    hermitian: bool = False,
+    *,
+    atol: ArrayLike | None = None,
+    rtol: ArrayLike | None = None,
+    out: NDArray[Any] | None = None,
+    return_rank: bool = False,
+    lower: bool = True,
+    driver: Driver = "auto",
+    workers: int | None = None,
+    on_failure: OnFailure = "raise",
+    progress: Progress = None,
+) -> NDArray[Any] | tuple[NDArray[Any], Rank]:
+    """Moore-Penrose pseudo-inverse of a matrix, or of each matrix in a stack.
+
+    Let s1 >= s2 >= ... be the singular values of a matrix. The result is the pseudo-inverse of that
+    matrix with every singular value that is not greater than ``max(atol, rtol * s1)`` set to zero.
+
+    Parameters
+    ----------
+    a : array_like, shape (*, m, n)
+        One matrix, or a stack of them with any number of batch dimensions. float32, float64,
+        complex64 or complex128, in any memory layout and byte order; integers and booleans are
+        computed as float64. It is read in place, never copied, and never changed.
+    rcond : array_like of real, optional
+        The old name of `rtol`, for callers of NumPy and PyTorch. Not together with `rtol`.
+    hermitian : bool, default False
+        Whether the matrices are Hermitian (symmetric if real). Eigenvalues then take the place of
+        singular values, by their absolute values; one triangle is read, and the result is exactly
+        Hermitian.
+    atol, rtol : array_like of real, optional
+        Absolute and relative tolerance, in the units of `a` and of s1: scalars, or arrays that
+        broadcast with ``a.shape[:-2]``, also to a larger batch. At least 0, and not NaN. Defaults:
+        ``atol = 0``, and ``rtol = max(m, n) * eps`` of the dtype of the result; but ``rtol = 0`` for
+        matrices whose given `atol` is above 0.
+    out : ndarray, shape (*, n, m), optional
+        Where to put the result: the shape and dtype of the result, any strides. It may overlap `a`.
+    return_rank : bool, default False
+        Whether to return how many singular values were kept, too.
+    lower : bool, default True
+        Which triangle is read where `hermitian`.
+    driver : {'auto', 'svd'}, default 'auto'
+        'svd' computes every matrix by LAPACK's SVD (eigenvalues where `hermitian`). 'auto' may take
+        a shorter way to the same answer.
+    workers : int, optional
+        Number of threads. None is the default of `set_workers`: all CPUs that the process may use.
+        Negative counts from the end, -1 is all of them. The bits of the result do not depend on it;
+        only a single matrix of 384 or more rows and columns does, since BLAS's own threads then
+        share it, and ``workers=1`` gives it the bits that it has in a stack.
+    on_failure : {'raise', 'nan'}, default 'raise'
+        What to do when matrices hold NaN or Inf, or no SVD converges on them: raise once all others
+        are done, or fill their results with NaN (rank -1).
+    progress : bool or callable, optional
+        True shows a tqdm bar; a function is called with (done, total), from the calling thread.
+
+    Returns
+    -------
+    x : ndarray, shape (*, n, m)
+        The pseudo-inverses; `out`, where it was given.
+    rank : int, or ndarray of int64 with the batch shape
+        Only where `return_rank`; an int for one matrix.
+
+    Raises
+    ------
+    LinAlgError
+        If a matrix failed and `on_failure` is 'raise'; its ``indices`` say which did.
+    TypeError
+        If a dtype or the type of an argument is none of those above.
+    ValueError
+        If a shape or the value of an argument is none of those above, or if a matrix is too large for
+        LAPACK's integers.
+    MemoryError
+        If there is none for the result or for the workers.
+
+    See Also
+    --------
+    set_workers : change the default number of threads.
+
+    Notes
+    -----
+    The algorithm is the singular value decomposition ``A = U diag(s) V^H`` by LAPACK's `gesdd`, or
+    `gesvd` where that does not converge, and ``pinv(A) = V_r diag(1/s_r) U_r^H`` over the kept singular
+    values [1]_. Hermitian matrices take `heevd`, or `heev`. Matrices whose largest entry is far from 1
+    are scaled by a power of two first, so that nothing overflows on the way.
+
+    The batch is shared by the workers in chunks of a few milliseconds, without the GIL. Memory, beyond
+    the result: one workspace a worker, of a few times the size of one matrix.
+
+    References
+    ----------
+    .. [1] G. H. Golub and C. F. Van Loan, Matrix Computations, 4th ed., Johns Hopkins, 2013, 5.5.2.
+
+    Examples
+    --------
+    A stack of three line fits, each with its own time points:
+
+    >>> import numpy as np
+    >>> from batchpinv import pinv
+    >>> t = np.array([[0.0, 1, 2, 3], [0, 2, 4, 6], [5, 5, 5, 5]])
+    >>> design = np.stack([np.ones_like(t), t], axis=-1)
+    >>> x, rank = pinv(design, return_rank=True)
+    >>> x.shape, rank
+    ((3, 2, 4), array([2, 2, 1]))
+    >>> x @ np.array([1.0, 3, 5, 7])
+    array([[1.        , 2.        ],
+           [1.        , 1.        ],
+           [0.15384615, 0.76923077]])
+    """
+    array = read_input(a)
+    m, n = array.shape[-2:]
+    dtype = result_dtype(array.dtype)
+    _check_choice("driver", driver, ("auto", "svd"))
+    _check_choice("on_failure", on_failure, ("raise", "nan"))
+    check_progress(progress)
+    if hermitian and m != n:
+        raise ValueError(f"hermitian=True needs square matrices; a has shape {array.shape}")
+    atol, rtol = resolve_tolerances(atol, rtol, rcond, m, n, dtype)
+    batch_shape = broadcast_batch(array.shape[:-2], atol, rtol)
+    check_size(m, n)
+    threads = resolve_workers(workers)
+    if out is None:
+        result = np.empty((*batch_shape, n, m), dtype)
+    else:
+        result = check_out(out, (*batch_shape, n, m), dtype)
+        array, atol, rtol = (without_overlap(given, result) for given in (array, atol, rtol))
+    rank = np.zeros(batch_shape, np.int64) if return_rank else None
+
+    if result.size:
+        count = math.prod(batch_shape)
+        plan = make_plan(count, m, n, dtype, hermitian, threads)
+        job = Job(
+            np.broadcast_to(array, (*batch_shape, m, n)),
+            result,
+            np.broadcast_to(atol, batch_shape),
+            np.broadcast_to(rtol, batch_shape),
+            rank,
+            hermitian=hermitian,
+            lower=lower,
+            nan_on_failure=on_failure == "nan",
+            chunk=plan.chunk,
+        )
+        held = nullcontext() if plan.blas_threads is None else blas_threads.hold(plan.blas_threads)
+        with open_progress(progress, count) as report, held:
+            compute(job, plan.workers, plan.caller_computes, report)
+            if report:
+                report(count)
+        check_failures(job, batch_shape)
+
+    x = deliver(result, a) if out is None else out
+    if rank is None:
+        return x
+    return x, rank if batch_shape else int(rank)
+
+
+def _check_choice(name: str, given: object, choices: tuple[str, ...]) -> None:
+    if given not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}; got {given!r}")

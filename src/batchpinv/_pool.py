@@ -1,0 +1,145 @@
+"""The persistent threads that help a caller with its job, and the loop in which the caller waits.
+
+Threads are daemons: a process may end while LAPACK is still busy with a matrix that nobody waits for.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+from threading import Lock, Thread
+
+from ._batch import Job, Worker, forget_permits
+
+# How long the caller is away from Python: Ctrl-C and progress are served in between. Seconds.
+_SLICE = 0.05
+
+
+class Crew:
+    """The helpers of one job; called once by each pool thread that joins it."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.size = 0
+        self.error: BaseException | None = None
+        self.exits: SimpleQueue[BaseException | None] = SimpleQueue()
+
+    def __call__(self) -> None:
+        try:
+            Worker(self.job).run(math.inf)
+        except BaseException as error:
+            self.exits.put(error)
+        else:
+            self.exits.put(None)
+
+    def wait(self) -> None:
+        """Until a helper leaves, or a slice has passed. Raises what kept the crew from finishing."""
+        try:
+            error = self.exits.get(timeout=_SLICE)
+        except Empty:
+            return
+        self.size -= 1
+        self.error = self.error or error
+        if self.size == 0 and self.job.done < self.job.count:
+            raise self.error or RuntimeError("batchpinv's workers left their job unfinished")
+
+
+class Pool:
+    """Daemon threads that serve one queue; as many as the largest crew so far."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._tasks: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._threads = 0
+        self.retired = False
+
+    def submit(self, crew: Crew, size: int) -> bool:
+        """Let up to `size` threads join the crew; False if this pool takes no more work."""
+        with self._lock:
+            if self.retired:
+                return False
+            while self._threads < size and self._start_thread():
+                self._threads += 1
+            crew.size = min(size, self._threads)
+            for _ in range(crew.size):
+                self._tasks.put(crew)
+            return True
+
+    def retire(self) -> None:
+        """Take no more work; the threads end when they have done what they have."""
+        with self._lock:
+            self.retired = True
+            for _ in range(self._threads):
+                self._tasks.put(None)
+
+    def _start_thread(self) -> bool:
+        try:
+            Thread(target=self._serve, name="batchpinv", daemon=True).start()
+        except RuntimeError:  # no more threads to be had, or the interpreter is shutting down
+            return False
+        return True
+
+    def _serve(self) -> None:
+        while (task := self._tasks.get()) is not None:
+            task()
+            del task
+
+
+class _Current:
+    """The pool in use: a new one takes its place when it is retired, and in a forked child."""
+
+    def __init__(self) -> None:
+        self.pool = Pool()
+        self.lock = Lock()
+
+    def submit(self, crew: Crew, size: int) -> Pool:
+        while not self.pool.submit(crew, size):
+            with self.lock:
+                if self.pool.retired:
+                    self.pool = Pool()
+        return self.pool
+
+
+_current = _Current()
+
+
+def compute(
+    job: Job, workers: int, caller_computes: bool, report: Callable[[int], None] | None
+) -> None:
+    """Run the job to its end. The caller is one of the workers, or only waits.
+
+    It waits where a single matrix may take longer than Ctrl-C should: interrupted, it leaves the
+    matrix to the threads that are busy with it, which find the gate closed and drop their answer.
+    """
+    crew = Crew(job)
+    helpers = workers - 1 if caller_computes else workers
+    pool = None
+    try:
+        if helpers:
+            pool = _current.submit(crew, helpers)
+        if caller_computes or not crew.size:
+            worker = Worker(job)
+            while not worker.run(_SLICE):
+                if report:
+                    report(job.done)
+        while job.done < job.count:
+            crew.wait()
+            if report:
+                report(job.done)
+    except BaseException:
+        job.close()
+        if pool and not caller_computes:
+            pool.retire()
+        raise
+
+
+def _after_fork() -> None:
+    global _current
+    _current = _Current()
+    forget_permits()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

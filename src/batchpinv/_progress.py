@@ -1,0 +1,45 @@
+"""Progress of a long batch: a tqdm bar, or the caller's own function of (done, total)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+Progress = bool | Callable[[int, int], object] | None
+Report = Callable[[int], None]
+
+
+def check_progress(progress: Progress) -> None:
+    """TypeError or ModuleNotFoundError where `progress` cannot be served."""
+    if progress is True:
+        _tqdm()
+    elif progress not in (None, False) and not callable(progress):
+        raise TypeError(
+            f"progress must be None, a bool or a function of (done, total); got {progress!r}"
+        )
+
+
+@contextmanager
+def open_progress(progress: Progress, total: int) -> Iterator[Report | None]:
+    """A function of the number done, for the time of one call; None where nobody listens."""
+    if not progress:
+        yield None
+    elif progress is True:
+        with _tqdm()(total=total, unit="matrix", unit_scale=True, desc="pinv") as bar:
+            yield lambda done: bar.update(done - bar.n)
+    else:
+        yield lambda done: _call(progress, done, total)
+
+
+def _call(progress: Callable[[int, int], object], done: int, total: int) -> None:
+    progress(done, total)
+
+
+def _tqdm():  # type: ignore[no-untyped-def]
+    try:
+        from tqdm.auto import tqdm
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "progress=True needs tqdm: pip install tqdm, or give a function of (done, total)"
+        ) from error
+    return tqdm

@@ -1,0 +1,71 @@
+"""The tolerance stage: `atol`, `rtol` and `rcond` become one atol and one rtol a matrix.
+
+A singular value s is kept where s > max(atol, rtol * s1): the rule of `torch.linalg.pinv`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Tolerances = NDArray[np.float64]
+
+
+def resolve_tolerances(
+    atol: ArrayLike | None,
+    rtol: ArrayLike | None,
+    rcond: ArrayLike | None,
+    m: int,
+    n: int,
+    dtype: np.dtype[Any],
+) -> tuple[Tolerances, Tolerances]:
+    """(atol, rtol) in float64, each a scalar array or one that broadcasts with the batch.
+
+    Defaults: atol = 0; rtol = max(m, n) * eps(dtype), but 0 for matrices whose given atol is above 0.
+    """
+    if rcond is not None and rtol is not None:
+        raise ValueError("rcond is the old name of rtol: give one of them, not both")
+    absolute = np.zeros(()) if atol is None else _read("atol", atol)
+    if rtol is not None:
+        return absolute, _read("rtol", rtol)
+    if rcond is not None:
+        return absolute, _read("rcond", rcond)
+    default = np.array(max(m, n) * float(np.finfo(dtype).eps))
+    return absolute, default if atol is None else np.where(absolute > 0, 0.0, default)
+
+
+def broadcast_batch(
+    batch_shape: tuple[int, ...], atol: Tolerances, rtol: Tolerances
+) -> tuple[int, ...]:
+    """The batch shape of the result: that of `a` broadcast with those of the tolerances."""
+    if not atol.ndim and not rtol.ndim:
+        return batch_shape
+    try:
+        return np.broadcast_shapes(batch_shape, atol.shape, rtol.shape)
+    except ValueError:
+        raise ValueError(
+            "tolerances must broadcast with the batch shape of a: "
+            f"a.shape[:-2] is {batch_shape}, atol has shape {atol.shape}, rtol has {rtol.shape}"
+        ) from None
+
+
+def _read(name: str, given: ArrayLike) -> Tolerances:
+    try:
+        array = np.asarray(given)
+    except ValueError as error:
+        raise ValueError(f"{name} cannot be read as numbers: {error}") from error
+    if array.dtype.kind == "c":
+        raise ValueError(f"{name} must be real; got dtype {array.dtype}")
+    if array.dtype.kind not in "fiu":
+        raise TypeError(f"{name} must be a real number or an array of them; got {_describe(given)}")
+    tolerances: Tolerances = array.astype(np.float64, copy=False)
+    if not (tolerances >= 0).all():
+        bad = tolerances[~(tolerances >= 0)].flat[0]
+        raise ValueError(f"{name} must be at least 0 and not NaN; got {bad}")
+    return tolerances
+
+
+def _describe(given: object) -> str:
+    return f"dtype {given.dtype}" if isinstance(given, np.ndarray) else repr(given)[:80]

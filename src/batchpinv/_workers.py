@@ -1,0 +1,155 @@
+"""How many threads compute: the default, the caller's choice, and what the process may use."""
+
+from __future__ import annotations
+
+import math
+import operator
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache
+from pathlib import Path
+
+_VARIABLE = "BATCHPINV_NUM_THREADS"
+_chosen: ContextVar[int | None] = ContextVar("batchpinv_workers", default=None)
+
+
+def get_workers() -> int:
+    """Number of threads that `pinv` uses where `workers` is not given.
+
+    Returns
+    -------
+    int
+        What the innermost `set_workers` says; else the environment variable BATCHPINV_NUM_THREADS;
+        else the number of CPUs that the process may use (its affinity mask and its cgroup's quota).
+
+    Examples
+    --------
+    >>> import batchpinv
+    >>> with batchpinv.set_workers(3):
+    ...     batchpinv.get_workers()
+    3
+    """
+    return _chosen.get() or _default_workers()
+
+
+@contextmanager
+def set_workers(workers: int) -> Iterator[None]:
+    """Context manager for the default number of workers in this thread or asyncio task.
+
+    Parameters
+    ----------
+    workers : int
+        Number of threads. Negative counts from the end: -1 is all usable CPUs, -2 all but one.
+
+    Raises
+    ------
+    ValueError
+        If `workers` is 0, or below minus the number of usable CPUs.
+
+    Examples
+    --------
+    >>> import numpy as np, batchpinv
+    >>> with batchpinv.set_workers(2):
+    ...     batchpinv.pinv(np.ones((1000, 3, 2))).shape
+    (1000, 2, 3)
+    """
+    token = _chosen.set(resolve_workers(workers))
+    try:
+        yield
+    finally:
+        _chosen.reset(token)
+
+
+def resolve_workers(workers: int | None) -> int:
+    """`workers` as a count of threads: None is the default, negative counts from the end."""
+    if workers is None:
+        return get_workers()
+    try:
+        count = operator.index(workers)
+    except TypeError:
+        raise TypeError(f"workers must be an integer or None; got {workers!r}") from None
+    return _counted(count, "workers")
+
+
+def _counted(count: int, name: str) -> int:
+    if count > 0:
+        return count
+    cpus = usable_cpus()
+    if count == 0 or count < -cpus:
+        raise ValueError(
+            f"{name} must be positive, or negative and at least -{cpus}, "
+            f"the number of usable CPUs; got {count}"
+        )
+    return count + 1 + cpus
+
+
+def _default_workers() -> int:
+    given = os.environ.get(_VARIABLE)
+    if not given:
+        return usable_cpus()
+    try:
+        count = int(given)
+    except ValueError:
+        raise ValueError(f"{_VARIABLE} must be an integer; got {given!r}") from None
+    return _counted(count, _VARIABLE)
+
+
+def usable_cpus() -> int:
+    """CPUs that this process may use: its affinity mask, no more than its cgroup's quota."""
+    if hasattr(os, "sched_getaffinity"):
+        allowed = len(os.sched_getaffinity(0))
+    else:
+        allowed = os.cpu_count() or 1
+    quota = _cgroup_cpus()
+    return allowed if quota is None else max(1, min(allowed, math.ceil(quota)))
+
+
+@cache
+def _cgroup_cpus() -> float | None:
+    """CPU time a second that the cgroup, and every cgroup above it, grants; None where unlimited."""
+    try:
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return None
+    quotas = [quota for line in lines for quota in _quotas(*line.split(":", 2)[1:])]
+    return min(quotas, default=None)
+
+
+def _quotas(controllers: str, group: str) -> Iterator[float]:
+    root = Path("/sys/fs/cgroup")
+    if controllers and "cpu" not in controllers.split(","):
+        return
+    base = root / "cpu" if controllers else root
+    here = base / group.lstrip("/")
+    for folder in [here, *here.parents]:
+        quota = _v1_quota(folder) if controllers else _v2_quota(folder)
+        if quota is not None:
+            yield quota
+        if folder == base:
+            break
+
+
+def _v2_quota(folder: Path) -> float | None:
+    return _ratio(_words(folder / "cpu.max"))
+
+
+def _v1_quota(folder: Path) -> float | None:
+    return _ratio(_words(folder / "cpu.cfs_quota_us") + _words(folder / "cpu.cfs_period_us"))
+
+
+def _words(path: Path) -> list[str]:
+    try:
+        return path.read_text().split()
+    except OSError:
+        return []
+
+
+def _ratio(words: list[str]) -> float | None:
+    """quota / period; None for 'max', -1, and files that are missing or unreadable."""
+    try:
+        quota, period = map(int, words)
+    except ValueError:
+        return None
+    return quota / period if quota > 0 and period > 0 else None

@@ -1,0 +1,148 @@
+// The C++ side of the seam to LAPACK: one table of addresses, filled by _lapack.pyx from SciPy, and
+// one class that calls through it with the types that Fortran expects. Nothing else knows LAPACK's ABI.
+#pragma once
+
+#include <complex>
+#include <cstdint>
+#include <limits>
+#include <type_traits>
+
+namespace batchpinv {
+
+#if BATCHPINV_BLAS_INT_SIZE == 8
+using blas_int = std::int64_t;
+#else
+using blas_int = int;
+#endif
+
+// The routines of one dtype; `heevd`, `heev` and `herk` stand for syevd, syev and syrk when real.
+struct Routines {
+    void *gesdd, *gesvd, *heevd, *heev, *gemm, *herk;
+};
+
+// One entry a dtype, in the order float32, float64, complex64, complex128.
+struct RoutineTable {
+    Routines of[4];
+};
+
+template <class T> struct real_of { using type = T; };
+template <class R> struct real_of<std::complex<R>> { using type = R; };
+template <class T> using Real = typename real_of<T>::type;
+template <class T> constexpr bool is_complex = !std::is_same_v<T, Real<T>>;
+
+// Lengths of the arrays that LAPACK wants to scratch in.
+struct WorkSizes {
+    std::int64_t work, rwork, iwork;
+};
+
+// Matrices are column-major with leading dimension = number of rows. Each `info` is LAPACK's own.
+template <class T> class Lapack {
+    using R = Real<T>;
+    const Routines &routine;
+
+  public:
+    explicit Lapack(const RoutineTable &table)
+        : routine(table.of[2 * is_complex<T> + std::is_same_v<R, double>]) {}
+
+    // W = U diag(s) Vt, thin: U is p×k, Vt is k×q, k = min(p, q). Destroys W. Divide and conquer.
+    blas_int gesdd(blas_int p, blas_int q, T *w, R *s, T *u, T *vt, T *work, blas_int lwork, R *rwork,
+                   blas_int *iwork) const {
+        char jobz = 'S';
+        blas_int k = p < q ? p : q, info = 0;
+        if constexpr (is_complex<T>)
+            call(routine.gesdd, &jobz, &p, &q, w, &p, s, u, &p, vt, &k, work, &lwork, rwork, iwork, &info);
+        else
+            call(routine.gesdd, &jobz, &p, &q, w, &p, s, u, &p, vt, &k, work, &lwork, iwork, &info);
+        return info;
+    }
+
+    // The same by QR iteration: slower, and converges where divide and conquer does not.
+    blas_int gesvd(blas_int p, blas_int q, T *w, R *s, T *u, T *vt, T *work, blas_int lwork,
+                   R *rwork) const {
+        char job = 'S';
+        blas_int k = p < q ? p : q, info = 0;
+        if constexpr (is_complex<T>)
+            call(routine.gesvd, &job, &job, &p, &q, w, &p, s, u, &p, vt, &k, work, &lwork, rwork, &info);
+        else
+            call(routine.gesvd, &job, &job, &p, &q, w, &p, s, u, &p, vt, &k, work, &lwork, &info);
+        return info;
+    }
+
+    // W = Q diag(lambda) Q^H, lambda ascending, Q over W; reads one triangle. Divide and conquer.
+    blas_int heevd(char uplo, blas_int n, T *w, R *lambda, T *work, blas_int lwork, R *rwork,
+                   blas_int lrwork, blas_int *iwork, blas_int liwork) const {
+        char jobz = 'V';
+        blas_int info = 0;
+        if constexpr (is_complex<T>)
+            call(routine.heevd, &jobz, &uplo, &n, w, &n, lambda, work, &lwork, rwork, &lrwork, iwork, &liwork,
+                 &info);
+        else
+            call(routine.heevd, &jobz, &uplo, &n, w, &n, lambda, work, &lwork, iwork, &liwork, &info);
+        return info;
+    }
+
+    // The same by QR iteration.
+    blas_int heev(char uplo, blas_int n, T *w, R *lambda, T *work, blas_int lwork, R *rwork) const {
+        char jobz = 'V';
+        blas_int info = 0;
+        if constexpr (is_complex<T>)
+            call(routine.heev, &jobz, &uplo, &n, w, &n, lambda, work, &lwork, rwork, &info);
+        else
+            call(routine.heev, &jobz, &uplo, &n, w, &n, lambda, work, &lwork, &info);
+        return info;
+    }
+
+    // C = A^H B^H, where A is r×rows, B is cols×r and C is rows×cols.
+    void multiply_adjoints(blas_int rows, blas_int cols, blas_int r, T *a, blas_int lda, T *b,
+                           blas_int ldb, T *c) const {
+        char trans = 'C';
+        T one = 1, zero = 0;
+        call(routine.gemm, &trans, &trans, &rows, &cols, &r, &one, a, &lda, b, &ldb, &zero, c, &rows);
+    }
+
+    // C = alpha Y Y^H + beta C, upper triangle only, where Y is n×r.
+    void herk(blas_int n, blas_int r, R alpha, T *y, R beta, T *c) const {
+        char uplo = 'U', trans = 'N';
+        call(routine.herk, &uplo, &trans, &n, &r, &alpha, y, &n, &beta, c, &n);
+    }
+
+    WorkSizes svd_work_sizes(blas_int p, blas_int q) const {
+        std::int64_t k = p < q ? p : q, longer = p < q ? q : p;
+        T wanted = 0, also_wanted = 0;
+        blas_int iwanted = 0;
+        gesdd(p, q, nullptr, nullptr, nullptr, nullptr, &wanted, -1, nullptr, &iwanted);
+        gesvd(p, q, nullptr, nullptr, nullptr, nullptr, &also_wanted, -1, nullptr);
+        std::int64_t work = rounded_up(wanted), least = rounded_up(also_wanted);
+        std::int64_t rwork = is_complex<T> ? k * (5 * k + 7 > 2 * longer + 2 * k + 1
+                                                      ? 5 * k + 7 : 2 * longer + 2 * k + 1) : 0;
+        return {work > least ? work : least, rwork, 8 * k};
+    }
+
+    WorkSizes eigen_work_sizes(blas_int n) const {
+        T wanted = 0, also_wanted = 0;
+        R rwanted = 0;
+        blas_int iwanted = 0;
+        heevd('U', n, nullptr, nullptr, &wanted, -1, &rwanted, -1, &iwanted, -1);
+        heev('U', n, nullptr, nullptr, &also_wanted, -1, &rwanted);
+        std::int64_t work = rounded_up(wanted), least = rounded_up(also_wanted), k = n;
+        return {work > least ? work : least, is_complex<T> ? 1 + 5 * k + 2 * k * k : 0, 3 + 5 * k};
+    }
+
+  private:
+    // A workspace length comes back as a floating-point number, which float32 may have rounded down.
+    static std::int64_t rounded_up(T length) {
+        const R given = std::real(length);
+        const auto slack = static_cast<std::int64_t>(given * std::numeric_limits<R>::epsilon());
+        const std::int64_t most = std::numeric_limits<blas_int>::max();
+        const std::int64_t wanted = static_cast<std::int64_t>(given) + slack + 1;
+        return wanted < most ? wanted : most;
+    }
+
+    // Fortran takes every argument by address, and hides the lengths of strings behind the last one;
+    // SciPy's wrappers do not take them.
+    template <class... Arguments> static void call(void *address, Arguments... arguments) {
+        reinterpret_cast<void (*)(Arguments...)>(address)(arguments...);
+    }
+};
+
+} // namespace batchpinv

@@ -1,0 +1,133 @@
+// One matrix between the caller's memory and a worker's: gather, screen, scale, scatter.
+//
+// The workspace holds the plain transpose: W, column-major, n rows and m columns, W[j + i*n] = A[i, j].
+// That is A itself when A is row-major, and pinv(A^T) = pinv(A)^T holds for complex matrices too, so
+// nothing is ever transposed or conjugated, and every layout of the caller's gives the same W.
+#pragma once
+
+#include "lapack.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <memory>
+#include <new>
+
+namespace batchpinv {
+
+// Uninitialised memory on a cache line of its own, so that no bit depends on what malloc returns.
+template <class T> class Buffer {
+    struct Free {
+        void operator()(T *p) const { ::operator delete(static_cast<void *>(p), std::align_val_t(64)); }
+    };
+    std::unique_ptr<T, Free> memory;
+
+  public:
+    explicit Buffer(std::int64_t count)
+        : memory(static_cast<T *>(::operator new(static_cast<std::size_t>(std::max<std::int64_t>(count, 1)) * sizeof(T),
+                                                 std::align_val_t(64)))) {}
+    operator T *() const { return memory.get(); }
+};
+
+// ---- gather -------------------------------------------------------------------------------------
+
+// One element of the caller's array, at any alignment, byte-swapped (each part of a complex) or not.
+template <class T, class Stored, bool swapped> inline T load(const char *from) {
+    unsigned char bytes[sizeof(Stored)];
+    std::memcpy(bytes, from, sizeof bytes);
+    if constexpr (swapped) {
+        constexpr std::size_t part = sizeof(Stored) / (is_complex<Stored> ? 2 : 1);
+        for (std::size_t start = 0; start < sizeof bytes; start += part)
+            std::reverse(bytes + start, bytes + start + part);
+    }
+    Stored value;
+    std::memcpy(&value, bytes, sizeof value);
+    return static_cast<T>(value);
+}
+
+template <class T, class Stored, bool swapped>
+void gather(const char *a, std::ptrdiff_t a_row, std::ptrdiff_t a_col, std::int64_t m, std::int64_t n,
+            T *w) {
+    for (std::int64_t i = 0; i < m; ++i)
+        for (std::int64_t j = 0; j < n; ++j)
+            w[j + i * n] = load<T, Stored, swapped>(a + i * a_row + j * a_col);
+}
+
+// The triangle of A that is to be read, as the upper (lower) triangle of W; zero in the other one, and
+// a real diagonal, so that nothing that the caller keeps there can be seen.
+template <class T, class Stored, bool swapped>
+void gather_triangle(const char *a, std::ptrdiff_t a_row, std::ptrdiff_t a_col, std::int64_t n, bool lower,
+                     T *w) {
+    for (std::int64_t i = 0; i < n; ++i)
+        for (std::int64_t j = 0; j < n; ++j) {
+            const bool read = lower ? j <= i : j >= i;
+            const T value = read ? load<T, Stored, swapped>(a + i * a_row + j * a_col) : T(0);
+            w[j + i * n] = i == j ? T(std::real(value)) : value;
+        }
+}
+
+template <class T> struct Gather {
+    void (*full)(const char *, std::ptrdiff_t, std::ptrdiff_t, std::int64_t, std::int64_t, T *);
+    void (*triangle)(const char *, std::ptrdiff_t, std::ptrdiff_t, std::int64_t, bool, T *);
+
+    template <class Stored> static Gather of(bool swapped) {
+        if (swapped)
+            return {gather<T, Stored, true>, gather_triangle<T, Stored, true>};
+        return {gather<T, Stored, false>, gather_triangle<T, Stored, false>};
+    }
+};
+
+// ---- screen and scale ---------------------------------------------------------------------------
+
+// Largest |x| among the real numbers in W; infinite or NaN where there is one. The bits of a
+// non-negative IEEE number order as an integer does, with infinity and then NaN on top.
+template <class T> Real<T> largest(const T *w, std::int64_t count) {
+    using R = Real<T>;
+    using Bits = std::conditional_t<sizeof(R) == 8, std::uint64_t, std::uint32_t>;
+    static_assert(std::numeric_limits<R>::is_iec559);
+    const R *x = reinterpret_cast<const R *>(w);
+    const std::int64_t reals = count * static_cast<std::int64_t>(sizeof(T) / sizeof(R));
+    Bits most = 0;
+    for (std::int64_t i = 0; i < reals; ++i) {
+        Bits bits;
+        std::memcpy(&bits, x + i, sizeof bits);
+        bits &= static_cast<Bits>(-1) >> 1;
+        most = bits > most ? bits : most;
+    }
+    R value;
+    std::memcpy(&value, &most, sizeof value);
+    return value;
+}
+
+// The power of two by which W should be multiplied: none for ordinary sizes. Past these limits LAPACK
+// would scale by itself, with rounding, or reciprocals of singular values would overflow.
+template <class T> int scale_exponent(Real<T> largest_entry) {
+    constexpr int limit = std::is_same_v<Real<T>, double> ? 256 : 32;
+    if (largest_entry == 0)
+        return 0;
+    const int exponent = std::ilogb(largest_entry);
+    return exponent > limit || exponent < -limit ? -exponent : 0;
+}
+
+// W *= 2^exponent, in two steps, since 2^1074 is no number; only the second can round.
+template <class T> void scale(T *w, std::int64_t count, int exponent) {
+    if (exponent == 0)
+        return;
+    const Real<T> half = std::ldexp(Real<T>(1), exponent / 2);
+    const Real<T> rest = std::ldexp(Real<T>(1), exponent - exponent / 2);
+    for (std::int64_t i = 0; i < count; ++i)
+        w[i] = w[i] * half * rest;
+}
+
+// ---- scatter ------------------------------------------------------------------------------------
+
+// out[j, i] = X[i + j*m]: the transpose back, into the caller's strides.
+template <class T>
+void scatter(const T *x, std::int64_t m, std::int64_t n, char *out, std::ptrdiff_t out_row,
+             std::ptrdiff_t out_col) {
+    for (std::int64_t j = 0; j < n; ++j)
+        for (std::int64_t i = 0; i < m; ++i)
+            std::memcpy(out + j * out_row + i * out_col, x + i + j * m, sizeof(T));
+}
+
+} // namespace batchpinv

@@ -1,0 +1,76 @@
+// The last rung: LAPACK's SVD, which answers every finite matrix and needs no certificate.
+//
+// X = V_r diag(1/s_r) U_r^H over the singular values above tol (Golub & Van Loan, Matrix Computations,
+// 4th ed., section 5.5.2).
+#pragma once
+
+#include "matrix.hpp"
+
+namespace batchpinv {
+
+// What a driver is asked, in W's scale, and what it answers.
+struct Tolerance {
+    double atol, rtol;
+    // Not `s > tol` drops: the comparison of the contract, in double whatever the dtype.
+    double of(double largest) const { return std::max(atol, rtol * largest); }
+};
+
+template <class T> class Svd {
+    using R = Real<T>;
+    const Lapack<T> lapack;
+    const blas_int p, q, k; // W is p×q
+    const WorkSizes sizes;
+    Buffer<T> u, vt, work; // p×k, k×q
+    Buffer<R> s, rwork;
+    Buffer<blas_int> iwork;
+
+  public:
+    Svd(const RoutineTable &table, blas_int p, blas_int q)
+        : lapack(table), p(p), q(q), k(std::min(p, q)), sizes(lapack.svd_work_sizes(p, q)),
+          u(static_cast<std::int64_t>(p) * k), vt(static_cast<std::int64_t>(k) * q), work(sizes.work),
+          s(k), rwork(sizes.rwork), iwork(sizes.iwork) {}
+
+    // False where divide and conquer does not converge; W is destroyed either way.
+    bool factorise(T *w) {
+        return lapack.gesdd(p, q, w, s, u, vt, work, static_cast<blas_int>(sizes.work), rwork, iwork) == 0 &&
+               std::isfinite(s[0]);
+    }
+
+    bool factorise_again(T *w) {
+        return lapack.gesvd(p, q, w, s, u, vt, work, static_cast<blas_int>(sizes.work), rwork) == 0 &&
+               std::isfinite(s[0]);
+    }
+
+    // X = pinv(W), q×p, which may lie over W. Returns the rank.
+    std::int64_t invert(Tolerance tolerance, T *x) {
+        const double tol = tolerance.of(s[0]);
+        blas_int rank = 0;
+        while (rank < k && s[rank] > tol)
+            ++rank;
+        const std::int64_t entries = static_cast<std::int64_t>(p) * q;
+        if (rank == 0) {
+            std::fill_n(x, entries, T(0));
+            return 0;
+        }
+        // Where 1/s would overflow (only under a tolerance next to zero) X is formed in units of 1/unit.
+        const R unit = std::isfinite(1 / s[rank - 1]) ? 1 : s[rank - 1];
+        if (p <= q)
+            for (blas_int c = 0; c < rank; ++c)
+                divide(u + static_cast<std::int64_t>(c) * p, p, 1, s[c] / unit);
+        else
+            for (blas_int c = 0; c < rank; ++c)
+                divide(vt + c, q, k, s[c] / unit);
+        lapack.multiply_adjoints(q, p, rank, vt, k, u, p, x);
+        if (unit != 1)
+            divide(x, entries, 1, unit);
+        return rank;
+    }
+
+  private:
+    static void divide(T *v, std::int64_t count, std::int64_t step, R by) {
+        for (std::int64_t i = 0; i < count; ++i)
+            v[i * step] /= by;
+    }
+};
+
+} // namespace batchpinv
