@@ -133,8 +133,8 @@ def _summary(out: NDArray[Any], rank: NDArray[np.int64], seconds: float) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="batchpinv",
-        description="Pseudo-inverses of a stack of matrices, shape (*, m, n), from one .npy file to "
-        "another. Both are memory-mapped, so the stack may be larger than memory.",
+        description="Pseudo-inverses of a stack of matrices, shape (*, m, n), from one .npy file "
+        "to another. Both are memory-mapped, so the stack may be larger than memory.",
     )
     add = parser.add_argument
     add("input", metavar="IN.npy", type=Path, nargs="?")
@@ -145,9 +145,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--upper", action="store_true", help="with --hermitian: read the upper triangle")
     add("--driver", choices=["auto", "svd"], default="auto")
     add("--workers", type=int, help="threads (default: all usable CPUs)")
-    add("--rank", metavar="RANK.npy", type=Path, help="also write how many singular values were kept")
-    add("--on-failure", choices=["raise", "nan"], default="raise",
-        help="matrices with NaN or Inf: fail without OUT, or write NaN for them")
+    add("--rank", metavar="RANK.npy", type=Path, help="also write the ranks")
+    add(
+        "--on-failure",
+        choices=["raise", "nan"],
+        default="raise",
+        help="matrices with NaN or Inf: fail without OUT, or write NaN for them",
+    )
     add("--config", action="store_true", help="print versions, libraries and threads, and exit")
     add("--version", action="version", version=f"batchpinv {__version__}")
     return parser

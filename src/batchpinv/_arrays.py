@@ -1,7 +1,7 @@
 """Intake and delivery: what the caller gave as an ndarray, and the answer as what the caller uses.
 
-The input is never copied here, whatever its strides, alignment or byte order; the drivers read it in
-place. The one exception is an `out` that overlaps it.
+The input is never copied here, whatever its strides, alignment or byte order; the drivers read it
+in place. The one exception is an `out` that overlaps it.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ def read_input(a: object) -> Array:
     """`a` as an ndarray of two or more dimensions and a dtype that `result_dtype` knows."""
     if isinstance(a, np.ma.MaskedArray) and np.ma.is_masked(a):
         raise TypeError(
-            "a is a masked array with masked entries, which have no pseudo-inverse; fill them first, "
-            "for example with a.filled(0)"
+            "a is a masked array with masked entries, which have no pseudo-inverse; "
+            "fill them first, for example with a.filled(0)"
         )
     try:
         array = np.asarray(a)
@@ -60,7 +60,7 @@ def check_out(out: object, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Arra
     if not out.flags.writeable:
         raise ValueError("out is read-only; it must be writeable")
     if any(stride == 0 and size > 1 for stride, size in zip(out.strides, shape, strict=True)):
-        raise ValueError("out has a stride of zero, so its matrices share memory; give a plain array")
+        raise ValueError("out has a stride of zero: its elements share memory; give a plain array")
     return out
 
 
@@ -72,7 +72,7 @@ def without_overlap(array: Array, out: Array) -> Array:
     if not np.may_share_memory(array, out) or _same_memory(array, out):
         return array
     try:
-        overlaps = np.shares_memory(array, out, max_work=_OVERLAP_WORK)
+        overlaps = np.shares_memory(array, out, max_work=_OVERLAP_WORK)  # type: ignore[arg-type]
     except np.exceptions.TooHardError:
         overlaps = True
     return array.copy() if overlaps else array

@@ -1,8 +1,8 @@
 """BLAS's own threads, held down while our workers run and given back as they were found.
 
-OpenBLAS under several callers loses time when each call also spreads over threads, so a batch runs with
-one BLAS thread a worker. The setting belongs to the process; the holds of concurrent calls are counted,
-the smallest one rules, and the last one out restores what the first one found.
+OpenBLAS under several callers loses time when each call also spreads over threads, so a batch runs
+with one BLAS thread a worker. The setting belongs to the process; the holds of concurrent calls
+are counted, the smallest one rules, and the last one out restores what the first one found.
 """
 
 from __future__ import annotations

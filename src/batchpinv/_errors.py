@@ -41,9 +41,7 @@ def check_failures(job: Job, batch_shape: tuple[int, ...]) -> None:
         (job.non_finite, "NaN or Inf in"),
         (job.no_convergence, "the SVD did not converge on"),
     ]
-    reasons = [
-        f"{what} {_name(flat, batch_shape)}" for flat, what in kinds if flat.size
-    ]
+    reasons = [f"{what} {_name(flat, batch_shape)}" for flat, what in kinds if flat.size]
     if not reasons:
         return
     failed = np.sort(np.concatenate([flat for flat, _ in kinds]))

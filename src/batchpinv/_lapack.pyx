@@ -1,6 +1,6 @@
 # cython: language_level=3, embedsignature=True, freethreading_compatible=True
 # distutils: language = c++
-"""The seam to LAPACK: the only module that cimports SciPy. Hands the drivers a table of addresses."""
+"""The seam to LAPACK: the only module that cimports SciPy. Fills the table of its addresses."""
 
 from scipy.linalg cimport cython_blas as blas
 from scipy.linalg cimport cython_lapack as lapack

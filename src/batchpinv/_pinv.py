@@ -142,7 +142,7 @@ def pinv(
     atol, rtol : array_like of real, optional
         Absolute and relative tolerance, in the units of `a` and of s1: scalars, or arrays that
         broadcast with ``a.shape[:-2]``, also to a larger batch. At least 0, and not NaN. Defaults:
-        ``atol = 0``, and ``rtol = max(m, n) * eps`` of the dtype of the result; but ``rtol = 0`` for
+        ``atol = 0``, and ``rtol = max(m, n) * eps`` of the result's dtype; but ``rtol = 0`` for
         matrices whose given `atol` is above 0.
     out : ndarray, shape (*, n, m), optional
         Where to put the result: the shape and dtype of the result, any strides. It may overlap `a`.
@@ -178,8 +178,8 @@ def pinv(
     TypeError
         If a dtype or the type of an argument is none of those above.
     ValueError
-        If a shape or the value of an argument is none of those above, or if a matrix is too large for
-        LAPACK's integers.
+        If a shape or the value of an argument is none of those above, or if a matrix is too large
+        for LAPACK's integers.
     MemoryError
         If there is none for the result or for the workers.
 
@@ -190,12 +190,12 @@ def pinv(
     Notes
     -----
     The algorithm is the singular value decomposition ``A = U diag(s) V^H`` by LAPACK's `gesdd`, or
-    `gesvd` where that does not converge, and ``pinv(A) = V_r diag(1/s_r) U_r^H`` over the kept singular
-    values [1]_. Hermitian matrices take `heevd`, or `heev`. Matrices whose largest entry is far from 1
-    are scaled by a power of two first, so that nothing overflows on the way.
+    `gesvd` where that does not converge, and ``pinv(A) = V_r diag(1/s_r) U_r^H`` over the kept
+    singular values [1]_. Hermitian matrices take `heevd`, or `heev`. Matrices whose largest entry
+    is far from 1 are scaled by a power of two first, so that nothing overflows on the way.
 
-    The batch is shared by the workers in chunks of a few milliseconds, without the GIL. Memory, beyond
-    the result: one workspace a worker, of a few times the size of one matrix.
+    The batch is shared by the workers in chunks of a few milliseconds, without the GIL. Memory,
+    beyond the result: one workspace a worker, of a few times the size of one matrix.
 
     References
     ----------

@@ -1,7 +1,7 @@
 """The plan stage: how one call is spread over threads, from the sizes of its matrices alone.
 
-The times are of one worker with one BLAS thread on a 2.6 GHz x86-64 core with AVX-512;
-`python -m benchmarks tune` measures them again. They set chunk lengths and thread counts, never bits.
+The times are of one worker with one BLAS thread on a 2.6 GHz x86-64 core with AVX-512; `python -m
+benchmarks tune` measures them again. They set chunk lengths and thread counts, never bits.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ _LARGE_FROM = 384
 @dataclass(frozen=True, slots=True)
 class Plan:
     """workers: threads that compute; chunk: matrices that one claims at a time; caller_computes:
-    whether the calling thread is one of them; blas_threads: the most that BLAS may use, None to leave
-    it alone."""
+    whether the calling thread is one of them; blas_threads: the most that BLAS may use, None to
+    leave it alone."""
 
     workers: int
     chunk: int

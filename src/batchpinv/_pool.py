@@ -1,6 +1,6 @@
 """The persistent threads that help a caller with its job, and the loop in which the caller waits.
 
-Threads are daemons: a process may end while LAPACK is still busy with a matrix that nobody waits for.
+Threads are daemons: a process may end while LAPACK is busy with a matrix that nobody waits for.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Crew:
             self.exits.put(None)
 
     def wait(self) -> None:
-        """Until a helper leaves, or a slice has passed. Raises what kept the crew from finishing."""
+        """Until a helper leaves or a slice has passed. Raises what kept the crew from finishing."""
         try:
             error = self.exits.get(timeout=_SLICE)
         except Empty:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 Progress = bool | Callable[[int, int], object] | None
 Report = Callable[[int], None]
@@ -35,7 +36,7 @@ def _call(progress: Callable[[int, int], object], done: int, total: int) -> None
     progress(done, total)
 
 
-def _tqdm():  # type: ignore[no-untyped-def]
+def _tqdm() -> Any:
     try:
         from tqdm.auto import tqdm
     except ModuleNotFoundError as error:

@@ -23,7 +23,7 @@ def resolve_tolerances(
 ) -> tuple[Tolerances, Tolerances]:
     """(atol, rtol) in float64, each a scalar array or one that broadcasts with the batch.
 
-    Defaults: atol = 0; rtol = max(m, n) * eps(dtype), but 0 for matrices whose given atol is above 0.
+    Defaults: atol = 0; rtol = max(m, n) * eps(dtype), but 0 where an atol above 0 is given.
     """
     if rcond is not None and rtol is not None:
         raise ValueError("rcond is the old name of rtol: give one of them, not both")

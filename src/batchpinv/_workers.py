@@ -108,7 +108,7 @@ def usable_cpus() -> int:
 
 @cache
 def _cgroup_cpus() -> float | None:
-    """CPU time a second that the cgroup, and every cgroup above it, grants; None where unlimited."""
+    """CPU seconds a second that the cgroup and those above it grant; None where unlimited."""
     try:
         lines = Path("/proc/self/cgroup").read_text().splitlines()
     except OSError:

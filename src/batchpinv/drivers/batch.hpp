@@ -1,5 +1,5 @@
-// One call as the drivers see it: the problem, five strided operands, and a cursor that walks the batch.
-// Filled in by _batch.pyx; nothing here owns memory of the caller's.
+// One call as the drivers see it: the problem, five strided operands, and a cursor that walks the
+// batch. Filled in by _batch.pyx; nothing here owns memory of the caller's.
 #pragma once
 
 #include <atomic>
@@ -90,8 +90,9 @@ struct Failures {
     }
 };
 
-// Workers pass through before they write to the caller's arrays. Once closed nobody is inside and nobody
-// enters, so a call that was interrupted can return while LAPACK is still at work elsewhere.
+// Workers pass through before they write to the caller's arrays. Once closed nobody is inside and
+// nobody enters, so a call that was interrupted can return while LAPACK is still at work
+// elsewhere.
 class Gate {
     static constexpr std::int64_t CLOSED = INT64_MIN / 2;
     std::atomic<std::int64_t> inside{0};

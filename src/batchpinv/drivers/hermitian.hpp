@@ -1,7 +1,7 @@
 // The last rung of Hermitian matrices: LAPACK's eigenvalues, absolute values against the tolerance.
 //
-// With W = Q diag(lambda) Q^H, and Y = Q |lambda|^(-1/2) over the kept eigenvalues,
-// X = Y+ Y+^H - Y- Y-^H: two rank-k updates of one triangle, half the flops of a full product, and exactly
+// With W = Q diag(lambda) Q^H, and Y = Q |lambda|^(-1/2) over the kept eigenvalues, X = Y+ Y+^H -
+// Y- Y-^H: two rank-k updates of one triangle, half the flops of a full product, and exactly
 // Hermitian once mirrored. Eigenvalues ascend, so Y- and Y+ are the first and the last columns.
 #pragma once
 
@@ -29,11 +29,13 @@ template <class T> class Eigen {
     bool factorise(T *w) {
         return lapack.heevd(uplo, n, w, lambda, work, static_cast<blas_int>(sizes.work), rwork,
                             static_cast<blas_int>(sizes.rwork), iwork,
-                            static_cast<blas_int>(sizes.iwork)) == 0 && all_finite();
+                            static_cast<blas_int>(sizes.iwork)) == 0 &&
+               all_finite();
     }
 
     bool factorise_again(T *w) {
-        return lapack.heev(uplo, n, w, lambda, work, static_cast<blas_int>(sizes.work), rwork) == 0 &&
+        return lapack.heev(uplo, n, w, lambda, work, static_cast<blas_int>(sizes.work), rwork) ==
+                   0 &&
                all_finite();
     }
 

@@ -45,7 +45,8 @@ template <class T, class Factor> class LastRung final : public Solver {
             std::int64_t rank = -1;
             const Outcome outcome = solve(cursor, rank);
             if (outcome != Outcome::solved) {
-                std::fill_n(reinterpret_cast<Real<T> *>(static_cast<T *>(w)), entries * (is_complex<T> ? 2 : 1),
+                std::fill_n(reinterpret_cast<Real<T> *>(static_cast<T *>(w)),
+                            entries * (is_complex<T> ? 2 : 1),
                             std::numeric_limits<Real<T>>::quiet_NaN());
                 if (!batch.nan_on_failure)
                     failures.add(index, outcome);
@@ -90,7 +91,8 @@ template <class T, class Factor> class LastRung final : public Solver {
     }
 };
 
-template <class T> std::unique_ptr<Solver> make_last_rung(const Batch &batch, const RoutineTable &table) {
+template <class T>
+std::unique_ptr<Solver> make_last_rung(const Batch &batch, const RoutineTable &table) {
     const auto p = static_cast<blas_int>(batch.n), q = static_cast<blas_int>(batch.m);
     if (batch.hermitian)
         return std::make_unique<LastRung<T, Eigen<T>>>(batch, table, p, batch.lower);

@@ -1,5 +1,6 @@
-// The C++ side of the seam to LAPACK: one table of addresses, filled by _lapack.pyx from SciPy, and
-// one class that calls through it with the types that Fortran expects. Nothing else knows LAPACK's ABI.
+// The C++ side of the seam to LAPACK: one table of addresses, filled by _lapack.pyx from SciPy,
+// and one class that calls through it with the types that Fortran expects. Nothing else knows
+// LAPACK's ABI.
 #pragma once
 
 #include <complex>
@@ -25,8 +26,12 @@ struct RoutineTable {
     Routines of[4];
 };
 
-template <class T> struct real_of { using type = T; };
-template <class R> struct real_of<std::complex<R>> { using type = R; };
+template <class T> struct real_of {
+    using type = T;
+};
+template <class R> struct real_of<std::complex<R>> {
+    using type = R;
+};
 template <class T> using Real = typename real_of<T>::type;
 template <class T> constexpr bool is_complex = !std::is_same_v<T, Real<T>>;
 
@@ -45,12 +50,13 @@ template <class T> class Lapack {
         : routine(table.of[2 * is_complex<T> + std::is_same_v<R, double>]) {}
 
     // W = U diag(s) Vt, thin: U is p×k, Vt is k×q, k = min(p, q). Destroys W. Divide and conquer.
-    blas_int gesdd(blas_int p, blas_int q, T *w, R *s, T *u, T *vt, T *work, blas_int lwork, R *rwork,
-                   blas_int *iwork) const {
+    blas_int gesdd(blas_int p, blas_int q, T *w, R *s, T *u, T *vt, T *work, blas_int lwork,
+                   R *rwork, blas_int *iwork) const {
         char jobz = 'S';
         blas_int k = p < q ? p : q, info = 0;
         if constexpr (is_complex<T>)
-            call(routine.gesdd, &jobz, &p, &q, w, &p, s, u, &p, vt, &k, work, &lwork, rwork, iwork, &info);
+            call(routine.gesdd, &jobz, &p, &q, w, &p, s, u, &p, vt, &k, work, &lwork, rwork, iwork,
+                 &info);
         else
             call(routine.gesdd, &jobz, &p, &q, w, &p, s, u, &p, vt, &k, work, &lwork, iwork, &info);
         return info;
@@ -62,7 +68,8 @@ template <class T> class Lapack {
         char job = 'S';
         blas_int k = p < q ? p : q, info = 0;
         if constexpr (is_complex<T>)
-            call(routine.gesvd, &job, &job, &p, &q, w, &p, s, u, &p, vt, &k, work, &lwork, rwork, &info);
+            call(routine.gesvd, &job, &job, &p, &q, w, &p, s, u, &p, vt, &k, work, &lwork, rwork,
+                 &info);
         else
             call(routine.gesvd, &job, &job, &p, &q, w, &p, s, u, &p, vt, &k, work, &lwork, &info);
         return info;
@@ -74,10 +81,11 @@ template <class T> class Lapack {
         char jobz = 'V';
         blas_int info = 0;
         if constexpr (is_complex<T>)
-            call(routine.heevd, &jobz, &uplo, &n, w, &n, lambda, work, &lwork, rwork, &lrwork, iwork, &liwork,
-                 &info);
+            call(routine.heevd, &jobz, &uplo, &n, w, &n, lambda, work, &lwork, rwork, &lrwork,
+                 iwork, &liwork, &info);
         else
-            call(routine.heevd, &jobz, &uplo, &n, w, &n, lambda, work, &lwork, iwork, &liwork, &info);
+            call(routine.heevd, &jobz, &uplo, &n, w, &n, lambda, work, &lwork, iwork, &liwork,
+                 &info);
         return info;
     }
 
@@ -97,7 +105,8 @@ template <class T> class Lapack {
                            blas_int ldb, T *c) const {
         char trans = 'C';
         T one = 1, zero = 0;
-        call(routine.gemm, &trans, &trans, &rows, &cols, &r, &one, a, &lda, b, &ldb, &zero, c, &rows);
+        call(routine.gemm, &trans, &trans, &rows, &cols, &r, &one, a, &lda, b, &ldb, &zero, c,
+             &rows);
     }
 
     // C = alpha Y Y^H + beta C, upper triangle only, where Y is n×r.
@@ -113,8 +122,10 @@ template <class T> class Lapack {
         gesdd(p, q, nullptr, nullptr, nullptr, nullptr, &wanted, -1, nullptr, &iwanted);
         gesvd(p, q, nullptr, nullptr, nullptr, nullptr, &also_wanted, -1, nullptr);
         std::int64_t work = rounded_up(wanted), least = rounded_up(also_wanted);
-        std::int64_t rwork = is_complex<T> ? k * (5 * k + 7 > 2 * longer + 2 * k + 1
-                                                      ? 5 * k + 7 : 2 * longer + 2 * k + 1) : 0;
+        std::int64_t rwork =
+            is_complex<T>
+                ? k * (5 * k + 7 > 2 * longer + 2 * k + 1 ? 5 * k + 7 : 2 * longer + 2 * k + 1)
+                : 0;
         return {work > least ? work : least, rwork, 8 * k};
     }
 
@@ -129,7 +140,8 @@ template <class T> class Lapack {
     }
 
   private:
-    // A workspace length comes back as a floating-point number, which float32 may have rounded down.
+    // A workspace length comes back as a floating-point number, which float32 may have rounded
+    // down.
     static std::int64_t rounded_up(T length) {
         const R given = std::real(length);
         const auto slack = static_cast<std::int64_t>(given * std::numeric_limits<R>::epsilon());
@@ -138,8 +150,8 @@ template <class T> class Lapack {
         return wanted < most ? wanted : most;
     }
 
-    // Fortran takes every argument by address, and hides the lengths of strings behind the last one;
-    // SciPy's wrappers do not take them.
+    // Fortran takes every argument by address, and hides the lengths of strings behind the last
+    // one; SciPy's wrappers do not take them.
     template <class... Arguments> static void call(void *address, Arguments... arguments) {
         reinterpret_cast<void (*)(Arguments...)>(address)(arguments...);
     }

@@ -1,8 +1,9 @@
 // One matrix between the caller's memory and a worker's: gather, screen, scale, scatter.
 //
-// The workspace holds the plain transpose: W, column-major, n rows and m columns, W[j + i*n] = A[i, j].
-// That is A itself when A is row-major, and pinv(A^T) = pinv(A)^T holds for complex matrices too, so
-// nothing is ever transposed or conjugated, and every layout of the caller's gives the same W.
+// The workspace holds the plain transpose: W, column-major, n rows and m columns, W[j + i*n] =
+// A[i, j]. That is A itself when A is row-major, and pinv(A^T) = pinv(A)^T holds for complex
+// matrices too, so nothing is ever transposed or conjugated, and every layout of the caller's
+// gives the same W.
 #pragma once
 
 #include "lapack.hpp"
@@ -18,20 +19,23 @@ namespace batchpinv {
 // Uninitialised memory on a cache line of its own, so that no bit depends on what malloc returns.
 template <class T> class Buffer {
     struct Free {
-        void operator()(T *p) const { ::operator delete(static_cast<void *>(p), std::align_val_t(64)); }
+        void operator()(T *p) const {
+            ::operator delete(static_cast<void *>(p), std::align_val_t(64));
+        }
     };
     std::unique_ptr<T, Free> memory;
 
   public:
     explicit Buffer(std::int64_t count)
-        : memory(static_cast<T *>(::operator new(static_cast<std::size_t>(std::max<std::int64_t>(count, 1)) * sizeof(T),
-                                                 std::align_val_t(64)))) {}
+        : memory(static_cast<T *>(
+              ::operator new(static_cast<std::size_t>(std::max<std::int64_t>(count, 1)) * sizeof(T),
+                             std::align_val_t(64)))) {}
     operator T *() const { return memory.get(); }
 };
 
 // ---- gather -------------------------------------------------------------------------------------
 
-// One element of the caller's array, at any alignment, byte-swapped (each part of a complex) or not.
+// One element of the caller's array, at any alignment, with the bytes of each real number swapped or not.
 template <class T, class Stored, bool swapped> inline T load(const char *from) {
     unsigned char bytes[sizeof(Stored)];
     std::memcpy(bytes, from, sizeof bytes);
@@ -46,18 +50,18 @@ template <class T, class Stored, bool swapped> inline T load(const char *from) {
 }
 
 template <class T, class Stored, bool swapped>
-void gather(const char *a, std::ptrdiff_t a_row, std::ptrdiff_t a_col, std::int64_t m, std::int64_t n,
-            T *w) {
+void gather(const char *a, std::ptrdiff_t a_row, std::ptrdiff_t a_col, std::int64_t m,
+            std::int64_t n, T *w) {
     for (std::int64_t i = 0; i < m; ++i)
         for (std::int64_t j = 0; j < n; ++j)
             w[j + i * n] = load<T, Stored, swapped>(a + i * a_row + j * a_col);
 }
 
-// The triangle of A that is to be read, as the upper (lower) triangle of W; zero in the other one, and
-// a real diagonal, so that nothing that the caller keeps there can be seen.
+// The triangle of A that is to be read, as the upper (lower) triangle of W; zero in the other one,
+// and a real diagonal, so that nothing that the caller keeps there can be seen.
 template <class T, class Stored, bool swapped>
-void gather_triangle(const char *a, std::ptrdiff_t a_row, std::ptrdiff_t a_col, std::int64_t n, bool lower,
-                     T *w) {
+void gather_triangle(const char *a, std::ptrdiff_t a_row, std::ptrdiff_t a_col, std::int64_t n,
+                     bool lower, T *w) {
     for (std::int64_t i = 0; i < n; ++i)
         for (std::int64_t j = 0; j < n; ++j) {
             const bool read = lower ? j <= i : j >= i;
@@ -99,8 +103,8 @@ template <class T> Real<T> largest(const T *w, std::int64_t count) {
     return value;
 }
 
-// The power of two by which W should be multiplied: none for ordinary sizes. Past these limits LAPACK
-// would scale by itself, with rounding, or reciprocals of singular values would overflow.
+// The power of two by which W should be multiplied: none for ordinary sizes. Past these limits
+// LAPACK would scale by itself, with rounding, or reciprocals of singular values would overflow.
 template <class T> int scale_exponent(Real<T> largest_entry) {
     constexpr int limit = std::is_same_v<Real<T>, double> ? 256 : 32;
     if (largest_entry == 0)

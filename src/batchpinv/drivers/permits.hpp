@@ -1,8 +1,8 @@
 // How many threads may be inside LAPACK at one time, over all calls in the process.
 //
-// OpenBLAS keeps one buffer a caller in a table whose size is fixed when it is built (64 threads in
-// SciPy's wheels); more callers than that have corrupted the heap (OpenBLAS #3470, #4216). Half of it
-// leaves room for other users of the same library.
+// OpenBLAS keeps one buffer a caller in a table whose size is fixed when it is built (64 threads
+// in SciPy's wheels); more callers than that have corrupted the heap (OpenBLAS #3470, #4216). Half
+// of it leaves room for other users of the same library.
 #pragma once
 
 #include <chrono>
@@ -45,7 +45,8 @@ class Permits {
 inline Permits lapack_permits(32);
 
 inline double seconds_now() {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch())
+        .count();
 }
 
 } // namespace batchpinv

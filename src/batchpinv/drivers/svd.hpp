@@ -1,7 +1,7 @@
 // The last rung: LAPACK's SVD, which answers every finite matrix and needs no certificate.
 //
-// X = V_r diag(1/s_r) U_r^H over the singular values above tol (Golub & Van Loan, Matrix Computations,
-// 4th ed., section 5.5.2).
+// X = V_r diag(1/s_r) U_r^H over the singular values above tol (Golub & Van Loan, Matrix
+// Computations, 4th ed., section 5.5.2).
 #pragma once
 
 #include "matrix.hpp"
@@ -27,17 +27,19 @@ template <class T> class Svd {
   public:
     Svd(const RoutineTable &table, blas_int p, blas_int q)
         : lapack(table), p(p), q(q), k(std::min(p, q)), sizes(lapack.svd_work_sizes(p, q)),
-          u(static_cast<std::int64_t>(p) * k), vt(static_cast<std::int64_t>(k) * q), work(sizes.work),
-          s(k), rwork(sizes.rwork), iwork(sizes.iwork) {}
+          u(static_cast<std::int64_t>(p) * k), vt(static_cast<std::int64_t>(k) * q),
+          work(sizes.work), s(k), rwork(sizes.rwork), iwork(sizes.iwork) {}
 
     // False where divide and conquer does not converge; W is destroyed either way.
     bool factorise(T *w) {
-        return lapack.gesdd(p, q, w, s, u, vt, work, static_cast<blas_int>(sizes.work), rwork, iwork) == 0 &&
+        return lapack.gesdd(p, q, w, s, u, vt, work, static_cast<blas_int>(sizes.work), rwork,
+                            iwork) == 0 &&
                std::isfinite(s[0]);
     }
 
     bool factorise_again(T *w) {
-        return lapack.gesvd(p, q, w, s, u, vt, work, static_cast<blas_int>(sizes.work), rwork) == 0 &&
+        return lapack.gesvd(p, q, w, s, u, vt, work, static_cast<blas_int>(sizes.work), rwork) ==
+                   0 &&
                std::isfinite(s[0]);
     }
 
@@ -52,7 +54,8 @@ template <class T> class Svd {
             std::fill_n(x, entries, T(0));
             return 0;
         }
-        // Where 1/s would overflow (only under a tolerance next to zero) X is formed in units of 1/unit.
+        // Where 1/s would overflow (only under a tolerance next to zero) X is formed in units of
+        // 1/unit.
         const R unit = std::isfinite(1 / s[rank - 1]) ? 1 : s[rank - 1];
         if (p <= q)
             for (blas_int c = 0; c < rank; ++c)
