@@ -59,11 +59,11 @@ cdef class Job:
 
     Parameters
     ----------
-    a : ndarray, shape (*batch, m, n)
+    a : ndarray, shape (*, m, n)
         Any strides, alignment and byte order; read only.
     out : ndarray, shape (*batch, n, m)
-        Any strides and alignment, native byte order.
-    atol, rtol : float64 ndarray, shape batch
+        Any strides and alignment, native byte order. The other arrays broadcast to its batch.
+    atol, rtol : float64 ndarray, shape (*)
     rank : int64 ndarray, shape batch, or None
     hermitian, lower, nan_on_failure : bool
     chunk : int
@@ -84,18 +84,19 @@ cdef class Job:
         cnp.ndarray rank, *, cbool hermitian, cbool lower, cbool nan_on_failure, int64_t chunk
     ):
         cdef int ndim = cnp.PyArray_NDIM(out) - 2
-        cdef int axis
+        cdef int axis, a_ndim = cnp.PyArray_NDIM(a)
+        cdef object dtype = a.dtype
         self.kept_alive = (a, out, atol, rtol, rank)
-        self.batch.m = cnp.PyArray_DIM(a, ndim)
-        self.batch.n = cnp.PyArray_DIM(a, ndim + 1)
-        self.batch.kind = ord(a.dtype.kind)
-        self.batch.itemsize = a.dtype.itemsize
-        self.batch.swapped = not a.dtype.isnative
+        self.batch.m = cnp.PyArray_DIM(a, a_ndim - 2)
+        self.batch.n = cnp.PyArray_DIM(a, a_ndim - 1)
+        self.batch.kind = ord(dtype.kind)
+        self.batch.itemsize = dtype.itemsize
+        self.batch.swapped = not dtype.isnative
         self.batch.hermitian = hermitian
         self.batch.lower = lower
         self.batch.nan_on_failure = nan_on_failure
-        self.batch.a_row = cnp.PyArray_STRIDE(a, ndim)
-        self.batch.a_col = cnp.PyArray_STRIDE(a, ndim + 1)
+        self.batch.a_row = cnp.PyArray_STRIDE(a, a_ndim - 2)
+        self.batch.a_col = cnp.PyArray_STRIDE(a, a_ndim - 1)
         self.batch.out_row = cnp.PyArray_STRIDE(out, ndim)
         self.batch.out_col = cnp.PyArray_STRIDE(out, ndim + 1)
         self.batch.ndim = ndim
@@ -103,21 +104,27 @@ cdef class Job:
         for axis in range(ndim):
             self.batch.shape[axis] = cnp.PyArray_DIM(out, axis)
             self.batch.count *= self.batch.shape[axis]
-        self.set_operand(A, a)
-        self.set_operand(OUT, out)
-        self.set_operand(ATOL, atol)
-        self.set_operand(RTOL, rtol)
-        self.set_operand(RANK, rank)
+        self.set_operand(A, a, 2)
+        self.set_operand(OUT, out, 2)
+        self.set_operand(ATOL, atol, 0)
+        self.set_operand(RTOL, rtol, 0)
+        self.set_operand(RANK, rank, 0)
         self.batch.coalesce()
         self.chunk = chunk
         self.closed = False
 
-    cdef void set_operand(self, int op, cnp.ndarray array):
-        cdef int axis
-        self.batch.data[op] = <char *>cnp.PyArray_DATA(array) if array is not None else NULL
+    cdef void set_operand(self, int op, cnp.ndarray array, int core_ndim):
+        """The array's batch axes are its first ones; they broadcast with the batch of `out`."""
+        cdef int axis, own_axis
+        self.batch.data[op] = NULL
+        if array is not None:
+            self.batch.data[op] = <char *>cnp.PyArray_DATA(array)
         for axis in range(self.batch.ndim):
-            self.batch.strides[op][axis] = (
-                cnp.PyArray_STRIDE(array, axis) if array is not None else 0)
+            self.batch.strides[op][axis] = 0
+            if array is not None:
+                own_axis = axis - self.batch.ndim + cnp.PyArray_NDIM(array) - core_ndim
+                if own_axis >= 0 and cnp.PyArray_DIM(array, own_axis) > 1:
+                    self.batch.strides[op][axis] = cnp.PyArray_STRIDE(array, own_axis)
 
     @property
     def count(self) -> int:

@@ -228,7 +228,8 @@ def pinv(
     atol, rtol = resolve_tolerances(atol, rtol, rcond, m, n, dtype)
     batch_shape = broadcast_batch(array.shape[:-2], atol, rtol)
     check_size(m, n)
-    threads = resolve_workers(workers)
+    if workers is not None:
+        workers = resolve_workers(workers)
     if out is None:
         result = np.empty((*batch_shape, n, m), dtype)
     else:
@@ -238,12 +239,12 @@ def pinv(
 
     if result.size:
         count = math.prod(batch_shape)
-        plan = make_plan(count, m, n, dtype, hermitian, threads)
+        plan = make_plan(count, m, n, dtype, hermitian, workers)
         job = Job(
-            np.broadcast_to(array, (*batch_shape, m, n)),
+            array,
             result,
-            np.broadcast_to(atol, batch_shape),
-            np.broadcast_to(rtol, batch_shape),
+            atol,
+            rtol,
             rank,
             hermitian=hermitian,
             lower=lower,

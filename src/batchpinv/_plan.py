@@ -6,11 +6,12 @@ benchmarks tune` measures them again. They set chunk lengths and thread counts, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from ._lapack import LAPACK_INT_MAX
+from ._workers import get_workers
 
 # Work that is done sooner than this is not worth waking a second thread for.
 _HANDOFF = 100e-6
@@ -24,8 +25,7 @@ _BLAS_THREADS_FROM = 4096
 _LARGE_FROM = 384
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """workers: threads that compute; chunk: matrices that one claims at a time; caller_computes:
     whether the calling thread is one of them; blas_threads: the most that BLAS may use, None to
     leave it alone."""
@@ -37,18 +37,23 @@ class Plan:
 
 
 def make_plan(
-    count: int, m: int, n: int, dtype: np.dtype[np.generic], hermitian: bool, workers: int
+    count: int, m: int, n: int, dtype: np.dtype[np.generic], hermitian: bool, workers: int | None
 ) -> Plan:
-    """The plan for `count` matrices of m rows and n columns with at most `workers` threads."""
+    """The plan for `count` matrices of m rows and n columns with at most `workers` threads.
+
+    None stands for the default, which is only looked up where it matters.
+    """
     each = _seconds(m, n, dtype, hermitian)
-    large = count == 1 and min(m, n) >= _LARGE_FROM
-    threads = 1 if count * each < _HANDOFF else min(workers, count)
-    chunk = max(1, min(int(_CHUNK / each), -(-count // (4 * threads))))
-    if large:
-        blas_threads: int | None = workers
-    else:
-        blas_threads = 1 if m * n >= _BLAS_THREADS_FROM else None
-    return Plan(threads, chunk, each < _PATIENCE, blas_threads)
+    blas_threads = 1 if m * n >= _BLAS_THREADS_FROM else None
+    if count * each < _HANDOFF:
+        return Plan(1, count, True, blas_threads)
+    if workers is None:
+        workers = get_workers()
+    if count == 1 and min(m, n) >= _LARGE_FROM:
+        blas_threads = workers
+    workers = min(workers, count)
+    chunk = max(1, min(int(_CHUNK / each), -(-count // (4 * workers))))
+    return Plan(workers, chunk, each < _PATIENCE, blas_threads)
 
 
 def check_size(m: int, n: int) -> None:

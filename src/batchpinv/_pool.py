@@ -113,18 +113,18 @@ def compute(
     It waits where a single matrix may take longer than Ctrl-C should: interrupted, it leaves the
     matrix to the threads that are busy with it, which find the gate closed and drop their answer.
     """
-    crew = Crew(job)
     helpers = workers - 1 if caller_computes else workers
-    pool = None
+    crew = pool = None
     try:
         if helpers:
+            crew = Crew(job)
             pool = _current.submit(crew, helpers)
-        if caller_computes or not crew.size:
+        if caller_computes or not (crew and crew.size):
             worker = Worker(job)
             while not worker.run(_SLICE):
                 if report:
                     report(job.done)
-        while job.done < job.count:
+        while crew and job.done < job.count:
             crew.wait()
             if report:
                 report(job.done)

@@ -12,6 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 
 Tolerances = NDArray[np.float64]
 
+_EPS = {code: float(np.finfo(code).eps) for code in "fdFD"}
+
 
 def resolve_tolerances(
     atol: ArrayLike | None,
@@ -32,7 +34,7 @@ def resolve_tolerances(
         return absolute, _read("rtol", rtol)
     if rcond is not None:
         return absolute, _read("rcond", rcond)
-    default = np.array(max(m, n) * float(np.finfo(dtype).eps))
+    default = np.array(max(m, n) * _EPS[dtype.char])
     return absolute, default if atol is None else np.where(absolute > 0, 0.0, default)
 
 
