@@ -26,7 +26,7 @@ cdef extern from "drivers/batch.hpp" namespace "batchpinv" nogil:
         int64_t m, n
         char kind
         int itemsize
-        cbool swapped, hermitian, lower, nan_on_failure
+        cbool swapped, hermitian, lower, svd_only, nan_on_failure
         Py_ssize_t a_row, a_col, out_row, out_col
         int64_t count
         int ndim
@@ -42,8 +42,13 @@ cdef extern from "drivers/batch.hpp" namespace "batchpinv" nogil:
 
 cdef extern from "drivers/ladder.hpp" namespace "batchpinv" nogil:
     cdef cppclass Solver:
-        void run(int64_t start, int64_t stop, Gate &gate, Failures &failures) except +
-    unique_ptr[Solver] make_solver(const Batch &batch, const RoutineTable &table) except +
+        void run(int64_t start, int64_t stop) except +
+    cdef cppclass LaneTable:
+        const char *instruction_set
+    const LaneTable *find_lane_table(const char *instruction_set)
+    unique_ptr[Solver] make_solver(
+        const Batch &batch, const RoutineTable &routines, const LaneTable *lanes,
+        Gate &gate, Failures &failures) except +
 
 cdef extern from "drivers/permits.hpp" namespace "batchpinv" nogil:
     cdef cppclass Permits:
@@ -65,7 +70,8 @@ cdef class Job:
         Any strides and alignment, native byte order. The other arrays broadcast to its batch.
     atol, rtol : float64 ndarray, shape (*)
     rank : int64 ndarray, shape batch, or None
-    hermitian, lower, nan_on_failure : bool
+    hermitian, lower, svd_only, nan_on_failure : bool
+        svd_only: no rung but the last.
     chunk : int
         Matrices that a worker claims at a time.
     """
@@ -81,7 +87,7 @@ cdef class Job:
 
     def __init__(
         self, cnp.ndarray a, cnp.ndarray out, cnp.ndarray atol, cnp.ndarray rtol,
-        cnp.ndarray rank, *, cbool hermitian, cbool lower, cbool nan_on_failure, int64_t chunk
+        cnp.ndarray rank, *, cbool hermitian, cbool lower, cbool svd_only, cbool nan_on_failure, int64_t chunk
     ):
         cdef int ndim = cnp.PyArray_NDIM(out) - 2
         cdef int axis, a_ndim = cnp.PyArray_NDIM(a)
@@ -94,6 +100,7 @@ cdef class Job:
         self.batch.swapped = not dtype.isnative
         self.batch.hermitian = hermitian
         self.batch.lower = lower
+        self.batch.svd_only = svd_only
         self.batch.nan_on_failure = nan_on_failure
         self.batch.a_row = cnp.PyArray_STRIDE(a, a_ndim - 2)
         self.batch.a_col = cnp.PyArray_STRIDE(a, a_ndim - 1)
@@ -180,7 +187,7 @@ cdef class Worker:
         if job.claimed.load() >= count or not job.gate.is_open():
             return True
         if not self.solver:
-            self.solver = make_solver(job.batch, routines)
+            self.solver = make_solver(job.batch, routines, lane_table, job.gate, job.found)
         while job.gate.is_open():
             start = job.claimed.fetch_add(job.chunk)
             if start >= count:
@@ -188,13 +195,34 @@ cdef class Worker:
             stop = min(start + job.chunk, count)
             permits.acquire()
             try:
-                self.solver.get().run(start, stop, job.gate, job.found)
+                self.solver.get().run(start, stop)
             finally:
                 permits.release()
             job.finished.fetch_add(stop - start)
             if seconds_now() >= deadline:
                 return False
         return True
+
+
+cdef const LaneTable *lane_table = NULL
+
+
+def choose_lanes(name):
+    """Compute small matrices with the kernels of that instruction set from now on.
+
+    None takes the best that the processor has, "none" does without. Returns the name of the one
+    chosen; None where there is no such one.
+    """
+    global lane_table
+    cdef bytes wanted = b"" if name is None else name.encode()
+    if name == "none":
+        lane_table = NULL
+        return "none"
+    cdef const LaneTable *found = find_lane_table(wanted)
+    if found == NULL:
+        return None
+    lane_table = found
+    return found.instruction_set.decode()
 
 
 def forget_permits() -> None:

@@ -10,6 +10,7 @@ import scipy
 
 from ._blas import blas_threads
 from ._lapack import LAPACK_INT_MAX
+from ._simd import instruction_set
 from ._workers import get_workers, usable_cpus
 
 
@@ -75,6 +76,6 @@ def _collect() -> dict[str, dict[str, Any]]:
             "integer bits": LAPACK_INT_MAX.bit_length() + 1,
         },
         "workers": {"default": get_workers(), "usable CPUs": usable_cpus()},
-        "simd": {"lapack kernels": blas.get("architecture", "not known"), "own kernels": "none"},
+        "simd": {"lapack kernels": blas.get("architecture", "not known"), "own kernels": instruction_set},
         "cuda": {"usable": False, "reason": "this version computes on the CPU only"},
     }

@@ -248,6 +248,7 @@ def pinv(
             rank,
             hermitian=hermitian,
             lower=lower,
+            svd_only=driver == "svd",
             nan_on_failure=on_failure == "nan",
             chunk=plan.chunk,
         )

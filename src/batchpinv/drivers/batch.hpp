@@ -19,7 +19,7 @@ struct Batch {
     std::int64_t m, n;
     char kind;
     int itemsize;
-    bool swapped, hermitian, lower, nan_on_failure;
+    bool swapped, hermitian, lower, svd_only, nan_on_failure;
     std::ptrdiff_t a_row, a_col, out_row, out_col;
 
     std::int64_t count;

@@ -1,113 +1,111 @@
-// The ladder: gather a matrix, try the rungs from the top, scatter the answer, report what failed.
+// The ladder: matrices enter on the top rung, and each rung hands down what it cannot answer.
 #include "ladder.hpp"
 
+#include "direct_lanes.hpp"
 #include "hermitian.hpp"
-#include "svd.hpp"
+#include "last.hpp"
+
+#include <vector>
 
 namespace batchpinv {
 namespace {
 
-template <class T> Gather<T> make_gather(char kind, int itemsize, bool swapped) {
-    if constexpr (std::is_same_v<T, double>) {
-        if (kind == 'b')
-            return Gather<T>::template of<std::uint8_t>(false);
-        if (kind == 'i')
-            return itemsize == 1   ? Gather<T>::template of<std::int8_t>(false)
-                   : itemsize == 2 ? Gather<T>::template of<std::int16_t>(swapped)
-                   : itemsize == 4 ? Gather<T>::template of<std::int32_t>(swapped)
-                                   : Gather<T>::template of<std::int64_t>(swapped);
-        if (kind == 'u')
-            return itemsize == 1   ? Gather<T>::template of<std::uint8_t>(false)
-                   : itemsize == 2 ? Gather<T>::template of<std::uint16_t>(swapped)
-                   : itemsize == 4 ? Gather<T>::template of<std::uint32_t>(swapped)
-                                   : Gather<T>::template of<std::uint64_t>(swapped);
-    }
-    return Gather<T>::template of<T>(swapped);
+// One rung of the table: whether a batch uses it, and how a worker makes it. It is made when the
+// first matrix reaches it, so that a rung that nobody needs costs nothing.
+struct Step {
+    bool (*applies)(const Bench &);
+    std::unique_ptr<Rung> (*make)(const Bench &);
+};
+
+template <class T> std::unique_ptr<Rung> make_last(const Bench &bench) {
+    const auto p = static_cast<blas_int>(bench.batch.n), q = static_cast<blas_int>(bench.batch.m);
+    if (bench.batch.hermitian)
+        return std::make_unique<LastRung<T, Eigen<T>>>(bench, p, bench.batch.lower);
+    return std::make_unique<LastRung<T, Svd<T>>>(bench, p, q);
 }
 
-// Factor is the last rung: Svd<T> or Eigen<T>.
-template <class T, class Factor> class LastRung final : public Solver {
-    const Batch &batch;
-    const Gather<T> gather;
-    const std::int64_t entries;
-    Buffer<T> w;
-    Factor factor;
+// From the top. What a batch climbs depends on its shape, dtype and flags alone.
+template <class T>
+const Step steps[] = {
+    {[](const Bench &bench) { return DirectLanes<T>::applies(bench.batch, bench.lanes); },
+     [](const Bench &bench) -> std::unique_ptr<Rung> {
+         return std::make_unique<DirectLanes<T>>(bench);
+     }},
+    {[](const Bench &) { return true; }, make_last<T>},
+};
+
+// Matrices wait on a rung until there are as many as it takes at a time.
+class Ladder final : public Solver {
+    struct Level {
+        const Step *step;
+        std::unique_ptr<Rung> rung;
+        Matrix waiting[MOST_LANES];
+        int count = 0;
+    };
+
+    const Bench bench;
+    std::vector<Level> levels;
 
   public:
-    template <class... Shape>
-    LastRung(const Batch &batch, const RoutineTable &table, Shape... shape)
-        : batch(batch), gather(make_gather<T>(batch.kind, batch.itemsize, batch.swapped)),
-          entries(batch.m * batch.n), w(entries), factor(table, shape...) {}
-
-    void run(std::int64_t start, std::int64_t stop, Gate &gate, Failures &failures) override {
-        Cursor cursor(batch, start);
-        for (std::int64_t index = start; index < stop && gate.open(); ++index, cursor.next()) {
-            std::int64_t rank = -1;
-            const Outcome outcome = solve(cursor, rank);
-            if (outcome != Outcome::solved) {
-                std::fill_n(reinterpret_cast<Real<T> *>(static_cast<T *>(w)),
-                            entries * (is_complex<T> ? 2 : 1),
-                            std::numeric_limits<Real<T>>::quiet_NaN());
-                if (!batch.nan_on_failure)
-                    failures.add(index, outcome);
+    template <std::size_t size>
+    Ladder(const Bench &bench, const Step (&steps)[size]) : bench(bench) {
+        levels.reserve(size);
+        for (const Step &step : steps)
+            if (&step == steps + size - 1 || (!bench.batch.svd_only && step.applies(bench))) {
+                levels.emplace_back();
+                levels.back().step = &step;
             }
-            if (!gate.enter())
-                return;
-            scatter<T>(w, batch.m, batch.n, cursor.data[OUT], batch.out_row, batch.out_col);
-            if (cursor.data[RANK])
-                std::memcpy(cursor.data[RANK], &rank, sizeof rank);
-            gate.leave();
+    }
+
+    void run(std::int64_t start, std::int64_t stop) override {
+        Cursor cursor(bench.batch, start);
+        for (std::int64_t index = start; index < stop && bench.gate.open(); ++index) {
+            Matrix matrix;
+            matrix.index = index;
+            std::copy_n(cursor.data, static_cast<int>(N_OPERANDS), matrix.data);
+            enter(0, matrix);
+            cursor.next();
         }
+        for (std::size_t level = 0; level < levels.size(); ++level)
+            climb(level);
     }
 
   private:
-    void read(const Cursor &cursor) {
-        if (batch.hermitian)
-            gather.triangle(cursor.data[A], batch.a_row, batch.a_col, batch.n, batch.lower, w);
-        else
-            gather.full(cursor.data[A], batch.a_row, batch.a_col, batch.m, batch.n, w);
+    void enter(std::size_t at, const Matrix &matrix) {
+        Level &level = levels[at];
+        if (!level.rung)
+            level.rung = level.step->make(bench);
+        level.waiting[level.count++] = matrix;
+        if (level.count == level.rung->width())
+            climb(at);
     }
 
-    // pinv of the matrix under the cursor, left in w.
-    Outcome solve(const Cursor &cursor, std::int64_t &rank) {
-        read(cursor);
-        const Real<T> most = largest<T>(w, entries);
-        if (!std::isfinite(most))
-            return Outcome::non_finite;
-        const int exponent = scale_exponent<T>(most);
-        scale<T>(w, entries, exponent);
-        if (!factor.factorise(w)) {
-            read(cursor);
-            scale<T>(w, entries, exponent);
-            if (!factor.factorise_again(w))
-                return Outcome::no_convergence;
-        }
-        double atol, rtol;
-        std::memcpy(&atol, cursor.data[ATOL], sizeof atol);
-        std::memcpy(&rtol, cursor.data[RTOL], sizeof rtol);
-        rank = factor.invert(Tolerance{std::ldexp(atol, exponent), rtol}, w);
-        scale<T>(w, entries, exponent);
-        return Outcome::solved;
+    // Lets the rung answer those that wait on it; the others go down.
+    void climb(std::size_t at) {
+        Level &level = levels[at];
+        const int count = level.count;
+        if (!count || !bench.gate.open())
+            return;
+        level.count = 0;
+        const unsigned answered = level.rung->answer(level.waiting, count);
+        for (int i = 0; i < count; ++i)
+            if (!(answered >> i & 1))
+                enter(at + 1, level.waiting[i]);
     }
 };
 
-template <class T>
-std::unique_ptr<Solver> make_last_rung(const Batch &batch, const RoutineTable &table) {
-    const auto p = static_cast<blas_int>(batch.n), q = static_cast<blas_int>(batch.m);
-    if (batch.hermitian)
-        return std::make_unique<LastRung<T, Eigen<T>>>(batch, table, p, batch.lower);
-    return std::make_unique<LastRung<T, Svd<T>>>(batch, table, p, q);
-}
-
 } // namespace
 
-std::unique_ptr<Solver> make_solver(const Batch &batch, const RoutineTable &table) {
+std::unique_ptr<Solver> make_solver(const Batch &batch, const RoutineTable &routines,
+                                    const LaneTable *lanes, Gate &gate, Failures &failures) {
+    const Bench bench{batch, routines, lanes, gate, failures};
+    if (batch.kind == 'c' && batch.itemsize == 8)
+        return std::make_unique<Ladder>(bench, steps<std::complex<float>>);
     if (batch.kind == 'c')
-        return batch.itemsize == 8 ? make_last_rung<std::complex<float>>(batch, table)
-                                   : make_last_rung<std::complex<double>>(batch, table);
+        return std::make_unique<Ladder>(bench, steps<std::complex<double>>);
     if (batch.kind == 'f' && batch.itemsize == 4)
-        return make_last_rung<float>(batch, table);
-    return make_last_rung<double>(batch, table);
+        return std::make_unique<Ladder>(bench, steps<float>);
+    return std::make_unique<Ladder>(bench, steps<double>);
 }
 
 } // namespace batchpinv

@@ -34,6 +34,8 @@ template <class R> struct real_of<std::complex<R>> {
 };
 template <class T> using Real = typename real_of<T>::type;
 template <class T> constexpr bool is_complex = !std::is_same_v<T, Real<T>>;
+// Where a dtype stands in the tables: float32, float64, complex64, complex128.
+template <class T> constexpr int dtype_index = 2 * is_complex<T> + std::is_same_v<Real<T>, double>;
 
 // Lengths of the arrays that LAPACK wants to scratch in.
 struct WorkSizes {
@@ -46,8 +48,7 @@ template <class T> class Lapack {
     const Routines &routine;
 
   public:
-    explicit Lapack(const RoutineTable &table)
-        : routine(table.of[2 * is_complex<T> + std::is_same_v<R, double>]) {}
+    explicit Lapack(const RoutineTable &table) : routine(table.of[dtype_index<T>]) {}
 
     // W = U diag(s) Vt, thin: U is p×k, Vt is k×q, k = min(p, q). Destroys W. Divide and conquer.
     blas_int gesdd(blas_int p, blas_int q, T *w, R *s, T *u, T *vt, T *work, blas_int lwork,

@@ -6,6 +6,7 @@
 // gives the same W.
 #pragma once
 
+#include "batch.hpp"
 #include "lapack.hpp"
 
 #include <algorithm>
@@ -35,7 +36,8 @@ template <class T> class Buffer {
 
 // ---- gather -------------------------------------------------------------------------------------
 
-// One element of the caller's array, at any alignment, with the bytes of each real number swapped or not.
+// One element of the caller's array, at any alignment, with the bytes of each real number swapped
+// or not.
 template <class T, class Stored, bool swapped> inline T load(const char *from) {
     unsigned char bytes[sizeof(Stored)];
     std::memcpy(bytes, from, sizeof bytes);
@@ -80,6 +82,38 @@ template <class T> struct Gather {
         return {gather<T, Stored, false>, gather_triangle<T, Stored, false>};
     }
 };
+
+// Whether the caller's elements are T's, as they lie.
+template <class T> bool is_native(const Batch &batch) {
+    return !batch.swapped && batch.kind == (is_complex<T> ? 'c' : 'f');
+}
+
+// Integers and booleans are float64.
+template <class T> Gather<T> make_gather(const Batch &batch) {
+    if constexpr (std::is_same_v<T, double>) {
+        switch (batch.kind == 'i' ? batch.itemsize : batch.kind == 'u' ? -batch.itemsize : 0) {
+        case 1:
+            return Gather<T>::template of<std::int8_t>(false);
+        case 2:
+            return Gather<T>::template of<std::int16_t>(batch.swapped);
+        case 4:
+            return Gather<T>::template of<std::int32_t>(batch.swapped);
+        case 8:
+            return Gather<T>::template of<std::int64_t>(batch.swapped);
+        case -1:
+            return Gather<T>::template of<std::uint8_t>(false);
+        case -2:
+            return Gather<T>::template of<std::uint16_t>(batch.swapped);
+        case -4:
+            return Gather<T>::template of<std::uint32_t>(batch.swapped);
+        case -8:
+            return Gather<T>::template of<std::uint64_t>(batch.swapped);
+        }
+        if (batch.kind == 'b')
+            return Gather<T>::template of<std::uint8_t>(false);
+    }
+    return Gather<T>::template of<T>(batch.swapped);
+}
 
 // ---- screen and scale ---------------------------------------------------------------------------
 

@@ -1,0 +1,26 @@
+"""The instruction set of the kernels for small matrices: the processor's best, or the caller's choice.
+
+The environment variable BATCHPINV_SIMD names one (baseline, avx2, avx512), or "none" for LAPACK alone.
+"""
+
+from __future__ import annotations
+
+import os
+
+from ._batch import choose_lanes
+
+_VARIABLE = "BATCHPINV_SIMD"
+
+
+def _choose() -> str:
+    given = os.environ.get(_VARIABLE) or None
+    chosen = choose_lanes(given)
+    if chosen is None:
+        raise ImportError(
+            f"{_VARIABLE} is {given!r}; this processor and build have "
+            f"{', '.join(name for name in ('avx512', 'avx2', 'baseline') if choose_lanes(name))}, none"
+        )
+    return chosen
+
+
+instruction_set = _choose()

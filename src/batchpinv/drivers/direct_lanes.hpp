@@ -1,0 +1,75 @@
+// The top rung for small matrices: the direct kernels, one matrix in each SIMD lane.
+#pragma once
+
+#include "matrix.hpp"
+#include "rung.hpp"
+
+namespace batchpinv {
+
+template <class T> class DirectLanes final : public Rung {
+    // Sizes up to which this rung is faster than LAPACK's direct one.
+    static constexpr std::int64_t most_columns = 32, most_rows = 512;
+
+    const Bench bench;
+    const Batch &batch;
+    const LaneKernels &kernels;
+    const Gather<T> gather;
+    const bool in_place; // elements as the kernels read them; if not, they are converted first
+    const std::int64_t entries;
+    Buffer<T> converted;
+    Buffer<unsigned char> workspace;
+    LaneGroup group;
+
+  public:
+    static bool applies(const Batch &batch, const LaneTable *lanes) {
+        return lanes && !batch.hermitian && std::min(batch.m, batch.n) <= most_columns &&
+               std::max(batch.m, batch.n) <= most_rows;
+    }
+
+    explicit DirectLanes(const Bench &bench)
+        : bench(bench), batch(bench.batch), kernels(bench.lanes->of[dtype_index<T>]),
+          gather(make_gather<T>(batch)), in_place(is_native<T>(batch)), entries(batch.m * batch.n),
+          converted(in_place ? 0 : entries * kernels.count),
+          workspace(
+              kernels.workspace_bytes(std::max(batch.m, batch.n), std::min(batch.m, batch.n))) {
+        const std::ptrdiff_t row = in_place ? batch.a_row : batch.n * sizeof(T);
+        const std::ptrdiff_t col = in_place ? batch.a_col : sizeof(T);
+        const bool wide = batch.m < batch.n;
+        group.m = std::max(batch.m, batch.n);
+        group.n = std::min(batch.m, batch.n);
+        group.a_row = wide ? col : row;
+        group.a_col = wide ? row : col;
+        group.out_row = wide ? batch.out_col : batch.out_row;
+        group.out_col = wide ? batch.out_row : batch.out_col;
+        group.workspace = workspace;
+    }
+
+    int width() const override { return kernels.count; }
+
+    unsigned answer(const Matrix *matrices, int count) override {
+        group.filled = count;
+        for (int lane = 0; lane < count; ++lane) {
+            group.a[lane] = in_place ? matrices[lane].data[A] : convert(matrices[lane], lane);
+            group.out[lane] = matrices[lane].data[OUT];
+            group.atol[lane] = matrices[lane].atol();
+            group.rtol[lane] = matrices[lane].rtol();
+        }
+        if (!bench.gate.enter())
+            return ~0u;
+        const unsigned answered = kernels.direct(group);
+        for (int lane = 0; lane < count; ++lane)
+            if (answered >> lane & 1)
+                matrices[lane].write_rank(group.n);
+        bench.gate.leave();
+        return answered;
+    }
+
+  private:
+    const char *convert(const Matrix &matrix, int lane) {
+        T *to = converted + lane * entries;
+        gather.full(matrix.data[A], batch.a_row, batch.a_col, batch.m, batch.n, to);
+        return reinterpret_cast<const char *>(to);
+    }
+};
+
+} // namespace batchpinv

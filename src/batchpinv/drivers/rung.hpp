@@ -1,0 +1,53 @@
+// What a rung of the ladder is: something that answers some of the matrices that it is given.
+#pragma once
+
+#include "batch.hpp"
+#include "lapack.hpp"
+
+#include "../lanes/kernels.hpp"
+
+#include <cstring>
+
+namespace batchpinv {
+
+// One matrix of the batch, and where its operands lie.
+struct Matrix {
+    std::int64_t index;
+    char *data[N_OPERANDS];
+
+    double atol() const { return read(ATOL); }
+    double rtol() const { return read(RTOL); }
+
+    void write_rank(std::int64_t rank) const {
+        if (data[RANK])
+            std::memcpy(data[RANK], &rank, sizeof rank);
+    }
+
+  private:
+    double read(Operand op) const {
+        double value;
+        std::memcpy(&value, data[op], sizeof value);
+        return value;
+    }
+};
+
+// What the rungs of one worker work with.
+struct Bench {
+    const Batch &batch;
+    const RoutineTable &routines;
+    const LaneTable *lanes; // null where there are none
+    Gate &gate;
+    Failures &failures;
+};
+
+class Rung {
+  public:
+    virtual ~Rung() = default;
+    // How many matrices it takes at a time.
+    virtual int width() const { return 1; }
+    // Writes the answers that it can vouch for, and returns their bits. The last rung reports what
+    // it cannot answer, and returns all bits. Writes nothing once the gate is closed.
+    virtual unsigned answer(const Matrix *group, int count) = 0;
+};
+
+} // namespace batchpinv

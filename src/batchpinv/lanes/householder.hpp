@@ -1,0 +1,100 @@
+// The direct rung in lanes: Householder QR without pivoting, X = R^-1 Q^H, and its certificate.
+//
+// No branch depends on a matrix's entries, so every lane does the same, and a lane never sees its
+// neighbours. With v = x + phase(x_1) |x| e_1 and tau = 1 / (|x| (|x| + |x_1|)), H = I - tau v v^H
+// is Hermitian and takes x to -phase(x_1) |x| e_1 (Golub & Van Loan, 4th ed., section 5.1; tau =
+// 2/v^H v).
+//
+// X = [R^-1 0] H_n ... H_1 is kept conjugated, a row at a time: then a row is a column to which the
+// same reflection applies, and one routine serves both halves.
+#pragma once
+
+#include "vector.hpp"
+
+// y_j -= v (tau v^H y_j) for `columns` neighbouring columns, so that v is loaded once for all of
+// them.
+template <int columns, class E, class V>
+BATCHPINV_INLINE void reflect_some(const E *v, V tau, E *y, std::int64_t stride, int length) {
+    E inner[columns];
+    for (int j = 0; j < columns; ++j)
+        inner[j] = E{};
+    for (int i = 0; i < length; ++i)
+        for (int j = 0; j < columns; ++j)
+            inner[j] = add_inner(inner[j], v[i], y[j * stride + i]);
+    for (int j = 0; j < columns; ++j)
+        inner[j] = times(inner[j], tau);
+    for (int i = 0; i < length; ++i)
+        for (int j = 0; j < columns; ++j)
+            y[j * stride + i] = subtract_product(y[j * stride + i], v[i], inner[j]);
+}
+
+template <class E, class V>
+BATCHPINV_INLINE void reflect(const E *v, V tau, E *y, std::int64_t stride, int length,
+                              int columns) {
+    int j = 0;
+    for (; j + 4 <= columns; j += 4)
+        reflect_some<4>(v, tau, y + j * stride, stride, length);
+    if (columns - j == 3)
+        reflect_some<3>(v, tau, y + j * stride, stride, length);
+    else if (columns - j == 2)
+        reflect_some<2>(v, tau, y + j * stride, stride, length);
+    else if (columns - j == 1)
+        reflect_some<1>(v, tau, y + j * stride, stride, length);
+}
+
+template <class E> struct Triangle {
+    typename element_of<E>::real norm2, inverse_norm2; // |R|_F^2, |R^-1|_F^2
+};
+
+// A (m×n by columns) is overwritten by the v's and R's strict upper triangle; `inverse_diagonal`
+// gets 1/r_kk. Returns |R|_F^2 without its off-diagonal part.
+template <class E, class V, class M, class N>
+BATCHPINV_INLINE V factorise(E *a, V *tau, E *inverse_diagonal, M m, N n) {
+    V norm2 = V{};
+    for (int k = 0; k < n; ++k) {
+        E *x = a + k * m + k;
+        if (k == m - 1) {
+            // The last row of a square matrix has nothing under it: no reflection, and no rounding.
+            inverse_diagonal[k] = reciprocal(x[0]);
+            return add_square(norm2, x[0]);
+        }
+        V even = V{}, odd = V{};
+        for (int i = 0; i < m - k; i += 2)
+            even = add_square(even, x[i]);
+        for (int i = 1; i < m - k; i += 2)
+            odd = add_square(odd, x[i]);
+        const V square = even + odd, norm = square_root(square);
+        const V head = magnitude(x[0]), sum = norm + head;
+        const E direction = phase(x[0], head);
+        tau[k] = 1 / (norm * sum);
+        inverse_diagonal[k] = times(conjugate(direction), -(tau[k] * sum));
+        x[0] = times(direction, sum);
+        norm2 += square;
+        reflect(x, tau[k], x + m, m, m - k, n - k - 1);
+    }
+    return norm2;
+}
+
+// Rows of conj([R^-1 0]) into y (n×m by rows).
+template <class E, class V, class M, class N>
+BATCHPINV_INLINE Triangle<E> invert_triangle(const E *a, const E *inverse_diagonal, E *y, V norm2,
+                                             M m, N n) {
+    V inverse_norm2 = V{};
+    for (int i = 0; i < n; ++i) {
+        E *row = y + i * m;
+        for (int c = 0; c < m; ++c)
+            row[c] = E{};
+        row[i] = conjugate(inverse_diagonal[i]);
+        inverse_norm2 = add_square(inverse_norm2, row[i]);
+        for (int j = i + 1; j < n; ++j) {
+            const E *column = a + j * m;
+            E sum = E{};
+            for (int l = i; l < j; ++l)
+                sum = subtract_inner(sum, column[l], row[l]);
+            row[j] = product(sum, conjugate(inverse_diagonal[j]));
+            inverse_norm2 = add_square(inverse_norm2, row[j]);
+            norm2 = add_square(norm2, column[i]);
+        }
+    }
+    return {norm2, inverse_norm2};
+}

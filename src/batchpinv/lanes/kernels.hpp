@@ -1,0 +1,45 @@
+// Kernels that compute several small matrices at once, one in each lane of a SIMD register.
+//
+// This header is the whole interface, and plain data, because the kernels are compiled once for
+// each instruction set: nothing that another translation unit could also instantiate may pass
+// through it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace batchpinv {
+
+constexpr int MOST_LANES = 16;
+
+// Up to `count` matrices of one shape, m >= n. A wide matrix comes as its transpose, by its
+// strides.
+struct LaneGroup {
+    std::int64_t m, n;
+    const char *a[MOST_LANES]; // m×n, native byte order, any alignment
+    char *out[MOST_LANES];     // n×m
+    std::ptrdiff_t a_row, a_col, out_row, out_col;
+    double atol[MOST_LANES], rtol[MOST_LANES];
+    int filled; // lanes in use, from the first
+    void *workspace;
+};
+
+// The kernels of one dtype. `direct` stores the answers that it vouches for and returns their lanes
+// as bits; the others are untouched.
+struct LaneKernels {
+    int count;
+    unsigned (*direct)(const LaneGroup &group);
+    std::int64_t (*workspace_bytes)(std::int64_t m, std::int64_t n);
+};
+
+// All dtypes of one instruction set, in the order float32, float64, complex64, complex128.
+struct LaneTable {
+    const char *instruction_set;
+    LaneKernels of[4];
+};
+
+// The table of that instruction set, or of the best one that the processor has where the name is
+// empty. Null where the processor does not have it, or this build has no such kernels.
+const LaneTable *find_lane_table(const char *instruction_set);
+
+} // namespace batchpinv

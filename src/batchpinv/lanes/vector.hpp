@@ -1,0 +1,96 @@
+// Vectors of lanes, real and complex, with the few operations that the kernels need.
+//
+// Included by kernels.cpp only, inside a namespace of its own for each instruction set.
+#pragma once
+
+#define BATCHPINV_INLINE inline __attribute__((always_inline))
+
+template <class R, int lanes> struct vector_of {
+    typedef R type __attribute__((vector_size(sizeof(R) * lanes)));
+};
+
+// A real number in each lane is the vector itself; a complex one is a pair.
+template <class V> struct Pair {
+    V re, im;
+};
+
+template <class V> struct element_of {
+    using real = V;
+    static constexpr int parts = 1;
+};
+template <class V> struct element_of<Pair<V>> {
+    using real = V;
+    static constexpr int parts = 2;
+};
+
+template <class V> BATCHPINV_INLINE V square_root(V x) {
+    V root;
+    for (unsigned lane = 0; lane < sizeof(V) / sizeof(x[0]); ++lane)
+        root[lane] = sizeof(x[0]) == 8 ? __builtin_sqrt(x[lane]) : __builtin_sqrtf(x[lane]);
+    return root;
+}
+
+// s + |a|^2
+template <class V> BATCHPINV_INLINE V add_square(V s, V a) { return s + a * a; }
+template <class V> BATCHPINV_INLINE V add_square(V s, Pair<V> a) {
+    return (s + a.re * a.re) + a.im * a.im;
+}
+
+// s + conj(a) b
+template <class V> BATCHPINV_INLINE V add_inner(V s, V a, V b) { return s + a * b; }
+template <class V> BATCHPINV_INLINE Pair<V> add_inner(Pair<V> s, Pair<V> a, Pair<V> b) {
+    return {(s.re + a.re * b.re) + a.im * b.im, (s.im + a.re * b.im) - a.im * b.re};
+}
+
+// s - a b
+template <class V> BATCHPINV_INLINE V subtract_product(V s, V a, V b) { return s - a * b; }
+template <class V> BATCHPINV_INLINE Pair<V> subtract_product(Pair<V> s, Pair<V> a, Pair<V> b) {
+    return {(s.re - a.re * b.re) + a.im * b.im, (s.im - a.re * b.im) - a.im * b.re};
+}
+
+// s - conj(a) b
+template <class V> BATCHPINV_INLINE V subtract_inner(V s, V a, V b) { return s - a * b; }
+template <class V> BATCHPINV_INLINE Pair<V> subtract_inner(Pair<V> s, Pair<V> a, Pair<V> b) {
+    return {(s.re - a.re * b.re) - a.im * b.im, (s.im - a.re * b.im) + a.im * b.re};
+}
+
+template <class V> BATCHPINV_INLINE V product(V a, V b) { return a * b; }
+template <class V> BATCHPINV_INLINE Pair<V> product(Pair<V> a, Pair<V> b) {
+    return {a.re * b.re - a.im * b.im, a.re * b.im + a.im * b.re};
+}
+
+template <class V> BATCHPINV_INLINE V times(V a, V real) { return a * real; }
+template <class V> BATCHPINV_INLINE Pair<V> times(Pair<V> a, V real) {
+    return {a.re * real, a.im * real};
+}
+
+template <class V> BATCHPINV_INLINE V reciprocal(V a) { return 1 / a; }
+template <class V> BATCHPINV_INLINE Pair<V> reciprocal(Pair<V> a) {
+    const V square = a.re * a.re + a.im * a.im;
+    return {a.re / square, -a.im / square};
+}
+
+template <class V> BATCHPINV_INLINE V conjugate(V a) { return a; }
+template <class V> BATCHPINV_INLINE Pair<V> conjugate(Pair<V> a) { return {a.re, -a.im}; }
+
+template <class V> BATCHPINV_INLINE V magnitude(V a) { return a < 0 ? -a : a; }
+template <class V> BATCHPINV_INLINE V magnitude(Pair<V> a) {
+    return square_root(a.re * a.re + a.im * a.im);
+}
+
+// a / |a|, and 1 where a is 0
+template <class V> BATCHPINV_INLINE V phase(V a, V) { return a < 0 ? V{} - 1 : V{} + 1; }
+template <class V> BATCHPINV_INLINE Pair<V> phase(Pair<V> a, V magnitude_of_a) {
+    const V reciprocal = 1 / magnitude_of_a;
+    return {magnitude_of_a > 0 ? a.re * reciprocal : V{} + 1,
+            magnitude_of_a > 0 ? a.im * reciprocal : V{}};
+}
+
+// max(s, |re a|, |im a|); NaN is passed over
+template <class V> BATCHPINV_INLINE V max_part(V s, V a) {
+    const V size = magnitude(a);
+    return size > s ? size : s;
+}
+template <class V> BATCHPINV_INLINE V max_part(V s, Pair<V> a) {
+    return max_part(max_part(s, a.re), a.im);
+}
