@@ -4,8 +4,13 @@ cdef extern from "drivers/lapack.hpp" namespace "batchpinv" nogil:
         void *gesvd
         void *heevd
         void *heev
+        void *getrf
+        void *getri
+        void *potrf
+        void *trtri
         void *gemm
         void *herk
+        void *trsm
 
     cppclass RoutineTable:
         Routines of[4]

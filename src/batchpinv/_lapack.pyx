@@ -8,31 +8,52 @@ from scipy.linalg cimport cython_lapack as lapack
 cdef extern from "drivers/lapack.hpp" namespace "batchpinv" nogil:
     ctypedef long long blas_int
 
+routines.of[0].gesdd = <void *>lapack.sgesdd
+routines.of[0].gesvd = <void *>lapack.sgesvd
+routines.of[0].heevd = <void *>lapack.ssyevd
+routines.of[0].heev = <void *>lapack.ssyev
+routines.of[0].getrf = <void *>lapack.sgetrf
+routines.of[0].getri = <void *>lapack.sgetri
+routines.of[0].potrf = <void *>lapack.spotrf
+routines.of[0].trtri = <void *>lapack.strtri
+routines.of[0].gemm = <void *>blas.sgemm
+routines.of[0].herk = <void *>blas.ssyrk
+routines.of[0].trsm = <void *>blas.strsm
 
-cdef Routines entry(
-    void *gesdd, void *gesvd, void *heevd, void *heev, void *gemm, void *herk
-) noexcept:
-    cdef Routines made
-    made.gesdd = gesdd
-    made.gesvd = gesvd
-    made.heevd = heevd
-    made.heev = heev
-    made.gemm = gemm
-    made.herk = herk
-    return made
+routines.of[1].gesdd = <void *>lapack.dgesdd
+routines.of[1].gesvd = <void *>lapack.dgesvd
+routines.of[1].heevd = <void *>lapack.dsyevd
+routines.of[1].heev = <void *>lapack.dsyev
+routines.of[1].getrf = <void *>lapack.dgetrf
+routines.of[1].getri = <void *>lapack.dgetri
+routines.of[1].potrf = <void *>lapack.dpotrf
+routines.of[1].trtri = <void *>lapack.dtrtri
+routines.of[1].gemm = <void *>blas.dgemm
+routines.of[1].herk = <void *>blas.dsyrk
+routines.of[1].trsm = <void *>blas.dtrsm
 
+routines.of[2].gesdd = <void *>lapack.cgesdd
+routines.of[2].gesvd = <void *>lapack.cgesvd
+routines.of[2].heevd = <void *>lapack.cheevd
+routines.of[2].heev = <void *>lapack.cheev
+routines.of[2].getrf = <void *>lapack.cgetrf
+routines.of[2].getri = <void *>lapack.cgetri
+routines.of[2].potrf = <void *>lapack.cpotrf
+routines.of[2].trtri = <void *>lapack.ctrtri
+routines.of[2].gemm = <void *>blas.cgemm
+routines.of[2].herk = <void *>blas.cherk
+routines.of[2].trsm = <void *>blas.ctrsm
 
-routines.of[0] = entry(
-    <void *>lapack.sgesdd, <void *>lapack.sgesvd, <void *>lapack.ssyevd,
-    <void *>lapack.ssyev, <void *>blas.sgemm, <void *>blas.ssyrk)
-routines.of[1] = entry(
-    <void *>lapack.dgesdd, <void *>lapack.dgesvd, <void *>lapack.dsyevd,
-    <void *>lapack.dsyev, <void *>blas.dgemm, <void *>blas.dsyrk)
-routines.of[2] = entry(
-    <void *>lapack.cgesdd, <void *>lapack.cgesvd, <void *>lapack.cheevd,
-    <void *>lapack.cheev, <void *>blas.cgemm, <void *>blas.cherk)
-routines.of[3] = entry(
-    <void *>lapack.zgesdd, <void *>lapack.zgesvd, <void *>lapack.zheevd,
-    <void *>lapack.zheev, <void *>blas.zgemm, <void *>blas.zherk)
+routines.of[3].gesdd = <void *>lapack.zgesdd
+routines.of[3].gesvd = <void *>lapack.zgesvd
+routines.of[3].heevd = <void *>lapack.zheevd
+routines.of[3].heev = <void *>lapack.zheev
+routines.of[3].getrf = <void *>lapack.zgetrf
+routines.of[3].getri = <void *>lapack.zgetri
+routines.of[3].potrf = <void *>lapack.zpotrf
+routines.of[3].trtri = <void *>lapack.ztrtri
+routines.of[3].gemm = <void *>blas.zgemm
+routines.of[3].herk = <void *>blas.zherk
+routines.of[3].trsm = <void *>blas.ztrsm
 
 LAPACK_INT_MAX = 2 ** (8 * sizeof(blas_int) - 1) - 1

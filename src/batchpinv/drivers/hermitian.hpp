@@ -61,9 +61,10 @@ template <class T> class Eigen {
                 for (blas_int i = 0; i < n; ++i)
                     column[i] /= root;
             }
-        lapack.herk(n, positive, 1, w + static_cast<std::int64_t>(n - positive) * n, 0, x);
+        lapack.herk('U', 'N', n, positive, 1, w + static_cast<std::int64_t>(n - positive) * n, n, 0,
+                    x);
         if (negative > 0)
-            lapack.herk(n, negative, -1, w, 1, x);
+            lapack.herk('U', 'N', n, negative, -1, w, n, 1, x);
         for (std::int64_t j = 0; j < n; ++j) {
             for (std::int64_t i = 0; i < j; ++i) {
                 w[i + j * n] = x[i + j * n] / unit;

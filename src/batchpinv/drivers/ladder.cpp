@@ -1,7 +1,9 @@
 // The ladder: matrices enter on the top rung, and each rung hands down what it cannot answer.
 #include "ladder.hpp"
 
+#include "direct_cholesky.hpp"
 #include "direct_lanes.hpp"
+#include "direct_lu.hpp"
 #include "hermitian.hpp"
 #include "last.hpp"
 
@@ -24,6 +26,13 @@ template <class T> std::unique_ptr<Rung> make_last(const Bench &bench) {
     return std::make_unique<LastRung<T, Svd<T>>>(bench, p, q);
 }
 
+template <class T> std::unique_ptr<Rung> make_direct(const Bench &bench) {
+    using C = std::conditional_t<is_complex<T>, std::complex<double>, double>;
+    if (bench.batch.m == bench.batch.n)
+        return std::make_unique<DirectRung<T, T, Lu<T>>>(bench);
+    return std::make_unique<DirectRung<T, C, Cholesky<C>>>(bench);
+}
+
 // From the top. What a batch climbs depends on its shape, dtype and flags alone.
 template <class T>
 const Step steps[] = {
@@ -31,6 +40,10 @@ const Step steps[] = {
      [](const Bench &bench) -> std::unique_ptr<Rung> {
          return std::make_unique<DirectLanes<T>>(bench);
      }},
+    {[](const Bench &bench) {
+         return !bench.batch.hermitian && !DirectLanes<T>::applies(bench.batch, bench.lanes);
+     },
+     make_direct<T>},
     {[](const Bench &) { return true; }, make_last<T>},
 };
 

@@ -18,7 +18,7 @@ using blas_int = int;
 
 // The routines of one dtype; `heevd`, `heev` and `herk` stand for syevd, syev and syrk when real.
 struct Routines {
-    void *gesdd, *gesvd, *heevd, *heev, *gemm, *herk;
+    void *gesdd, *gesvd, *heevd, *heev, *getrf, *getri, *potrf, *trtri, *gemm, *herk, *trsm;
 };
 
 // One entry a dtype, in the order float32, float64, complex64, complex128.
@@ -101,19 +101,54 @@ template <class T> class Lapack {
         return info;
     }
 
-    // C = A^H B^H, where A is r×rows, B is cols×r and C is rows×cols.
-    void multiply_adjoints(blas_int rows, blas_int cols, blas_int r, T *a, blas_int lda, T *b,
-                           blas_int ldb, T *c) const {
-        char trans = 'C';
-        T one = 1, zero = 0;
-        call(routine.gemm, &trans, &trans, &rows, &cols, &r, &one, a, &lda, b, &ldb, &zero, c,
-             &rows);
+    // W = P L U, n×n, in place.
+    blas_int getrf(blas_int n, T *w, blas_int *pivots) const {
+        blas_int info = 0;
+        call(routine.getrf, &n, &n, w, &n, pivots, &info);
+        return info;
     }
 
-    // C = alpha Y Y^H + beta C, upper triangle only, where Y is n×r.
-    void herk(blas_int n, blas_int r, R alpha, T *y, R beta, T *c) const {
-        char uplo = 'U', trans = 'N';
-        call(routine.herk, &uplo, &trans, &n, &r, &alpha, y, &n, &beta, c, &n);
+    // W, which holds L and U, becomes W^-1.
+    blas_int getri(blas_int n, T *w, const blas_int *pivots, T *work, blas_int lwork) const {
+        blas_int info = 0;
+        call(routine.getri, &n, w, &n, pivots, work, &lwork, &info);
+        return info;
+    }
+
+    // G = L L^H (uplo 'L') or R^H R (uplo 'U'), in place; reads and writes one triangle.
+    blas_int potrf(char uplo, blas_int n, T *g) const {
+        blas_int info = 0;
+        call(routine.potrf, &uplo, &n, g, &n, &info);
+        return info;
+    }
+
+    // One triangle of G becomes its inverse.
+    blas_int trtri(char uplo, blas_int n, T *g) const {
+        char diag = 'N';
+        blas_int info = 0;
+        call(routine.trtri, &uplo, &diag, &n, g, &n, &info);
+        return info;
+    }
+
+    // C = op(A) op(B), rows×cols, with inner length r; 'N' and 'C' say what op is.
+    void gemm(char op_a, char op_b, blas_int rows, blas_int cols, blas_int r, const T *a,
+              blas_int lda, const T *b, blas_int ldb, T *c) const {
+        T one = 1, zero = 0;
+        call(routine.gemm, &op_a, &op_b, &rows, &cols, &r, &one, a, &lda, b, &ldb, &zero, c, &rows);
+    }
+
+    // One triangle of C = alpha op(Y) op(Y)^H + beta C, n×n; op(Y) is n×r.
+    void herk(char uplo, char op, blas_int n, blas_int r, R alpha, const T *y, blas_int ldy, R beta,
+              T *c) const {
+        call(routine.herk, &uplo, &op, &n, &r, &alpha, y, &ldy, &beta, c, &n);
+    }
+
+    // B (rows×cols) becomes op(G)^-1 B (side 'L') or B op(G)^-1 (side 'R'), where G is triangular.
+    void trsm(char side, char uplo, char op, blas_int rows, blas_int cols, const T *g, T *b) const {
+        char diag = 'N';
+        blas_int order = side == 'L' ? rows : cols;
+        T one = 1;
+        call(routine.trsm, &side, &uplo, &op, &diag, &rows, &cols, &one, g, &order, b, &rows);
     }
 
     WorkSizes svd_work_sizes(blas_int p, blas_int q) const {
@@ -138,6 +173,12 @@ template <class T> class Lapack {
         heev('U', n, nullptr, nullptr, &also_wanted, -1, &rwanted);
         std::int64_t work = rounded_up(wanted), least = rounded_up(also_wanted), k = n;
         return {work > least ? work : least, is_complex<T> ? 1 + 5 * k + 2 * k * k : 0, 3 + 5 * k};
+    }
+
+    std::int64_t getri_work_size(blas_int n) const {
+        T wanted = 0;
+        getri(n, nullptr, nullptr, &wanted, -1);
+        return rounded_up(wanted);
     }
 
   private:

@@ -33,7 +33,7 @@ template <class T, class Factor> class LastRung final : public Rung {
                 bench.failures.add(matrix.index, outcome);
         }
         if (bench.gate.enter()) {
-            scatter<T>(w, batch.m, batch.n, matrix.data[OUT], batch.out_row, batch.out_col);
+            scatter<T, T>(w, batch, matrix.data[OUT]);
             matrix.write_rank(rank);
             bench.gate.leave();
         }

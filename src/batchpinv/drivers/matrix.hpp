@@ -88,8 +88,15 @@ template <class T> bool is_native(const Batch &batch) {
     return !batch.swapped && batch.kind == (is_complex<T> ? 'c' : 'f');
 }
 
-// Integers and booleans are float64.
+// From whatever the caller's array holds; integers and booleans are float64.
 template <class T> Gather<T> make_gather(const Batch &batch) {
+    using R = Real<T>;
+    if constexpr (is_complex<T>) {
+        if (batch.itemsize == 8)
+            return Gather<T>::template of<std::complex<float>>(batch.swapped);
+        return Gather<T>::template of<std::complex<double>>(batch.swapped);
+    } else if (batch.kind == 'f' && batch.itemsize == 4)
+        return Gather<T>::template of<float>(batch.swapped);
     if constexpr (std::is_same_v<T, double>) {
         switch (batch.kind == 'i' ? batch.itemsize : batch.kind == 'u' ? -batch.itemsize : 0) {
         case 1:
@@ -112,7 +119,7 @@ template <class T> Gather<T> make_gather(const Batch &batch) {
         if (batch.kind == 'b')
             return Gather<T>::template of<std::uint8_t>(false);
     }
-    return Gather<T>::template of<T>(batch.swapped);
+    return Gather<T>::template of<R>(batch.swapped);
 }
 
 // ---- screen and scale ---------------------------------------------------------------------------
@@ -159,13 +166,14 @@ template <class T> void scale(T *w, std::int64_t count, int exponent) {
 
 // ---- scatter ------------------------------------------------------------------------------------
 
-// out[j, i] = X[i + j*m]: the transpose back, into the caller's strides.
-template <class T>
-void scatter(const T *x, std::int64_t m, std::int64_t n, char *out, std::ptrdiff_t out_row,
-             std::ptrdiff_t out_col) {
-    for (std::int64_t j = 0; j < n; ++j)
-        for (std::int64_t i = 0; i < m; ++i)
-            std::memcpy(out + j * out_row + i * out_col, x + i + j * m, sizeof(T));
+// out[j, i] = X[i + j*m], rounded to the caller's dtype: the transpose back, into the caller's
+// strides.
+template <class Stored, class T> void scatter(const T *x, const Batch &batch, char *out) {
+    for (std::int64_t j = 0; j < batch.n; ++j)
+        for (std::int64_t i = 0; i < batch.m; ++i) {
+            const Stored value = static_cast<Stored>(x[i + j * batch.m]);
+            std::memcpy(out + j * batch.out_row + i * batch.out_col, &value, sizeof value);
+        }
 }
 
 } // namespace batchpinv

@@ -63,7 +63,7 @@ template <class T> class Svd {
         else
             for (blas_int c = 0; c < rank; ++c)
                 divide(vt + c, q, k, s[c] / unit);
-        lapack.multiply_adjoints(q, p, rank, vt, k, u, p, x);
+        lapack.gemm('C', 'C', q, p, rank, vt, k, u, p, x);
         if (unit != 1)
             divide(x, entries, 1, unit);
         return rank;

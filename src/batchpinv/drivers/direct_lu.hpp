@@ -1,0 +1,34 @@
+// The direct rung of square matrices: LU with partial pivoting, X = W^-1.
+#pragma once
+
+#include "direct.hpp"
+
+namespace batchpinv {
+
+template <class T> class Lu {
+    const Lapack<T> lapack;
+    const blas_int n;
+    const std::int64_t lwork;
+    Buffer<T> work;
+    Buffer<blas_int> pivots;
+
+  public:
+    Lu(const RoutineTable &table, blas_int n, blas_int)
+        : lapack(table), n(n), lwork(lapack.getri_work_size(n)), work(lwork), pivots(n) {}
+
+    // Partial pivoting is as good as QR unless its elements grow (Higham, theorem 9.5): a growth of
+    // more than n is no ordinary matrix.
+    T *invert(T *w, double atol, double rtol) {
+        const auto all = [](std::int64_t, std::int64_t) { return true; };
+        const std::int64_t entries = static_cast<std::int64_t>(n) * n;
+        const double norm = frobenius(w, n, n, all);
+        const Real<T> most = largest(w, entries);
+        if (lapack.getrf(n, w, pivots) != 0 || !(largest(w, entries) <= most * n) ||
+            lapack.getri(n, w, pivots, work, static_cast<blas_int>(lwork)) != 0)
+            return nullptr;
+        const double slack = rounding_slack(n, std::numeric_limits<Real<T>>::epsilon());
+        return certify_full_rank(atol, rtol, norm, frobenius(w, n, n, all), slack) ? w : nullptr;
+    }
+};
+
+} // namespace batchpinv
