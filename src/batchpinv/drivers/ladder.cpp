@@ -2,9 +2,9 @@
 #include "ladder.hpp"
 
 #include "direct_cholesky.hpp"
-#include "direct_lanes.hpp"
 #include "direct_lu.hpp"
 #include "hermitian.hpp"
+#include "lane_rung.hpp"
 #include "last.hpp"
 
 #include <vector>
@@ -33,16 +33,21 @@ template <class T> std::unique_ptr<Rung> make_direct(const Bench &bench) {
     return std::make_unique<DirectRung<T, C, Cholesky<C>>>(bench);
 }
 
+template <class T> bool fits_lanes(const Bench &bench) {
+    return LaneRung<T>::applies(bench.batch, bench.lanes);
+}
+
+template <class T, LaneKernel LaneKernels::*kernel>
+std::unique_ptr<Rung> make_lanes(const Bench &bench) {
+    return std::make_unique<LaneRung<T>>(bench, bench.lanes->of[dtype_index<T>].*kernel);
+}
+
 // From the top. What a batch climbs depends on its shape, dtype and flags alone.
 template <class T>
 const Step steps[] = {
-    {[](const Bench &bench) { return DirectLanes<T>::applies(bench.batch, bench.lanes); },
-     [](const Bench &bench) -> std::unique_ptr<Rung> {
-         return std::make_unique<DirectLanes<T>>(bench);
-     }},
-    {[](const Bench &bench) {
-         return !bench.batch.hermitian && !DirectLanes<T>::applies(bench.batch, bench.lanes);
-     },
+    {fits_lanes<T>, make_lanes<T, &LaneKernels::direct>},
+    {fits_lanes<T>, make_lanes<T, &LaneKernels::jacobi>},
+    {[](const Bench &bench) { return !bench.batch.hermitian && !fits_lanes<T>(bench); },
      make_direct<T>},
     {[](const Bench &) { return true; }, make_last<T>},
 };

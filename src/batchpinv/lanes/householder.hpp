@@ -42,20 +42,23 @@ BATCHPINV_INLINE void reflect(const E *v, V tau, E *y, std::int64_t stride, int 
         reflect_some<1>(v, tau, y + j * stride, stride, length);
 }
 
-template <class E> struct Triangle {
-    typename element_of<E>::real norm2, inverse_norm2; // |R|_F^2, |R^-1|_F^2
+template <class E, class V> struct Factors {
+    E *a;                // m×n by columns: the v's, and the strict upper triangle of R
+    V *tau;              // 0 where a column vanished: no reflection
+    E *diagonal;         // of R
+    E *inverse_diagonal; // not finite where a column vanished
 };
 
-// A (m×n by columns) is overwritten by the v's and R's strict upper triangle; `inverse_diagonal`
-// gets 1/r_kk. Returns |R|_F^2 without its off-diagonal part.
+// A, in factors.a, becomes Q R. Returns |diag R|^2.
 template <class E, class V, class M, class N>
-BATCHPINV_INLINE V factorise(E *a, V *tau, E *inverse_diagonal, M m, N n) {
+BATCHPINV_INLINE V factorise(const Factors<E, V> &factors, M m, N n) {
     V norm2 = V{};
     for (int k = 0; k < n; ++k) {
-        E *x = a + k * m + k;
+        E *x = factors.a + k * m + k;
         if (k == m - 1) {
             // The last row of a square matrix has nothing under it: no reflection, and no rounding.
-            inverse_diagonal[k] = reciprocal(x[0]);
+            factors.diagonal[k] = x[0];
+            factors.inverse_diagonal[k] = reciprocal(x[0]);
             return add_square(norm2, x[0]);
         }
         V even = V{}, odd = V{};
@@ -64,37 +67,54 @@ BATCHPINV_INLINE V factorise(E *a, V *tau, E *inverse_diagonal, M m, N n) {
         for (int i = 1; i < m - k; i += 2)
             odd = add_square(odd, x[i]);
         const V square = even + odd, norm = square_root(square);
-        const V head = magnitude(x[0]), sum = norm + head;
+        const V head = magnitude(x[0]), sum = norm + head, inverse = 1 / (norm * sum);
         const E direction = phase(x[0], head);
-        tau[k] = 1 / (norm * sum);
-        inverse_diagonal[k] = times(conjugate(direction), -(tau[k] * sum));
+        const V tau = norm * sum > 0 ? inverse : V{};
+        factors.tau[k] = tau;
+        factors.diagonal[k] = times(direction, -norm);
+        factors.inverse_diagonal[k] = times(conjugate(direction), -(inverse * sum));
         x[0] = times(direction, sum);
         norm2 += square;
-        reflect(x, tau[k], x + m, m, m - k, n - k - 1);
+        reflect(x, tau, x + m, m, m - k, n - k - 1);
     }
     return norm2;
 }
 
-// Rows of conj([R^-1 0]) into y (n×m by rows).
+// y (n×m by rows, conjugated) becomes y Q^H.
 template <class E, class V, class M, class N>
-BATCHPINV_INLINE Triangle<E> invert_triangle(const E *a, const E *inverse_diagonal, E *y, V norm2,
-                                             M m, N n) {
-    V inverse_norm2 = V{};
+BATCHPINV_INLINE void apply_q(const Factors<E, V> &factors, E *y, M m, N n) {
+    for (int k = m == n ? n - 2 : n - 1; k >= 0; --k)
+        reflect(factors.a + k * m + k, factors.tau[k], y + k, m, m - k, n);
+}
+
+// Rows of conj([R^-1 0]) into y (n×m by rows). Returns |R^-1|_F^2.
+template <class E, class V, class M, class N>
+BATCHPINV_INLINE V invert_triangle(const Factors<E, V> &factors, E *y, M m, N n) {
+    V norm2 = V{};
     for (int i = 0; i < n; ++i) {
         E *row = y + i * m;
         for (int c = 0; c < m; ++c)
             row[c] = E{};
-        row[i] = conjugate(inverse_diagonal[i]);
-        inverse_norm2 = add_square(inverse_norm2, row[i]);
+        row[i] = conjugate(factors.inverse_diagonal[i]);
+        norm2 = add_square(norm2, row[i]);
         for (int j = i + 1; j < n; ++j) {
-            const E *column = a + j * m;
+            const E *column = factors.a + j * m;
             E sum = E{};
             for (int l = i; l < j; ++l)
                 sum = subtract_inner(sum, column[l], row[l]);
-            row[j] = product(sum, conjugate(inverse_diagonal[j]));
-            inverse_norm2 = add_square(inverse_norm2, row[j]);
-            norm2 = add_square(norm2, column[i]);
+            row[j] = product(sum, conjugate(factors.inverse_diagonal[j]));
+            norm2 = add_square(norm2, row[j]);
         }
     }
-    return {norm2, inverse_norm2};
+    return norm2;
+}
+
+// The sum of |r_ij|^2 above R's diagonal.
+template <class E, class V, class M, class N>
+BATCHPINV_INLINE V strict_upper_norm2(const Factors<E, V> &factors, M m, N n) {
+    V norm2 = V{};
+    for (int j = 1; j < n; ++j)
+        for (int i = 0; i < j; ++i)
+            norm2 = add_square(norm2, factors.a[j * m + i]);
+    return norm2;
 }

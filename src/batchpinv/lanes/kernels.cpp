@@ -7,7 +7,7 @@
 namespace batchpinv {
 namespace {
 
-#include "householder.hpp"
+#include "jacobi.hpp"
 
 // A size that the compiler knows; `int` stands for one that it does not.
 template <int value> struct Fixed {
@@ -49,19 +49,7 @@ BATCHPINV_INLINE void store(const R *planes, unsigned mask, const LaneGroup &gro
     }
 }
 
-// ---- scale --------------------------------------------------------------------------------------
-
-template <class R> struct Format;
-template <> struct Format<double> {
-    using Bits = std::uint64_t;
-    static constexpr int mantissa = 52, bias = 1023, ordinary = 200;
-    static constexpr double epsilon = 0x1p-52;
-};
-template <> struct Format<float> {
-    using Bits = std::uint32_t;
-    static constexpr int mantissa = 23, bias = 127, ordinary = 20;
-    static constexpr float epsilon = 0x1p-23f;
-};
+// ---- scale ----
 
 // The power of two that brings the largest entry near 1, or 1 where it is of ordinary size: where
 // no sum of squares can overflow, nor underflow in a matrix that the certificate accepts.
@@ -120,29 +108,58 @@ BATCHPINV_INLINE unsigned certify(const LaneGroup &group, V factor, V norm2, V i
     return accepted;
 }
 
-template <class R, int lanes, class E, class M, class N>
-BATCHPINV_INLINE unsigned direct_of_size(const LaneGroup &group, M m, N n) {
-    using V = typename element_of<E>::real;
-    constexpr int parts = element_of<E>::parts;
-    E *a = static_cast<E *>(group.workspace), *y = a + m * n, *inverse_diagonal = y + m * n;
-    V *tau = reinterpret_cast<V *>(inverse_diagonal + n);
+// How one allocation is cut for a matrix of m×n:
+//   a m×n | y n×m | b n×n | v n×n | diagonal n | inverse_diagonal n | tau n | length2 n
+template <class E, class V> struct Workspace {
+    E *y, *b, *v;
+    V *length2;
+    Factors<E, V> factors;
 
-    load<R, lanes, parts>(group, m, n, reinterpret_cast<R *>(a));
-    const V factor = scale<R, E, V>(a, m * n);
-    const V norm2 = factorise(a, tau, inverse_diagonal, m, n);
-    const Triangle<E> r = invert_triangle(a, inverse_diagonal, y, norm2, m, n);
-    const unsigned accepted = certify<R>(group, factor, r.norm2, r.inverse_norm2);
-    if (!accepted)
-        return 0;
-    for (int k = m == n ? n - 2 : n - 1; k >= 0; --k)
-        reflect(a + k * m + k, tau[k], y + k, m, m - k, n);
+    Workspace(void *memory, int m, int n) {
+        E *a = static_cast<E *>(memory);
+        y = a + m * n;
+        b = y + m * n;
+        v = b + n * n;
+        E *diagonal = v + n * n, *inverse_diagonal = diagonal + n;
+        V *tau = reinterpret_cast<V *>(inverse_diagonal + n);
+        length2 = tau + n;
+        factors = {a, tau, diagonal, inverse_diagonal};
+    }
+
+    static std::int64_t bytes(std::int64_t m, std::int64_t n) {
+        const std::int64_t elements = 2 * m * n + 2 * n * n + 2 * n;
+        return elements * static_cast<std::int64_t>(sizeof(E)) +
+               2 * n * static_cast<std::int64_t>(sizeof(V));
+    }
+};
+
+// Conjugates y, undoes the scale, and stores the lanes in `answered`.
+template <class R, int lanes, class E, class V, class M, class N>
+BATCHPINV_INLINE void finish(E *y, V factor, unsigned answered, const LaneGroup &group, M m, N n) {
     for (int e = 0; e < m * n; ++e)
         y[e] = times(conjugate(y[e]), factor);
-    store<R, lanes, parts>(reinterpret_cast<const R *>(y), accepted, group, m, n);
-    return accepted;
+    store<R, lanes, element_of<E>::parts>(reinterpret_cast<const R *>(y), answered, group, m, n);
 }
 
-template <class R, int lanes, class E> unsigned direct(const LaneGroup &group) {
+template <class R, int lanes, class E, class M, class N>
+BATCHPINV_INLINE unsigned direct_of_size(LaneGroup &group, M m, N n) {
+    using V = typename element_of<E>::real;
+    const Workspace<E, V> work(group.workspace, m, n);
+    load<R, lanes, element_of<E>::parts>(group, m, n, reinterpret_cast<R *>(work.factors.a));
+    const V factor = scale<R, E, V>(work.factors.a, m * n);
+    const V norm2 = factorise(work.factors, m, n) + strict_upper_norm2<E, V>(work.factors, m, n);
+    const V inverse_norm2 = invert_triangle(work.factors, work.y, m, n);
+    const unsigned answered = certify<R>(group, factor, norm2, inverse_norm2);
+    if (answered) {
+        apply_q(work.factors, work.y, m, n);
+        finish<R, lanes>(work.y, factor, answered, group, m, n);
+    }
+    for (int lane = 0; lane < group.filled; ++lane)
+        group.rank[lane] = n;
+    return answered;
+}
+
+template <class R, int lanes, class E> unsigned direct(LaneGroup &group) {
     const int m = static_cast<int>(group.m), n = static_cast<int>(group.n);
     if (m == n)
         switch (n) {
@@ -162,15 +179,97 @@ template <class R, int lanes, class E> unsigned direct(const LaneGroup &group) {
     return direct_of_size<R, lanes, E>(group, m, n);
 }
 
-template <class V, class E> std::int64_t workspace_bytes(std::int64_t m, std::int64_t n) {
-    return 2 * m * n * static_cast<std::int64_t>(sizeof(E)) +
-           n * static_cast<std::int64_t>(sizeof(E) + sizeof(V));
+// ---- the SVD in lanes ---------------------------------------------------------------------------
+
+// Which singular values of one lane are kept: weight = 1/s^2, or 0. False where one is so near the
+// tolerance, or to rounding, that LAPACK's SVD should decide: kept are those above 2 tol and above
+// 4 m eps s1, dropped those under tol / 2.
+template <class R>
+BATCHPINV_INLINE bool decide(const double *s, double atol, double rtol, int m, int n,
+                             double *weight, std::int64_t &rank) {
+    double most = 0;
+    for (int j = 0; j < n; ++j)
+        most = s[j] > most ? s[j] : most;
+    const double tol = atol > rtol * most ? atol : rtol * most;
+    const double rounding = 4 * m * static_cast<double>(Format<R>::epsilon) * most;
+    rank = 0;
+    for (int j = 0; j < n; ++j) {
+        const bool kept = s[j] > 2 * tol && s[j] > rounding;
+        if (!kept && !(s[j] < tol / 2 || s[j] == 0))
+            return false;
+        weight[j] = kept ? 1 / (s[j] * s[j]) : 0;
+        rank += kept;
+    }
+    return most < static_cast<double>(__builtin_huge_val());
+}
+
+template <class R, int lanes, class E> unsigned jacobi(LaneGroup &group) {
+    using V = typename element_of<E>::real;
+    const int m = static_cast<int>(group.m), n = static_cast<int>(group.n);
+    const Workspace<E, V> work(group.workspace, m, n);
+    E *a = work.factors.a, *b = work.b, *v = work.v, *y = work.y;
+    load<R, lanes, element_of<E>::parts>(group, m, n, reinterpret_cast<R *>(a));
+    const V factor = scale<R, E, V>(a, m * n);
+    const V norm2 = factorise(work.factors, m, n) + strict_upper_norm2<E, V>(work.factors, m, n);
+
+    for (int j = 0; j < n; ++j)
+        for (int i = 0; i < n; ++i) {
+            b[j * n + i] = i < j ? a[j * m + i] : i == j ? work.factors.diagonal[j] : E{};
+            v[j * n + i] = i == j ? unit<E>() : E{};
+        }
+    // Columns that are dropped for certain: n of them, each under tol / 4 sqrt(n), where s1 is at
+    // least |A|_F / sqrt(n).
+    V negligible2 = V{};
+    for (int lane = 0; lane < lanes; ++lane) {
+        const int from = lane < group.filled ? lane : 0;
+        const R atol = static_cast<R>(group.atol[from]) * factor[lane];
+        const R relative2 = static_cast<R>(group.rtol[from] * group.rtol[from]) * norm2[lane] / n;
+        const R tol2 = atol * atol > relative2 ? atol * atol : relative2;
+        negligible2[lane] = tol2 / (16 * n);
+    }
+    int sweeps = 0;
+    do
+        for (int j = 0; j < n; ++j) {
+            work.length2[j] = V{};
+            for (int i = 0; i < n; ++i)
+                work.length2[j] = add_square(work.length2[j], b[j * n + i]);
+        }
+    while (sweep<R>(b, v, work.length2, negligible2, n) && ++sweeps < MOST_SWEEPS);
+    if (sweeps == MOST_SWEEPS)
+        return 0;
+
+    unsigned answered = 0;
+    for (int lane = 0; lane < lanes; ++lane) {
+        double s[MOST_COLUMNS], weight[MOST_COLUMNS] = {};
+        for (int j = 0; j < n; ++j)
+            s[j] = __builtin_sqrt(static_cast<double>(work.length2[j][lane]));
+        if (lane < group.filled && decide<R>(s, group.atol[lane] * factor[lane], group.rtol[lane],
+                                             m, n, weight, group.rank[lane]))
+            answered |= 1u << lane;
+        for (int j = 0; j < n; ++j)
+            work.length2[j][lane] = static_cast<R>(weight[j]);
+    }
+    if (!answered)
+        return 0;
+    for (int j = 0; j < n; ++j)
+        for (int i = 0; i < n; ++i)
+            b[j * n + i] = times(b[j * n + i], work.length2[j]);
+    for (int i = 0; i < n; ++i)
+        for (int c = 0; c < m; ++c) {
+            E sum = E{};
+            for (int j = 0; c < n && j < n; ++j)
+                sum = add_inner(sum, v[j * n + i], b[j * n + c]);
+            y[i * m + c] = sum;
+        }
+    apply_q(work.factors, y, m, n);
+    finish<R, lanes>(y, factor, answered, group, m, n);
+    return answered;
 }
 
 template <class R, int lanes> using Real = typename vector_of<R, lanes>::type;
 
 template <class R, int lanes, class E> constexpr LaneKernels kernels() {
-    return {lanes, direct<R, lanes, E>, workspace_bytes<Real<R, lanes>, E>};
+    return {lanes, direct<R, lanes, E>, jacobi<R, lanes, E>, Workspace<E, Real<R, lanes>>::bytes};
 }
 
 } // namespace

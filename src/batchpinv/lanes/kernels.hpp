@@ -11,6 +11,8 @@
 namespace batchpinv {
 
 constexpr int MOST_LANES = 16;
+// The longest short side of a matrix.
+constexpr int MOST_COLUMNS = 64;
 
 // Up to `count` matrices of one shape, m >= n. A wide matrix comes as its transpose, by its
 // strides.
@@ -20,15 +22,18 @@ struct LaneGroup {
     char *out[MOST_LANES];     // n×m
     std::ptrdiff_t a_row, a_col, out_row, out_col;
     double atol[MOST_LANES], rtol[MOST_LANES];
-    int filled; // lanes in use, from the first
+    int filled;                    // lanes in use, from the first
+    std::int64_t rank[MOST_LANES]; // of the lanes that were answered
     void *workspace;
 };
 
-// The kernels of one dtype. `direct` stores the answers that it vouches for and returns their lanes
-// as bits; the others are untouched.
+// Stores the answers that it vouches for, and returns their lanes as bits; the others are
+// untouched.
+using LaneKernel = unsigned (*)(LaneGroup &group);
+
 struct LaneKernels {
     int count;
-    unsigned (*direct)(const LaneGroup &group);
+    LaneKernel direct, jacobi;
     std::int64_t (*workspace_bytes)(std::int64_t m, std::int64_t n);
 };
 

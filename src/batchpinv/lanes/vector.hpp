@@ -9,6 +9,18 @@ template <class R, int lanes> struct vector_of {
     typedef R type __attribute__((vector_size(sizeof(R) * lanes)));
 };
 
+template <class R> struct Format;
+template <> struct Format<double> {
+    using Bits = std::uint64_t;
+    static constexpr int mantissa = 52, bias = 1023, ordinary = 200;
+    static constexpr double epsilon = 0x1p-52;
+};
+template <> struct Format<float> {
+    using Bits = std::uint32_t;
+    static constexpr int mantissa = 23, bias = 127, ordinary = 20;
+    static constexpr float epsilon = 0x1p-23f;
+};
+
 // A real number in each lane is the vector itself; a complex one is a pair.
 template <class V> struct Pair {
     V re, im;
@@ -40,6 +52,12 @@ template <class V> BATCHPINV_INLINE V add_square(V s, Pair<V> a) {
 template <class V> BATCHPINV_INLINE V add_inner(V s, V a, V b) { return s + a * b; }
 template <class V> BATCHPINV_INLINE Pair<V> add_inner(Pair<V> s, Pair<V> a, Pair<V> b) {
     return {(s.re + a.re * b.re) + a.im * b.im, (s.im + a.re * b.im) - a.im * b.re};
+}
+
+// s + a b
+template <class V> BATCHPINV_INLINE V add_product(V s, V a, V b) { return s + a * b; }
+template <class V> BATCHPINV_INLINE Pair<V> add_product(Pair<V> s, Pair<V> a, Pair<V> b) {
+    return {(s.re + a.re * b.re) - a.im * b.im, (s.im + a.re * b.im) + a.im * b.re};
 }
 
 // s - a b
@@ -93,4 +111,28 @@ template <class V> BATCHPINV_INLINE V max_part(V s, V a) {
 }
 template <class V> BATCHPINV_INLINE V max_part(V s, Pair<V> a) {
     return max_part(max_part(s, a.re), a.im);
+}
+
+// `yes` in the lanes where the mask is set, `no` in the others.
+template <class Mask, class V> BATCHPINV_INLINE V choose(Mask mask, V yes, V no) {
+    return mask ? yes : no;
+}
+template <class Mask, class V> BATCHPINV_INLINE Pair<V> choose(Mask mask, Pair<V> yes, Pair<V> no) {
+    return {mask ? yes.re : no.re, mask ? yes.im : no.im};
+}
+
+template <class Mask> BATCHPINV_INLINE bool any_lane(Mask mask) {
+    bool any = false;
+    for (unsigned lane = 0; lane < sizeof(Mask) / sizeof(mask[0]); ++lane)
+        any |= mask[lane] != 0;
+    return any;
+}
+
+template <class E> BATCHPINV_INLINE E unit() {
+    E one{};
+    if constexpr (element_of<E>::parts == 2)
+        one.re += 1;
+    else
+        one += 1;
+    return one;
 }

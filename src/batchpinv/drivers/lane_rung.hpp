@@ -1,4 +1,4 @@
-// The top rung for small matrices: the direct kernels, one matrix in each SIMD lane.
+// The rungs of small matrices, one in each SIMD lane: the direct kernel, and the SVD by Jacobi.
 #pragma once
 
 #include "matrix.hpp"
@@ -6,13 +6,14 @@
 
 namespace batchpinv {
 
-template <class T> class DirectLanes final : public Rung {
+template <class T> class LaneRung final : public Rung {
     // Sizes up to which this rung is faster than LAPACK's direct one.
     static constexpr std::int64_t most_columns = 32, most_rows = 512;
 
     const Bench bench;
     const Batch &batch;
     const LaneKernels &kernels;
+    const LaneKernel kernel;
     const Gather<T> gather;
     const bool in_place; // elements as the kernels read them; if not, they are converted first
     const std::int64_t entries;
@@ -26,10 +27,10 @@ template <class T> class DirectLanes final : public Rung {
                std::max(batch.m, batch.n) <= most_rows;
     }
 
-    explicit DirectLanes(const Bench &bench)
+    LaneRung(const Bench &bench, LaneKernel kernel)
         : bench(bench), batch(bench.batch), kernels(bench.lanes->of[dtype_index<T>]),
-          gather(make_gather<T>(batch)), in_place(is_native<T>(batch)), entries(batch.m * batch.n),
-          converted(in_place ? 0 : entries * kernels.count),
+          kernel(kernel), gather(make_gather<T>(batch)), in_place(is_native<T>(batch)),
+          entries(batch.m * batch.n), converted(in_place ? 0 : entries * kernels.count),
           workspace(
               kernels.workspace_bytes(std::max(batch.m, batch.n), std::min(batch.m, batch.n))) {
         const std::ptrdiff_t row = in_place ? batch.a_row : batch.n * sizeof(T);
@@ -56,10 +57,10 @@ template <class T> class DirectLanes final : public Rung {
         }
         if (!bench.gate.enter())
             return ~0u;
-        const unsigned answered = kernels.direct(group);
+        const unsigned answered = kernel(group);
         for (int lane = 0; lane < count; ++lane)
             if (answered >> lane & 1)
-                matrices[lane].write_rank(group.n);
+                matrices[lane].write_rank(group.rank[lane]);
         bench.gate.leave();
         return answered;
     }
