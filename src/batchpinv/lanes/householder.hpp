@@ -43,18 +43,19 @@ BATCHPINV_INLINE void reflect(const E *v, V tau, E *y, std::int64_t stride, int 
 }
 
 template <class E, class V> struct Factors {
-    E *a;                // m×n by columns: the v's, and the strict upper triangle of R
+    E *a;                // m×n by columns, ld apart: the v's, and the strict upper triangle of R
     V *tau;              // 0 where a column vanished: no reflection
     E *diagonal;         // of R
     E *inverse_diagonal; // not finite where a column vanished
 };
 
 // A, in factors.a, becomes Q R. Returns |diag R|^2.
-template <class E, class V, class M, class N>
-BATCHPINV_INLINE V factorise(const Factors<E, V> &factors, M m, N n) {
+template <class E, class V, class S>
+BATCHPINV_INLINE V factorise(const Factors<E, V> &factors, S shape) {
+    const auto [m, n, ld] = shape;
     V norm2 = V{};
     for (int k = 0; k < n; ++k) {
-        E *x = factors.a + k * m + k;
+        E *x = factors.a + k * ld + k;
         if (k == m - 1) {
             // The last row of a square matrix has nothing under it: no reflection, and no rounding.
             factors.diagonal[k] = x[0];
@@ -75,30 +76,32 @@ BATCHPINV_INLINE V factorise(const Factors<E, V> &factors, M m, N n) {
         factors.inverse_diagonal[k] = times(conjugate(direction), -(inverse * sum));
         x[0] = times(direction, sum);
         norm2 += square;
-        reflect(x, tau, x + m, m, m - k, n - k - 1);
+        reflect(x, tau, x + ld, ld, m - k, n - k - 1);
     }
     return norm2;
 }
 
-// y (n×m by rows, conjugated) becomes y Q^H.
-template <class E, class V, class M, class N>
-BATCHPINV_INLINE void apply_q(const Factors<E, V> &factors, E *y, M m, N n) {
+// y (n×m by rows, ld apart, conjugated) becomes y Q^H.
+template <class E, class V, class S>
+BATCHPINV_INLINE void apply_q(const Factors<E, V> &factors, E *y, S shape) {
+    const auto [m, n, ld] = shape;
     for (int k = m == n ? n - 2 : n - 1; k >= 0; --k)
-        reflect(factors.a + k * m + k, factors.tau[k], y + k, m, m - k, n);
+        reflect(factors.a + k * ld + k, factors.tau[k], y + k, ld, m - k, n);
 }
 
-// Rows of conj([R^-1 0]) into y (n×m by rows). Returns |R^-1|_F^2.
-template <class E, class V, class M, class N>
-BATCHPINV_INLINE V invert_triangle(const Factors<E, V> &factors, E *y, M m, N n) {
+// Rows of conj([R^-1 0]) into y (n×m by rows, ld apart). Returns |R^-1|_F^2.
+template <class E, class V, class S>
+BATCHPINV_INLINE V invert_triangle(const Factors<E, V> &factors, E *y, S shape) {
+    const auto [m, n, ld] = shape;
     V norm2 = V{};
     for (int i = 0; i < n; ++i) {
-        E *row = y + i * m;
+        E *row = y + i * ld;
         for (int c = 0; c < m; ++c)
             row[c] = E{};
         row[i] = conjugate(factors.inverse_diagonal[i]);
         norm2 = add_square(norm2, row[i]);
         for (int j = i + 1; j < n; ++j) {
-            const E *column = factors.a + j * m;
+            const E *column = factors.a + j * ld;
             E sum = E{};
             for (int l = i; l < j; ++l)
                 sum = subtract_inner(sum, column[l], row[l]);
@@ -110,11 +113,11 @@ BATCHPINV_INLINE V invert_triangle(const Factors<E, V> &factors, E *y, M m, N n)
 }
 
 // The sum of |r_ij|^2 above R's diagonal.
-template <class E, class V, class M, class N>
-BATCHPINV_INLINE V strict_upper_norm2(const Factors<E, V> &factors, M m, N n) {
+template <class E, class V, class S>
+BATCHPINV_INLINE V strict_upper_norm2(const Factors<E, V> &factors, S shape) {
     V norm2 = V{};
-    for (int j = 1; j < n; ++j)
+    for (int j = 1; j < shape.n; ++j)
         for (int i = 0; i < j; ++i)
-            norm2 = add_square(norm2, factors.a[j * m + i]);
+            norm2 = add_square(norm2, factors.a[j * shape.ld + i]);
     return norm2;
 }

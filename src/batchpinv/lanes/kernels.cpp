@@ -4,49 +4,65 @@
 // the package could be linked in from here and run on a processor without the instructions.
 #include "kernels.hpp"
 
+#include <type_traits>
+
 namespace batchpinv {
 namespace {
 
 #include "jacobi.hpp"
+#include "transpose.hpp"
+
+// Columns of a power of two apart would share cache sets.
+inline int leading_dimension(int m) { return m >= 32 && m % 8 == 0 ? m + 1 : m; }
 
 // A size that the compiler knows; `int` stands for one that it does not.
 template <int value> struct Fixed {
     constexpr operator int() const { return value; }
 };
 
+// m×n, m >= n, columns ld apart.
+template <class Size> struct Shape {
+    Size m, n, ld;
+};
+
 // ---- between the caller's matrices and planes of lanes ------------------------------------------
 
-// Part p of element (i, j) of the matrix in lane l: planes[((j * m + i) * parts + p) * lanes + l].
-// Lanes that are not in use repeat the first one.
-template <class R, int lanes, int parts, class M, class N>
-BATCHPINV_INLINE void load(const LaneGroup &group, M m, N n, R *planes) {
-    for (int lane = 0; lane < lanes; ++lane) {
-        const char *a = group.a[lane < group.filled ? lane : 0];
-        for (int i = 0; i < m; ++i)
-            for (int j = 0; j < n; ++j) {
-                R value[parts];
-                __builtin_memcpy(value, a + i * group.a_row + j * group.a_col, sizeof value);
-                for (int part = 0; part < parts; ++part)
-                    planes[((j * m + i) * parts + part) * lanes + lane] = value[part];
-            }
-    }
+// Part p of element (i, j) of the matrix in lane l: planes[((j * ld + i) * parts + p) * lanes + l].
+template <class R, int lanes, int parts, class S>
+BATCHPINV_INLINE void load(const LaneGroup &group, S shape, R *planes) {
+    const auto [m, n, ld] = shape;
+    constexpr std::ptrdiff_t size = parts * sizeof(R);
+    if (group.a_col == size)
+        load_runs<R, lanes, parts>(group, {n, m, group.a_row, ld, 1}, planes);
+    else if (group.a_row == size)
+        load_runs<R, lanes, parts>(group, {m, n, group.a_col, 1, ld}, planes);
+    else
+        for (int i = 0; i < m; ++i) {
+            LaneGroup row = group;
+            for (int lane = 0; lane < group.filled; ++lane)
+                row.a[lane] += i * group.a_row;
+            load_runs<R, lanes, parts>(row, {1, n, group.a_col, 1, ld},
+                                       planes + i * size / sizeof(R) * lanes);
+        }
 }
 
-// out[i, j] = element i * m + j of the lanes in `mask`.
-template <class R, int lanes, int parts, class M, class N>
-BATCHPINV_INLINE void store(const R *planes, unsigned mask, const LaneGroup &group, M m, N n) {
-    for (int lane = 0; lane < group.filled; ++lane) {
-        if (!(mask >> lane & 1))
-            continue;
-        for (int i = 0; i < n; ++i)
-            for (int j = 0; j < m; ++j) {
-                R value[parts];
-                for (int part = 0; part < parts; ++part)
-                    value[part] = planes[((i * m + j) * parts + part) * lanes + lane];
-                __builtin_memcpy(group.out[lane] + i * group.out_row + j * group.out_col, value,
-                                 sizeof value);
-            }
-    }
+// out[i, j] = element i * ld + j of the lanes in `answered`.
+template <class R, int lanes, int parts, class S>
+BATCHPINV_INLINE void store(const R *planes, unsigned answered, const LaneGroup &group, S shape) {
+    const auto [m, n, ld] = shape;
+    constexpr std::ptrdiff_t size = parts * sizeof(R);
+    if (group.out_col == size)
+        store_runs<R, lanes, parts>(planes, answered, group, {m, n, group.out_row, 1, ld});
+    else if (group.out_row == size)
+        store_runs<R, lanes, parts>(planes, answered, group, {n, m, group.out_col, ld, 1});
+    else
+        for (int i = 0; i < n; ++i) {
+            LaneGroup row = group;
+            for (int lane = 0; lane < group.filled; ++lane)
+                row.out[lane] += i * group.out_row;
+            store_runs<R, lanes, parts>(planes + i * ld * size / sizeof(R) * lanes, answered, row,
+                                        {1, m, group.out_col, 1, 1});
+        }
 }
 
 // ---- scale ----
@@ -68,18 +84,20 @@ template <class R> BATCHPINV_INLINE R scale_factor(R largest) {
     return largest;
 }
 
-template <class R, class E, class V> BATCHPINV_INLINE V scale(E *a, int count) {
+template <class R, class V, class E, class S> BATCHPINV_INLINE V scale(E *a, S shape) {
     V largest = V{}, factor = V{} + 1;
-    for (int e = 0; e < count; ++e)
-        largest = max_part(largest, a[e]);
+    for (int j = 0; j < shape.n; ++j)
+        for (int i = 0; i < shape.m; ++i)
+            largest = max_part(largest, a[j * shape.ld + i]);
     bool any = false;
     for (unsigned lane = 0; lane < sizeof(V) / sizeof(R); ++lane) {
         factor[lane] = scale_factor<R>(largest[lane]);
         any |= factor[lane] != 1;
     }
     if (any)
-        for (int e = 0; e < count; ++e)
-            a[e] = times(a[e], factor);
+        for (int j = 0; j < shape.n; ++j)
+            for (int i = 0; i < shape.m; ++i)
+                a[j * shape.ld + i] = times(a[j * shape.ld + i], factor);
     return factor;
 }
 
@@ -109,16 +127,16 @@ BATCHPINV_INLINE unsigned certify(const LaneGroup &group, V factor, V norm2, V i
 }
 
 // How one allocation is cut for a matrix of m×n:
-//   a m×n | y n×m | b n×n | v n×n | diagonal n | inverse_diagonal n | tau n | length2 n
+//   a ld×n | y n×ld | b n×n | v n×n | diagonal n | inverse_diagonal n | tau n | length2 n
 template <class E, class V> struct Workspace {
     E *y, *b, *v;
     V *length2;
     Factors<E, V> factors;
 
-    Workspace(void *memory, int m, int n) {
+    Workspace(void *memory, int ld, int n) {
         E *a = static_cast<E *>(memory);
-        y = a + m * n;
-        b = y + m * n;
+        y = a + ld * n;
+        b = y + ld * n;
         v = b + n * n;
         E *diagonal = v + n * n, *inverse_diagonal = diagonal + n;
         V *tau = reinterpret_cast<V *>(inverse_diagonal + n);
@@ -127,56 +145,66 @@ template <class E, class V> struct Workspace {
     }
 
     static std::int64_t bytes(std::int64_t m, std::int64_t n) {
-        const std::int64_t elements = 2 * m * n + 2 * n * n + 2 * n;
+        const std::int64_t ld = leading_dimension(static_cast<int>(m));
+        const std::int64_t elements = 2 * ld * n + 2 * n * n + 2 * n;
         return elements * static_cast<std::int64_t>(sizeof(E)) +
                2 * n * static_cast<std::int64_t>(sizeof(V));
     }
 };
 
 // Conjugates y, undoes the scale, and stores the lanes in `answered`.
-template <class R, int lanes, class E, class V, class M, class N>
-BATCHPINV_INLINE void finish(E *y, V factor, unsigned answered, const LaneGroup &group, M m, N n) {
-    for (int e = 0; e < m * n; ++e)
-        y[e] = times(conjugate(y[e]), factor);
-    store<R, lanes, element_of<E>::parts>(reinterpret_cast<const R *>(y), answered, group, m, n);
+template <class R, int lanes, class E, class V, class S>
+BATCHPINV_INLINE void finish(E *y, V factor, unsigned answered, const LaneGroup &group, S shape) {
+    for (int i = 0; i < shape.n; ++i)
+        for (int j = 0; j < shape.m; ++j)
+            y[i * shape.ld + j] = times(conjugate(y[i * shape.ld + j]), factor);
+    store<R, lanes, element_of<E>::parts>(reinterpret_cast<const R *>(y), answered, group, shape);
 }
 
-template <class R, int lanes, class E, class M, class N>
-BATCHPINV_INLINE unsigned direct_of_size(LaneGroup &group, M m, N n) {
+template <class R, int lanes, class E, class S>
+BATCHPINV_INLINE unsigned direct_of_shape(LaneGroup &group, S shape) {
     using V = typename element_of<E>::real;
-    const Workspace<E, V> work(group.workspace, m, n);
-    load<R, lanes, element_of<E>::parts>(group, m, n, reinterpret_cast<R *>(work.factors.a));
-    const V factor = scale<R, E, V>(work.factors.a, m * n);
-    const V norm2 = factorise(work.factors, m, n) + strict_upper_norm2<E, V>(work.factors, m, n);
-    const V inverse_norm2 = invert_triangle(work.factors, work.y, m, n);
+    const Workspace<E, V> work(group.workspace, shape.ld, shape.n);
+    load<R, lanes, element_of<E>::parts>(group, shape, reinterpret_cast<R *>(work.factors.a));
+    const V factor = scale<R, V>(work.factors.a, shape);
+    const V norm2 = factorise(work.factors, shape) + strict_upper_norm2(work.factors, shape);
+    const V inverse_norm2 = invert_triangle(work.factors, work.y, shape);
     const unsigned answered = certify<R>(group, factor, norm2, inverse_norm2);
     if (answered) {
-        apply_q(work.factors, work.y, m, n);
-        finish<R, lanes>(work.y, factor, answered, group, m, n);
+        apply_q(work.factors, work.y, shape);
+        finish<R, lanes>(work.y, factor, answered, group, shape);
     }
     for (int lane = 0; lane < group.filled; ++lane)
-        group.rank[lane] = n;
+        group.rank[lane] = shape.n;
     return answered;
 }
 
+template <class R, int lanes, class E, int n> unsigned direct_of_order(LaneGroup &group) {
+    return direct_of_shape<R, lanes, E>(group, Shape<Fixed<n>>{});
+}
+
+inline Shape<int> shape_of(const LaneGroup &group) {
+    const int m = static_cast<int>(group.m);
+    return {m, static_cast<int>(group.n), leading_dimension(m)};
+}
+
 template <class R, int lanes, class E> unsigned direct(LaneGroup &group) {
-    const int m = static_cast<int>(group.m), n = static_cast<int>(group.n);
-    if (m == n)
-        switch (n) {
+    if (group.m == group.n)
+        switch (group.n) {
         case 1:
-            return direct_of_size<R, lanes, E>(group, Fixed<1>{}, Fixed<1>{});
+            return direct_of_order<R, lanes, E, 1>(group);
         case 2:
-            return direct_of_size<R, lanes, E>(group, Fixed<2>{}, Fixed<2>{});
+            return direct_of_order<R, lanes, E, 2>(group);
         case 3:
-            return direct_of_size<R, lanes, E>(group, Fixed<3>{}, Fixed<3>{});
+            return direct_of_order<R, lanes, E, 3>(group);
         case 4:
-            return direct_of_size<R, lanes, E>(group, Fixed<4>{}, Fixed<4>{});
+            return direct_of_order<R, lanes, E, 4>(group);
         case 6:
-            return direct_of_size<R, lanes, E>(group, Fixed<6>{}, Fixed<6>{});
+            return direct_of_order<R, lanes, E, 6>(group);
         case 8:
-            return direct_of_size<R, lanes, E>(group, Fixed<8>{}, Fixed<8>{});
+            return direct_of_order<R, lanes, E, 8>(group);
         }
-    return direct_of_size<R, lanes, E>(group, m, n);
+    return direct_of_shape<R, lanes, E>(group, shape_of(group));
 }
 
 // ---- the SVD in lanes ---------------------------------------------------------------------------
@@ -205,16 +233,17 @@ BATCHPINV_INLINE bool decide(const double *s, double atol, double rtol, int m, i
 
 template <class R, int lanes, class E> unsigned jacobi(LaneGroup &group) {
     using V = typename element_of<E>::real;
-    const int m = static_cast<int>(group.m), n = static_cast<int>(group.n);
-    const Workspace<E, V> work(group.workspace, m, n);
+    const Shape<int> shape = shape_of(group);
+    const auto [m, n, ld] = shape;
+    const Workspace<E, V> work(group.workspace, ld, n);
     E *a = work.factors.a, *b = work.b, *v = work.v, *y = work.y;
-    load<R, lanes, element_of<E>::parts>(group, m, n, reinterpret_cast<R *>(a));
-    const V factor = scale<R, E, V>(a, m * n);
-    const V norm2 = factorise(work.factors, m, n) + strict_upper_norm2<E, V>(work.factors, m, n);
+    load<R, lanes, element_of<E>::parts>(group, shape, reinterpret_cast<R *>(a));
+    const V factor = scale<R, V>(a, shape);
+    const V norm2 = factorise(work.factors, shape) + strict_upper_norm2(work.factors, shape);
 
     for (int j = 0; j < n; ++j)
         for (int i = 0; i < n; ++i) {
-            b[j * n + i] = i < j ? a[j * m + i] : i == j ? work.factors.diagonal[j] : E{};
+            b[j * n + i] = i < j ? a[j * ld + i] : i == j ? work.factors.diagonal[j] : E{};
             v[j * n + i] = i == j ? unit<E>() : E{};
         }
     // Columns that are dropped for certain: n of them, each under tol / 4 sqrt(n), where s1 is at
@@ -259,10 +288,10 @@ template <class R, int lanes, class E> unsigned jacobi(LaneGroup &group) {
             E sum = E{};
             for (int j = 0; c < n && j < n; ++j)
                 sum = add_inner(sum, v[j * n + i], b[j * n + c]);
-            y[i * m + c] = sum;
+            y[i * ld + c] = sum;
         }
-    apply_q(work.factors, y, m, n);
-    finish<R, lanes>(y, factor, answered, group, m, n);
+    apply_q(work.factors, y, shape);
+    finish<R, lanes>(y, factor, answered, group, shape);
     return answered;
 }
 
