@@ -59,7 +59,9 @@ def check_out(out: object, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Arra
         raise TypeError(f"out must have dtype {dtype}; got {out.dtype}")
     if not out.flags.writeable:
         raise ValueError("out is read-only; it must be writeable")
-    if any(stride == 0 and size > 1 for stride, size in zip(out.strides, shape, strict=True)):
+    if out.size and any(
+        stride == 0 and size > 1 for stride, size in zip(out.strides, shape, strict=True)
+    ):
         raise ValueError("out has a stride of zero: its elements share memory; give a plain array")
     return out
 
@@ -88,8 +90,8 @@ def _same_memory(array: Array, out: Array) -> bool:
 
 
 def deliver(result: Array, a: object) -> Array:
-    """The result as `a`'s own subclass of ndarray (np.matrix stays np.matrix)."""
-    if type(a) is np.ndarray or not isinstance(a, np.ndarray):
+    """The result as `a`'s own subclass of ndarray (np.matrix stays np.matrix), if it fits."""
+    if type(a) is np.ndarray or not isinstance(a, np.ndarray) or a.ndim != result.ndim:
         return result
     wrapped: Array = a.__array_wrap__(result)
     return wrapped

@@ -76,6 +76,9 @@ def _collect() -> dict[str, dict[str, Any]]:
             "integer bits": LAPACK_INT_MAX.bit_length() + 1,
         },
         "workers": {"default": get_workers(), "usable CPUs": usable_cpus()},
-        "simd": {"lapack kernels": blas.get("architecture", "not known"), "own kernels": instruction_set},
+        "simd": {
+            "lapack kernels": blas.get("architecture", "not known"),
+            "own kernels": instruction_set,
+        },
         "cuda": {"usable": False, "reason": "this version computes on the CPU only"},
     }

@@ -49,7 +49,8 @@ def check_failures(job: Job, batch_shape: tuple[int, ...]) -> None:
         f"no pseudo-inverse for {failed.size} of {job.count} matrices: {'; '.join(reasons)}. "
         "All others were computed; on_failure='nan' returns them, with NaN for these."
     )
-    raise LinAlgError(message, np.unravel_index(failed, batch_shape), int(failed.size))
+    indices = np.unravel_index(failed, batch_shape) if batch_shape else ()
+    raise LinAlgError(message, indices, int(failed.size))
 
 
 def _name(flat: NDArray[np.int64], batch_shape: tuple[int, ...]) -> str:

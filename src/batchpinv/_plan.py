@@ -20,7 +20,7 @@ _CHUNK = 2e-3
 # The caller computes too while one matrix takes less than this; then Ctrl-C has to wait no longer.
 _PATIENCE = 30e-3
 # BLAS leaves matrices of fewer entries than this to one thread in every routine that is used here.
-_BLAS_THREADS_FROM = 4096
+_BLAS_THREADS_FROM = 256
 # A single matrix whose smaller side is at least this is faster with BLAS's own threads.
 _LARGE_FROM = 384
 

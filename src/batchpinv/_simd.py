@@ -1,6 +1,6 @@
-"""The instruction set of the kernels for small matrices: the processor's best, or the caller's choice.
+"""The instruction set of the kernels for small matrices: the processor's best, or a given one.
 
-The environment variable BATCHPINV_SIMD names one (baseline, avx2, avx512), or "none" for LAPACK alone.
+The environment variable BATCHPINV_SIMD names it: baseline, avx2, avx512, or none for LAPACK alone.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ def _choose() -> str:
     given = os.environ.get(_VARIABLE) or None
     chosen = choose_lanes(given)
     if chosen is None:
+        had = [name for name in ("avx512", "avx2", "baseline", "none") if choose_lanes(name)]
         raise ImportError(
-            f"{_VARIABLE} is {given!r}; this processor and build have "
-            f"{', '.join(name for name in ('avx512', 'avx2', 'baseline') if choose_lanes(name))}, none"
+            f"{_VARIABLE} is {given!r}; this processor and build have {', '.join(had)}"
         )
     return chosen
 

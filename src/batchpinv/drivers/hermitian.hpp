@@ -56,10 +56,10 @@ template <class T> class Eigen {
 
         for (blas_int c = 0; c < n; ++c)
             if (c < negative || c >= n - positive) {
-                const R root = std::sqrt(std::abs(lambda[c]) / unit);
+                const R root = std::sqrt(unit / std::abs(lambda[c]));
                 T *column = w + static_cast<std::int64_t>(c) * n;
                 for (blas_int i = 0; i < n; ++i)
-                    column[i] /= root;
+                    column[i] *= root;
             }
         lapack.herk('U', 'N', n, positive, 1, w + static_cast<std::int64_t>(n - positive) * n, n, 0,
                     x);

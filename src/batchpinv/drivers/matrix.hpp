@@ -144,14 +144,17 @@ template <class T> Real<T> largest(const T *w, std::int64_t count) {
     return value;
 }
 
-// The power of two by which W should be multiplied: none for ordinary sizes. Past these limits
-// LAPACK would scale by itself, with rounding, or reciprocals of singular values would overflow.
+// The exponent of the power of two by which W should be multiplied: 0 for ordinary sizes. Small
+// entries are brought near 1, where reciprocals of singular values cannot overflow. Large ones only
+// come down to a size that LAPACK does not scale by itself, with rounding, so that few small ones
+// underflow.
 template <class T> int scale_exponent(Real<T> largest_entry) {
-    constexpr int limit = std::is_same_v<Real<T>, double> ? 256 : 32;
+    constexpr bool is_double = std::is_same_v<Real<T>, double>;
+    constexpr int least = is_double ? -256 : -10, most = is_double ? 256 : 39;
     if (largest_entry == 0)
         return 0;
     const int exponent = std::ilogb(largest_entry);
-    return exponent > limit || exponent < -limit ? -exponent : 0;
+    return exponent > most ? most - exponent : exponent < least ? -exponent : 0;
 }
 
 // W *= 2^exponent, in two steps, since 2^1074 is no number; only the second can round.

@@ -59,20 +59,21 @@ template <class T> class Svd {
         const R unit = std::isfinite(1 / s[rank - 1]) ? 1 : s[rank - 1];
         if (p <= q)
             for (blas_int c = 0; c < rank; ++c)
-                divide(u + static_cast<std::int64_t>(c) * p, p, 1, s[c] / unit);
+                divide(u + static_cast<std::int64_t>(c) * p, p, 1, s[c], unit);
         else
             for (blas_int c = 0; c < rank; ++c)
-                divide(vt + c, q, k, s[c] / unit);
+                divide(vt + c, q, k, s[c], unit);
         lapack.gemm('C', 'C', q, p, rank, vt, k, u, p, x);
         if (unit != 1)
-            divide(x, entries, 1, unit);
+            divide(x, entries, 1, unit, 1);
         return rank;
     }
 
   private:
-    static void divide(T *v, std::int64_t count, std::int64_t step, R by) {
+    // v / by, in units of 1/unit; by may be too large for by / unit, never too small for unit / by.
+    static void divide(T *v, std::int64_t count, std::int64_t step, R by, R unit) {
         for (std::int64_t i = 0; i < count; ++i)
-            v[i * step] /= by;
+            v[i * step] = unit == 1 ? v[i * step] / by : v[i * step] * (unit / by);
     }
 };
 

@@ -28,24 +28,28 @@ BATCHPINV_INLINE void rotate(E *p, E *q, const Rotation<E, V> &by, Mask wanted, 
 }
 
 // One sweep over all pairs. `length2` holds the squared lengths, brought up to date as the columns
-// turn. Pairs of columns that are both shorter than sqrt(negligible2) stay as they are: they will
-// be dropped whatever they do to each other. Returns whether any lane turned any pair.
+// turn. A column shorter than sqrt(negligible2) will be dropped: what such columns do to each other
+// does not matter, nor what one does to a longer column if the angle is under rounding. Returns the
+// lanes that turned a pair.
 template <class R, class E, class V>
-BATCHPINV_INLINE bool sweep(E *b, E *v, V *length2, V negligible2, int n) {
-    const V threshold = V{} + Format<R>::epsilon * Format<R>::epsilon * static_cast<R>(n);
-    bool any = false;
+BATCHPINV_INLINE auto sweep(E *b, E *v, V *length2, V negligible2, int n) {
+    constexpr R eps2 = Format<R>::epsilon * Format<R>::epsilon;
+    auto turned = negligible2 < negligible2;
     for (int p = 0; p < n - 1; ++p)
         for (int q = p + 1; q < n; ++q) {
             E inner = E{};
             for (int i = 0; i < n; ++i)
                 inner = add_inner(inner, b[p * n + i], b[q * n + i]);
-            const V inner2 = add_square(V{}, inner);
-            const V longer2 = length2[p] > length2[q] ? length2[p] : length2[q];
-            const auto wanted =
-                (inner2 > threshold * length2[p] * length2[q]) & (longer2 > negligible2);
+            const V inner2 = add_square(V{}, inner), product2 = length2[p] * length2[q];
+            const auto ascending = length2[p] < length2[q];
+            const V longer2 = ascending ? length2[q] : length2[p];
+            const V shorter2 = ascending ? length2[p] : length2[q];
+            const auto wanted = (inner2 > eps2 * static_cast<R>(n) * product2) &
+                                (longer2 > negligible2) &
+                                ((shorter2 > negligible2) | (inner2 > eps2 * longer2 * longer2));
             if (!any_lane(wanted))
                 continue;
-            any = true;
+            turned |= wanted;
             const V size = square_root(inner2), zeta = (length2[q] - length2[p]) / (2 * size);
             const V root = magnitude(zeta) + square_root(1 + zeta * zeta);
             const V tangent = zeta < 0 ? -1 / root : 1 / root;
@@ -57,5 +61,5 @@ BATCHPINV_INLINE bool sweep(E *b, E *v, V *length2, V negligible2, int n) {
             length2[p] -= change;
             length2[q] += change;
         }
-    return any;
+    return turned;
 }

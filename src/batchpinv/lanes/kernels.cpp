@@ -211,7 +211,7 @@ template <class R, int lanes, class E> unsigned direct(LaneGroup &group) {
 
 // Which singular values of one lane are kept: weight = 1/s^2, or 0. False where one is so near the
 // tolerance, or to rounding, that LAPACK's SVD should decide: kept are those above 2 tol and above
-// 4 m eps s1, dropped those under tol / 2.
+// 4 m eps s1, dropped those under tol / 2, if the tolerance is not so small that squares underflow.
 template <class R>
 BATCHPINV_INLINE bool decide(const double *s, double atol, double rtol, int m, int n,
                              double *weight, std::int64_t &rank) {
@@ -220,10 +220,12 @@ BATCHPINV_INLINE bool decide(const double *s, double atol, double rtol, int m, i
         most = s[j] > most ? s[j] : most;
     const double tol = atol > rtol * most ? atol : rtol * most;
     const double rounding = 4 * m * static_cast<double>(Format<R>::epsilon) * most;
+    const bool squares_hold = most == 0 || tol > Format<R>::root_of_smallest;
     rank = 0;
     for (int j = 0; j < n; ++j) {
         const bool kept = s[j] > 2 * tol && s[j] > rounding;
-        if (!kept && !(s[j] < tol / 2 || s[j] == 0))
+        const bool dropped = squares_hold && (s[j] < tol / 2 || s[j] == 0);
+        if (!kept && !dropped)
             return false;
         weight[j] = kept ? 1 / (s[j] * s[j]) : 0;
         rank += kept;
@@ -256,24 +258,24 @@ template <class R, int lanes, class E> unsigned jacobi(LaneGroup &group) {
         const R tol2 = atol * atol > relative2 ? atol * atol : relative2;
         negligible2[lane] = tol2 / (16 * n);
     }
-    int sweeps = 0;
-    do
+    auto turning = negligible2 == negligible2;
+    for (int sweeps = 0; sweeps < MOST_SWEEPS && any_lane(turning); ++sweeps) {
         for (int j = 0; j < n; ++j) {
             work.length2[j] = V{};
             for (int i = 0; i < n; ++i)
                 work.length2[j] = add_square(work.length2[j], b[j * n + i]);
         }
-    while (sweep<R>(b, v, work.length2, negligible2, n) && ++sweeps < MOST_SWEEPS);
-    if (sweeps == MOST_SWEEPS)
-        return 0;
+        turning = sweep<R>(b, v, work.length2, negligible2, n);
+    }
 
     unsigned answered = 0;
     for (int lane = 0; lane < lanes; ++lane) {
         double s[MOST_COLUMNS], weight[MOST_COLUMNS] = {};
         for (int j = 0; j < n; ++j)
             s[j] = __builtin_sqrt(static_cast<double>(work.length2[j][lane]));
-        if (lane < group.filled && decide<R>(s, group.atol[lane] * factor[lane], group.rtol[lane],
-                                             m, n, weight, group.rank[lane]))
+        if (lane < group.filled && !turning[lane] &&
+            decide<R>(s, group.atol[lane] * factor[lane], group.rtol[lane], m, n, weight,
+                      group.rank[lane]))
             answered |= 1u << lane;
         for (int j = 0; j < n; ++j)
             work.length2[j][lane] = static_cast<R>(weight[j]);
