@@ -33,6 +33,7 @@ cdef extern from "drivers/batch.hpp" namespace "batchpinv" nogil:
         int64_t shape[64]
         char *data[5]
         Py_ssize_t strides[5][64]
+        void lay_flat()
         void coalesce()
     cdef cppclass Failures:
         vector[int64_t] non_finite, no_convergence
@@ -116,6 +117,7 @@ cdef class Job:
         self.set_operand(ATOL, atol, 0)
         self.set_operand(RTOL, rtol, 0)
         self.set_operand(RANK, rank, 0)
+        self.batch.lay_flat()
         self.batch.coalesce()
         self.chunk = chunk
         self.closed = False

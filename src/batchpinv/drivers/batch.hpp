@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <mutex>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace batchpinv {
@@ -14,7 +15,8 @@ namespace batchpinv {
 enum Operand { A, OUT, ATOL, RTOL, RANK, N_OPERANDS };
 constexpr int MAX_DIMS = 64;
 
-// Byte strides throughout. `kind` and `itemsize` are NumPy's: 'f' and 8 is float64.
+// Matrices are m×n with m <= n: a tall one is described as its transpose, since pinv(A^T) =
+// pinv(A)^T. Byte strides throughout. `kind` and `itemsize` are NumPy's: 'f' and 8 is float64.
 struct Batch {
     std::int64_t m, n;
     char kind;
@@ -27,6 +29,15 @@ struct Batch {
     std::int64_t shape[MAX_DIMS];
     char *data[N_OPERANDS]; // data[RANK] is null where ranks are not wanted
     std::ptrdiff_t strides[N_OPERANDS][MAX_DIMS];
+
+    // Describes tall matrices as their transposes.
+    void lay_flat() {
+        if (m > n) {
+            std::swap(m, n);
+            std::swap(a_row, a_col);
+            std::swap(out_row, out_col);
+        }
+    }
 
     // Joins neighbouring axes that every operand walks as one, so that the cursor seldom carries.
     void coalesce() {

@@ -36,7 +36,7 @@ template <class T, class C, class Factor> class DirectRung final : public Rung {
         scale<C>(x, entries, exponent);
         if (bench.gate.enter()) {
             scatter<T, C>(x, batch, matrix.data[OUT]);
-            matrix.write_rank(std::min(batch.m, batch.n));
+            matrix.write_rank(batch.m);
             bench.gate.leave();
         }
         return 1;

@@ -1,8 +1,7 @@
 // The direct rung of matrices that are not square: CholeskyQR2, all of it level-3 BLAS (Yamamoto,
 // Nakatsukasa, Yanagisawa and Fukaya, Electron. Trans. Numer. Anal. 44, 2015).
 //
-// W wide: W W^H = L L^H, Q = L^-1 W, and once more on Q, which by then is nearly orthonormal,
-// Q Q^H = K. So W^+ = Q^H K^-1 L^-1. A tall W goes the mirrored way: W^H W = R^H R, Q = W R^-1,
+// W^H W = R^H R, Q = W R^-1, and once more on Q, which by then is nearly orthonormal, Q^H Q = K; so
 // W^+ = R^-1 K^-1 Q^H. Single precision is computed in double.
 #pragma once
 
@@ -15,54 +14,46 @@ template <class C> class Cholesky {
     static constexpr double eps = std::numeric_limits<double>::epsilon();
 
     const Lapack<C> lapack;
-    const blas_int p, q, k, longer; // W is p×q
-    const char side, uplo, op;
-    Buffer<C> x, gram, inverse; // q×p, k×k, k×k
+    const blas_int p, q;        // W is p×q, p > q
+    Buffer<C> x, gram, inverse; // q×p, q×q, q×q
 
   public:
     Cholesky(const RoutineTable &table, blas_int p, blas_int q)
-        : lapack(table), p(p), q(q), k(std::min(p, q)), longer(std::max(p, q)),
-          side(p < q ? 'L' : 'R'), uplo(p < q ? 'L' : 'U'), op(p < q ? 'N' : 'C'),
-          x(static_cast<std::int64_t>(p) * q), gram(static_cast<std::int64_t>(k) * k),
-          inverse(static_cast<std::int64_t>(k) * k) {}
+        : lapack(table), p(p), q(q), x(static_cast<std::int64_t>(p) * q),
+          gram(static_cast<std::int64_t>(q) * q), inverse(static_cast<std::int64_t>(q) * q) {}
 
     C *invert(C *w, double atol, double rtol) {
-        const auto held = [lower = uplo == 'L'](std::int64_t i, std::int64_t j) {
-            return lower ? i >= j : i <= j;
-        };
+        const auto upper = [](std::int64_t i, std::int64_t j) { return i <= j; };
         if (!factorise(w))
             return nullptr;
-        for (std::int64_t j = 0; j < k; ++j)
-            for (std::int64_t i = 0; i < k; ++i)
-                inverse[i + j * k] = held(i, j) ? gram[i + j * k] : C(0);
-        if (lapack.trtri(uplo, k, inverse) != 0 ||
-            !certify_full_rank(atol, rtol, frobenius<C>(gram, k, k, held),
-                               frobenius<C>(inverse, k, k, held), slack()))
+        for (std::int64_t j = 0; j < q; ++j)
+            for (std::int64_t i = 0; i < q; ++i)
+                inverse[i + j * q] = upper(i, j) ? gram[i + j * q] : C(0);
+        if (lapack.trtri('U', q, inverse) != 0 ||
+            !certify_full_rank(atol, rtol, frobenius<C>(gram, q, q, upper),
+                               frobenius<C>(inverse, q, q, upper), slack()))
             return nullptr;
-        lapack.trsm(side, uplo, 'N', p, q, gram, w);
+        lapack.trsm('N', p, q, gram, w);
         if (!factorise(w))
             return nullptr;
-        lapack.trsm(side, uplo, 'N', k, k, gram, inverse);
-        lapack.trsm(side, uplo, 'C', k, k, gram, inverse);
-        if (p < q)
-            lapack.gemm('C', 'N', q, p, k, w, p, inverse, k, x);
-        else
-            lapack.gemm('N', 'C', q, p, k, inverse, k, w, p, x);
+        lapack.trsm('N', q, q, gram, inverse);
+        lapack.trsm('C', q, q, gram, inverse);
+        lapack.gemm('N', 'C', q, p, q, inverse, q, w, p, x);
         return x;
     }
 
   private:
-    // gram = the triangular factor of W W^H, or of W^H W.
+    // gram = R of W^H W = R^H R.
     bool factorise(const C *w) {
-        lapack.herk(uplo, op, k, longer, 1, w, p, 0, gram);
-        return lapack.potrf(uplo, k, gram) == 0;
+        lapack.herk('U', 'C', q, p, 1, w, p, 0, gram);
+        return lapack.potrf('U', q, gram) == 0;
     }
 
-    // Two passes give an orthonormal Q if 8 kappa sqrt(pq u + k (k + 1) u) <= 1 (Yamamoto et al.,
+    // Two passes give an orthonormal Q if 8 kappa sqrt(pq u + q (q + 1) u) <= 1 (Yamamoto et al.,
     // section 3); that of the Frobenius norms is larger.
     double slack() const {
-        const double area = static_cast<double>(p) * q + static_cast<double>(k) * (k + 1);
-        return std::max(rounding_slack(longer, eps), 4 * std::sqrt(area * eps / 2));
+        const double area = static_cast<double>(p) * q + static_cast<double>(q) * (q + 1);
+        return std::max(rounding_slack(p, eps), 4 * std::sqrt(area * eps / 2));
     }
 };
 

@@ -23,25 +23,21 @@ template <class T> class LaneRung final : public Rung {
 
   public:
     static bool applies(const Batch &batch, const LaneTable *lanes) {
-        return lanes && !batch.hermitian && std::min(batch.m, batch.n) <= most_columns &&
-               std::max(batch.m, batch.n) <= most_rows;
+        return lanes && !batch.hermitian && batch.m <= most_columns && batch.n <= most_rows;
     }
 
     LaneRung(const Bench &bench, LaneKernel kernel)
         : bench(bench), batch(bench.batch), kernels(bench.lanes->of[dtype_index<T>]),
           kernel(kernel), gather(make_gather<T>(batch)), in_place(is_native<T>(batch)),
           entries(batch.m * batch.n), converted(in_place ? 0 : entries * kernels.count),
-          workspace(
-              kernels.workspace_bytes(std::max(batch.m, batch.n), std::min(batch.m, batch.n))) {
-        const std::ptrdiff_t row = in_place ? batch.a_row : batch.n * sizeof(T);
-        const std::ptrdiff_t col = in_place ? batch.a_col : sizeof(T);
-        const bool wide = batch.m < batch.n;
-        group.m = std::max(batch.m, batch.n);
-        group.n = std::min(batch.m, batch.n);
-        group.a_row = wide ? col : row;
-        group.a_col = wide ? row : col;
-        group.out_row = wide ? batch.out_col : batch.out_row;
-        group.out_col = wide ? batch.out_row : batch.out_col;
+          workspace(kernels.workspace_bytes(batch.n, batch.m)) {
+        // The kernels want tall matrices: A^T.
+        group.m = batch.n;
+        group.n = batch.m;
+        group.a_row = in_place ? batch.a_col : sizeof(T);
+        group.a_col = in_place ? batch.a_row : batch.n * sizeof(T);
+        group.out_row = batch.out_col;
+        group.out_col = batch.out_row;
         group.workspace = workspace;
     }
 

@@ -143,12 +143,11 @@ template <class T> class Lapack {
         call(routine.herk, &uplo, &op, &n, &r, &alpha, y, &ldy, &beta, c, &n);
     }
 
-    // B (rows×cols) becomes op(G)^-1 B (side 'L') or B op(G)^-1 (side 'R'), where G is triangular.
-    void trsm(char side, char uplo, char op, blas_int rows, blas_int cols, const T *g, T *b) const {
-        char diag = 'N';
-        blas_int order = side == 'L' ? rows : cols;
+    // B (rows×cols) becomes B op(R)^-1, where R is upper triangular.
+    void trsm(char op, blas_int rows, blas_int cols, const T *r, T *b) const {
+        char side = 'R', uplo = 'U', diag = 'N';
         T one = 1;
-        call(routine.trsm, &side, &uplo, &op, &diag, &rows, &cols, &one, g, &order, b, &rows);
+        call(routine.trsm, &side, &uplo, &op, &diag, &rows, &cols, &one, r, &cols, b, &rows);
     }
 
     WorkSizes svd_work_sizes(blas_int p, blas_int q) const {

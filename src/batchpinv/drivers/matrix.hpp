@@ -2,8 +2,8 @@
 //
 // The workspace holds the plain transpose: W, column-major, n rows and m columns, W[j + i*n] =
 // A[i, j]. That is A itself when A is row-major, and pinv(A^T) = pinv(A)^T holds for complex
-// matrices too, so nothing is ever transposed or conjugated, and every layout of the caller's
-// gives the same W.
+// matrices too, so nothing is conjugated, and every layout of the caller's gives the same W. Since
+// m <= n (see Batch), W is square or tall, which suits LAPACK's QR and SVD.
 #pragma once
 
 #include "batch.hpp"

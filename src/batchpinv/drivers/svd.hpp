@@ -18,17 +18,17 @@ struct Tolerance {
 template <class T> class Svd {
     using R = Real<T>;
     const Lapack<T> lapack;
-    const blas_int p, q, k; // W is p×q
+    const blas_int p, q; // W is p×q, p >= q
     const WorkSizes sizes;
-    Buffer<T> u, vt, work; // p×k, k×q
+    Buffer<T> u, vt, work; // p×q, q×q
     Buffer<R> s, rwork;
     Buffer<blas_int> iwork;
 
   public:
     Svd(const RoutineTable &table, blas_int p, blas_int q)
-        : lapack(table), p(p), q(q), k(std::min(p, q)), sizes(lapack.svd_work_sizes(p, q)),
-          u(static_cast<std::int64_t>(p) * k), vt(static_cast<std::int64_t>(k) * q),
-          work(sizes.work), s(k), rwork(sizes.rwork), iwork(sizes.iwork) {}
+        : lapack(table), p(p), q(q), sizes(lapack.svd_work_sizes(p, q)),
+          u(static_cast<std::int64_t>(p) * q), vt(static_cast<std::int64_t>(q) * q),
+          work(sizes.work), s(q), rwork(sizes.rwork), iwork(sizes.iwork) {}
 
     // False where divide and conquer does not converge; W is destroyed either way.
     bool factorise(T *w) {
@@ -47,7 +47,7 @@ template <class T> class Svd {
     std::int64_t invert(Tolerance tolerance, T *x) {
         const double tol = tolerance.of(s[0]);
         blas_int rank = 0;
-        while (rank < k && s[rank] > tol)
+        while (rank < q && s[rank] > tol)
             ++rank;
         const std::int64_t entries = static_cast<std::int64_t>(p) * q;
         if (rank == 0) {
@@ -57,13 +57,9 @@ template <class T> class Svd {
         // Where 1/s would overflow (only under a tolerance next to zero) X is formed in units of
         // 1/unit.
         const R unit = std::isfinite(1 / s[rank - 1]) ? 1 : s[rank - 1];
-        if (p <= q)
-            for (blas_int c = 0; c < rank; ++c)
-                divide(u + static_cast<std::int64_t>(c) * p, p, 1, s[c], unit);
-        else
-            for (blas_int c = 0; c < rank; ++c)
-                divide(vt + c, q, k, s[c], unit);
-        lapack.gemm('C', 'C', q, p, rank, vt, k, u, p, x);
+        for (blas_int c = 0; c < rank; ++c)
+            divide(vt + c, q, q, s[c], unit);
+        lapack.gemm('C', 'C', q, p, rank, vt, q, u, p, x);
         if (unit != 1)
             divide(x, entries, 1, unit, 1);
         return rank;

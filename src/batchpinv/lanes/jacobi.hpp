@@ -34,7 +34,7 @@ BATCHPINV_INLINE void rotate(E *p, E *q, const Rotation<E, V> &by, Mask wanted, 
 template <class R, class E, class V>
 BATCHPINV_INLINE auto sweep(E *b, E *v, V *length2, V negligible2, int n) {
     constexpr R eps2 = Format<R>::epsilon * Format<R>::epsilon;
-    auto turned = negligible2 < negligible2;
+    auto turned = V{} != V{};
     for (int p = 0; p < n - 1; ++p)
         for (int q = p + 1; q < n; ++q) {
             E inner = E{};

@@ -65,39 +65,32 @@ BATCHPINV_INLINE void store(const R *planes, unsigned answered, const LaneGroup 
         }
 }
 
-// ---- scale ----
+// ---- scale --------------------------------------------------------------------------------------
 
-// The power of two that brings the largest entry near 1, or 1 where it is of ordinary size: where
-// no sum of squares can overflow, nor underflow in a matrix that the certificate accepts.
+// The power of two that brings the largest entry to between 1 and 2, or as near as there is one. So
+// no sum of squares overflows, nor underflows in a matrix that the certificate accepts, and a
+// matrix times a power of two has the same answer, bit for bit, divided by it.
 template <class R> BATCHPINV_INLINE R scale_factor(R largest) {
     using F = Format<R>;
     typename F::Bits bits;
     __builtin_memcpy(&bits, &largest, sizeof bits);
-    int exponent = static_cast<int>(bits >> F::mantissa) - F::bias;
-    if (exponent <= F::ordinary && exponent >= -F::ordinary)
-        return 1;
-    exponent = exponent > F::bias - 1   ? F::bias - 1
-               : exponent < 1 - F::bias ? 1 - F::bias
-                                        : exponent;
-    bits = static_cast<typename F::Bits>(F::bias - exponent) << F::mantissa;
+    int biased = static_cast<int>(bits >> F::mantissa);
+    biased = biased < 1 ? 1 : biased > 2 * F::bias - 1 ? 2 * F::bias - 1 : biased;
+    bits = static_cast<typename F::Bits>(2 * F::bias - biased) << F::mantissa;
     __builtin_memcpy(&largest, &bits, sizeof bits);
     return largest;
 }
 
 template <class R, class V, class E, class S> BATCHPINV_INLINE V scale(E *a, S shape) {
-    V largest = V{}, factor = V{} + 1;
+    V largest = V{}, factor = V{};
     for (int j = 0; j < shape.n; ++j)
         for (int i = 0; i < shape.m; ++i)
             largest = max_part(largest, a[j * shape.ld + i]);
-    bool any = false;
-    for (unsigned lane = 0; lane < sizeof(V) / sizeof(R); ++lane) {
+    for (unsigned lane = 0; lane < sizeof(V) / sizeof(R); ++lane)
         factor[lane] = scale_factor<R>(largest[lane]);
-        any |= factor[lane] != 1;
-    }
-    if (any)
-        for (int j = 0; j < shape.n; ++j)
-            for (int i = 0; i < shape.m; ++i)
-                a[j * shape.ld + i] = times(a[j * shape.ld + i], factor);
+    for (int j = 0; j < shape.n; ++j)
+        for (int i = 0; i < shape.m; ++i)
+            a[j * shape.ld + i] = times(a[j * shape.ld + i], factor);
     return factor;
 }
 
@@ -258,7 +251,7 @@ template <class R, int lanes, class E> unsigned jacobi(LaneGroup &group) {
         const R tol2 = atol * atol > relative2 ? atol * atol : relative2;
         negligible2[lane] = tol2 / (16 * n);
     }
-    auto turning = negligible2 == negligible2;
+    auto turning = V{} == V{};
     for (int sweeps = 0; sweeps < MOST_SWEEPS && any_lane(turning); ++sweeps) {
         for (int j = 0; j < n; ++j) {
             work.length2[j] = V{};

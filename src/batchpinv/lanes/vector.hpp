@@ -12,13 +12,13 @@ template <class R, int lanes> struct vector_of {
 template <class R> struct Format;
 template <> struct Format<double> {
     using Bits = std::uint64_t;
-    static constexpr int mantissa = 52, bias = 1023, ordinary = 200;
+    static constexpr int mantissa = 52, bias = 1023;
     static constexpr double epsilon = 0x1p-52;
     static constexpr double root_of_smallest = 0x1p-500;
 };
 template <> struct Format<float> {
     using Bits = std::uint32_t;
-    static constexpr int mantissa = 23, bias = 127, ordinary = 20;
+    static constexpr int mantissa = 23, bias = 127;
     static constexpr float epsilon = 0x1p-23f;
     static constexpr double root_of_smallest = 0x1p-60;
 };

@@ -1,0 +1,76 @@
+"""The command line: `python -m benchmarks COMMAND`, from the root of the repository."""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import Any
+
+from . import peers
+from .cases import DTYPES, KINDS, cases
+from .report import environment, print_environment
+
+
+def run_speed(options: Namespace) -> Any:
+    from .speed import speed
+
+    wanted = cases(options.kinds, options.dtypes, options.sizes, options.quick)
+    return speed(wanted, peers.installed(options.peers), options.seconds)
+
+
+def run_memory(options: Namespace) -> Any:
+    from .memory import memory
+
+    return memory(options.dtypes, options.sizes, peers.installed(options.peers), options.quick)
+
+
+def run_accuracy(options: Namespace) -> Any:
+    from .accuracy import accuracy
+
+    return accuracy(options.dtypes, peers.installed(options.peers), options.quick)
+
+
+def run_tune(options: Namespace) -> Any:
+    from .tune import tune
+
+    return tune(options.quick)
+
+
+COMMANDS = {"speed": run_speed, "memory": run_memory, "accuracy": run_accuracy, "tune": run_tune}
+
+
+def main() -> None:
+    options = _parse()
+    if options.command == "plot":
+        from .plot import plot
+
+        plot(json.loads(options.json.read_text()))
+        return
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    print_environment()
+    names = COMMANDS if options.command == "all" else [options.command]
+    results = {name: COMMANDS[name](options) for name in names}
+    if options.json:
+        options.json.write_text(json.dumps({"environment": environment(), **results}, indent=1))
+
+
+def _parse() -> Namespace:
+    parser = ArgumentParser("python -m benchmarks", description=__doc__)
+    parser.add_argument("command", choices=[*COMMANDS, "all", "plot"])
+    parser.add_argument("--json", type=Path, metavar="FILE", help="results; `plot` reads them")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=tuple(KINDS))
+    parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=DTYPES)
+    parser.add_argument("--sizes", nargs="+", metavar="MxN", default=(), help="such as 8x8 64x8")
+    parser.add_argument("--peers", nargs="*", choices=peers.NAMES, default=peers.NAMES)
+    parser.add_argument("--seconds", type=float, default=1.5, help="time for one case of `speed`")
+    parser.add_argument("--quick", action="store_true", help="fewer sizes")
+    options = parser.parse_args()
+    if options.command == "plot" and not options.json:
+        parser.error("plot needs --json FILE, as `speed` wrote it")
+    return options
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""The test-suites of NumPy and SciPy pass with their pinv replaced by ours, and the samples of
+PyTorch's tests of its own pinv give the same answers here and there.
+"""
+
+import re
+import subprocess
+import sys
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+from children import environment
+
+from batchpinv import pinv
+
+SUITES = [
+    ("numpy.linalg.tests.test_linalg", "Pinv or pinv or byteorder", 14,
+     {"numpy.linalg.pinv": 16_000}),
+    ("scipy.linalg.tests.test_basic", "Pinv or pinv or auto_rcond", 30,
+     {"scipy.linalg.pinv": 30, "scipy.linalg.pinvh": 15}),
+    ("scipy.linalg.tests.test_batch", "pinv", 12,
+     {"scipy.linalg.pinv": 120, "scipy.linalg.pinvh": 60}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("module", "selected", "passed", "calls"), SUITES)
+def test_suite_of_a_peer_passes(module, selected, passed, calls, tmp_path):
+    ran = subprocess.run(
+        [sys.executable, "-P", "-m", "pytest", "-p", "peers_plugin", "-p", "no:cacheprovider",
+         "-c", "/dev/null", "--rootdir", tmp_path, "--pyargs", module, "-k", selected, "-q"],
+        cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=200,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert int(re.search(r"(\d+) passed", ran.stdout)[1]) >= passed
+    called = dict(re.findall(r"^(\S+) was called (\d+) times$", ran.stdout, re.MULTILINE))
+    assert called.keys() == calls.keys()
+    assert all(int(called[name]) >= least for name, least in calls.items()), called
+
+
+if find_spec("torch") and find_spec("expecttest"):  # torch.testing._internal needs the second
+
+    @pytest.mark.filterwarnings("ignore:torch.qr is deprecated", "ignore::DeprecationWarning")
+    @pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "complex128"])
+    @pytest.mark.parametrize(("variant", "count"), [("", 24), ("singular", 48), ("hermitian", 8)])
+    def test_samples_of_pytorch_give_its_answers(variant, count, dtype):
+        import torch
+        from torch.testing._internal.opinfo.definitions.linalg import op_db
+
+        torch.manual_seed(0)
+        [operator] = [
+            op for op in op_db if (op.name, op.variant_test_name) == ("linalg.pinv", variant)
+        ]
+        samples = list(operator.sample_inputs("cpu", getattr(torch, dtype)))
+        assert len(samples) >= count
+        for sample in samples:
+            a = sample.input @ sample.args[0].mT if variant == "singular" else sample.input
+            check_sample(torch, a, sample.kwargs)
+
+
+def check_sample(torch, a, options):
+    """pinv(a) here and there: to 1e-10, or, in single precision, to some eps * cond."""
+    expected = torch.linalg.pinv(a, **options).numpy()
+    ours = {name: getattr(given, "numpy", lambda g=given: g)() for name, given in options.items()}
+    found = pinv(a.numpy(), **ours)
+    assert (found.shape, found.dtype) == (expected.shape, expected.dtype)
+    eps = np.finfo(found.dtype).eps
+    size, error, condition = (
+        np.linalg.norm(x, axis=(-2, -1)) for x in (expected, found - expected, a.numpy())
+    )
+    condition *= size
+    tolerance = 1e-10 if eps < 1e-10 else 20 * eps * np.maximum(condition, 1)
+    assert (error <= tolerance * size).all()

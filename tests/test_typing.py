@@ -1,0 +1,34 @@
+"""Types: mypy --strict accepts the installed package and a typed caller of it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from children import HERE, environment, run_python
+
+PACKAGE_SETTINGS = """
+[mypy]
+[mypy-scipy.*,threadpoolctl,tqdm.*]
+ignore_missing_imports = True
+"""
+
+
+@pytest.mark.parametrize(
+    "target", [[str(HERE / "typed_use.py")], ["-p", "batchpinv"]], ids=["caller", "package"]
+)
+def test_mypy_strict_finds_nothing(target, tmp_path_factory):
+    folder: Path = tmp_path_factory.getbasetemp()
+    settings = folder / "mypy.ini"
+    settings.write_text(PACKAGE_SETTINGS)
+    checked = subprocess.run(
+        [sys.executable, "-P", "-m", "mypy", "--strict", f"--config-file={settings}",
+         f"--cache-dir={folder / 'mypy_cache'}", *target],
+        cwd=folder, env=environment(), capture_output=True, text=True,
+    )  # fmt: skip
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert checked.stdout.startswith("Success: no issues found in ")
+
+
+def test_typed_caller_runs():
+    run_python("import typed_use")
