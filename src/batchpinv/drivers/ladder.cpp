@@ -57,8 +57,8 @@ class Ladder final : public Solver {
     struct Level {
         const Step *step;
         std::unique_ptr<Rung> rung;
+        int width = 0, count = 0;
         Matrix waiting[MOST_LANES];
-        int count = 0;
     };
 
     const Bench bench;
@@ -77,25 +77,28 @@ class Ladder final : public Solver {
 
     void run(std::int64_t start, std::int64_t stop) override {
         Cursor cursor(bench.batch, start);
-        for (std::int64_t index = start; index < stop && bench.gate.open(); ++index) {
-            Matrix matrix;
-            matrix.index = index;
-            std::copy_n(cursor.data, static_cast<int>(N_OPERANDS), matrix.data);
-            enter(0, matrix);
-            cursor.next();
+        Level &top = open(0);
+        for (std::int64_t index = start; index < stop && bench.gate.open();) {
+            const std::int64_t room = std::min<std::int64_t>(top.width - top.count, stop - index);
+            for (std::int64_t end = index + room; index < end; ++index, cursor.next()) {
+                Matrix &matrix = top.waiting[top.count++];
+                matrix.index = index;
+                std::copy_n(cursor.data, static_cast<int>(N_OPERANDS), matrix.data);
+            }
+            climb(0);
         }
-        for (std::size_t level = 0; level < levels.size(); ++level)
+        for (std::size_t level = 1; level < levels.size(); ++level)
             climb(level);
     }
 
   private:
-    void enter(std::size_t at, const Matrix &matrix) {
+    Level &open(std::size_t at) {
         Level &level = levels[at];
-        if (!level.rung)
+        if (!level.rung) {
             level.rung = level.step->make(bench);
-        level.waiting[level.count++] = matrix;
-        if (level.count == level.rung->width())
-            climb(at);
+            level.width = level.rung->width();
+        }
+        return level;
     }
 
     // Lets the rung answer those that wait on it; the others go down.
@@ -107,8 +110,12 @@ class Ladder final : public Solver {
         level.count = 0;
         const unsigned answered = level.rung->answer(level.waiting, count);
         for (int i = 0; i < count; ++i)
-            if (!(answered >> i & 1))
-                enter(at + 1, level.waiting[i]);
+            if (!(answered >> i & 1)) {
+                Level &next = open(at + 1);
+                next.waiting[next.count++] = level.waiting[i];
+                if (next.count == next.width)
+                    climb(at + 1);
+            }
     }
 };
 
