@@ -23,7 +23,7 @@ DTYPES = ["float32", "float64", "complex64", "complex128"]
 SIZES = {
     "one small matrix": (5, 4),
     "many small matrices": (3000, 12, 10),
-    "few large matrices": (3, 300, 290),
+    "few large matrices": (3, 430, 420),
     "one large matrix": (400, 400),
 }
 
@@ -131,8 +131,10 @@ def test_interrupted_matrix_keeps_neither_the_pool_nor_the_exit_waiting():
             pass
         else:
             raise SystemExit("the routine did not hang")
-        probe = np.random.default_rng(1).standard_normal((400, 20, 20)).astype("float32")
-        assert abs(pinv(probe, driver="svd", workers=2) @ probe - np.eye(20)).max() < 1e-2
+        for shape in [(400, 20, 20), (3, 450, 450)]:
+            a = np.random.default_rng(1).standard_normal(shape) + 50 * np.eye(shape[-1])
+            a = a.astype("float32")
+            assert abs(pinv(a, driver="svd", workers=2) @ a - np.eye(shape[-1])).max() < 1e-2
     """,
         timeout=60,
     )
@@ -217,7 +219,7 @@ FORK = """
     import numpy as np
     from batchpinv import pinv, show_config
     rng = np.random.default_rng(0)
-    stacks = [rng.standard_normal(shape) for shape in [(2000, 8, 8), (4, 300, 300), (100, 70, 70)]]
+    stacks = [rng.standard_normal(shape) for shape in [(2000, 8, 8), (3, 430, 430), (100, 70, 70)]]
     def compute():
         return [pinv(a, workers=3).tobytes() for a in stacks]
     def blas():
@@ -245,20 +247,22 @@ def test_forked_child_has_a_pool_of_its_own():
     )
 
 
-def test_child_forked_while_other_threads_compute_is_not_stuck():
+def test_child_forked_during_the_call_of_another_thread_computes():
     run_python(
         f"""{FORK}
-    stop = threading.Event()
-    def keep_busy():
-        while not stop.is_set():
-            compute()
-    busy = [threading.Thread(target=keep_busy) for _ in range(3)]
-    for thread in busy:
-        thread.start()
-    assert [compute_in_child() for _ in range(10)] == [0] * 10
-    stop.set()
-    for thread in busy:
-        thread.join()
+    inside, leave = threading.Event(), threading.Event()
+    def pause(done, total):
+        if done == total:
+            inside.set()
+            leave.wait()
+    options = {{"workers": 2, "progress": pause}}
+    other = threading.Thread(target=pinv, args=stacks[1:2], kwargs=options, daemon=True)
+    other.start()
+    assert inside.wait(60)
+    assert blas() == 1
+    assert [compute_in_child() for _ in range(3)] == [0, 0, 0]
+    leave.set()
+    other.join()
     assert (compute(), blas()) == (expected, threads)
     """,
         *IGNORE_FORK,
@@ -281,9 +285,13 @@ def test_child_forked_by_a_progress_function_computes():
     run_python(
         f"""{FORK}
     codes = []
-    pinv(stacks[1], workers=2, progress=lambda *_: codes or codes.append(compute_in_child()))
-    pinv(stacks[2], workers=2, progress=lambda *_: codes[1:] or codes.append(compute_in_child()))
-    assert codes == [0, 0], codes
+    def fork_at_the_end(done, total):
+        if done == total:
+            codes.append(compute_in_child())
+    for a in stacks[1:]:
+        pinv(a, workers=2, progress=fork_at_the_end)
+    assert set(codes) == {{0}}
+    assert len(codes) >= 2
     assert (compute(), blas()) == (expected, threads)
     """,
         *IGNORE_FORK,
@@ -330,7 +338,7 @@ def test_failures_and_good_batches_do_not_mix_between_callers():
 
 
 @pytest.mark.parametrize("workers", [2, 3, 8, 40])
-@pytest.mark.parametrize("shape", [(5000, 3, 4), (300, 33, 20), (7, 90, 90), (3, 250, 260)])
+@pytest.mark.parametrize("shape", [(5000, 3, 4), (300, 33, 20), (7, 90, 90), (3, 430, 440)])
 def test_workers_do_not_change_bits(shape, workers):
     a = random_stack(*shape)
     assert pinv(a, workers=workers).tobytes() == pinv(a, workers=1).tobytes()
@@ -368,7 +376,7 @@ def test_computes_where_no_more_threads_can_be_started(startable):
             start(thread)
         threading.Thread.start = refuse
         rng = np.random.default_rng(0)
-        for shape in [(4000, 16, 16), (3, 350, 350), (500, 500)]:
+        for shape in [(4000, 16, 16), (3, 430, 430), (500, 500)]:
             a = rng.standard_normal(shape)
             x = pinv(a, workers=4)
             assert abs(x @ a - np.eye(shape[-1])).max() < 1e-6
@@ -396,7 +404,7 @@ def blas_threads():
 @pytest.mark.parametrize("workers", [1, 2, 5])
 def test_blas_has_one_thread_while_a_batch_is_computed(blas_threads, workers):
     seen = []
-    for shape in [(300, 64, 64), (4, 300, 300), (3, 900, 70)]:
+    for shape in [(300, 64, 64), (4, 430, 430), (3, 900, 70)]:
         a = random_stack(*shape)
         pinv(a, workers=workers, driver="svd", progress=lambda *_: seen.append(blas_threads()))
         assert blas_threads() == 3
@@ -443,7 +451,7 @@ def test_blas_threads_come_back_after_an_exception(blas_threads, stack, fails_by
 
 
 def test_blas_threads_come_back_after_concurrent_calls(blas_threads):
-    stacks = [random_stack(*shape) for shape in [(60, 64, 70), (3, 300, 300), (400, 400), (9, 9)]]
+    stacks = [random_stack(*shape) for shape in [(60, 64, 70), (3, 430, 430), (400, 400), (9, 9)]]
     stacks.append(np.full((90, 64, 64), np.nan))
 
     def compute(index):

@@ -19,7 +19,13 @@ from numpy.typing import NDArray
 from . import __version__, pinv, show_config
 from ._arrays import read_input, result_dtype
 
-_INTERRUPTED = 130  # what a shell expects after Ctrl-C
+
+class _Stopped(BaseException):
+    """A signal that ends the run; its exit status is what a shell expects."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__("interrupted" if number == signal.SIGINT else "terminated")
+        self.status = 128 + number
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,16 +36,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if options.input is None or options.output is None:
         _parser().error("IN.npy and OUT.npy are required")
-    signal.signal(signal.SIGTERM, _stop)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
     try:
         print(_run(options))
     except (OSError, ValueError, TypeError, MemoryError) as error:
         message = str(error) or type(error).__name__
         print(f"batchpinv: {' '.join(message.split())}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("batchpinv: interrupted", file=sys.stderr)
-        return _INTERRUPTED
+    except _Stopped as stopped:
+        # The interpreter would wait for the matrices that LAPACK is busy with.
+        print(f"batchpinv: {stopped}", file=sys.stderr, flush=True)
+        os._exit(stopped.status)
     return 0
 
 
@@ -157,8 +165,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _stop(*_: object) -> NoReturn:
-    raise SystemExit(128 + signal.SIGTERM)
+def _stop(number: int, _: object) -> NoReturn:
+    raise _Stopped(number)
 
 
 if __name__ == "__main__":

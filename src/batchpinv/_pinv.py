@@ -239,7 +239,7 @@ def pinv(
 
     if result.size:
         count = math.prod(batch_shape)
-        plan = make_plan(count, m, n, dtype, hermitian, workers)
+        plan = make_plan(count, m, n, dtype, hermitian, driver == "svd", workers)
         job = Job(
             array,
             result,

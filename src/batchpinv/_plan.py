@@ -1,7 +1,8 @@
 """The plan stage: how one call is spread over threads, from the sizes of its matrices alone.
 
-The times are of one worker with one BLAS thread on a 2.6 GHz x86-64 core with AVX-512; `python -m
-benchmarks tune` measures them again. They set chunk lengths and thread counts, never bits.
+The times are of one worker with one BLAS thread on a 2.6 GHz x86-64 core with AVX-512;
+`python -m benchmarks tune` measures them again. They set chunk lengths and thread counts, never
+bits.
 """
 
 from __future__ import annotations
@@ -15,14 +16,17 @@ from ._workers import get_workers
 
 # Work that is done sooner than this is not worth waking a second thread for.
 _HANDOFF = 100e-6
-# What a worker claims at a time: long against a claim, short against Ctrl-C.
-_CHUNK = 2e-3
+# What a worker claims at a time: long against a claim, and short against Ctrl-C even where every
+# matrix turns out to need the SVD.
+_CHUNK = 0.5e-3
 # The caller computes too while one matrix takes less than this; then Ctrl-C has to wait no longer.
 _PATIENCE = 30e-3
 # BLAS leaves matrices of fewer entries than this to one thread in every routine that is used here.
 _BLAS_THREADS_FROM = 256
 # A single matrix whose smaller side is at least this is faster with BLAS's own threads.
 _LARGE_FROM = 384
+# The smaller side up to which matrices are computed in SIMD lanes.
+_LANES_TO = 32
 
 
 class Plan(NamedTuple):
@@ -37,13 +41,20 @@ class Plan(NamedTuple):
 
 
 def make_plan(
-    count: int, m: int, n: int, dtype: np.dtype[np.generic], hermitian: bool, workers: int | None
+    count: int,
+    m: int,
+    n: int,
+    dtype: np.dtype[np.generic],
+    hermitian: bool,
+    svd_only: bool,
+    workers: int | None,
 ) -> Plan:
     """The plan for `count` matrices of m rows and n columns with at most `workers` threads.
 
     None stands for the default, which is only looked up where it matters.
     """
-    each = _seconds(m, n, dtype, hermitian)
+    last = _svd_seconds(m, n, dtype, hermitian)
+    each = last if svd_only or hermitian else _direct_seconds(m, n, dtype)
     blas_threads = 1 if m * n >= _BLAS_THREADS_FROM else None
     if count * each < _HANDOFF:
         return Plan(1, count, True, blas_threads)
@@ -53,7 +64,7 @@ def make_plan(
         blas_threads = workers
     workers = min(workers, count)
     chunk = max(1, min(int(_CHUNK / each), -(-count // (4 * workers))))
-    return Plan(workers, chunk, each < _PATIENCE, blas_threads)
+    return Plan(workers, chunk, last < _PATIENCE, blas_threads)
 
 
 def check_size(m: int, n: int) -> None:
@@ -67,11 +78,18 @@ def check_size(m: int, n: int) -> None:
         )
 
 
-def _seconds(m: int, n: int, dtype: np.dtype[np.generic], hermitian: bool) -> float:
-    """Time of one matrix in one worker, within a factor of about 2."""
+def _svd_seconds(m: int, n: int, dtype: np.dtype[np.generic], hermitian: bool) -> float:
+    """Time of one matrix on the last rung, within a factor of about 2."""
     k = min(m, n)
-    flops = m * n * k
-    seconds = 2e-6 + 1e-7 * k * k + 4e-10 * flops
-    if hermitian:
-        seconds *= 0.6
-    return seconds * (2.5 if dtype.kind == "c" else 1)
+    seconds = 0.8e-6 + 2.7e-8 * m * n + 0.86e-7 * k * k + 2.5e-10 * m * n * k
+    return seconds * (0.64 if hermitian else 1) * (1.75 if dtype.kind == "c" else 1)
+
+
+def _direct_seconds(m: int, n: int, dtype: np.dtype[np.generic]) -> float:
+    """Time of one matrix of full rank, within a factor of about 2."""
+    k = min(m, n)
+    if k <= _LANES_TO:
+        seconds = 20e-9 + 0.5e-9 * m * n + 0.25e-9 * m * n * k
+    else:
+        seconds = 5e-6 + 2.5e-8 * k * k + 1.2e-10 * m * n * k
+    return seconds * (3 if dtype.kind == "c" else 1)

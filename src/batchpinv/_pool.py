@@ -1,17 +1,19 @@
-"""The persistent threads that help a caller with its job, and the loop in which the caller waits.
-
-Threads are daemons: a process may end while LAPACK is busy with a matrix that nobody waits for.
-"""
+"""The persistent threads that help a caller with its job, and how the caller waits for them."""
 
 from __future__ import annotations
 
+import atexit
 import math
 import os
+import time
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 
 from ._batch import Job, Worker, forget_permits
+
+# A token for each pool thread that is inside a job.
+_inside: set[object] = set()
 
 # How long the caller is away from Python: Ctrl-C and progress are served in between. Seconds.
 _SLICE = 0.05
@@ -27,12 +29,15 @@ class Crew:
         self.exits: SimpleQueue[BaseException | None] = SimpleQueue()
 
     def __call__(self) -> None:
+        token, error = object(), None
+        _inside.add(token)
         try:
             Worker(self.job).run(math.inf)
-        except BaseException as error:
+        except BaseException as raised:
+            error = raised
+        finally:
+            _inside.discard(token)
             self.exits.put(error)
-        else:
-            self.exits.put(None)
 
     def wait(self) -> None:
         """Until a helper leaves or a slice has passed. Raises what kept the crew from finishing."""
@@ -135,9 +140,21 @@ def compute(
         raise
 
 
+@atexit.register
+def _wait_for_threads() -> None:
+    """Let the process end only once no pool thread is inside LAPACK.
+
+    OpenBLAS frees its buffers and joins its threads when it is unloaded, and crashes or hangs if a
+    call is under way: that of a matrix whose caller was interrupted, which no one can stop.
+    """
+    while _inside:
+        time.sleep(0.001)
+
+
 def _after_fork() -> None:
     global _current
     _current = _Current()
+    _inside.clear()
     forget_permits()
 
 

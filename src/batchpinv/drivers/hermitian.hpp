@@ -13,28 +13,26 @@ template <class T> class Eigen {
     using R = Real<T>;
     const Lapack<T> lapack;
     const blas_int n;
-    const char uplo;
     const WorkSizes sizes;
     Buffer<T> x, work;
     Buffer<R> lambda, rwork;
     Buffer<blas_int> iwork;
 
   public:
-    // The lower triangle of A is the upper one of W.
-    Eigen(const RoutineTable &table, blas_int n, bool lower)
-        : lapack(table), n(n), uplo(lower ? 'U' : 'L'), sizes(lapack.eigen_work_sizes(n)),
+    Eigen(const RoutineTable &table, blas_int n)
+        : lapack(table), n(n), sizes(lapack.eigen_work_sizes(n)),
           x(static_cast<std::int64_t>(n) * n), work(sizes.work), lambda(n), rwork(sizes.rwork),
           iwork(sizes.iwork) {}
 
     bool factorise(T *w) {
-        return lapack.heevd(uplo, n, w, lambda, work, static_cast<blas_int>(sizes.work), rwork,
+        return lapack.heevd('L', n, w, lambda, work, static_cast<blas_int>(sizes.work), rwork,
                             static_cast<blas_int>(sizes.rwork), iwork,
                             static_cast<blas_int>(sizes.iwork)) == 0 &&
                all_finite();
     }
 
     bool factorise_again(T *w) {
-        return lapack.heev(uplo, n, w, lambda, work, static_cast<blas_int>(sizes.work), rwork) ==
+        return lapack.heev('L', n, w, lambda, work, static_cast<blas_int>(sizes.work), rwork) ==
                    0 &&
                all_finite();
     }
@@ -77,13 +75,6 @@ template <class T> class Eigen {
 
   private:
     bool all_finite() const { return std::isfinite(lambda[0]) && std::isfinite(lambda[n - 1]); }
-
-    static T conjugate(T value) {
-        if constexpr (is_complex<T>)
-            return std::conj(value);
-        else
-            return value;
-    }
 };
 
 } // namespace batchpinv

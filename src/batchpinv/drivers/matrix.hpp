@@ -59,17 +59,28 @@ void gather(const char *a, std::ptrdiff_t a_row, std::ptrdiff_t a_col, std::int6
             w[j + i * n] = load<T, Stored, swapped>(a + i * a_row + j * a_col);
 }
 
-// The triangle of A that is to be read, as the upper (lower) triangle of W; zero in the other one,
-// and a real diagonal, so that nothing that the caller keeps there can be seen.
+template <class T> T conjugate(T value) {
+    if constexpr (is_complex<T>)
+        return std::conj(value);
+    else
+        return value;
+}
+
+// The lower triangle of W = A^T = conj(A) from whichever triangle of A is to be read; zero above
+// it, and a real diagonal, so that nothing that the caller keeps elsewhere can be seen. LAPACK is
+// more accurate on graded matrices by the lower triangle than by the upper one.
 template <class T, class Stored, bool swapped>
 void gather_triangle(const char *a, std::ptrdiff_t a_row, std::ptrdiff_t a_col, std::int64_t n,
                      bool lower, T *w) {
-    for (std::int64_t i = 0; i < n; ++i)
-        for (std::int64_t j = 0; j < n; ++j) {
-            const bool read = lower ? j <= i : j >= i;
-            const T value = read ? load<T, Stored, swapped>(a + i * a_row + j * a_col) : T(0);
-            w[j + i * n] = i == j ? T(std::real(value)) : value;
+    for (std::int64_t c = 0; c < n; ++c) {
+        for (std::int64_t r = 0; r < c; ++r)
+            w[r + c * n] = 0;
+        for (std::int64_t r = c; r < n; ++r) {
+            const std::int64_t i = lower ? r : c, j = lower ? c : r;
+            const T value = load<T, Stored, swapped>(a + i * a_row + j * a_col);
+            w[r + c * n] = r == c ? T(std::real(value)) : lower ? conjugate(value) : value;
         }
+    }
 }
 
 template <class T> struct Gather {
