@@ -52,9 +52,13 @@ cdef extern from "drivers/ladder.hpp" namespace "batchpinv" nogil:
         Gate &gate, Failures &failures) except +
 
 cdef extern from "drivers/permits.hpp" namespace "batchpinv" nogil:
+    cdef cppclass Holding:
+        pass
     cdef cppclass Permits:
-        void acquire()
-        void release()
+        void set_limit(int limit)
+        cbool acquire(Holding &holding)
+        void release(Holding &holding)
+        void forgive(Holding &holding)
         void reset()
     Permits permits "batchpinv::lapack_permits"
     double seconds_now()
@@ -80,6 +84,7 @@ cdef class Job:
     cdef Batch batch
     cdef Gate gate
     cdef Failures found
+    cdef Holding permits_held
     cdef atomic[int64_t] claimed
     cdef atomic[int64_t] finished
     cdef int64_t chunk
@@ -151,6 +156,7 @@ cdef class Job:
             self.closed = True
             with nogil:
                 self.gate.close()
+                permits.forgive(self.permits_held)
 
     @property
     def non_finite(self):
@@ -195,11 +201,12 @@ cdef class Worker:
             if start >= count:
                 break
             stop = min(start + job.chunk, count)
-            permits.acquire()
+            if not permits.acquire(job.permits_held):
+                break
             try:
                 self.solver.get().run(start, stop)
             finally:
-                permits.release()
+                permits.release(job.permits_held)
             job.finished.fetch_add(stop - start)
             if seconds_now() >= deadline:
                 return False
@@ -225,6 +232,11 @@ def choose_lanes(name):
         return None
     lane_table = found
     return found.instruction_set.decode()
+
+
+def limit_lapack(int threads) -> None:
+    """Let at most that many threads be inside LAPACK at one time, and never more than 32."""
+    permits.set_limit(threads)
 
 
 def forget_permits() -> None:

@@ -10,7 +10,10 @@ from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 
-from ._batch import Job, Worker, forget_permits
+from ._batch import Job, Worker, forget_permits, limit_lapack
+from ._workers import usable_cpus
+
+limit_lapack(usable_cpus())
 
 # A token for each pool thread that is inside a job.
 _inside: set[object] = set()

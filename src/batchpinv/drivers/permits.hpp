@@ -1,10 +1,13 @@
-// How many threads may be inside LAPACK at one time, over all calls in the process.
+// How many threads may be inside LAPACK at one time, over all calls in the process: as many as
+// there are processors, and no more than 32.
 //
-// OpenBLAS keeps one buffer a caller in a table whose size is fixed when it is built (64 threads
-// in SciPy's wheels); more callers than that have corrupted the heap (OpenBLAS #3470, #4216). Half
-// of it leaves room for other users of the same library.
+// OpenBLAS keeps one buffer a caller in a table whose size is fixed when it is built (64 threads in
+// SciPy's wheels); more callers than that have corrupted the heap (OpenBLAS #3470, #4216). And
+// callers spin on the locks of that table: 32 callers on 2 processors took 400 times as long as one
+// after the other.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <condition_variable>
 #include <mutex>
@@ -12,37 +15,65 @@
 
 namespace batchpinv {
 
+constexpr int MOST_PERMITS = 32;
+
+// The permits that one job holds; guarded by the lock of Permits.
+struct Holding {
+    int count = 0;
+    bool forgiven = false;
+};
+
 class Permits {
     std::mutex lock;
     std::condition_variable freed;
-    int free;
-    const int all;
+    int free = MOST_PERMITS, all = MOST_PERMITS;
 
   public:
-    explicit Permits(int all) : free(all), all(all) {}
-
-    void acquire() {
-        std::unique_lock<std::mutex> guard(lock);
-        freed.wait(guard, [this] { return free > 0; });
-        --free;
+    void set_limit(int limit) {
+        std::lock_guard<std::mutex> guard(lock);
+        limit = std::clamp(limit, 1, MOST_PERMITS);
+        free += limit - all;
+        all = limit;
     }
 
-    void release() {
-        {
-            std::lock_guard<std::mutex> guard(lock);
+    // False where the job is forgiven: then there is nothing left to do for it.
+    bool acquire(Holding &holding) {
+        std::unique_lock<std::mutex> guard(lock);
+        freed.wait(guard, [&] { return free > 0 || holding.forgiven; });
+        if (holding.forgiven)
+            return false;
+        --free;
+        ++holding.count;
+        return true;
+    }
+
+    void release(Holding &holding) {
+        std::lock_guard<std::mutex> guard(lock);
+        if (!holding.forgiven) {
+            --holding.count;
             ++free;
+            freed.notify_one();
         }
-        freed.notify_one();
+    }
+
+    // Takes back the permits of a job whose caller waits no longer, though its threads are still
+    // inside.
+    void forgive(Holding &holding) {
+        std::lock_guard<std::mutex> guard(lock);
+        free += holding.count;
+        holding.forgiven = true;
+        freed.notify_all();
     }
 
     // For a forked child only: the threads that held the permits, or the lock, are not in it.
     void reset() {
-        const int count = all;
-        new (this) Permits(count);
+        const int limit = all;
+        new (this) Permits();
+        set_limit(limit);
     }
 };
 
-inline Permits lapack_permits(32);
+inline Permits lapack_permits;
 
 inline double seconds_now() {
     return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch())
