@@ -313,7 +313,10 @@ if can_mount():
 
 @pytest.mark.parametrize(
     ("sent", "status", "message"),
-    [(signal.SIGINT, 130, "batchpinv: interrupted\n"), (signal.SIGTERM, 143, "batchpinv: terminated\n")],
+    [
+        (signal.SIGINT, 130, "batchpinv: interrupted\n"),
+        (signal.SIGTERM, 143, "batchpinv: terminated\n"),
+    ],
 )
 def test_stopped_run_leaves_nothing_behind(tmp_path, sent, status, message):
     path = save(tmp_path, random_stack(4, 1400, 1400, dtype="complex64"))

@@ -26,8 +26,11 @@ class BlasThreads:
         self._libraries: list[Any] | None = None
 
     @contextmanager
-    def hold(self, threads: int) -> Iterator[None]:
-        """At most `threads` BLAS threads inside the context."""
+    def hold(self, threads: int | None) -> Iterator[None]:
+        """At most `threads` BLAS threads inside the context; None leaves them alone."""
+        if threads is None:
+            yield
+            return
         with self._lock:
             if not self._holds:
                 self._found = [(blas, blas.get_num_threads()) for blas in self.libraries()]
@@ -58,7 +61,19 @@ class BlasThreads:
     def _apply(self) -> None:
         limit = min(self._holds, default=None)
         for blas, found in self._found:
-            blas.set_num_threads(found if limit is None else min(limit, found))
+            _set_threads(blas, found if limit is None else min(limit, found))
+
+
+def _set_threads(blas: Any, threads: int) -> None:
+    """Set it, whichever thread calls.
+
+    threadpoolctl 3.8 lets one thread control OpenBLAS and ignores the others, unless it is told
+    that nobody does. Our holds are counted, so that nobody has to.
+    """
+    clear = getattr(blas, "clear_controlling_thread", lambda force: None)
+    clear(force=True)
+    blas.set_num_threads(threads)
+    clear(force=True)
 
 
 def _is_scipys(path: str) -> bool:

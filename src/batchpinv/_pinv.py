@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from contextlib import nullcontext
 from typing import Any, Literal, TypeVar, overload
 
 import numpy as np
@@ -11,7 +10,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from ._arrays import check_out, deliver, read_input, result_dtype, without_overlap
 from ._batch import Job
-from ._blas import blas_threads
 from ._errors import check_failures
 from ._plan import check_size, make_plan
 from ._pool import compute
@@ -137,8 +135,8 @@ def pinv(
         The old name of `rtol`, for callers of NumPy and PyTorch. Not together with `rtol`.
     hermitian : bool, default False
         Whether the matrices are Hermitian (symmetric if real). Eigenvalues then take the place of
-        singular values, by their absolute values; one triangle is read, and the result is exactly
-        Hermitian.
+        singular values, by their absolute values; one triangle is read, of its diagonal only the
+        real part, and the result is exactly Hermitian.
     atol, rtol : array_like of real, optional
         Absolute and relative tolerance, in the units of `a` and of s1: scalars, or arrays that
         broadcast with ``a.shape[:-2]``, also to a larger batch. At least 0, and not NaN. Defaults:
@@ -252,11 +250,8 @@ def pinv(
             nan_on_failure=on_failure == "nan",
             chunk=plan.chunk,
         )
-        held = nullcontext() if plan.blas_threads is None else blas_threads.hold(plan.blas_threads)
-        with open_progress(progress, count) as report, held:
-            compute(job, plan.workers, plan.caller_computes, report)
-            if report:
-                report(count)
+        with open_progress(progress, count) as report:
+            compute(job, plan, report)
         check_failures(job, batch_shape)
 
     x = deliver(result, a) if out is None else out

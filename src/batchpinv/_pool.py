@@ -7,16 +7,19 @@ import math
 import os
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 
 from ._batch import Job, Worker, forget_permits, limit_lapack
+from ._blas import blas_threads
+from ._plan import Plan
 from ._workers import usable_cpus
 
 limit_lapack(usable_cpus())
 
-# A token for each pool thread that is inside a job.
-_inside: set[object] = set()
+# The crews of which a thread is inside a job.
+_busy: set[Crew] = set()
 
 # How long the caller is away from Python: Ctrl-C and progress are served in between. Seconds.
 _SLICE = 0.05
@@ -30,17 +33,35 @@ class Crew:
         self.size = 0
         self.error: BaseException | None = None
         self.exits: SimpleQueue[BaseException | None] = SimpleQueue()
+        self._lock = Lock()
+        self._inside = 0
+        self._left_behind = ExitStack()
 
     def __call__(self) -> None:
-        token, error = object(), None
-        _inside.add(token)
+        error = None
+        self._step(1)
         try:
             Worker(self.job).run(math.inf)
         except BaseException as raised:
             error = raised
         finally:
-            _inside.discard(token)
+            self._step(-1)
             self.exits.put(error)
+
+    def leave_behind(self, held: ExitStack) -> None:
+        """Let the last helper that is still inside close what the caller held."""
+        with self._lock:
+            self._left_behind.push(held)
+        self._step(0)
+
+    def _step(self, change: int) -> None:
+        with self._lock:
+            self._inside += change
+            if self._inside:
+                _busy.add(self)
+            else:
+                _busy.discard(self)
+                self._left_behind.close()
 
     def wait(self) -> None:
         """Until a helper leaves or a slice has passed. Raises what kept the crew from finishing."""
@@ -113,34 +134,36 @@ class _Current:
 _current = _Current()
 
 
-def compute(
-    job: Job, workers: int, caller_computes: bool, report: Callable[[int], None] | None
-) -> None:
+def compute(job: Job, plan: Plan, report: Callable[[int], None] | None) -> None:
     """Run the job to its end. The caller is one of the workers, or only waits.
 
     It waits where a single matrix may take longer than Ctrl-C should: interrupted, it leaves the
     matrix to the threads that are busy with it, which find the gate closed and drop their answer.
     """
-    helpers = workers - 1 if caller_computes else workers
-    crew = pool = None
-    try:
-        if helpers:
-            crew = Crew(job)
-            pool = _current.submit(crew, helpers)
-        if caller_computes or not (crew and crew.size):
-            worker = Worker(job)
-            while not worker.run(_SLICE):
+    helpers = plan.workers - 1 if plan.caller_computes else plan.workers
+    crew, pool = Crew(job), None
+    with ExitStack() as held:
+        held.enter_context(blas_threads.hold(plan.blas_threads))
+        try:
+            if helpers:
+                pool = _current.submit(crew, helpers)
+            if plan.caller_computes or not crew.size:
+                worker = Worker(job)
+                while not worker.run(_SLICE):
+                    if report:
+                        report(job.done)
+            while job.done < job.count:
+                crew.wait()
                 if report:
                     report(job.done)
-        while crew and job.done < job.count:
-            crew.wait()
-            if report:
-                report(job.done)
-    except BaseException:
-        job.close()
-        if pool and not caller_computes:
-            pool.retire()
-        raise
+        except BaseException:
+            job.close()
+            crew.leave_behind(held.pop_all())
+            if pool and not plan.caller_computes:
+                pool.retire()
+            raise
+        if report:
+            report(job.count)
 
 
 @atexit.register
@@ -150,14 +173,14 @@ def _wait_for_threads() -> None:
     OpenBLAS frees its buffers and joins its threads when it is unloaded, and crashes or hangs if a
     call is under way: that of a matrix whose caller was interrupted, which no one can stop.
     """
-    while _inside:
+    while _busy:
         time.sleep(0.001)
 
 
 def _after_fork() -> None:
     global _current
     _current = _Current()
-    _inside.clear()
+    _busy.clear()
     forget_permits()
 
 

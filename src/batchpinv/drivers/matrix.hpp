@@ -158,14 +158,15 @@ template <class T> Real<T> largest(const T *w, std::int64_t count) {
 // The exponent of the power of two by which W should be multiplied: 0 for ordinary sizes. Small
 // entries are brought near 1, where reciprocals of singular values cannot overflow. Large ones only
 // come down to a size that LAPACK does not scale by itself, with rounding, so that few small ones
-// underflow.
+// underflow. It is even, so that square roots scale exactly too.
 template <class T> int scale_exponent(Real<T> largest_entry) {
     constexpr bool is_double = std::is_same_v<Real<T>, double>;
-    constexpr int least = is_double ? -256 : -10, most = is_double ? 256 : 39;
+    constexpr int least = is_double ? -256 : -10, most = is_double ? 256 : 38;
     if (largest_entry == 0)
         return 0;
     const int exponent = std::ilogb(largest_entry);
-    return exponent > most ? most - exponent : exponent < least ? -exponent : 0;
+    const int wanted = exponent > most ? most - exponent : exponent < least ? -exponent : 0;
+    return wanted & ~1;
 }
 
 // W *= 2^exponent, in two steps, since 2^1074 is no number; only the second can round.
