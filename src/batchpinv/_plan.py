@@ -54,7 +54,7 @@ def make_plan(
     None stands for the default, which is only looked up where it matters.
     """
     last = _svd_seconds(m, n, dtype, hermitian)
-    each = last if svd_only or hermitian else _direct_seconds(m, n, dtype)
+    each = last if svd_only else _direct_seconds(m, n, dtype)
     blas_threads = 1 if m * n >= _BLAS_THREADS_FROM else None
     if count * each < _HANDOFF:
         return Plan(1, count, True, blas_threads)

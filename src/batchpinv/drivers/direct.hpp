@@ -24,7 +24,7 @@ template <class T, class C, class Factor> class DirectRung final : public Rung {
 
     unsigned answer(const Matrix *group, int) override {
         const Matrix &matrix = group[0];
-        gather.full(matrix.data[A], batch.a_row, batch.a_col, batch.m, batch.n, w);
+        gather.whole(batch, matrix.data[A], w);
         const Real<C> most = largest<C>(w, entries);
         if (!std::isfinite(most))
             return 0;
@@ -33,6 +33,8 @@ template <class T, class C, class Factor> class DirectRung final : public Rung {
         C *x = factor.invert(w, std::ldexp(matrix.atol(), exponent), matrix.rtol());
         if (!x)
             return 0;
+        if (batch.hermitian)
+            symmetrise(x, batch.n);
         scale<C>(x, entries, exponent);
         if (bench.gate.enter()) {
             scatter<T, C>(x, batch, matrix.data[OUT]);

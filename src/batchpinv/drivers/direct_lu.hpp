@@ -1,4 +1,5 @@
-// The direct rung of square matrices: LU with partial pivoting, X = W^-1.
+// The direct rung of square matrices: LU with partial pivoting, X = W^-1. Single precision is
+// computed in double.
 #pragma once
 
 #include "direct.hpp"

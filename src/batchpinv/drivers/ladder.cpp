@@ -29,12 +29,15 @@ template <class T> std::unique_ptr<Rung> make_last(const Bench &bench) {
 template <class T> std::unique_ptr<Rung> make_direct(const Bench &bench) {
     using C = std::conditional_t<is_complex<T>, std::complex<double>, double>;
     if (bench.batch.m == bench.batch.n)
-        return std::make_unique<DirectRung<T, T, Lu<T>>>(bench);
+        return std::make_unique<DirectRung<T, C, Lu<C>>>(bench);
     return std::make_unique<DirectRung<T, C, Cholesky<C>>>(bench);
 }
 
-template <class T> bool fits_lanes(const Bench &bench) {
-    return LaneRung<T>::applies(bench.batch, bench.lanes);
+// Sizes up to which the lanes are faster than LAPACK's direct rungs, and their SVD than LAPACK's.
+constexpr std::int64_t LANES_TO = 32, LANES_LONGER_TO = 512, JACOBI_TO = 16;
+
+bool fits_lanes(const Bench &bench) {
+    return bench.lanes && bench.batch.m <= LANES_TO && bench.batch.n <= LANES_LONGER_TO;
 }
 
 template <class T, LaneKernel LaneKernels::*kernel>
@@ -45,10 +48,10 @@ std::unique_ptr<Rung> make_lanes(const Bench &bench) {
 // From the top. What a batch climbs depends on its shape, dtype and flags alone.
 template <class T>
 const Step steps[] = {
-    {fits_lanes<T>, make_lanes<T, &LaneKernels::direct>},
-    {fits_lanes<T>, make_lanes<T, &LaneKernels::jacobi>},
-    {[](const Bench &bench) { return !bench.batch.hermitian && !fits_lanes<T>(bench); },
-     make_direct<T>},
+    {fits_lanes, make_lanes<T, &LaneKernels::direct>},
+    {[](const Bench &bench) { return fits_lanes(bench) && bench.batch.m <= JACOBI_TO; },
+     make_lanes<T, &LaneKernels::jacobi>},
+    {[](const Bench &bench) { return !fits_lanes(bench); }, make_direct<T>},
     {[](const Bench &) { return true; }, make_last<T>},
 };
 

@@ -83,9 +83,35 @@ void gather_triangle(const char *a, std::ptrdiff_t a_row, std::ptrdiff_t a_col, 
     }
 }
 
+// Writes W's upper triangle from its lower one.
+template <class T> void mirror(T *w, std::int64_t n) {
+    for (std::int64_t c = 0; c < n; ++c)
+        for (std::int64_t r = c + 1; r < n; ++r)
+            w[c + r * n] = conjugate(w[r + c * n]);
+}
+
+// X = (X + X^H) / 2: exactly Hermitian, and no further from the answer.
+template <class T> void symmetrise(T *x, std::int64_t n) {
+    const Real<T> half = 0.5;
+    for (std::int64_t c = 0; c < n; ++c)
+        for (std::int64_t r = c; r < n; ++r)
+            x[r + c * n] = r == c ? T(std::real(x[r + c * n]))
+                                  : x[r + c * n] * half + conjugate(x[c + r * n]) * half;
+    mirror(x, n);
+}
+
 template <class T> struct Gather {
     void (*full)(const char *, std::ptrdiff_t, std::ptrdiff_t, std::int64_t, std::int64_t, T *);
     void (*triangle)(const char *, std::ptrdiff_t, std::ptrdiff_t, std::int64_t, bool, T *);
+
+    // All of W, whichever part of A is read.
+    void whole(const Batch &batch, const char *a, T *w) const {
+        if (batch.hermitian) {
+            triangle(a, batch.a_row, batch.a_col, batch.n, batch.lower, w);
+            mirror(w, batch.n);
+        } else
+            full(a, batch.a_row, batch.a_col, batch.m, batch.n, w);
+    }
 
     template <class Stored> static Gather of(bool swapped) {
         if (swapped)
