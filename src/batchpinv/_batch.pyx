@@ -93,7 +93,8 @@ cdef class Job:
 
     def __init__(
         self, cnp.ndarray a, cnp.ndarray out, cnp.ndarray atol, cnp.ndarray rtol,
-        cnp.ndarray rank, *, cbool hermitian, cbool lower, cbool svd_only, cbool nan_on_failure, int64_t chunk
+        cnp.ndarray rank, *, cbool hermitian, cbool lower, cbool svd_only,
+        cbool nan_on_failure, int64_t chunk
     ):
         cdef int ndim = cnp.PyArray_NDIM(out) - 2
         cdef int axis, a_ndim = cnp.PyArray_NDIM(a)
@@ -195,7 +196,8 @@ cdef class Worker:
         if job.claimed.load() >= count or not job.gate.is_open():
             return True
         if not self.solver:
-            self.solver = make_solver(job.batch, routines, lane_table, job.gate, job.found)
+            self.solver = make_solver(
+                job.batch, routines, lane_table, job.gate, job.found)
         while job.gate.is_open():
             start = job.claimed.fetch_add(job.chunk)
             if start >= count:
