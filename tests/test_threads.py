@@ -65,6 +65,7 @@ INTERRUPT = """
     import os, signal, sys, threading, time
     import numpy as np
     from batchpinv import pinv
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever the parent did
     def interrupt():
         global sent
         sent = time.perf_counter()
