@@ -3,6 +3,7 @@ Bounds are in units of eps * cond, where cond is the one that the matrix was mad
 """
 
 import numpy as np
+import pytest
 from cases import DTYPES, LAYOUTS, Draw, same_bits
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -183,3 +184,13 @@ def test_a_larger_tolerance_never_keeps_more(pinv, made, smaller, larger, name):
     _, more = pinv(a, return_rank=True, **{name: smaller}, **options)
     _, fewer = pinv(a, return_rank=True, **{name: larger}, **options)
     assert np.all(fewer <= more)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "complex128"])
+@pytest.mark.parametrize("shape", [(2, 40, 40), (2, 60, 35)])
+@pytest.mark.parametrize("k", [-8, 8])
+def test_a_power_of_two_scales_the_answer_of_a_larger_matrix_exactly(pinv, dtype, shape, k):
+    rng = np.random.default_rng(0)
+    a = rng.standard_normal(shape) + 1j * rng.standard_normal(shape)
+    a = (a if np.dtype(dtype).kind == "c" else a.real).astype(dtype)
+    assert same_bits(times(pinv(times(a, 2.0**k)), 2.0**k), pinv(a))
