@@ -149,8 +149,8 @@ def pinv(
     lower : bool, default True
         Which triangle is read where `hermitian`.
     driver : {'auto', 'svd'}, default 'auto'
-        'svd' computes every matrix by LAPACK's SVD (eigenvalues where `hermitian`). 'auto' may take
-        a shorter way to the same answer.
+        'svd' computes every matrix by LAPACK's SVD (eigenvalues where `hermitian`). 'auto' takes a
+        shorter way to the same answer where it can prove that no singular value is dropped.
     workers : int, optional
         Number of threads. None is the default of `set_workers`: all CPUs that the process may use.
         Negative counts from the end, -1 is all of them. The bits of the result do not depend on it;
@@ -187,12 +187,17 @@ def pinv(
 
     Notes
     -----
-    The algorithm is the singular value decomposition ``A = U diag(s) V^H`` by LAPACK's `gesdd`, or
-    `gesvd` where that does not converge, and ``pinv(A) = V_r diag(1/s_r) U_r^H`` over the kept
-    singular values [1]_. Hermitian matrices take `heevd`, or `heev`. Matrices whose largest entry
-    is far from 1 are scaled by a power of two first, so that nothing overflows on the way.
+    By definition, and with ``driver='svd'``, the algorithm is the singular value decomposition
+    ``A = U diag(s) V^H`` by LAPACK's `gesdd`, or `gesvd` where that does not converge, and
+    ``pinv(A) = V_r diag(1/s_r) U_r^H`` over the kept singular values [1]_. Hermitian matrices take
+    `heevd`, or `heev`. Matrices whose largest entry is far from 1 are scaled by a power of two
+    first, so that nothing overflows on the way.
 
-    The batch is shared by the workers in chunks of a few milliseconds, without the GIL. Memory,
+    ``driver='auto'`` first tries Householder QR in SIMD lanes (smaller side up to 32), LU or
+    CholeskyQR2, and answers by it only if norms of the matrix and of its inverse prove that every
+    singular value is above the tolerance; small matrices of lower rank take one-sided Jacobi.
+
+    The batch is shared by the workers in chunks of a millisecond or so, without the GIL. Memory,
     beyond the result: one workspace a worker, of a few times the size of one matrix.
 
     References
