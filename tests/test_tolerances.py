@@ -2,6 +2,8 @@
 defaults, the exact edges, tolerances for each matrix, and the agreement with `torch.linalg.pinv`.
 """
 
+from importlib.util import find_spec
+
 import numpy as np
 import pytest
 from cases import DTYPES, Draw, same_bits
@@ -253,32 +255,38 @@ def test_the_tolerances_stay_as_they_were(pinv):
 # ---- the same rule as PyTorch's ------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("hermitian", [False, True])
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_the_rule_is_that_of_torch_linalg_pinv(pinv, dtype, hermitian):
-    import torch
+if find_spec("torch"):
 
-    draw = Draw(dtype, seed=7)
-    s = np.array([4, 1, 0.3, 0.02, EPS[dtype] / 64])
-    shape = (3, 5, 5) if hermitian else (3, 5, 7)
-    a = np.empty(shape, dtype)
-    for index in range(3):
-        left = draw.unitary(5)
-        right = left.conj().T if hermitian else draw.unitary(7)[:5]
-        a[index] = left * s * np.roll([1, 1, -1, 1, 1], index) @ right
-    per_matrix = np.array([0.0, 0.1, 0.5])
-    several = np.array([[0, 1.5, 0.001], [0.01, 2, 8], [0.1, 0.1, 0], [9, 0, 0.05], [0.4, 3, 0.6]])
-    options = [
-        {}, {"atol": 0.1}, {"atol": 0.0}, {"rtol": 0.1}, {"atol": 0.1, "rtol": 0.1},
-        {"atol": 0.5, "rtol": 0.001}, {"atol": per_matrix}, {"rtol": per_matrix + 0.01},
-        {"atol": several}, {"atol": several, "rtol": per_matrix + 0.001}, {"rtol": several + 0.001},
-    ]  # fmt: skip
-    for given in options:
-        x, rank = pinv(a, hermitian=hermitian, return_rank=True, **given)
-        tensors = {name: torch.as_tensor(value) for name, value in given.items()}
-        expected = torch.linalg.pinv(torch.from_numpy(a), hermitian=hermitian, **tensors).numpy()
-        assert x.shape == expected.shape, given
-        assert x.dtype == expected.dtype, given
-        scale = np.linalg.norm(expected, axis=(-2, -1), keepdims=True)
-        assert np.all(np.abs(x - expected) <= 1e4 * EPS[dtype] * scale), given
-        assert np.array_equal(np.linalg.matrix_rank(expected, rtol=1e-3), rank), given
+    @pytest.mark.parametrize("hermitian", [False, True])
+    @pytest.mark.parametrize("dtype", DTYPES, ids=str)
+    def test_the_rule_is_that_of_torch_linalg_pinv(pinv, dtype, hermitian):
+        import torch
+
+        draw = Draw(dtype, seed=7)
+        s = np.array([4, 1, 0.3, 0.02, EPS[dtype] / 64])
+        shape = (3, 5, 5) if hermitian else (3, 5, 7)
+        a = np.empty(shape, dtype)
+        for index in range(3):
+            left = draw.unitary(5)
+            right = left.conj().T if hermitian else draw.unitary(7)[:5]
+            a[index] = left * s * np.roll([1, 1, -1, 1, 1], index) @ right
+        per_matrix = np.array([0.0, 0.1, 0.5])
+        several = np.array(
+            [[0, 1.5, 0.001], [0.01, 2, 8], [0.1, 0.1, 0], [9, 0, 0.05], [0.4, 3, 0.6]]
+        )
+        options = [
+            {}, {"atol": 0.1}, {"atol": 0.0}, {"rtol": 0.1}, {"atol": 0.1, "rtol": 0.1},
+            {"atol": 0.5, "rtol": 0.001}, {"atol": per_matrix}, {"rtol": per_matrix + 0.01},
+            {"atol": several}, {"atol": several, "rtol": per_matrix + 0.001}, {"rtol": several + 0.001},
+        ]  # fmt: skip
+        for given in options:
+            x, rank = pinv(a, hermitian=hermitian, return_rank=True, **given)
+            tensors = {name: torch.as_tensor(value) for name, value in given.items()}
+            expected = torch.linalg.pinv(
+                torch.from_numpy(a), hermitian=hermitian, **tensors
+            ).numpy()
+            assert x.shape == expected.shape, given
+            assert x.dtype == expected.dtype, given
+            scale = np.linalg.norm(expected, axis=(-2, -1), keepdims=True)
+            assert np.all(np.abs(x - expected) <= 1e4 * EPS[dtype] * scale), given
+            assert np.array_equal(np.linalg.matrix_rank(expected, rtol=1e-3), rank), given
