@@ -277,7 +277,8 @@ if find_spec("torch"):
         options = [
             {}, {"atol": 0.1}, {"atol": 0.0}, {"rtol": 0.1}, {"atol": 0.1, "rtol": 0.1},
             {"atol": 0.5, "rtol": 0.001}, {"atol": per_matrix}, {"rtol": per_matrix + 0.01},
-            {"atol": several}, {"atol": several, "rtol": per_matrix + 0.001}, {"rtol": several + 0.001},
+            {"atol": several}, {"atol": several, "rtol": per_matrix + 0.001},
+            {"rtol": several + 0.001},
         ]  # fmt: skip
         for given in options:
             x, rank = pinv(a, hermitian=hermitian, return_rank=True, **given)
