@@ -2,6 +2,7 @@
 // batch. Filled in by _batch.pyx; nothing here owns memory of the caller's.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -59,32 +60,52 @@ struct Batch {
 
 class Cursor {
     const Batch &batch;
+    std::int64_t left; // matrices before the last axis ends
+    std::ptrdiff_t step[N_OPERANDS];
     std::int64_t at[MAX_DIMS];
 
   public:
     char *data[N_OPERANDS];
 
-    Cursor(const Batch &batch, std::int64_t index) : batch(batch) {
-        for (int op = 0; op < N_OPERANDS; ++op)
-            data[op] = batch.data[op];
-        for (int axis = batch.ndim - 1; axis >= 0; --axis) {
+    Cursor(const Batch &batch, std::int64_t index) : batch(batch), left(1), step{} {
+        std::copy_n(batch.data, static_cast<int>(N_OPERANDS), data);
+        const int last = batch.ndim - 1;
+        for (int axis = last; axis >= 0; --axis) {
             at[axis] = index % batch.shape[axis];
             index /= batch.shape[axis];
             for (int op = 0; op < N_OPERANDS; ++op)
                 data[op] += at[axis] * batch.strides[op][axis];
         }
+        if (last >= 0) {
+            left = batch.shape[last] - at[last];
+            for (int op = 0; op < N_OPERANDS; ++op)
+                step[op] = batch.strides[op][last];
+        }
     }
 
     void next() {
-        for (int axis = batch.ndim - 1; axis >= 0; --axis) {
+        for (int op = 0; op < N_OPERANDS; ++op)
+            data[op] += step[op];
+        if (--left == 0)
+            carry();
+    }
+
+  private:
+    // Back to the start of the last axis, and on along the others.
+    void carry() {
+        int axis = batch.ndim - 1;
+        for (; axis >= 0; --axis) {
             for (int op = 0; op < N_OPERANDS; ++op)
-                data[op] += batch.strides[op][axis];
-            if (++at[axis] < batch.shape[axis])
-                return;
-            for (int op = 0; op < N_OPERANDS; ++op)
-                data[op] -= at[axis] * batch.strides[op][axis];
+                data[op] -= batch.shape[axis] * batch.strides[op][axis];
+            if (axis == 0)
+                break;
             at[axis] = 0;
+            for (int op = 0; op < N_OPERANDS; ++op)
+                data[op] += batch.strides[op][axis - 1];
+            if (++at[axis - 1] < batch.shape[axis - 1])
+                break;
         }
+        left = batch.ndim ? batch.shape[batch.ndim - 1] : 1;
     }
 };
 
@@ -103,29 +124,54 @@ struct Failures {
 
 // Workers pass through before they write to the caller's arrays. Once closed nobody is inside and
 // nobody enters, so a call that was interrupted can return while LAPACK is still at work
-// elsewhere.
+// elsewhere. Each worker has a pass of its own, so that they do not wait for each other's cache
+// line.
 class Gate {
-    static constexpr std::int64_t CLOSED = INT64_MIN / 2;
-    std::atomic<std::int64_t> inside{0};
-
   public:
-    bool open() const { return inside.load() >= 0; }
+    class Pass {
+        Gate &gate;
+        alignas(64) std::atomic<bool> inside{false};
+        friend Gate;
 
-    bool enter() {
-        if (inside.fetch_add(1) >= 0)
-            return true;
-        inside.fetch_sub(1);
-        return false;
-    }
+      public:
+        explicit Pass(Gate &gate) : gate(gate) {
+            std::lock_guard<std::mutex> guard(gate.lock);
+            gate.passes.push_back(this);
+        }
+        Pass(const Pass &) = delete;
+        ~Pass() {
+            std::lock_guard<std::mutex> guard(gate.lock);
+            gate.passes.erase(std::find(gate.passes.begin(), gate.passes.end(), this));
+        }
 
-    void leave() { inside.fetch_sub(1); }
+        bool open() const { return gate.open(); }
 
-    // Called once, by the thread that made the call.
+        bool enter() {
+            inside.store(true);
+            if (open())
+                return true;
+            leave();
+            return false;
+        }
+
+        void leave() { inside.store(false, std::memory_order_release); }
+    };
+
+    bool open() const { return !closed.load(); }
+
+    // Called by the thread that made the call.
     void close() {
-        inside.fetch_add(CLOSED);
-        while (inside.load() > CLOSED)
-            std::this_thread::yield();
+        closed.store(true);
+        std::lock_guard<std::mutex> guard(lock);
+        for (const Pass *pass : passes)
+            while (pass->inside.load())
+                std::this_thread::yield();
     }
+
+  private:
+    std::atomic<bool> closed{false};
+    std::mutex lock;
+    std::vector<Pass *> passes;
 };
 
 } // namespace batchpinv

@@ -36,10 +36,10 @@ template <class T, class C, class Factor> class DirectRung final : public Rung {
         if (batch.hermitian)
             symmetrise(x, batch.n);
         scale<C>(x, entries, exponent);
-        if (bench.gate.enter()) {
+        if (bench.pass.enter()) {
             scatter<T, C>(x, batch, matrix.data[OUT]);
             matrix.write_rank(batch.m);
-            bench.gate.leave();
+            bench.pass.leave();
         }
         return 1;
     }

@@ -64,12 +64,15 @@ class Ladder final : public Solver {
         Matrix waiting[MOST_LANES];
     };
 
+    Gate::Pass pass;
     const Bench bench;
     std::vector<Level> levels;
 
   public:
     template <std::size_t size>
-    Ladder(const Bench &bench, const Step (&steps)[size]) : bench(bench) {
+    Ladder(const Step (&steps)[size], const Batch &batch, const RoutineTable &routines,
+           const LaneTable *lanes, Gate &gate, Failures &failures)
+        : pass(gate), bench{batch, routines, lanes, pass, failures} {
         levels.reserve(size);
         for (const Step &step : steps)
             if (&step == steps + size - 1 || (!bench.batch.svd_only && step.applies(bench))) {
@@ -81,12 +84,13 @@ class Ladder final : public Solver {
     void run(std::int64_t start, std::int64_t stop) override {
         Cursor cursor(bench.batch, start);
         Level &top = open(0);
-        for (std::int64_t index = start; index < stop && bench.gate.open();) {
+        for (std::int64_t index = start; index < stop && pass.open();) {
             const std::int64_t room = std::min<std::int64_t>(top.width - top.count, stop - index);
-            for (std::int64_t end = index + room; index < end; ++index, cursor.next()) {
-                Matrix &matrix = top.waiting[top.count++];
-                matrix.index = index;
-                std::copy_n(cursor.data, static_cast<int>(N_OPERANDS), matrix.data);
+            Matrix *matrix = top.waiting + top.count;
+            top.count += static_cast<int>(room);
+            for (std::int64_t end = index + room; index < end; ++index, ++matrix, cursor.next()) {
+                matrix->index = index;
+                std::memcpy(matrix->data, cursor.data, sizeof matrix->data);
             }
             climb(0);
         }
@@ -108,7 +112,7 @@ class Ladder final : public Solver {
     void climb(std::size_t at) {
         Level &level = levels[at];
         const int count = level.count;
-        if (!count || !bench.gate.open())
+        if (!count || !pass.open())
             return;
         level.count = 0;
         const unsigned answered = level.rung->answer(level.waiting, count);
@@ -126,14 +130,16 @@ class Ladder final : public Solver {
 
 std::unique_ptr<Solver> make_solver(const Batch &batch, const RoutineTable &routines,
                                     const LaneTable *lanes, Gate &gate, Failures &failures) {
-    const Bench bench{batch, routines, lanes, gate, failures};
+    const auto climbing = [&](const auto &steps) -> std::unique_ptr<Solver> {
+        return std::make_unique<Ladder>(steps, batch, routines, lanes, gate, failures);
+    };
     if (batch.kind == 'c' && batch.itemsize == 8)
-        return std::make_unique<Ladder>(bench, steps<std::complex<float>>);
+        return climbing(steps<std::complex<float>>);
     if (batch.kind == 'c')
-        return std::make_unique<Ladder>(bench, steps<std::complex<double>>);
+        return climbing(steps<std::complex<double>>);
     if (batch.kind == 'f' && batch.itemsize == 4)
-        return std::make_unique<Ladder>(bench, steps<float>);
-    return std::make_unique<Ladder>(bench, steps<double>);
+        return climbing(steps<float>);
+    return climbing(steps<double>);
 }
 
 } // namespace batchpinv

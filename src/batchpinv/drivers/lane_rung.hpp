@@ -18,7 +18,7 @@ template <class T> class LaneRung final : public Rung {
     const std::int64_t entries;
     Buffer<T> converted;
     Buffer<unsigned char> workspace;
-    LaneGroup group;
+    LaneGroup group{};
 
   public:
     LaneRung(const Bench &bench, LaneKernel kernel)
@@ -51,13 +51,13 @@ template <class T> class LaneRung final : public Rung {
             group.atol[lane] = matrices[lane].atol();
             group.rtol[lane] = matrices[lane].rtol();
         }
-        if (!bench.gate.enter())
+        if (!bench.pass.enter())
             return ~0u;
         const unsigned answered = kernel(group);
         for (int lane = 0; lane < count; ++lane)
             if (answered >> lane & 1)
                 finish(matrices[lane], lane);
-        bench.gate.leave();
+        bench.pass.leave();
         return answered;
     }
 

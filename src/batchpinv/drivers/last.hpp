@@ -32,10 +32,10 @@ template <class T, class Factor> class LastRung final : public Rung {
             if (!batch.nan_on_failure)
                 bench.failures.add(matrix.index, outcome);
         }
-        if (bench.gate.enter()) {
+        if (bench.pass.enter()) {
             scatter<T, T>(w, batch, matrix.data[OUT]);
             matrix.write_rank(rank);
-            bench.gate.leave();
+            bench.pass.leave();
         }
         return 1;
     }

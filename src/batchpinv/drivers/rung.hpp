@@ -36,7 +36,7 @@ struct Bench {
     const Batch &batch;
     const RoutineTable &routines;
     const LaneTable *lanes; // null where there are none
-    Gate &gate;
+    Gate::Pass &pass;
     Failures &failures;
 };
 

@@ -1,123 +1,293 @@
 // The direct rung in lanes: Householder QR without pivoting, X = R^-1 Q^H, and its certificate.
 //
 // No branch depends on a matrix's entries, so every lane does the same, and a lane never sees its
-// neighbours. With v = x + phase(x_1) |x| e_1 and tau = 1 / (|x| (|x| + |x_1|)), H = I - tau v v^H
-// is Hermitian and takes x to -phase(x_1) |x| e_1 (Golub & Van Loan, 4th ed., section 5.1; tau =
-// 2/v^H v).
+// neighbours. With v = x + shift e_1, shift = phase(x_1) |x| and tau = 1 / (|x| (|x| + |x_1|)), H =
+// I - tau v v^H is Hermitian and takes x to -shift e_1 (Golub & Van Loan, 4th ed., section 5.1; tau
+// = 2/v^H v).
+//
+// Memory, not arithmetic, is what binds: a matrix in lanes is 4 to 16 times as large as itself. So
+// columns are reduced in panels. Inside one, a pass over the rows applies a reflection and sums up
+// what the next one needs; after it, all reflections of the panel reach each other column in two
+// passes. Let z_j = v_j^H y for the reflections in the order in which they apply: then y -= sum_j
+// w_j v_j with w_j = tau_j (z_j - sum_l v_j^H v_l w_l), l over those before j (the compact WY form,
+// Golub & Van Loan, section 5.1.7, solved instead of multiplied).
 //
 // X = [R^-1 0] H_n ... H_1 is kept conjugated, a row at a time: then a row is a column to which the
-// same reflection applies, and one routine serves both halves.
+// same reflections apply, and one routine serves both halves.
 #pragma once
 
 #include "vector.hpp"
 
-// y_j -= v (tau v^H y_j) for `columns` neighbouring columns, so that v is loaded once for all of
-// them.
-template <int columns, class E, class V>
-BATCHPINV_INLINE void reflect_some(const E *v, V tau, E *y, std::int64_t stride, int length) {
-    E inner[columns];
-    for (int j = 0; j < columns; ++j)
-        inner[j] = E{};
-    for (int i = 0; i < length; ++i)
-        for (int j = 0; j < columns; ++j)
-            inner[j] = add_inner(inner[j], v[i], y[j * stride + i]);
-    for (int j = 0; j < columns; ++j)
-        inner[j] = times(inner[j], tau);
-    for (int i = 0; i < length; ++i)
-        for (int j = 0; j < columns; ++j)
-            y[j * stride + i] = subtract_product(y[j * stride + i], v[i], inner[j]);
-}
-
-template <class E, class V>
-BATCHPINV_INLINE void reflect(const E *v, V tau, E *y, std::int64_t stride, int length,
-                              int columns) {
-    int j = 0;
-    for (; j + 4 <= columns; j += 4)
-        reflect_some<4>(v, tau, y + j * stride, stride, length);
-    if (columns - j == 3)
-        reflect_some<3>(v, tau, y + j * stride, stride, length);
-    else if (columns - j == 2)
-        reflect_some<2>(v, tau, y + j * stride, stride, length);
-    else if (columns - j == 1)
-        reflect_some<1>(v, tau, y + j * stride, stride, length);
-}
+constexpr int PANEL = 4;
 
 template <class E, class V> struct Factors {
     E *a;                // m×n by columns, ld apart: the v's, and the strict upper triangle of R
     V *tau;              // 0 where a column vanished: no reflection
     E *diagonal;         // of R
     E *inverse_diagonal; // not finite where a column vanished
+    E *inner;            // n×PANEL: v_j^H v_l for j < l of one panel, at j * PANEL + (l - start)
 };
 
-// A, in factors.a, becomes Q R. Returns |diag R|^2.
-template <class E, class V, class S>
-BATCHPINV_INLINE V factorise(const Factors<E, V> &factors, S shape) {
-    const auto [m, n, ld] = shape;
-    V norm2 = V{};
-    for (int k = 0; k < n; ++k) {
-        E *x = factors.a + k * ld + k;
-        if (k == m - 1) {
-            // The last row of a square matrix has nothing under it: no reflection, and no rounding.
-            factors.diagonal[k] = x[0];
-            factors.inverse_diagonal[k] = reciprocal(x[0]);
-            return add_square(norm2, x[0]);
-        }
-        V even = V{}, odd = V{};
-        for (int i = 0; i < m - k; i += 2)
-            even = add_square(even, x[i]);
-        for (int i = 1; i < m - k; i += 2)
-            odd = add_square(odd, x[i]);
-        const V square = even + odd, norm = square_root(square);
-        const V head = magnitude(x[0]), sum = norm + head, inverse = 1 / (norm * sum);
-        const E direction = phase(x[0], head);
-        const V tau = norm * sum > 0 ? inverse : V{};
-        factors.tau[k] = tau;
-        factors.diagonal[k] = times(direction, -norm);
-        factors.inverse_diagonal[k] = times(conjugate(direction), -(inverse * sum));
-        x[0] = times(direction, sum);
-        norm2 += square;
-        reflect(x, tau, x + ld, ld, m - k, n - k - 1);
+// Calls do(std::integral_constant<int, size>) for the size, up to `most`, that is known only now.
+template <int most, class Do> BATCHPINV_INLINE void with_size(int size, Do &&act) {
+    if constexpr (most > 0) {
+        if (size == most)
+            act(std::integral_constant<int, most>{});
+        else
+            with_size<most - 1>(size, act);
     }
-    return norm2;
 }
 
-// y (n×m by rows, ld apart, conjugated) becomes y Q^H.
+// ---- one panel ----------------------------------------------------------------------------------
+
+// x_0^H x_j for neighbouring columns x_0 ... x_{width-1}, summed up row by row.
+template <int width, class E, class V> struct Products {
+    V square{};
+    E inner[width]{};
+
+    BATCHPINV_INLINE void add(const E *row) {
+        square = add_square(square, row[0]);
+        for (int j = 1; j < width; ++j)
+            inner[j] = add_inner(inner[j], row[0], row[j]);
+    }
+
+    BATCHPINV_INLINE void add(const Products &other) {
+        square += other.square;
+        for (int j = 1; j < width; ++j)
+            inner[j] = plus(inner[j], other.inner[j]);
+    }
+};
+
+// Reduces `width` neighbouring columns of `rows` rows to R; `products` are theirs.
+template <int width, class E, class V>
+BATCHPINV_INLINE void reduce(Products<width, E, V> products, E *x, int ld, int rows,
+                             Factors<E, V> at) {
+    if (rows == 1) {
+        // The last row of a square matrix has nothing under it: no reflection, and no rounding.
+        *at.tau = V{};
+        *at.diagonal = x[0];
+        *at.inverse_diagonal = reciprocal(x[0]);
+        return;
+    }
+    const V norm = square_root(products.square), head = magnitude(x[0]), sum = norm + head;
+    const V size = norm * sum, inverse = 1 / size;
+    const E direction = phase(x[0], head), shift = times(direction, norm);
+    const V tau = size > 0 ? inverse : V{};
+    *at.tau = tau;
+    *at.diagonal = times(direction, -norm);
+    *at.inverse_diagonal = times(conjugate(direction), -(inverse * sum));
+    const E first = times(direction, sum);
+    if constexpr (width > 1) {
+        E weight[width - 1];
+        for (int j = 1; j < width; ++j) {
+            weight[j - 1] = times(add_inner(products.inner[j], shift, x[j * ld]), tau);
+            x[j * ld] = subtract_product(x[j * ld], first, weight[j - 1]);
+        }
+        Products<width - 1, E, V> next, odd;
+        const auto turn = [&](int i, Products<width - 1, E, V> &sums) BATCHPINV_INLINE_LAMBDA {
+            E row[width - 1];
+            for (int j = 1; j < width; ++j) {
+                row[j - 1] = subtract_product(x[j * ld + i], x[i], weight[j - 1]);
+                x[j * ld + i] = row[j - 1];
+            }
+            sums.add(row);
+        };
+        int i = 1;
+        for (; i + 2 <= rows; i += 2) {
+            turn(i, next);
+            turn(i + 1, odd);
+        }
+        if (i < rows)
+            turn(i, next);
+        next.add(odd);
+        x[0] = first;
+        reduce(next, x + ld + 1, ld, rows - 1,
+               {at.a, at.tau + 1, at.diagonal + 1, at.inverse_diagonal + 1, at.inner});
+    } else
+        x[0] = first;
+}
+
+// Visits the elements of `width` reflections' vectors, row by row: none above its diagonal.
+template <int width, class E, class Row>
+BATCHPINV_INLINE void each_row(const E *v, int ld, int from, int to, Row &&visit) {
+    E row[width];
+    for (int i = from; i < to && i < width; ++i) {
+        for (int j = 0; j < width; ++j)
+            row[j] = j <= i ? v[j * ld + i] : E{};
+        visit(i, row);
+    }
+    for (int i = from > width ? from : width; i < to; ++i) {
+        for (int j = 0; j < width; ++j)
+            row[j] = v[j * ld + i];
+        visit(i, row);
+    }
+}
+
+template <int width, class E, class V>
+BATCHPINV_INLINE void reduce_panel(const Factors<E, V> &at, int ld, int rows) {
+    Products<width, E, V> even, odd;
+    const auto add = [&](int i, Products<width, E, V> &sums) BATCHPINV_INLINE_LAMBDA {
+        E row[width];
+        for (int j = 0; j < width; ++j)
+            row[j] = at.a[j * ld + i];
+        sums.add(row);
+    };
+    int i = 0;
+    for (; i + 2 <= rows; i += 2) {
+        add(i, even);
+        add(i + 1, odd);
+    }
+    if (i < rows)
+        add(i, even);
+    even.add(odd);
+    reduce(even, at.a, ld, rows, at);
+
+    E inner[width][width] = {};
+    each_row<width>(at.a, ld, 1, rows, [&](int, const E *v) BATCHPINV_INLINE_LAMBDA {
+        for (int j = 0; j < width; ++j)
+            for (int l = j + 1; l < width; ++l)
+                inner[j][l] = add_inner(inner[j][l], v[j], v[l]);
+    });
+    for (int j = 0; j < width; ++j)
+        for (int l = j + 1; l < width; ++l)
+            at.inner[j * PANEL + l] = inner[j][l];
+}
+
+// ---- the panel's reflections on other columns ---------------------------------------------------
+
+// y <- H_width ... H_1 y (`onwards`) or H_1 ... H_width y, for `columns` neighbouring columns.
+// Under row `known` y is 0, and not read.
+template <int width, int columns, bool onwards, class E, class V>
+BATCHPINV_INLINE void reflect_some(const Factors<E, V> &at, int ld, int length, E *y, int known) {
+    E z[width][columns] = {};
+    each_row<width>(at.a, ld, 0, known, [&](int i, const E *v) BATCHPINV_INLINE_LAMBDA {
+        for (int c = 0; c < columns; ++c) {
+            const E value = y[c * ld + i];
+            for (int j = 0; j < width; ++j)
+                z[j][c] = add_inner(z[j][c], v[j], value);
+        }
+    });
+    for (int step = 0; step < width; ++step) {
+        const int j = onwards ? step : width - 1 - step;
+        for (int before = 0; before < step; ++before) {
+            const int l = onwards ? before : width - 1 - before;
+            const E inner = onwards ? conjugate(at.inner[l * PANEL + j]) : at.inner[j * PANEL + l];
+            for (int c = 0; c < columns; ++c)
+                z[j][c] = subtract_product(z[j][c], inner, z[l][c]);
+        }
+        for (int c = 0; c < columns; ++c)
+            z[j][c] = times(z[j][c], at.tau[j]);
+    }
+    each_row<width>(at.a, ld, 0, length, [&](int i, const E *v) BATCHPINV_INLINE_LAMBDA {
+        for (int c = 0; c < columns; ++c) {
+            E value = i < known ? y[c * ld + i] : E{};
+            for (int j = 0; j < width; ++j)
+                value = subtract_product(value, v[j], z[j][c]);
+            y[c * ld + i] = value;
+        }
+    });
+}
+
+template <int width, bool onwards, class E, class V>
+BATCHPINV_INLINE void reflect(const Factors<E, V> &at, int ld, int length, E *y, int columns,
+                              int known) {
+    // As many as the registers hold sums of.
+    constexpr int most = sizeof(V) < 64 ? 2 : 4 / element_of<E>::parts;
+    int c = 0;
+    for (; c + most <= columns; c += most)
+        reflect_some<width, most, onwards>(at, ld, length, y + c * ld, known);
+    with_size<most - 1>(columns - c, [&](auto rest) BATCHPINV_INLINE_LAMBDA {
+        reflect_some<width, rest, onwards>(at, ld, length, y + c * ld, known);
+    });
+}
+
+template <class E, class V>
+BATCHPINV_INLINE Factors<E, V> panel_of(const Factors<E, V> &factors, int k, int ld) {
+    return {factors.a + k * ld + k, factors.tau + k, factors.diagonal + k,
+            factors.inverse_diagonal + k, factors.inner + k * PANEL};
+}
+
+// ---- the whole matrix ---------------------------------------------------------------------------
+
+// A, in factors.a, becomes Q R.
+template <class E, class V, class S>
+BATCHPINV_INLINE void factorise(const Factors<E, V> &factors, S shape) {
+    const int m = shape.m, n = shape.n, ld = shape.ld;
+    for (int k = 0; k < n; k += PANEL) {
+        const Factors<E, V> at = panel_of(factors, k, ld);
+        const int width = n - k < PANEL ? n - k : PANEL;
+        with_size<PANEL>(
+            width, [&](auto width) BATCHPINV_INLINE_LAMBDA { reduce_panel<width>(at, ld, m - k); });
+        if (k + PANEL < n)
+            reflect<PANEL, true>(at, ld, m - k, at.a + PANEL * ld, n - k - PANEL, m - k);
+    }
+}
+
+// y (n×m by rows, ld apart, conjugated) becomes y Q^H. It is 0 from column n on, and not read
+// there.
 template <class E, class V, class S>
 BATCHPINV_INLINE void apply_q(const Factors<E, V> &factors, E *y, S shape) {
-    const auto [m, n, ld] = shape;
-    for (int k = m == n ? n - 2 : n - 1; k >= 0; --k)
-        reflect(factors.a + k * ld + k, factors.tau[k], y + k, ld, m - k, n);
+    const int m = shape.m, n = shape.n, ld = shape.ld;
+    const int last = (n - 1) / PANEL * PANEL, reflections = m == n ? n - 1 : n;
+    with_size<PANEL>(reflections - last, [&](auto width) BATCHPINV_INLINE_LAMBDA {
+        reflect<width, false>(panel_of(factors, last, ld), ld, m - last, y + last, n, n - last);
+    });
+    for (int k = last - PANEL; k >= 0; k -= PANEL)
+        reflect<PANEL, false>(panel_of(factors, k, ld), ld, m - k, y + k, n, m - k);
 }
 
-// Rows of conj([R^-1 0]) into y (n×m by rows, ld apart). Returns |R^-1|_F^2.
+// `rows` rows of conj(R^-1) from row i on, into y. Returns the sum of their squares.
+template <int rows, class E, class V>
+BATCHPINV_INLINE V invert_rows(const Factors<E, V> &factors, E *y, int i, int n, int ld) {
+    V norm2[rows] = {};
+    for (int r = 0; r < rows; ++r)
+        for (int c = 0; c < i + r; ++c)
+            y[(i + r) * ld + c] = E{};
+    for (int j = i; j < n; ++j) {
+        const E *column = factors.a + j * ld;
+        const E diagonal = conjugate(factors.inverse_diagonal[j]);
+        E sum[rows] = {};
+        for (int l = i; l < j; ++l)
+            for (int r = 0; r < rows; ++r)
+                sum[r] = subtract_inner(sum[r], column[l], y[(i + r) * ld + l]);
+        for (int r = 0; r < rows; ++r)
+            if (j >= i + r) {
+                const E value = j == i + r ? diagonal : product(sum[r], diagonal);
+                y[(i + r) * ld + j] = value;
+                norm2[r] = add_square(norm2[r], value);
+            }
+    }
+    for (int r = 1; r < rows; ++r)
+        norm2[0] += norm2[r];
+    return norm2[0];
+}
+
+// conj(R^-1) into y (by rows, ld apart). Returns |R^-1|_F^2.
 template <class E, class V, class S>
 BATCHPINV_INLINE V invert_triangle(const Factors<E, V> &factors, E *y, S shape) {
-    const auto [m, n, ld] = shape;
+    constexpr int rows = sizeof(V) < 64 ? 2 : 4;
+    const int n = shape.n, ld = shape.ld;
     V norm2 = V{};
-    for (int i = 0; i < n; ++i) {
-        E *row = y + i * ld;
-        for (int c = 0; c < m; ++c)
-            row[c] = E{};
-        row[i] = conjugate(factors.inverse_diagonal[i]);
-        norm2 = add_square(norm2, row[i]);
-        for (int j = i + 1; j < n; ++j) {
-            const E *column = factors.a + j * ld;
-            E sum = E{};
-            for (int l = i; l < j; ++l)
-                sum = subtract_inner(sum, column[l], row[l]);
-            row[j] = product(sum, conjugate(factors.inverse_diagonal[j]));
-            norm2 = add_square(norm2, row[j]);
-        }
-    }
+    int i = 0;
+    for (; i + rows <= n; i += rows)
+        norm2 += invert_rows<rows>(factors, y, i, n, ld);
+    with_size<rows - 1>(n - i, [&](auto rest) BATCHPINV_INLINE_LAMBDA {
+        norm2 += invert_rows<rest>(factors, y, i, n, ld);
+    });
     return norm2;
 }
 
-// The sum of |r_ij|^2 above R's diagonal.
+// |R|_F^2, and so |A|_F^2.
 template <class E, class V, class S>
-BATCHPINV_INLINE V strict_upper_norm2(const Factors<E, V> &factors, S shape) {
-    V norm2 = V{};
-    for (int j = 1; j < shape.n; ++j)
-        for (int i = 0; i < j; ++i)
-            norm2 = add_square(norm2, factors.a[j * shape.ld + i]);
-    return norm2;
+BATCHPINV_INLINE V triangle_norm2(const Factors<E, V> &factors, S shape) {
+    V diagonal = V{}, even = V{}, odd = V{};
+    for (int j = 0; j < shape.n; ++j) {
+        const E *column = factors.a + j * shape.ld;
+        diagonal = add_square(diagonal, factors.diagonal[j]);
+        for (int i = 0; i < j; i += 2)
+            even = add_square(even, column[i]);
+        for (int i = 1; i < j; i += 2)
+            odd = add_square(odd, column[i]);
+    }
+    return diagonal + (even + odd);
 }

@@ -5,6 +5,7 @@
 #include "kernels.hpp"
 
 #include <type_traits>
+#include <utility>
 
 namespace batchpinv {
 namespace {
@@ -22,76 +23,97 @@ template <int value> struct Fixed {
 
 // m×n, m >= n, columns ld apart.
 template <class Size> struct Shape {
+    static constexpr bool fixed = !std::is_same_v<Size, int>;
     Size m, n, ld;
 };
 
 // ---- between the caller's matrices and planes of lanes ------------------------------------------
 
 // Part p of element (i, j) of the matrix in lane l: planes[((j * ld + i) * parts + p) * lanes + l].
-template <class R, int lanes, int parts, class S>
-BATCHPINV_INLINE void load(const LaneGroup &group, S shape, R *planes) {
+// Returns the largest |x| of each matrix, NaN passed over.
+template <class R, int lanes, int parts>
+__attribute__((noinline)) auto load_strided(const LaneGroup &group, Shape<int> shape, R *planes) {
     const auto [m, n, ld] = shape;
     constexpr std::ptrdiff_t size = parts * sizeof(R);
     if (group.a_col == size)
-        load_runs<R, lanes, parts>(group, {n, m, group.a_row, ld, 1}, planes);
-    else if (group.a_row == size)
-        load_runs<R, lanes, parts>(group, {m, n, group.a_col, 1, ld}, planes);
-    else
-        for (int i = 0; i < m; ++i) {
-            LaneGroup row = group;
-            for (int lane = 0; lane < group.filled; ++lane)
-                row.a[lane] += i * group.a_row;
-            load_runs<R, lanes, parts>(row, {1, n, group.a_col, 1, ld},
-                                       planes + i * size / sizeof(R) * lanes);
-        }
+        return load_runs<R, lanes, parts>(group, {n, m, group.a_row, ld, 1}, planes);
+    LaneGroup columns = group;
+    typename vector_of<R, lanes>::type largest{};
+    for (int j = 0; j < n; ++j) {
+        const auto found = load_runs<R, lanes, parts>(
+            columns, {group.a_row == size ? m : 1, group.a_row == size ? 1 : m, group.a_row, 1, 1},
+            planes + j * ld * parts * lanes);
+        largest = max_part(largest, found);
+        for (const char *&column : columns.a)
+            column += group.a_col;
+    }
+    return largest;
 }
 
-// out[i, j] = element i * ld + j of the lanes in `answered`.
 template <class R, int lanes, int parts, class S>
-BATCHPINV_INLINE void store(const R *planes, unsigned answered, const LaneGroup &group, S shape) {
+BATCHPINV_INLINE auto load(const LaneGroup &group, S shape, R *planes) {
+    constexpr std::ptrdiff_t size = parts * sizeof(R);
+    if (S::fixed && group.a_row == size && group.a_col == shape.m * size)
+        return load_runs<R, lanes, parts>(group, {shape.m, shape.n, shape.m * size, 1, shape.ld},
+                                          planes);
+    return load_strided<R, lanes, parts>(group, {shape.m, shape.n, shape.ld}, planes);
+}
+
+// out[i, j] = the conjugate of element i * ld + j times `factor`, for the lanes in `answered`.
+template <class R, int lanes, int parts, class V>
+__attribute__((noinline)) void store_strided(const R *planes, V factor, unsigned answered,
+                                             const LaneGroup &group, Shape<int> shape) {
     const auto [m, n, ld] = shape;
     constexpr std::ptrdiff_t size = parts * sizeof(R);
-    if (group.out_col == size)
-        store_runs<R, lanes, parts>(planes, answered, group, {m, n, group.out_row, 1, ld});
-    else if (group.out_row == size)
-        store_runs<R, lanes, parts>(planes, answered, group, {n, m, group.out_col, ld, 1});
+    if (group.out_row == size)
+        return store_runs<R, lanes, parts>(planes, factor, answered, group,
+                                           {n, m, group.out_col, ld, 1});
+    LaneGroup rows = group;
+    for (int i = 0; i < n; ++i) {
+        store_runs<R, lanes, parts>(
+            planes + i * ld * parts * lanes, factor, answered, rows,
+            {group.out_col == size ? m : 1, group.out_col == size ? 1 : m, group.out_col, 1, 1});
+        for (char *&row : rows.out)
+            row += group.out_row;
+    }
+}
+
+template <class R, int lanes, int parts, class V, class S>
+BATCHPINV_INLINE void store(const R *planes, V factor, unsigned answered, const LaneGroup &group,
+                            S shape) {
+    constexpr std::ptrdiff_t size = parts * sizeof(R);
+    if (S::fixed && group.out_col == size && group.out_row == shape.m * size)
+        store_runs<R, lanes, parts>(planes, factor, answered, group,
+                                    {shape.m, shape.n, shape.m * size, 1, shape.ld});
     else
-        for (int i = 0; i < n; ++i) {
-            LaneGroup row = group;
-            for (int lane = 0; lane < group.filled; ++lane)
-                row.out[lane] += i * group.out_row;
-            store_runs<R, lanes, parts>(planes + i * ld * size / sizeof(R) * lanes, answered, row,
-                                        {1, m, group.out_col, 1, 1});
-        }
+        store_strided<R, lanes, parts>(planes, factor, answered, group,
+                                       {shape.m, shape.n, shape.ld});
 }
 
 // ---- scale --------------------------------------------------------------------------------------
 
-// The power of two that brings the largest entry to between 1 and 2, or as near as there is one. So
-// no sum of squares overflows, nor underflows in a matrix that the certificate accepts, and a
-// matrix times a power of two has the same answer, bit for bit, divided by it.
-template <class R> BATCHPINV_INLINE R scale_factor(R largest) {
+// 1 where the largest entry is between 2^-ordinary and 2^ordinary; otherwise the power of two that
+// brings it to between 1 and 2, or as near as there is one. So no sum of squares overflows, nor
+// underflows in a matrix that the certificate accepts, and a matrix times a power of two has the
+// same answer, bit for bit, divided by it.
+template <class R, class V> BATCHPINV_INLINE V scale_factor(V largest, int ordinary) {
     using F = Format<R>;
-    typename F::Bits bits;
-    __builtin_memcpy(&bits, &largest, sizeof bits);
-    int biased = static_cast<int>(bits >> F::mantissa);
-    biased = biased < 1 ? 1 : biased > 2 * F::bias - 1 ? 2 * F::bias - 1 : biased;
-    bits = static_cast<typename F::Bits>(2 * F::bias - biased) << F::mantissa;
-    __builtin_memcpy(&largest, &bits, sizeof bits);
-    return largest;
+    using Int = typename vector_of<typename F::Int, sizeof(V) / sizeof(R)>::type;
+    Int exponent = (reinterpret_cast<Int>(largest) >> F::mantissa) - F::bias;
+    exponent = exponent < -F::bias + 1 ? Int{} - F::bias + 1 : exponent;
+    exponent = exponent > F::bias - 1 ? Int{} + F::bias - 1 : exponent;
+    exponent = (exponent < -ordinary) | (exponent > ordinary) ? exponent : Int{};
+    const Int bits = (F::bias - exponent) << F::mantissa;
+    return reinterpret_cast<V>(bits);
 }
 
-template <class R, class V, class E, class S> BATCHPINV_INLINE V scale(E *a, S shape) {
-    V largest = V{}, factor = V{};
-    for (int j = 0; j < shape.n; ++j)
-        for (int i = 0; i < shape.m; ++i)
-            largest = max_part(largest, a[j * shape.ld + i]);
-    for (unsigned lane = 0; lane < sizeof(V) / sizeof(R); ++lane)
-        factor[lane] = scale_factor<R>(largest[lane]);
+// Scales every matrix by the factor of its lane.
+template <class E, class V, class S> BATCHPINV_INLINE void scale(E *a, V factor, S shape) {
+    if (!any_lane(factor != 1))
+        return;
     for (int j = 0; j < shape.n; ++j)
         for (int i = 0; i < shape.m; ++i)
             a[j * shape.ld + i] = times(a[j * shape.ld + i], factor);
-    return factor;
 }
 
 // ---- the direct rung ----------------------------------------------------------------------------
@@ -108,19 +130,19 @@ template <class R, class V>
 BATCHPINV_INLINE unsigned certify(const LaneGroup &group, V factor, V norm2, V inverse_norm2) {
     const V norm = square_root(norm2), inverse_norm = square_root(inverse_norm2);
     const R slack = 8 * static_cast<R>(group.m) * Format<R>::epsilon;
-    unsigned accepted = 0;
-    for (int lane = 0; lane < group.filled; ++lane) {
-        const R atol = static_cast<R>(group.atol[lane]) * factor[lane];
-        const R relative = static_cast<R>(group.rtol[lane]) * norm[lane];
-        const R tol = atol > relative ? atol : relative;
-        if ((tol + slack * norm[lane]) * inverse_norm[lane] < R(0.5))
-            accepted |= 1u << lane;
+    V atol, rtol;
+    for (unsigned lane = 0; lane < sizeof(V) / sizeof(R); ++lane) {
+        atol[lane] = static_cast<R>(group.atol[lane]);
+        rtol[lane] = static_cast<R>(group.rtol[lane]);
     }
-    return accepted;
+    const V absolute = atol * factor, relative = rtol * norm;
+    const V tol = absolute > relative ? absolute : relative;
+    return lanes_of((tol + slack * norm) * inverse_norm < R(0.5)) & ((1u << group.filled) - 1);
 }
 
 // How one allocation is cut for a matrix of m×n:
-//   a ld×n | y n×ld | b n×n | v n×n | diagonal n | inverse_diagonal n | tau n | length2 n
+//   a ld×n | y n×ld | b n×n | v n×n | diagonal n | inverse_diagonal n | inner n×PANEL | tau n |
+//   length2 n
 template <class E, class V> struct Workspace {
     E *y, *b, *v;
     V *length2;
@@ -132,42 +154,38 @@ template <class E, class V> struct Workspace {
         b = y + ld * n;
         v = b + n * n;
         E *diagonal = v + n * n, *inverse_diagonal = diagonal + n;
-        V *tau = reinterpret_cast<V *>(inverse_diagonal + n);
+        E *inner = inverse_diagonal + n;
+        V *tau = reinterpret_cast<V *>(inner + n * PANEL);
         length2 = tau + n;
-        factors = {a, tau, diagonal, inverse_diagonal};
+        factors = {a, tau, diagonal, inverse_diagonal, inner};
     }
 
     static std::int64_t bytes(std::int64_t m, std::int64_t n) {
         const std::int64_t ld = leading_dimension(static_cast<int>(m));
-        const std::int64_t elements = 2 * ld * n + 2 * n * n + 2 * n;
+        const std::int64_t elements = 2 * ld * n + 2 * n * n + (2 + PANEL) * n;
         return elements * static_cast<std::int64_t>(sizeof(E)) +
                2 * n * static_cast<std::int64_t>(sizeof(V));
     }
 };
 
-// Conjugates y, undoes the scale, and stores the lanes in `answered`.
-template <class R, int lanes, class E, class V, class S>
-BATCHPINV_INLINE void finish(E *y, V factor, unsigned answered, const LaneGroup &group, S shape) {
-    for (int i = 0; i < shape.n; ++i)
-        for (int j = 0; j < shape.m; ++j)
-            y[i * shape.ld + j] = times(conjugate(y[i * shape.ld + j]), factor);
-    store<R, lanes, element_of<E>::parts>(reinterpret_cast<const R *>(y), answered, group, shape);
-}
-
 template <class R, int lanes, class E, class S>
 BATCHPINV_INLINE unsigned direct_of_shape(LaneGroup &group, S shape) {
     using V = typename element_of<E>::real;
+    constexpr int parts = element_of<E>::parts;
     const Workspace<E, V> work(group.workspace, shape.ld, shape.n);
-    load<R, lanes, element_of<E>::parts>(group, shape, reinterpret_cast<R *>(work.factors.a));
-    const V factor = scale<R, V>(work.factors.a, shape);
-    const V norm2 = factorise(work.factors, shape) + strict_upper_norm2(work.factors, shape);
-    const V inverse_norm2 = invert_triangle(work.factors, work.y, shape);
+    E *const a = work.factors.a, *const y = work.y;
+    const V largest = load<R, lanes, parts>(group, shape, reinterpret_cast<R *>(a));
+    const V factor = scale_factor<R>(largest, Format<R>::ordinary);
+    scale(a, factor, shape);
+    factorise(work.factors, shape);
+    const V inverse_norm2 = invert_triangle(work.factors, y, shape);
+    const V norm2 = triangle_norm2(work.factors, shape);
     const unsigned answered = certify<R>(group, factor, norm2, inverse_norm2);
     if (answered) {
-        apply_q(work.factors, work.y, shape);
-        finish<R, lanes>(work.y, factor, answered, group, shape);
+        apply_q(work.factors, y, shape);
+        store<R, lanes, parts>(reinterpret_cast<const R *>(y), factor, answered, group, shape);
     }
-    for (int lane = 0; lane < group.filled; ++lane)
+    for (int lane = 0; lane < lanes; ++lane)
         group.rank[lane] = shape.n;
     return answered;
 }
@@ -229,12 +247,15 @@ BATCHPINV_INLINE bool decide(const double *s, double atol, double rtol, int m, i
 template <class R, int lanes, class E> unsigned jacobi(LaneGroup &group) {
     using V = typename element_of<E>::real;
     const Shape<int> shape = shape_of(group);
-    const auto [m, n, ld] = shape;
+    constexpr int parts = element_of<E>::parts;
+    const int m = shape.m, n = shape.n, ld = shape.ld;
     const Workspace<E, V> work(group.workspace, ld, n);
     E *a = work.factors.a, *b = work.b, *v = work.v, *y = work.y;
-    load<R, lanes, element_of<E>::parts>(group, shape, reinterpret_cast<R *>(a));
-    const V factor = scale<R, V>(a, shape);
-    const V norm2 = factorise(work.factors, shape) + strict_upper_norm2(work.factors, shape);
+    const V largest = load<R, lanes, parts>(group, shape, reinterpret_cast<R *>(a));
+    const V factor = scale_factor<R>(largest, 0);
+    scale(a, factor, shape);
+    factorise(work.factors, shape);
+    const V norm2 = triangle_norm2(work.factors, shape);
 
     for (int j = 0; j < n; ++j)
         for (int i = 0; i < n; ++i) {
@@ -279,14 +300,14 @@ template <class R, int lanes, class E> unsigned jacobi(LaneGroup &group) {
         for (int i = 0; i < n; ++i)
             b[j * n + i] = times(b[j * n + i], work.length2[j]);
     for (int i = 0; i < n; ++i)
-        for (int c = 0; c < m; ++c) {
+        for (int c = 0; c < n; ++c) {
             E sum = E{};
-            for (int j = 0; c < n && j < n; ++j)
+            for (int j = 0; j < n; ++j)
                 sum = add_inner(sum, v[j * n + i], b[j * n + c]);
             y[i * ld + c] = sum;
         }
     apply_q(work.factors, y, shape);
-    finish<R, lanes>(y, factor, answered, group, shape);
+    store<R, lanes, parts>(reinterpret_cast<const R *>(y), factor, answered, group, shape);
     return answered;
 }
 

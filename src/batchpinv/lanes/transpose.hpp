@@ -4,24 +4,49 @@
 
 #include "vector.hpp"
 
-// x[i][j] <-> x[j][i], in log2(lanes) rounds of pairwise exchanges.
-template <class R, int lanes, class V> BATCHPINV_INLINE void transpose(V *x) {
-    using Index = std::conditional_t<sizeof(R) == 8, std::int64_t, std::int32_t>;
-    typedef Index Mask __attribute__((vector_size(sizeof(Index) * lanes)));
-    for (int step = 1; step < lanes; step *= 2) {
-        Mask low{}, high{};
-        for (int lane = 0; lane < lanes; ++lane) {
-            const bool moved = lane & step;
-            low[lane] = moved ? lane - step + lanes : lane;
-            high[lane] = moved ? lane + lanes : lane + step;
-        }
-        for (int i = 0; i < lanes; ++i)
-            if (!(i & step)) {
-                const V a = x[i], b = x[i + step];
-                x[i] = __builtin_shuffle(a, b, low);
-                x[i + step] = __builtin_shuffle(a, b, high);
-            }
+// a[lane + step] <-> b[lane], for lanes without that bit.
+template <int step, class V, int... lane>
+BATCHPINV_INLINE void exchange(V &a, V &b, std::integer_sequence<int, lane...>) {
+    constexpr int lanes = sizeof...(lane);
+    const V low = __builtin_shufflevector(a, b, (lane & step ? lane - step + lanes : lane)...);
+    b = __builtin_shufflevector(a, b, (lane & step ? lane + lanes : lane + step)...);
+    a = low;
+}
+
+// Blocks of width×width numbers: x[i][j] <-> x[j][i] in each, in log2(width) rounds of pairwise
+// exchanges.
+template <class R, int lanes, int width, int step = 1, class V>
+BATCHPINV_INLINE void transpose(V *x) {
+    if constexpr (step < width) {
+        for (int i = 0; i < width; ++i)
+            if (!(i & step))
+                exchange<step>(x[i], x[i + step], std::make_integer_sequence<int, lanes>{});
+        transpose<R, lanes, width, 2 * step>(x);
     }
+}
+
+template <class Half, int... lane>
+BATCHPINV_INLINE auto join(Half low, Half high, std::integer_sequence<int, lane...>) {
+    return __builtin_shufflevector(low, high, lane...);
+}
+
+// Pieces of `width` neighbours side by side: from[0], from[width], from[2 width], ...
+template <class R, int lanes, int width>
+BATCHPINV_INLINE auto load_pieces(const char *const *from, std::ptrdiff_t offset) {
+    typename vector_of<R, lanes>::type x;
+    if constexpr (width == lanes)
+        __builtin_memcpy(&x, from[0] + offset, sizeof x);
+    else if constexpr (width == 1)
+        for (int lane = 0; lane < lanes; ++lane) {
+            R value;
+            __builtin_memcpy(&value, from[lane] + offset, sizeof value);
+            x[lane] = value;
+        }
+    else
+        x = join(load_pieces<R, lanes / 2, width>(from, offset),
+                 load_pieces<R, lanes / 2, width>(from + lanes / 2, offset),
+                 std::make_integer_sequence<int, lanes>{});
+    return x;
 }
 
 // The order in which the caller's real numbers follow each other, and where each one's plane is.
@@ -48,62 +73,66 @@ template <class R, int lanes, int parts> struct Walk {
         }
         return plane;
     }
+
+    // Calls act(width, offset in bytes) for each piece of neighbours, of a vector's width where
+    // there are so many.
+    template <class Act> BATCHPINV_INLINE void each_piece(Act &&act) {
+        const int pieces = joined() ? 1 : slow, length = joined() ? run() * slow : run();
+        for (int piece = 0; piece < pieces; ++piece)
+            cut<lanes>(piece * slow_bytes, length, act);
+    }
+
+  private:
+    template <int width, class Act>
+    BATCHPINV_INLINE void cut(std::ptrdiff_t offset, int length, Act &act) {
+        for (; length >= width; length -= width, offset += width * sizeof(R))
+            act(std::integral_constant<int, width>{}, offset);
+        if constexpr (width > 1)
+            cut<width / 2>(offset, length, act);
+    }
 };
 
-// planes <- the group's matrices, walked along their runs of neighbours. Unused lanes repeat the
-// first.
+// planes <- the group's matrices. Unused lanes repeat the first. Returns the largest |x| of each,
+// NaN passed over.
 template <class R, int lanes, int parts>
-BATCHPINV_INLINE void load_runs(const LaneGroup &group, Walk<R, lanes, parts> walk, R *planes) {
+BATCHPINV_INLINE auto load_runs(const LaneGroup &group, Walk<R, lanes, parts> walk, R *planes) {
     using V = typename vector_of<R, lanes>::type;
     const char *from[lanes];
     for (int lane = 0; lane < lanes; ++lane)
         from[lane] = group.a[lane < group.filled ? lane : 0];
-    const int pieces = walk.joined() ? 1 : walk.slow;
-    const int length = walk.joined() ? walk.run() * walk.slow : walk.run();
-    for (int piece = 0; piece < pieces; ++piece) {
-        const std::ptrdiff_t start = piece * walk.slow_bytes;
-        int r = 0;
-        for (; r + lanes <= length; r += lanes) {
-            V x[lanes];
-            for (int lane = 0; lane < lanes; ++lane)
-                __builtin_memcpy(&x[lane], from[lane] + start + r * sizeof(R), sizeof(V));
-            transpose<R, lanes>(x);
-            for (int t = 0; t < lanes; ++t)
-                __builtin_memcpy(planes + walk.next(), &x[t], sizeof(V));
+    V largest{};
+    walk.each_piece([&](auto width, std::ptrdiff_t offset) BATCHPINV_INLINE_LAMBDA {
+        // Lanes t, t + width, t + 2 width, ... side by side.
+        V x[width];
+        for (int t = 0; t < width; ++t)
+            x[t] = load_pieces<R, lanes, width>(from + t, offset);
+        transpose<R, lanes, width>(x);
+        for (int t = 0; t < width; ++t) {
+            largest = max_part(largest, x[t]);
+            __builtin_memcpy(planes + walk.next(), &x[t], sizeof(V));
         }
-        for (; r < length; ++r) {
-            R *plane = planes + walk.next();
-            for (int lane = 0; lane < lanes; ++lane)
-                __builtin_memcpy(plane + lane, from[lane] + start + r * sizeof(R), sizeof(R));
-        }
-    }
+    });
+    return largest;
 }
 
-// The other way, for the lanes in `answered`.
-template <class R, int lanes, int parts>
-BATCHPINV_INLINE void store_runs(const R *planes, unsigned answered, const LaneGroup &group,
-                                 Walk<R, lanes, parts> walk) {
-    using V = typename vector_of<R, lanes>::type;
-    const int pieces = walk.joined() ? 1 : walk.slow;
-    const int length = walk.joined() ? walk.run() * walk.slow : walk.run();
-    for (int piece = 0; piece < pieces; ++piece) {
-        const std::ptrdiff_t start = piece * walk.slow_bytes;
-        int r = 0;
-        for (; r + lanes <= length; r += lanes) {
-            V x[lanes];
-            for (int t = 0; t < lanes; ++t)
-                __builtin_memcpy(&x[t], planes + walk.next(), sizeof(V));
-            transpose<R, lanes>(x);
-            for (int lane = 0; lane < lanes; ++lane)
-                if (answered >> lane & 1)
-                    __builtin_memcpy(group.out[lane] + start + r * sizeof(R), &x[lane], sizeof(V));
+// The other way, for the lanes in `answered`: times `factor`, and conjugated.
+template <class R, int lanes, int parts, class V>
+BATCHPINV_INLINE void store_runs(const R *planes, V factor, unsigned answered,
+                                 const LaneGroup &group, Walk<R, lanes, parts> walk) {
+    const V factors[2] = {factor, -factor};
+    walk.each_piece([&](auto width, std::ptrdiff_t offset) BATCHPINV_INLINE_LAMBDA {
+        V x[width];
+        for (int t = 0; t < width; ++t) {
+            const V by = factors[walk.part];
+            __builtin_memcpy(&x[t], planes + walk.next(), sizeof(V));
+            x[t] *= by;
         }
-        for (; r < length; ++r) {
-            const R *plane = planes + walk.next();
-            for (int lane = 0; lane < lanes; ++lane)
-                if (answered >> lane & 1)
-                    __builtin_memcpy(group.out[lane] + start + r * sizeof(R), plane + lane,
-                                     sizeof(R));
-        }
-    }
+        transpose<R, lanes, width>(x);
+        for (int lane = 0; lane < lanes; ++lane)
+            if (answered >> lane & 1)
+                __builtin_memcpy(group.out[lane] + offset,
+                                 reinterpret_cast<const char *>(&x[lane % width]) +
+                                     lane / width * width * sizeof(R),
+                                 width * sizeof(R));
+    });
 }

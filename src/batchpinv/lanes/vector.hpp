@@ -4,6 +4,7 @@
 #pragma once
 
 #define BATCHPINV_INLINE inline __attribute__((always_inline))
+#define BATCHPINV_INLINE_LAMBDA __attribute__((always_inline))
 
 template <class R, int lanes> struct vector_of {
     typedef R type __attribute__((vector_size(sizeof(R) * lanes)));
@@ -11,14 +12,16 @@ template <class R, int lanes> struct vector_of {
 
 template <class R> struct Format;
 template <> struct Format<double> {
-    using Bits = std::uint64_t;
+    using Int = std::int64_t;
     static constexpr int mantissa = 52, bias = 1023;
+    static constexpr int ordinary = 200; // see scale_factor
     static constexpr double epsilon = 0x1p-52;
     static constexpr double root_of_smallest = 0x1p-500;
 };
 template <> struct Format<float> {
-    using Bits = std::uint32_t;
+    using Int = std::int32_t;
     static constexpr int mantissa = 23, bias = 127;
+    static constexpr int ordinary = 16;
     static constexpr float epsilon = 0x1p-23f;
     static constexpr double root_of_smallest = 0x1p-60;
 };
@@ -74,6 +77,11 @@ template <class V> BATCHPINV_INLINE Pair<V> subtract_inner(Pair<V> s, Pair<V> a,
     return {(s.re - a.re * b.re) - a.im * b.im, (s.im - a.re * b.im) + a.im * b.re};
 }
 
+template <class V> BATCHPINV_INLINE V plus(V a, V b) { return a + b; }
+template <class V> BATCHPINV_INLINE Pair<V> plus(Pair<V> a, Pair<V> b) {
+    return {a.re + b.re, a.im + b.im};
+}
+
 template <class V> BATCHPINV_INLINE V product(V a, V b) { return a * b; }
 template <class V> BATCHPINV_INLINE Pair<V> product(Pair<V> a, Pair<V> b) {
     return {a.re * b.re - a.im * b.im, a.re * b.im + a.im * b.re};
@@ -123,12 +131,26 @@ template <class Mask, class V> BATCHPINV_INLINE Pair<V> choose(Mask mask, Pair<V
     return {mask ? yes.re : no.re, mask ? yes.im : no.im};
 }
 
-template <class Mask> BATCHPINV_INLINE bool any_lane(Mask mask) {
-    bool any = false;
-    for (unsigned lane = 0; lane < sizeof(Mask) / sizeof(mask[0]); ++lane)
-        any |= mask[lane] != 0;
-    return any;
+template <int step, class Mask, int... lane>
+BATCHPINV_INLINE Mask combine_lanes(Mask bits, std::integer_sequence<int, lane...> all) {
+    if constexpr (step < sizeof...(lane))
+        return combine_lanes<2 * step>(bits | __builtin_shufflevector(bits, bits, (lane ^ step)...),
+                                       all);
+    else
+        return bits;
 }
+
+// The lanes in which the mask is set, as bits.
+template <class Mask> BATCHPINV_INLINE unsigned lanes_of(Mask mask) {
+    constexpr int lanes = sizeof(Mask) / sizeof(mask[0]);
+    Mask bits{};
+    for (int lane = 0; lane < lanes; ++lane)
+        bits[lane] = 1 << lane;
+    return static_cast<unsigned>(
+        combine_lanes<1>(mask & bits, std::make_integer_sequence<int, lanes>{})[0]);
+}
+
+template <class Mask> BATCHPINV_INLINE bool any_lane(Mask mask) { return lanes_of(mask) != 0; }
 
 template <class E> BATCHPINV_INLINE E unit() {
     E one{};
