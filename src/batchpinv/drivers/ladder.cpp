@@ -91,6 +91,8 @@ class Ladder final : public Solver {
             for (std::int64_t end = index + room; index < end; ++index, ++matrix, cursor.next()) {
                 matrix->index = index;
                 std::memcpy(matrix->data, cursor.data, sizeof matrix->data);
+                if (top.width > 1)
+                    cursor.prefetch(top.width);
             }
             climb(0);
         }

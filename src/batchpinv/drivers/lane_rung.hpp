@@ -42,33 +42,44 @@ template <class T> class LaneRung final : public Rung {
     unsigned answer(const Matrix *matrices, int count) override {
         group.filled = count;
         for (int lane = 0; lane < count; ++lane) {
-            T *own = converted + lane * entries;
-            if (!in_place)
-                gather.whole(batch, matrices[lane].data[A], own);
-            char *const whole = reinterpret_cast<char *>(own);
-            group.a[lane] = in_place ? matrices[lane].data[A] : whole;
-            group.out[lane] = batch.hermitian ? whole : matrices[lane].data[OUT];
+            group.a[lane] = matrices[lane].data[A];
+            group.out[lane] = matrices[lane].data[OUT];
             group.atol[lane] = matrices[lane].atol();
             group.rtol[lane] = matrices[lane].rtol();
         }
+        if (!in_place)
+            convert(count);
         if (!bench.pass.enter())
             return ~0u;
         const unsigned answered = kernel(group);
-        for (int lane = 0; lane < count; ++lane)
-            if (answered >> lane & 1)
-                finish(matrices[lane], lane);
+        if (batch.hermitian)
+            deliver(matrices, answered);
+        if (batch.data[RANK])
+            for (int lane = 0; lane < count; ++lane)
+                if (answered >> lane & 1)
+                    matrices[lane].write_rank(group.rank[lane]);
         bench.pass.leave();
         return answered;
     }
 
   private:
-    void finish(const Matrix &matrix, int lane) {
-        matrix.write_rank(group.rank[lane]);
-        if (batch.hermitian) {
-            T *x = converted + lane * entries;
-            symmetrise(x, batch.n);
-            scatter<T, T>(x, batch, matrix.data[OUT]);
+    void convert(int count) {
+        for (int lane = 0; lane < count; ++lane) {
+            T *const own = converted + lane * entries;
+            gather.whole(batch, group.a[lane], own);
+            group.a[lane] = reinterpret_cast<char *>(own);
+            if (batch.hermitian)
+                group.out[lane] = reinterpret_cast<char *>(own);
         }
+    }
+
+    void deliver(const Matrix *matrices, unsigned answered) {
+        for (int lane = 0; lane < group.filled; ++lane)
+            if (answered >> lane & 1) {
+                T *const x = converted + lane * entries;
+                symmetrise(x, batch.n);
+                scatter<T, T>(x, batch, matrices[lane].data[OUT]);
+            }
     }
 };
 

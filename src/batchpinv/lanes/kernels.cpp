@@ -65,16 +65,16 @@ __attribute__((noinline)) void store_strided(const R *planes, V factor, unsigned
                                              const LaneGroup &group, Shape<int> shape) {
     const auto [m, n, ld] = shape;
     constexpr std::ptrdiff_t size = parts * sizeof(R);
-    if (group.out_row == size)
+    if (group.out_col == size)
         return store_runs<R, lanes, parts>(planes, factor, answered, group,
-                                           {n, m, group.out_col, ld, 1});
-    LaneGroup rows = group;
-    for (int i = 0; i < n; ++i) {
-        store_runs<R, lanes, parts>(
-            planes + i * ld * parts * lanes, factor, answered, rows,
-            {group.out_col == size ? m : 1, group.out_col == size ? 1 : m, group.out_col, 1, 1});
-        for (char *&row : rows.out)
-            row += group.out_row;
+                                           {m, n, group.out_row, 1, ld});
+    LaneGroup columns = group;
+    for (int j = 0; j < m; ++j) {
+        store_runs<R, lanes, parts>(planes + j * parts * lanes, factor, answered, columns,
+                                    {group.out_row == size ? n : 1, group.out_row == size ? 1 : n,
+                                     group.out_row, ld, ld});
+        for (char *&column : columns.out)
+            column += group.out_col;
     }
 }
 
@@ -82,9 +82,9 @@ template <class R, int lanes, int parts, class V, class S>
 BATCHPINV_INLINE void store(const R *planes, V factor, unsigned answered, const LaneGroup &group,
                             S shape) {
     constexpr std::ptrdiff_t size = parts * sizeof(R);
-    if (S::fixed && group.out_col == size && group.out_row == shape.m * size)
+    if (S::fixed && group.out_row == size && group.out_col == shape.n * size)
         store_runs<R, lanes, parts>(planes, factor, answered, group,
-                                    {shape.m, shape.n, shape.m * size, 1, shape.ld});
+                                    {shape.n, shape.m, shape.n * size, shape.ld, 1});
     else
         store_strided<R, lanes, parts>(planes, factor, answered, group,
                                        {shape.m, shape.n, shape.ld});
