@@ -58,19 +58,20 @@ struct Batch {
     }
 };
 
+// Walks the batch in stretches along its last axis.
 class Cursor {
     const Batch &batch;
     const std::int64_t prefetched;
-    std::int64_t left; // matrices before the last axis ends
-    std::ptrdiff_t step[N_OPERANDS];
     std::int64_t at[MAX_DIMS];
 
   public:
+    std::int64_t left = 1; // matrices to the end of the last axis, this one included
     char *data[N_OPERANDS];
+    std::ptrdiff_t step[N_OPERANDS] = {}; // from one matrix to the next along that axis
 
     Cursor(const Batch &batch, std::int64_t index)
-        : batch(batch), prefetched(std::min<std::int64_t>(1024, batch.m * batch.n * batch.itemsize)),
-          left(1), step{} {
+        : batch(batch),
+          prefetched(std::min<std::int64_t>(1024, batch.m * batch.n * batch.itemsize)) {
         std::copy_n(batch.data, static_cast<int>(N_OPERANDS), data);
         const int last = batch.ndim - 1;
         for (int axis = last; axis >= 0; --axis) {
@@ -86,17 +87,19 @@ class Cursor {
         }
     }
 
-    void next() {
+    // On by `count` <= left matrices.
+    void advance(std::int64_t count) {
         for (int op = 0; op < N_OPERANDS; ++op)
-            data[op] += step[op];
-        if (--left == 0)
+            data[op] += count * step[op];
+        left -= count;
+        if (left == 0)
             carry();
     }
 
     // Starts to bring in the first lines of the matrix that comes `ahead` places later, and of its
     // answer; the processor finds the rest by itself. Without them small matrices wait for memory
     // as long as they compute. (Always inline, or GCC takes it for a function without effects.)
-    __attribute__((always_inline)) void prefetch(int ahead) const {
+    __attribute__((always_inline)) void prefetch(std::int64_t ahead) const {
         const auto a = reinterpret_cast<std::uintptr_t>(data[A]) + ahead * step[A];
         const auto out = reinterpret_cast<std::uintptr_t>(data[OUT]) + ahead * step[OUT];
         for (std::int64_t offset = 0; offset < prefetched; offset += 64) {
@@ -108,13 +111,12 @@ class Cursor {
   private:
     // Back to the start of the last axis, and on along the others.
     void carry() {
-        int axis = batch.ndim - 1;
-        for (; axis >= 0; --axis) {
+        for (int axis = batch.ndim - 1; axis >= 0; --axis) {
+            at[axis] = 0;
             for (int op = 0; op < N_OPERANDS; ++op)
                 data[op] -= batch.shape[axis] * batch.strides[op][axis];
             if (axis == 0)
                 break;
-            at[axis] = 0;
             for (int op = 0; op < N_OPERANDS; ++op)
                 data[op] += batch.strides[op][axis - 1];
             if (++at[axis - 1] < batch.shape[axis - 1])

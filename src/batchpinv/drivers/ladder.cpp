@@ -86,15 +86,18 @@ class Ladder final : public Solver {
         Level &top = open(0);
         for (std::int64_t index = start; index < stop && pass.open();) {
             const std::int64_t room = std::min<std::int64_t>(top.width - top.count, stop - index);
-            Matrix *matrix = top.waiting + top.count;
-            top.count += static_cast<int>(room);
-            for (std::int64_t end = index + room; index < end; ++index, ++matrix, cursor.next()) {
-                matrix->index = index;
-                std::memcpy(matrix->data, cursor.data, sizeof matrix->data);
+            const std::int64_t taken = std::min(room, cursor.left);
+            for (std::int64_t i = 0; i < taken; ++i) {
+                Matrix &matrix = top.waiting[top.count++];
+                matrix.index = index++;
+                for (int op = 0; op < N_OPERANDS; ++op)
+                    matrix.data[op] = cursor.data[op] + i * cursor.step[op];
                 if (top.width > 1)
-                    cursor.prefetch(top.width);
+                    cursor.prefetch(top.width + i);
             }
-            climb(0);
+            cursor.advance(taken);
+            if (taken == room)
+                climb(0);
         }
         for (std::size_t level = 1; level < levels.size(); ++level)
             climb(level);
