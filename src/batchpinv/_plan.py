@@ -25,8 +25,9 @@ _PATIENCE = 30e-3
 _BLAS_THREADS_FROM = 256
 # A single matrix whose smaller side is at least this is faster with BLAS's own threads.
 _LARGE_FROM = 384
-# The smaller side up to which matrices are computed in SIMD lanes.
-_LANES_TO = 32
+# Matrices of no longer smaller side and no more entries than these are computed in SIMD lanes.
+_LANES_TO = 48
+_LANE_ENTRIES = 4096
 
 
 class Plan(NamedTuple):
@@ -88,8 +89,8 @@ def _svd_seconds(m: int, n: int, dtype: np.dtype[np.generic], hermitian: bool) -
 def _direct_seconds(m: int, n: int, dtype: np.dtype[np.generic]) -> float:
     """Time of one matrix of full rank, within a factor of about 2."""
     k = min(m, n)
-    if k <= _LANES_TO:
-        seconds = 20e-9 + 0.5e-9 * m * n + 0.25e-9 * m * n * k
+    if k <= _LANES_TO and m * n <= _LANE_ENTRIES:
+        seconds = 10e-9 + 0.8e-9 * m * n + 0.14e-9 * m * n * k
     else:
         seconds = 5e-6 + 2.5e-8 * k * k + 1.2e-10 * m * n * k
     return seconds * (3 if dtype.kind == "c" else 1)

@@ -33,11 +33,15 @@ template <class T> std::unique_ptr<Rung> make_direct(const Bench &bench) {
     return std::make_unique<DirectRung<T, C, Cholesky<C>>>(bench);
 }
 
-// Sizes up to which the lanes are faster than LAPACK's direct rungs, and their SVD than LAPACK's.
-constexpr std::int64_t LANES_TO = 32, LANES_LONGER_TO = 512, JACOBI_TO = 16;
+// Up to these sizes the lanes are faster than LAPACK's direct rungs, and their SVD than LAPACK's. A
+// lone matrix pays for all lanes, so longer ones are left to LAPACK where a stack would still gain.
+template <class T> constexpr std::int64_t lanes_to = is_complex<T> ? 32 : 48;
+constexpr std::int64_t LANE_REALS = 4096, JACOBI_TO = 16;
 
-bool fits_lanes(const Bench &bench) {
-    return bench.lanes && bench.batch.m <= LANES_TO && bench.batch.n <= LANES_LONGER_TO;
+template <class T> bool fits_lanes(const Bench &bench) {
+    const Batch &batch = bench.batch;
+    constexpr std::int64_t parts = sizeof(T) / sizeof(Real<T>);
+    return bench.lanes && batch.m <= lanes_to<T> && batch.m * batch.n * parts <= LANE_REALS;
 }
 
 template <class T, LaneKernel LaneKernels::*kernel>
@@ -48,10 +52,10 @@ std::unique_ptr<Rung> make_lanes(const Bench &bench) {
 // From the top. What a batch climbs depends on its shape, dtype and flags alone.
 template <class T>
 const Step steps[] = {
-    {fits_lanes, make_lanes<T, &LaneKernels::direct>},
-    {[](const Bench &bench) { return fits_lanes(bench) && bench.batch.m <= JACOBI_TO; },
+    {fits_lanes<T>, make_lanes<T, &LaneKernels::direct>},
+    {[](const Bench &bench) { return fits_lanes<T>(bench) && bench.batch.m <= JACOBI_TO; },
      make_lanes<T, &LaneKernels::jacobi>},
-    {[](const Bench &bench) { return !fits_lanes(bench); }, make_direct<T>},
+    {[](const Bench &bench) { return !fits_lanes<T>(bench); }, make_direct<T>},
     {[](const Bench &) { return true; }, make_last<T>},
 };
 
