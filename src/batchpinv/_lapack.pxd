@@ -5,8 +5,8 @@ cdef extern from "drivers/lapack.hpp" namespace "batchpinv" nogil:
         void *heevd
         void *heev
         void *getrf
-        void *getri
         void *potrf
+        void *potri
         void *trtri
         void *gemm
         void *herk

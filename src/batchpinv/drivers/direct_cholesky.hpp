@@ -2,14 +2,13 @@
 // Nakatsukasa, Yanagisawa and Fukaya, Electron. Trans. Numer. Anal. 44, 2015).
 //
 // W^H W = R^H R, Q = W R^-1, and once more on Q, which by then is nearly orthonormal, Q^H Q = K; so
-// W^+ = R^-1 K^-1 Q^H. Single precision is computed in double.
+// W^+ = R^-1 K^-1 Q^H.
 #pragma once
 
 #include "direct.hpp"
 
 namespace batchpinv {
 
-// C is double or complex double.
 template <class C> class Cholesky {
     static constexpr double eps = std::numeric_limits<double>::epsilon();
 
@@ -23,21 +22,22 @@ template <class C> class Cholesky {
           gram(static_cast<std::int64_t>(q) * q), inverse(static_cast<std::int64_t>(q) * q) {}
 
     C *invert(C *w, double atol, double rtol) {
-        const auto upper = [](std::int64_t i, std::int64_t j) { return i <= j; };
+        const std::int64_t area = static_cast<std::int64_t>(q) * q;
         if (!factorise(w))
             return nullptr;
-        for (std::int64_t j = 0; j < q; ++j)
-            for (std::int64_t i = 0; i < q; ++i)
-                inverse[i + j * q] = upper(i, j) ? gram[i + j * q] : C(0);
+        for (std::int64_t j = 0; j < q; ++j) {
+            std::copy_n(gram + j * q, j + 1, inverse + j * q);
+            std::fill_n(inverse + j * q + j + 1, q - j - 1, C(0));
+        }
+        const double norm = frobenius<C>(inverse, area);
         if (lapack.trtri('U', q, inverse) != 0 ||
-            !certify_full_rank(atol, rtol, frobenius<C>(gram, q, q, upper),
-                               frobenius<C>(inverse, q, q, upper), slack()))
+            !certify_full_rank(atol, rtol, norm, frobenius<C>(inverse, area), slack()))
             return nullptr;
-        lapack.trsm('N', p, q, gram, w);
+        lapack.trsm('U', 'N', 'N', p, q, gram, w);
         if (!factorise(w))
             return nullptr;
-        lapack.trsm('N', q, q, gram, inverse);
-        lapack.trsm('C', q, q, gram, inverse);
+        lapack.trsm('U', 'N', 'N', q, q, gram, inverse);
+        lapack.trsm('U', 'C', 'N', q, q, gram, inverse);
         lapack.gemm('N', 'C', q, p, q, inverse, q, w, p, x);
         return x;
     }

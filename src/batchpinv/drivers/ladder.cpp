@@ -3,6 +3,7 @@
 
 #include "direct_cholesky.hpp"
 #include "direct_lu.hpp"
+#include "direct_normal.hpp"
 #include "hermitian.hpp"
 #include "lane_rung.hpp"
 #include "last.hpp"
@@ -29,8 +30,11 @@ template <class T> std::unique_ptr<Rung> make_last(const Bench &bench) {
 template <class T> std::unique_ptr<Rung> make_direct(const Bench &bench) {
     using C = std::conditional_t<is_complex<T>, std::complex<double>, double>;
     if (bench.batch.m == bench.batch.n)
-        return std::make_unique<DirectRung<T, C, Lu<C>>>(bench);
-    return std::make_unique<DirectRung<T, C, Cholesky<C>>>(bench);
+        return std::make_unique<DirectRung<T, C, Lu<T, C>>>(bench);
+    if constexpr (std::is_same_v<T, C>)
+        return std::make_unique<DirectRung<T, C, Cholesky<C>>>(bench);
+    else
+        return std::make_unique<DirectRung<T, C, Normal<C>>>(bench);
 }
 
 // Up to these sizes the lanes are faster than LAPACK's direct rungs, and their SVD than LAPACK's. A

@@ -18,7 +18,7 @@ using blas_int = int;
 
 // The routines of one dtype; `heevd`, `heev` and `herk` stand for syevd, syev and syrk when real.
 struct Routines {
-    void *gesdd, *gesvd, *heevd, *heev, *getrf, *getri, *potrf, *trtri, *gemm, *herk, *trsm;
+    void *gesdd, *gesvd, *heevd, *heev, *getrf, *potrf, *potri, *trtri, *gemm, *herk, *trsm;
 };
 
 // One entry a dtype, in the order float32, float64, complex64, complex128.
@@ -108,17 +108,17 @@ template <class T> class Lapack {
         return info;
     }
 
-    // W, which holds L and U, becomes W^-1.
-    blas_int getri(blas_int n, T *w, const blas_int *pivots, T *work, blas_int lwork) const {
-        blas_int info = 0;
-        call(routine.getri, &n, w, &n, pivots, work, &lwork, &info);
-        return info;
-    }
-
     // G = L L^H (uplo 'L') or R^H R (uplo 'U'), in place; reads and writes one triangle.
     blas_int potrf(char uplo, blas_int n, T *g) const {
         blas_int info = 0;
         call(routine.potrf, &uplo, &n, g, &n, &info);
+        return info;
+    }
+
+    // The factor that potrf left becomes G^-1: one triangle of it.
+    blas_int potri(char uplo, blas_int n, T *g) const {
+        blas_int info = 0;
+        call(routine.potri, &uplo, &n, g, &n, &info);
         return info;
     }
 
@@ -143,9 +143,9 @@ template <class T> class Lapack {
         call(routine.herk, &uplo, &op, &n, &r, &alpha, y, &ldy, &beta, c, &n);
     }
 
-    // B (rows×cols) becomes B op(R)^-1, where R is upper triangular.
-    void trsm(char op, blas_int rows, blas_int cols, const T *r, T *b) const {
-        char side = 'R', uplo = 'U', diag = 'N';
+    // B (rows×cols) becomes B op(R)^-1, R triangular; diag 'U' takes ones for its diagonal.
+    void trsm(char uplo, char op, char diag, blas_int rows, blas_int cols, const T *r, T *b) const {
+        char side = 'R';
         T one = 1;
         call(routine.trsm, &side, &uplo, &op, &diag, &rows, &cols, &one, r, &cols, b, &rows);
     }
@@ -172,12 +172,6 @@ template <class T> class Lapack {
         heev('U', n, nullptr, nullptr, &also_wanted, -1, &rwanted);
         std::int64_t work = rounded_up(wanted), least = rounded_up(also_wanted), k = n;
         return {work > least ? work : least, is_complex<T> ? 1 + 5 * k + 2 * k * k : 0, 3 + 5 * k};
-    }
-
-    std::int64_t getri_work_size(blas_int n) const {
-        T wanted = 0;
-        getri(n, nullptr, nullptr, &wanted, -1);
-        return rounded_up(wanted);
     }
 
   private:

@@ -51,12 +51,27 @@ template <class T, class Stored, bool swapped> inline T load(const char *from) {
     return static_cast<T>(value);
 }
 
+// Calls visit(i, j) for all i < rows, j < cols, in tiles that fit a cache whichever way memory
+// runs.
+template <class Visit> void in_tiles(std::int64_t rows, std::int64_t cols, Visit &&visit) {
+    constexpr std::int64_t tile = 32;
+    for (std::int64_t row = 0; row < rows; row += tile)
+        for (std::int64_t col = 0; col < cols; col += tile)
+            for (std::int64_t i = row; i < std::min(row + tile, rows); ++i)
+                for (std::int64_t j = col; j < std::min(col + tile, cols); ++j)
+                    visit(i, j);
+}
+
 template <class T, class Stored, bool swapped>
 void gather(const char *a, std::ptrdiff_t a_row, std::ptrdiff_t a_col, std::int64_t m,
             std::int64_t n, T *w) {
-    for (std::int64_t i = 0; i < m; ++i)
-        for (std::int64_t j = 0; j < n; ++j)
+    if (std::is_same_v<T, Stored> && !swapped && a_col == sizeof(T))
+        for (std::int64_t i = 0; i < m; ++i)
+            std::memcpy(static_cast<void *>(w + i * n), a + i * a_row, n * sizeof(T));
+    else
+        in_tiles(m, n, [=](std::int64_t i, std::int64_t j) {
             w[j + i * n] = load<T, Stored, swapped>(a + i * a_row + j * a_col);
+        });
 }
 
 template <class T> T conjugate(T value) {
@@ -161,24 +176,29 @@ template <class T> Gather<T> make_gather(const Batch &batch) {
 
 // ---- screen and scale ---------------------------------------------------------------------------
 
-// Largest |x| among the real numbers in W; infinite or NaN where there is one. The bits of a
-// non-negative IEEE number order as an integer does, with infinity and then NaN on top.
+// Largest |x| among the real numbers in W; NaN where there is one, or infinity. Eight running
+// maxima, so that the compiler can use vectors.
 template <class T> Real<T> largest(const T *w, std::int64_t count) {
     using R = Real<T>;
-    using Bits = std::conditional_t<sizeof(R) == 8, std::uint64_t, std::uint32_t>;
-    static_assert(std::numeric_limits<R>::is_iec559);
     const R *x = reinterpret_cast<const R *>(w);
     const std::int64_t reals = count * static_cast<std::int64_t>(sizeof(T) / sizeof(R));
-    Bits most = 0;
-    for (std::int64_t i = 0; i < reals; ++i) {
-        Bits bits;
-        std::memcpy(&bits, x + i, sizeof bits);
-        bits &= static_cast<Bits>(-1) >> 1;
-        most = bits > most ? bits : most;
+    R most[8] = {}, not_finite[8] = {};
+    const auto look = [&](R value, int at) {
+        const R size = std::fabs(value);
+        most[at] = size > most[at] ? size : most[at];
+        not_finite[at] += value - value;
+    };
+    std::int64_t i = 0;
+    for (; i + 8 <= reals; i += 8)
+        for (int at = 0; at < 8; ++at)
+            look(x[i + at], at);
+    for (int at = 0; i < reals; ++i, ++at)
+        look(x[i], at);
+    for (int at = 1; at < 8; ++at) {
+        look(most[at], 0);
+        not_finite[0] += not_finite[at];
     }
-    R value;
-    std::memcpy(&value, &most, sizeof value);
-    return value;
+    return most[0] + not_finite[0];
 }
 
 // The exponent of the power of two by which W should be multiplied: 0 for ordinary sizes. Small
@@ -210,11 +230,14 @@ template <class T> void scale(T *w, std::int64_t count, int exponent) {
 // out[j, i] = X[i + j*m], rounded to the caller's dtype: the transpose back, into the caller's
 // strides.
 template <class Stored, class T> void scatter(const T *x, const Batch &batch, char *out) {
-    for (std::int64_t j = 0; j < batch.n; ++j)
-        for (std::int64_t i = 0; i < batch.m; ++i) {
+    if (std::is_same_v<T, Stored> && batch.out_col == sizeof(T))
+        for (std::int64_t j = 0; j < batch.n; ++j)
+            std::memcpy(out + j * batch.out_row, x + j * batch.m, batch.m * sizeof(T));
+    else
+        in_tiles(batch.n, batch.m, [&](std::int64_t j, std::int64_t i) {
             const Stored value = static_cast<Stored>(x[i + j * batch.m]);
             std::memcpy(out + j * batch.out_row + i * batch.out_col, &value, sizeof value);
-        }
+        });
 }
 
 } // namespace batchpinv
