@@ -51,7 +51,7 @@ def test_public_names_are_those_of_all():
     assert not modules
     assert public == set(batchpinv.__all__)
     assert batchpinv.__all__ == sorted(batchpinv.__all__)
-    assert {*FUNCTIONS, "LinAlgError", "__version__"} == set(batchpinv.__all__)
+    assert {*FUNCTIONS, "Info", "LinAlgError", "Rung", "__version__"} == set(batchpinv.__all__)
 
 
 def test_version_is_that_of_the_distribution():

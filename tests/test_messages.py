@@ -188,7 +188,7 @@ def test_progress_bar_without_tqdm_says_what_to_install(monkeypatch):
 )
 def test_environment_variable_that_is_no_count_is_named(monkeypatch, value, message):
     monkeypatch.setenv("BATCHPINV_NUM_THREADS", value)
-    check_error(ValueError, message, np.ones((4000, 3, 3)), out=np.zeros((4000, 3, 3)))
+    check_error(ValueError, message, np.ones((40_000, 3, 3)), out=np.zeros((40_000, 3, 3)))
     with pytest.raises(ValueError, match=message):
         get_workers()
     assert pinv(EYE, workers=1).tolist() == EYE.tolist()

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import batchpinv
-from batchpinv import LinAlgError, get_workers, pinv, set_workers, show_config
+from batchpinv import Info, LinAlgError, Rung, get_workers, pinv, set_workers, show_config
 
 Rank = int | NDArray[np.int64]
 
@@ -31,6 +31,9 @@ assert_type(pinv(f8, return_rank=False), NDArray[np.float64])
 assert_type(pinv(f4, return_rank=True), tuple[NDArray[np.float32], Rank])
 assert_type(pinv(c16, hermitian=True, return_rank=True), tuple[NDArray[np.complex128], Rank])
 assert_type(pinv([[1, 2]], return_rank=True), tuple[NDArray[Any], Rank])
+assert_type(pinv(f8, return_info=True), tuple[NDArray[np.float64], Info])
+assert_type(pinv([[1, 2]], return_info=True), tuple[NDArray[Any], Info])
+assert_type(pinv(f8, return_info=True)[1].counts(), dict[Rung, int])
 
 
 def either(wanted: bool) -> NDArray[Any] | tuple[NDArray[Any], Rank]:
@@ -68,6 +71,7 @@ def refused() -> None:
     pinv(f8, None, False, 1e-3)  # type: ignore[call-overload]
     pinv(f8, workers="all")  # type: ignore[call-overload]
     pinv(f8, tol=1e-3)  # type: ignore[call-overload]
+    pinv(f8, return_rank=True, return_info=True)  # type: ignore[call-overload]
     pinv(f8, progress="yes")  # type: ignore[call-overload]
     show_config("json")  # type: ignore[call-overload]
     set_workers("all")  # type: ignore[arg-type]

@@ -4,8 +4,18 @@ from importlib.metadata import version as _version
 
 from ._config import show_config
 from ._errors import LinAlgError
+from ._info import Info, Rung
 from ._pinv import pinv
 from ._workers import get_workers, set_workers
 
 __version__ = _version("batchpinv")
-__all__ = ["LinAlgError", "__version__", "get_workers", "pinv", "set_workers", "show_config"]
+__all__ = [
+    "Info",
+    "LinAlgError",
+    "Rung",
+    "__version__",
+    "get_workers",
+    "pinv",
+    "set_workers",
+    "show_config",
+]

@@ -4,6 +4,7 @@ from numpy.typing import NDArray
 class Job:
     count: int
     done: int
+    failed: bool
     non_finite: NDArray[np.int64]
     no_convergence: NDArray[np.int64]
     def __init__(
@@ -13,6 +14,7 @@ class Job:
         atol: NDArray[np.float64],
         rtol: NDArray[np.float64],
         rank: NDArray[np.int64] | None,
+        rung: NDArray[np.uint8] | None,
         *,
         hermitian: bool,
         lower: bool,

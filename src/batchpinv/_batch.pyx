@@ -21,7 +21,7 @@ cnp.import_array()
 
 cdef extern from "drivers/batch.hpp" namespace "batchpinv" nogil:
     enum:
-        A, OUT, ATOL, RTOL, RANK
+        A, OUT, ATOL, RTOL, RANK, RUNG
     cdef cppclass Batch:
         int64_t m, n
         char kind
@@ -31,8 +31,8 @@ cdef extern from "drivers/batch.hpp" namespace "batchpinv" nogil:
         int64_t count
         int ndim
         int64_t shape[64]
-        char *data[5]
-        Py_ssize_t strides[5][64]
+        char *data[6]
+        Py_ssize_t strides[6][64]
         void lay_flat()
         void coalesce()
     cdef cppclass Failures:
@@ -75,6 +75,7 @@ cdef class Job:
         Any strides and alignment, native byte order. The other arrays broadcast to its batch.
     atol, rtol : float64 ndarray, shape (*)
     rank : int64 ndarray, shape batch, or None
+    rung : uint8 ndarray, shape batch, or None
     hermitian, lower, svd_only, nan_on_failure : bool
         svd_only: no rung but the last.
     chunk : int
@@ -93,13 +94,13 @@ cdef class Job:
 
     def __init__(
         self, cnp.ndarray a, cnp.ndarray out, cnp.ndarray atol, cnp.ndarray rtol,
-        cnp.ndarray rank, *, cbool hermitian, cbool lower, cbool svd_only,
+        cnp.ndarray rank, cnp.ndarray rung, *, cbool hermitian, cbool lower, cbool svd_only,
         cbool nan_on_failure, int64_t chunk
     ):
         cdef int ndim = cnp.PyArray_NDIM(out) - 2
         cdef int axis, a_ndim = cnp.PyArray_NDIM(a)
         cdef object dtype = a.dtype
-        self.kept_alive = (a, out, atol, rtol, rank)
+        self.kept_alive = (a, out, atol, rtol, rank, rung)
         self.batch.m = cnp.PyArray_DIM(a, a_ndim - 2)
         self.batch.n = cnp.PyArray_DIM(a, a_ndim - 1)
         self.batch.kind = ord(dtype.kind)
@@ -123,6 +124,7 @@ cdef class Job:
         self.set_operand(ATOL, atol, 0)
         self.set_operand(RTOL, rtol, 0)
         self.set_operand(RANK, rank, 0)
+        self.set_operand(RUNG, rung, 0)
         self.batch.lay_flat()
         self.batch.coalesce()
         self.chunk = chunk
@@ -158,6 +160,11 @@ cdef class Job:
             with nogil:
                 self.gate.close()
                 permits.forgive(self.permits_held)
+
+    @property
+    def failed(self) -> bool:
+        """Whether any matrix has."""
+        return self.found.non_finite.size() + self.found.no_convergence.size() > 0
 
     @property
     def non_finite(self):

@@ -37,13 +37,13 @@ class LinAlgError(np.linalg.LinAlgError):
 
 def check_failures(job: Job, batch_shape: tuple[int, ...]) -> None:
     """Raise LinAlgError if the job recorded failures, naming the first few of each kind."""
+    if not job.failed:
+        return
     kinds = [
         (job.non_finite, "NaN or Inf in"),
         (job.no_convergence, "the SVD did not converge on"),
     ]
     reasons = [f"{what} {_name(flat, batch_shape)}" for flat, what in kinds if flat.size]
-    if not reasons:
-        return
     failed = np.sort(np.concatenate([flat for flat, _ in kinds]))
     message = (
         f"no pseudo-inverse for {failed.size} of {job.count} matrices: {'; '.join(reasons)}. "

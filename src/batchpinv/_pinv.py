@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from ._arrays import check_out, deliver, read_input, result_dtype, without_overlap
 from ._batch import Job
 from ._errors import check_failures
+from ._info import Info, Rung
 from ._plan import check_size, make_plan
 from ._pool import compute
 from ._progress import Progress, check_progress, open_progress
@@ -33,6 +34,7 @@ def pinv(
     rtol: ArrayLike | None = ...,
     out: NDArray[Computed] | None = ...,
     return_rank: Literal[False] = ...,
+    return_info: Literal[False] = ...,
     lower: bool = ...,
     driver: Driver = ...,
     workers: int | None = ...,
@@ -49,12 +51,30 @@ def pinv(
     rtol: ArrayLike | None = ...,
     out: NDArray[Computed] | None = ...,
     return_rank: Literal[True],
+    return_info: Literal[False] = ...,
     lower: bool = ...,
     driver: Driver = ...,
     workers: int | None = ...,
     on_failure: OnFailure = ...,
     progress: Progress = ...,
 ) -> tuple[NDArray[Computed], Rank]: ...
+@overload
+def pinv(
+    a: NDArray[Computed],
+    rcond: ArrayLike | None = ...,
+    hermitian: bool = ...,
+    *,
+    atol: ArrayLike | None = ...,
+    rtol: ArrayLike | None = ...,
+    out: NDArray[Computed] | None = ...,
+    return_rank: Literal[False] = ...,
+    return_info: Literal[True],
+    lower: bool = ...,
+    driver: Driver = ...,
+    workers: int | None = ...,
+    on_failure: OnFailure = ...,
+    progress: Progress = ...,
+) -> tuple[NDArray[Computed], Info]: ...
 @overload
 def pinv(
     a: ArrayLike,
@@ -65,6 +85,7 @@ def pinv(
     rtol: ArrayLike | None = ...,
     out: NDArray[Any] | None = ...,
     return_rank: Literal[False] = ...,
+    return_info: Literal[False] = ...,
     lower: bool = ...,
     driver: Driver = ...,
     workers: int | None = ...,
@@ -81,6 +102,7 @@ def pinv(
     rtol: ArrayLike | None = ...,
     out: NDArray[Any] | None = ...,
     return_rank: Literal[True],
+    return_info: Literal[False] = ...,
     lower: bool = ...,
     driver: Driver = ...,
     workers: int | None = ...,
@@ -96,7 +118,25 @@ def pinv(
     atol: ArrayLike | None = ...,
     rtol: ArrayLike | None = ...,
     out: NDArray[Any] | None = ...,
+    return_rank: Literal[False] = ...,
+    return_info: Literal[True],
+    lower: bool = ...,
+    driver: Driver = ...,
+    workers: int | None = ...,
+    on_failure: OnFailure = ...,
+    progress: Progress = ...,
+) -> tuple[NDArray[Any], Info]: ...
+@overload
+def pinv(
+    a: ArrayLike,
+    rcond: ArrayLike | None = ...,
+    hermitian: bool = ...,
+    *,
+    atol: ArrayLike | None = ...,
+    rtol: ArrayLike | None = ...,
+    out: NDArray[Any] | None = ...,
     return_rank: bool,
+    return_info: Literal[False] = ...,
     lower: bool = ...,
     driver: Driver = ...,
     workers: int | None = ...,
@@ -114,12 +154,13 @@ def pinv(
     rtol: ArrayLike | None = None,
     out: NDArray[Any] | None = None,
     return_rank: bool = False,
+    return_info: bool = False,
     lower: bool = True,
     driver: Driver = "auto",
     workers: int | None = None,
     on_failure: OnFailure = "raise",
     progress: Progress = None,
-) -> NDArray[Any] | tuple[NDArray[Any], Rank]:
+) -> NDArray[Any] | tuple[NDArray[Any], Rank | Info]:
     """Moore-Penrose pseudo-inverse of a matrix, or of each matrix in a stack.
 
     Let s1 >= s2 >= ... be the singular values of a matrix. The result is the pseudo-inverse of that
@@ -146,6 +187,9 @@ def pinv(
         Where to put the result: the shape and dtype of the result, any strides. It may overlap `a`.
     return_rank : bool, default False
         Whether to return how many singular values were kept, too.
+    return_info : bool, default False
+        Whether to return an `Info` instead: the rank, and which way each matrix was computed, to
+        see why a batch was slow. Not together with `return_rank`.
     lower : bool, default True
         Which triangle is read where `hermitian`.
     driver : {'auto', 'svd'}, default 'auto'
@@ -154,8 +198,9 @@ def pinv(
     workers : int, optional
         Number of threads. None is the default of `set_workers`: all CPUs that the process may use.
         Negative counts from the end, -1 is all of them. The bits of the result do not depend on it;
-        only a single matrix of 384 or more rows and columns does, since BLAS's own threads then
-        share it, and ``workers=1`` gives it the bits that it has in a stack.
+        only those of a single matrix with a side of 1000 or more, or with two of 384, may, since
+        BLAS's own threads then share it, and ``workers=1`` gives it the bits that it has in a
+        stack.
     on_failure : {'raise', 'nan'}, default 'raise'
         What to do when matrices hold NaN or Inf, or no SVD converges on them: raise once all others
         are done, or fill their results with NaN (rank -1).
@@ -168,6 +213,8 @@ def pinv(
         The pseudo-inverses; `out`, where it was given.
     rank : int, or ndarray of int64 with the batch shape
         Only where `return_rank`; an int for one matrix.
+    info : Info
+        Only where `return_info`: a named tuple of `rank` and `rung`, with a method `counts`.
 
     Raises
     ------
@@ -223,6 +270,8 @@ def pinv(
     array = read_input(a)
     m, n = array.shape[-2:]
     dtype = result_dtype(array.dtype)
+    if return_rank and return_info:
+        raise ValueError("return_info holds the rank, too: give one of return_rank and return_info")
     _check_choice("driver", driver, ("auto", "svd"))
     _check_choice("on_failure", on_failure, ("raise", "nan"))
     check_progress(progress)
@@ -238,7 +287,8 @@ def pinv(
     else:
         result = check_out(out, (*batch_shape, n, m), dtype)
         array, atol, rtol = (without_overlap(given, result) for given in (array, atol, rtol))
-    rank = np.zeros(batch_shape, np.int64) if return_rank else None
+    rank = np.zeros(batch_shape, np.int64) if return_rank or return_info else None
+    rung = np.zeros(batch_shape, np.uint8) if return_info else None
 
     if result.size:
         count = math.prod(batch_shape)
@@ -249,20 +299,27 @@ def pinv(
             atol,
             rtol,
             rank,
+            rung,
             hermitian=hermitian,
             lower=lower,
             svd_only=driver == "svd",
             nan_on_failure=on_failure == "nan",
             chunk=plan.chunk,
         )
-        with open_progress(progress, count) as report:
-            compute(job, plan, report)
+        if progress:
+            with open_progress(progress, count) as report:
+                compute(job, plan, report)
+        else:
+            compute(job, plan, None)
         check_failures(job, batch_shape)
 
     x = deliver(result, a) if out is None else out
     if rank is None:
         return x
-    return x, rank if batch_shape else int(rank)
+    found = rank if batch_shape else int(rank)
+    if rung is None:
+        return x, found
+    return x, Info(found, rung if batch_shape else Rung(int(rung)))
 
 
 def _check_choice(name: str, given: object, choices: tuple[str, ...]) -> None:

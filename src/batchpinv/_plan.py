@@ -23,8 +23,9 @@ _CHUNK = 0.5e-3
 _PATIENCE = 30e-3
 # BLAS leaves matrices of fewer entries than this to one thread in every routine that is used here.
 _BLAS_THREADS_FROM = 256
-# A single matrix whose smaller side is at least this is faster with BLAS's own threads.
-_LARGE_FROM = 384
+# A single matrix is faster with BLAS's own threads where its smaller side is at least the one, or
+# its longer side the other.
+_LARGE_FROM, _LONG_FROM = 384, 1000
 # Matrices of no longer smaller side and no more entries than these are computed in SIMD lanes.
 _LANES_TO = 48
 _LANE_ENTRIES = 4096
@@ -33,12 +34,13 @@ _LANE_ENTRIES = 4096
 class Plan(NamedTuple):
     """workers: threads that compute; chunk: matrices that one claims at a time; caller_computes:
     whether the calling thread is one of them; blas_threads: the most that BLAS may use, None to
-    leave it alone."""
+    leave it alone; brief: done by the caller alone, before anyone could wish to interrupt it."""
 
     workers: int
     chunk: int
     caller_computes: bool
     blas_threads: int | None
+    brief: bool
 
 
 def make_plan(
@@ -54,18 +56,19 @@ def make_plan(
 
     None stands for the default, which is only looked up where it matters.
     """
-    last = _svd_seconds(m, n, dtype, hermitian)
-    each = last if svd_only else _direct_seconds(m, n, dtype)
     blas_threads = 1 if m * n >= _BLAS_THREADS_FROM else None
-    if count * each < _HANDOFF:
-        return Plan(1, count, True, blas_threads)
+    if not svd_only and count * (each := _direct_seconds(m, n, dtype)) < _HANDOFF:
+        return Plan(1, count, True, blas_threads, True)
+    last = _svd_seconds(m, n, dtype, hermitian)
+    if svd_only and count * (each := last) < _HANDOFF:
+        return Plan(1, count, True, blas_threads, True)
     if workers is None:
         workers = get_workers()
-    if count == 1 and min(m, n) >= _LARGE_FROM:
+    if count == 1 and (min(m, n) >= _LARGE_FROM or max(m, n) >= _LONG_FROM):
         blas_threads = workers
     workers = min(workers, count)
     chunk = max(1, min(int(_CHUNK / each), -(-count // (4 * workers))))
-    return Plan(workers, chunk, last < _PATIENCE, blas_threads)
+    return Plan(workers, chunk, last < _PATIENCE, blas_threads, False)
 
 
 def check_size(m: int, n: int) -> None:

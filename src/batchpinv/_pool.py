@@ -7,7 +7,7 @@ import math
 import os
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 
@@ -140,6 +140,10 @@ def compute(job: Job, plan: Plan, report: Callable[[int], None] | None) -> None:
     It waits where a single matrix may take longer than Ctrl-C should: interrupted, it leaves the
     matrix to the threads that are busy with it, which find the gate closed and drop their answer.
     """
+    if plan.brief and report is None:
+        with blas_threads.hold(plan.blas_threads) if plan.blas_threads else nullcontext():
+            Worker(job).run(math.inf)
+        return
     helpers = plan.workers - 1 if plan.caller_computes else plan.workers
     crew, pool = Crew(job), None
     with ExitStack() as held:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 Progress = bool | Callable[[int, int], object] | None
 Report = Callable[[int], None]
@@ -21,11 +21,11 @@ def check_progress(progress: Progress) -> None:
 
 
 @contextmanager
-def open_progress(progress: Progress, total: int) -> Iterator[Report | None]:
-    """A function of the number done, for the time of one call; None where nobody listens."""
-    if not progress:
-        yield None
-    elif progress is True:
+def open_progress(
+    progress: Literal[True] | Callable[[int, int], object], total: int
+) -> Iterator[Report]:
+    """A function of the number done, for the time of one call."""
+    if progress is True:
         with _tqdm()(total=total, unit="matrix", unit_scale=True, desc="pinv") as bar:
             yield lambda done: bar.update(done - bar.n)
     else:

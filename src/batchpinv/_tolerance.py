@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 Tolerances = NDArray[np.float64]
 
+_ZERO = np.zeros(())
 _EPS = {code: float(np.finfo(code).eps) for code in "fdFD"}
 
 
@@ -29,7 +30,7 @@ def resolve_tolerances(
     """
     if rcond is not None and rtol is not None:
         raise ValueError("rcond is the old name of rtol: give one of them, not both")
-    absolute = np.zeros(()) if atol is None else _read("atol", atol)
+    absolute = _ZERO if atol is None else _read("atol", atol)
     if rtol is not None:
         return absolute, _read("rtol", rtol)
     if rcond is not None:

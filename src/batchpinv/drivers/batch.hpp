@@ -13,7 +13,7 @@
 
 namespace batchpinv {
 
-enum Operand { A, OUT, ATOL, RTOL, RANK, N_OPERANDS };
+enum Operand { A, OUT, ATOL, RTOL, RANK, RUNG, N_OPERANDS };
 constexpr int MAX_DIMS = 64;
 
 // Matrices are m×n with m <= n: a tall one is described as its transpose, since pinv(A^T) =
@@ -28,7 +28,7 @@ struct Batch {
     std::int64_t count;
     int ndim;
     std::int64_t shape[MAX_DIMS];
-    char *data[N_OPERANDS]; // data[RANK] is null where ranks are not wanted
+    char *data[N_OPERANDS]; // RANK and RUNG are null where they are not wanted
     std::ptrdiff_t strides[N_OPERANDS][MAX_DIMS];
 
     // Describes tall matrices as their transposes.

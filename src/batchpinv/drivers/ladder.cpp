@@ -16,6 +16,7 @@ namespace {
 // One rung of the table: whether a batch uses it, and how a worker makes it. It is made when the
 // first matrix reaches it, so that a rung that nobody needs costs nothing.
 struct Step {
+    RungName name;
     bool (*applies)(const Bench &);
     std::unique_ptr<Rung> (*make)(const Bench &);
 };
@@ -56,11 +57,12 @@ std::unique_ptr<Rung> make_lanes(const Bench &bench) {
 // From the top. What a batch climbs depends on its shape, dtype and flags alone.
 template <class T>
 const Step steps[] = {
-    {fits_lanes<T>, make_lanes<T, &LaneKernels::direct>},
-    {[](const Bench &bench) { return fits_lanes<T>(bench) && bench.batch.m <= JACOBI_TO; },
+    {RungName::qr_lanes, fits_lanes<T>, make_lanes<T, &LaneKernels::direct>},
+    {RungName::svd_lanes,
+     [](const Bench &bench) { return fits_lanes<T>(bench) && bench.batch.m <= JACOBI_TO; },
      make_lanes<T, &LaneKernels::jacobi>},
-    {[](const Bench &bench) { return !fits_lanes<T>(bench); }, make_direct<T>},
-    {[](const Bench &) { return true; }, make_last<T>},
+    {RungName::direct, [](const Bench &bench) { return !fits_lanes<T>(bench); }, make_direct<T>},
+    {RungName::svd, [](const Bench &) { return true; }, make_last<T>},
 };
 
 // Matrices wait on a rung until there are as many as it takes at a time.
@@ -129,8 +131,13 @@ class Ladder final : public Solver {
             return;
         level.count = 0;
         const unsigned answered = level.rung->answer(level.waiting, count);
-        for (int i = 0; i < count; ++i)
-            if (!(answered >> i & 1)) {
+        if (bench.batch.data[RUNG])
+            for (int i = 0; i < count; ++i)
+                if (answered >> i & 1)
+                    level.waiting[i].write_rung(level.step->name);
+        const unsigned left = ~answered & ((1u << count) - 1);
+        for (int i = 0; left >> i; ++i)
+            if (left >> i & 1) {
                 Level &next = open(at + 1);
                 next.waiting[next.count++] = level.waiting[i];
                 if (next.count == next.width)

@@ -10,6 +10,9 @@
 
 namespace batchpinv {
 
+// What the caller is told of who answered; `Rung` in _info.py.
+enum class RungName : unsigned char { qr_lanes = 1, svd_lanes, direct, svd };
+
 // One matrix of the batch, and where its operands lie.
 struct Matrix {
     std::int64_t index;
@@ -22,6 +25,8 @@ struct Matrix {
         if (data[RANK])
             std::memcpy(data[RANK], &rank, sizeof rank);
     }
+
+    void write_rung(RungName name) const { std::memcpy(data[RUNG], &name, sizeof name); }
 
   private:
     double read(Operand op) const {

@@ -1,0 +1,58 @@
+"""What `pinv` reports of its work, matrix by matrix, where it is asked to."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Rung(IntEnum):
+    """A rung of the ladder that matrices go down until one answers; the faster ones come first.
+
+    ``pinv(a, return_info=True)`` tells for each matrix which rung it was.
+    """
+
+    NONE = 0
+    """Nothing to compute: the matrix is empty."""
+    QR_LANES = 1
+    """Householder QR of several small matrices at once, one in each SIMD lane: full rank."""
+    SVD_LANES = 2
+    """One-sided Jacobi in SIMD lanes: small matrices of lower rank."""
+    DIRECT = 3
+    """LU, CholeskyQR2 or normal equations through LAPACK: full rank."""
+    SVD = 4
+    """LAPACK's SVD, or its eigenvalues where `hermitian`: whatever nobody else can answer."""
+
+
+class Info(NamedTuple):
+    """Which rung answered each matrix, and how many singular values it kept.
+
+    Attributes
+    ----------
+    rank : int, or ndarray of int64 with the batch shape
+        Singular values kept; -1 where a matrix failed.
+    rung : Rung, or ndarray of uint8 with the batch shape
+        Compare it with the members of `Rung`: ``info.rung == Rung.SVD``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from batchpinv import pinv
+    >>> a = np.stack([np.eye(4), np.ones((4, 4)), np.diag([1, 1, 1, 1e-15])])
+    >>> x, info = pinv(a, return_info=True)
+    >>> info.rank
+    array([4, 1, 3])
+    >>> info.counts()
+    {<Rung.QR_LANES: 1>: 1, <Rung.SVD_LANES: 2>: 1, <Rung.SVD: 4>: 1}
+    """
+
+    rank: int | NDArray[np.int64]
+    rung: Rung | NDArray[np.uint8]
+
+    def counts(self) -> dict[Rung, int]:
+        """How many matrices each rung answered; those that answered none are left out."""
+        codes, counts = np.unique(self.rung, return_counts=True)
+        return {Rung(code): int(count) for code, count in zip(codes, counts, strict=True)}

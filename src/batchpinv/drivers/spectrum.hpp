@@ -1,0 +1,68 @@
+// A sharp bound of the largest singular value, for single precision that is computed in double.
+//
+// The default tolerance of single precision is within sqrt(n) of the smallest singular value of an
+// ordinary large matrix, and |W|_F, which may be sqrt(n) times s1, is too blunt to tell them apart.
+// If t^2 I - W^H W has a Cholesky factor, s1 < t. A factor is found for no matrix that is further
+// than (q + 1) u trace from one that has one (Higham, Accuracy and Stability, theorem 10.7);
+// `slack` covers that and the rounding of W^H W.
+#pragma once
+
+#include "certificate.hpp"
+
+namespace batchpinv {
+
+// C is double or complex double.
+template <class C> class Spectrum {
+    // How far above its estimate s1^2 may be; more is declined.
+    static constexpr double headroom = 1.15;
+    static constexpr int power_steps = 12;
+
+    const Lapack<C> lapack;
+    const blas_int q;
+    const double slack;
+    Buffer<C> direction, next;
+
+  public:
+    Spectrum(const RoutineTable &table, blas_int p, blas_int q)
+        : lapack(table), q(q), slack(rounding_slack(p, std::numeric_limits<double>::epsilon())),
+          direction(q), next(q) {}
+
+    // At least s1, seldom by more than a tenth; infinity where none was found. G = W^H W is given
+    // by its lower triangle, and destroyed.
+    double bound(C *gram) {
+        mirror(gram, q);
+        double trace = 0;
+        for (std::int64_t j = 0; j < q; ++j)
+            trace += std::real(gram[j + j * q]);
+        const double most2 = headroom * largest_eigenvalue(gram);
+        for (std::int64_t j = 0; j < q; ++j) {
+            for (std::int64_t i = j; i < q; ++i)
+                gram[i + j * q] = -gram[i + j * q];
+            gram[j + j * q] += most2 - slack * (trace + q * most2);
+        }
+        return lapack.potrf('L', q, gram) == 0 ? std::sqrt(most2)
+                                               : std::numeric_limits<double>::infinity();
+    }
+
+  private:
+    // An estimate from below, by the power method from G's longest column.
+    double largest_eigenvalue(const C *gram) {
+        std::int64_t longest = 0;
+        for (std::int64_t j = 1; j < q; ++j)
+            if (std::real(gram[j + j * q]) > std::real(gram[longest + longest * q]))
+                longest = j;
+        std::copy_n(gram + longest * q, q, static_cast<C *>(direction));
+        double estimate = 0;
+        for (int step = 0; step < power_steps; ++step) {
+            const double length = frobenius<C>(direction, q);
+            for (std::int64_t i = 0; i < q; ++i)
+                direction[i] /= length;
+            lapack.gemm('N', 'N', q, 1, q, gram, q, direction, q, next);
+            estimate = frobenius<C>(next, q);
+            std::copy_n(static_cast<C *>(next), q, static_cast<C *>(direction));
+        }
+        return estimate;
+    }
+};
+
+} // namespace batchpinv
