@@ -32,13 +32,25 @@ def run_accuracy(options: Namespace) -> Any:
     return accuracy(options.dtypes, peers.installed(options.peers), options.quick)
 
 
+def run_ranks(options: Namespace) -> Any:
+    from .ranks import ranks
+
+    return ranks(options.dtypes, options.matrices)
+
+
 def run_tune(options: Namespace) -> Any:
     from .tune import tune
 
     return tune(options.quick)
 
 
-COMMANDS = {"speed": run_speed, "memory": run_memory, "accuracy": run_accuracy, "tune": run_tune}
+COMMANDS = {
+    "speed": run_speed,
+    "memory": run_memory,
+    "accuracy": run_accuracy,
+    "ranks": run_ranks,
+    "tune": run_tune,
+}
 
 
 def main() -> None:
@@ -65,6 +77,7 @@ def _parse() -> Namespace:
     parser.add_argument("--sizes", nargs="+", metavar="MxN", default=(), help="such as 8x8 64x8")
     parser.add_argument("--peers", nargs="*", choices=peers.NAMES, default=peers.NAMES)
     parser.add_argument("--seconds", type=float, default=1.5, help="time for one case of `speed`")
+    parser.add_argument("--matrices", type=int, default=1_000_000, help="how many `ranks` tries")
     parser.add_argument("--quick", action="store_true", help="fewer sizes")
     options = parser.parse_args()
     if options.command == "plot" and not options.json:
