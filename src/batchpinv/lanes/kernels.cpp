@@ -70,9 +70,9 @@ __attribute__((noinline)) void store_strided(const R *planes, V factor, unsigned
                                            {m, n, group.out_row, 1, ld});
     LaneGroup columns = group;
     for (int j = 0; j < m; ++j) {
-        store_runs<R, lanes, parts>(planes + j * parts * lanes, factor, answered, columns,
-                                    {group.out_row == size ? n : 1, group.out_row == size ? 1 : n,
-                                     group.out_row, ld, ld});
+        store_runs<R, lanes, parts>(
+            planes + j * parts * lanes, factor, answered, columns,
+            {group.out_row == size ? n : 1, group.out_row == size ? 1 : n, group.out_row, ld, ld});
         for (char *&column : columns.out)
             column += group.out_col;
     }
@@ -222,20 +222,24 @@ template <class R, int lanes, class E> unsigned direct(LaneGroup &group) {
 
 // Which singular values of one lane are kept: weight = 1/s^2, or 0. False where one is so near the
 // tolerance, or to rounding, that LAPACK's SVD should decide: kept are those above 2 tol and above
-// 4 m eps s1, dropped those under tol / 2, if the tolerance is not so small that squares underflow.
+// 4 m eps s1; dropped those under tol / 2 and under tol by more than LAPACK may miss them, if the
+// tolerance is not so small that squares underflow.
 template <class R>
-BATCHPINV_INLINE bool decide(const double *s, double atol, double rtol, int m, int n,
+BATCHPINV_INLINE bool decide(const double *s, double atol, double rtol, double missed, int m, int n,
                              double *weight, std::int64_t &rank) {
     double most = 0;
     for (int j = 0; j < n; ++j)
         most = s[j] > most ? s[j] : most;
     const double tol = atol > rtol * most ? atol : rtol * most;
-    const double rounding = 4 * m * static_cast<double>(Format<R>::epsilon) * most;
-    const bool squares_hold = most == 0 || tol > Format<R>::root_of_smallest;
+    const double unit = static_cast<double>(Format<R>::epsilon) * most;
+    const double sure = tol - missed * unit;
+    const double droppable = tol <= Format<R>::root_of_smallest ? 0
+                             : sure < tol / 2                   ? sure
+                                                                : tol / 2;
     rank = 0;
     for (int j = 0; j < n; ++j) {
-        const bool kept = s[j] > 2 * tol && s[j] > rounding;
-        const bool dropped = squares_hold && (s[j] < tol / 2 || s[j] == 0);
+        const bool kept = s[j] > 2 * tol && s[j] > 4 * m * unit;
+        const bool dropped = s[j] < droppable || (s[j] == 0 && most == 0);
         if (!kept && !dropped)
             return false;
         weight[j] = kept ? 1 / (s[j] * s[j]) : 0;
@@ -288,8 +292,8 @@ template <class R, int lanes, class E> unsigned jacobi(LaneGroup &group) {
         for (int j = 0; j < n; ++j)
             s[j] = __builtin_sqrt(static_cast<double>(work.length2[j][lane]));
         if (lane < group.filled && !turning[lane] &&
-            decide<R>(s, group.atol[lane] * factor[lane], group.rtol[lane], m, n, weight,
-                      group.rank[lane]))
+            decide<R>(s, group.atol[lane] * factor[lane], group.rtol[lane], group.missed, m, n,
+                      weight, group.rank[lane]))
             answered |= 1u << lane;
         for (int j = 0; j < n; ++j)
             work.length2[j][lane] = static_cast<R>(weight[j]);

@@ -22,6 +22,7 @@ struct LaneGroup {
     char *out[MOST_LANES];     // n×m
     std::ptrdiff_t a_row, a_col, out_row, out_col;
     double atol[MOST_LANES], rtol[MOST_LANES];
+    double missed; // how far off LAPACK's singular values may be, in units of eps s1
     int filled;                    // lanes in use, from the first
     std::int64_t rank[MOST_LANES]; // of the lanes that were answered
     void *workspace;
