@@ -19,11 +19,13 @@ class Rung(IntEnum):
     """Nothing to compute: the matrix is empty."""
     QR_LANES = 1
     """Householder QR of several small matrices at once, one in each SIMD lane: full rank."""
-    SVD_LANES = 2
-    """One-sided Jacobi in SIMD lanes: small matrices of lower rank."""
-    DIRECT = 3
+    COD_LANES = 2
+    """A complete orthogonal decomposition in SIMD lanes: small matrices of clearly lower rank."""
+    SVD_LANES = 3
+    """One-sided Jacobi in SIMD lanes: small matrices without a clear gap."""
+    DIRECT = 4
     """LU, CholeskyQR2 or normal equations through LAPACK: full rank."""
-    SVD = 4
+    SVD = 5
     """LAPACK's SVD, or its eigenvalues where `hermitian`: whatever nobody else can answer."""
 
 
@@ -46,7 +48,7 @@ class Info(NamedTuple):
     >>> info.rank
     array([4, 1, 3])
     >>> info.counts()
-    {<Rung.QR_LANES: 1>: 1, <Rung.SVD_LANES: 2>: 1, <Rung.SVD: 4>: 1}
+    {<Rung.QR_LANES: 1>: 1, <Rung.COD_LANES: 2>: 1, <Rung.SVD: 5>: 1}
     """
 
     rank: int | NDArray[np.int64]

@@ -9,6 +9,7 @@ cdef extern from "drivers/lapack.hpp" namespace "batchpinv" nogil:
         void *potri
         void *trtri
         void *gemm
+        void *gemv
         void *herk
         void *trsm
 

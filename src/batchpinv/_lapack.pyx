@@ -17,6 +17,7 @@ routines.of[0].potrf = <void *>lapack.spotrf
 routines.of[0].potri = <void *>lapack.spotri
 routines.of[0].trtri = <void *>lapack.strtri
 routines.of[0].gemm = <void *>blas.sgemm
+routines.of[0].gemv = <void *>blas.sgemv
 routines.of[0].herk = <void *>blas.ssyrk
 routines.of[0].trsm = <void *>blas.strsm
 
@@ -29,6 +30,7 @@ routines.of[1].potrf = <void *>lapack.dpotrf
 routines.of[1].potri = <void *>lapack.dpotri
 routines.of[1].trtri = <void *>lapack.dtrtri
 routines.of[1].gemm = <void *>blas.dgemm
+routines.of[1].gemv = <void *>blas.dgemv
 routines.of[1].herk = <void *>blas.dsyrk
 routines.of[1].trsm = <void *>blas.dtrsm
 
@@ -41,6 +43,7 @@ routines.of[2].potrf = <void *>lapack.cpotrf
 routines.of[2].potri = <void *>lapack.cpotri
 routines.of[2].trtri = <void *>lapack.ctrtri
 routines.of[2].gemm = <void *>blas.cgemm
+routines.of[2].gemv = <void *>blas.cgemv
 routines.of[2].herk = <void *>blas.cherk
 routines.of[2].trsm = <void *>blas.ctrsm
 
@@ -53,6 +56,7 @@ routines.of[3].potrf = <void *>lapack.zpotrf
 routines.of[3].potri = <void *>lapack.zpotri
 routines.of[3].trtri = <void *>lapack.ztrtri
 routines.of[3].gemm = <void *>blas.zgemm
+routines.of[3].gemv = <void *>blas.zgemv
 routines.of[3].herk = <void *>blas.zherk
 routines.of[3].trsm = <void *>blas.ztrsm
 

@@ -58,6 +58,7 @@ std::unique_ptr<Rung> make_lanes(const Bench &bench) {
 template <class T>
 const Step steps[] = {
     {RungName::qr_lanes, fits_lanes<T>, make_lanes<T, &LaneKernels::direct>},
+    {RungName::cod_lanes, fits_lanes<T>, make_lanes<T, &LaneKernels::rank_revealing>},
     {RungName::svd_lanes,
      [](const Bench &bench) { return fits_lanes<T>(bench) && bench.batch.m <= JACOBI_TO; },
      make_lanes<T, &LaneKernels::jacobi>},

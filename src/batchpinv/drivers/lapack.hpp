@@ -18,7 +18,7 @@ using blas_int = int;
 
 // The routines of one dtype; `heevd`, `heev` and `herk` stand for syevd, syev and syrk when real.
 struct Routines {
-    void *gesdd, *gesvd, *heevd, *heev, *getrf, *potrf, *potri, *trtri, *gemm, *herk, *trsm;
+    void *gesdd, *gesvd, *heevd, *heev, *getrf, *potrf, *potri, *trtri, *gemm, *gemv, *herk, *trsm;
 };
 
 // One entry a dtype, in the order float32, float64, complex64, complex128.
@@ -135,6 +135,14 @@ template <class T> class Lapack {
               blas_int lda, const T *b, blas_int ldb, T *c) const {
         T one = 1, zero = 0;
         call(routine.gemm, &op_a, &op_b, &rows, &cols, &r, &one, a, &lda, b, &ldb, &zero, c, &rows);
+    }
+
+    // y = A x, A rows×cols.
+    void gemv(blas_int rows, blas_int cols, const T *a, const T *x, T *y) const {
+        char op = 'N';
+        T one = 1, zero = 0;
+        blas_int step = 1;
+        call(routine.gemv, &op, &rows, &cols, &one, a, &rows, x, &step, &zero, y, &step);
     }
 
     // One triangle of C = alpha op(Y) op(Y)^H + beta C, n×n; op(Y) is n×r.

@@ -57,7 +57,7 @@ template <class C> class Spectrum {
             const double length = frobenius<C>(direction, q);
             for (std::int64_t i = 0; i < q; ++i)
                 direction[i] /= length;
-            lapack.gemm('N', 'N', q, 1, q, gram, q, direction, q, next);
+            lapack.gemv(q, q, gram, direction, next);
             estimate = frobenius<C>(next, q);
             std::copy_n(static_cast<C *>(next), q, static_cast<C *>(direction));
         }

@@ -38,6 +38,25 @@ template <int most, class Do> BATCHPINV_INLINE void with_size(int size, Do &&act
     }
 }
 
+template <class E, class V> struct Reflection {
+    E first; // of v; its other elements are x's
+    E shift, diagonal, inverse_diagonal;
+    V tau;
+};
+
+// What takes a column of `rows` elements, x_1 and |x|^2 = square, to a multiple of e_1. The last
+// row of a square matrix has nothing under it: no reflection, and no rounding.
+template <class E, class V>
+BATCHPINV_INLINE Reflection<E, V> find_reflection(E x, V square, int rows) {
+    if (rows == 1)
+        return {x, E{}, x, reciprocal(x), V{}};
+    const V norm = square_root(square), head = magnitude(x), sum = norm + head;
+    const V size = norm * sum, inverse = 1 / size;
+    const E direction = phase(x, head);
+    return {times(direction, sum), times(direction, norm), times(direction, -norm),
+            times(conjugate(direction), -(inverse * sum)), size > 0 ? inverse : V{}};
+}
+
 // ---- one panel ----------------------------------------------------------------------------------
 
 // x_0^H x_j for neighbouring columns x_0 ... x_{width-1}, summed up row by row.
@@ -62,25 +81,17 @@ template <int width, class E, class V> struct Products {
 template <int width, class E, class V>
 BATCHPINV_INLINE void reduce(Products<width, E, V> products, E *x, int ld, int rows,
                              Factors<E, V> at) {
-    if (rows == 1) {
-        // The last row of a square matrix has nothing under it: no reflection, and no rounding.
-        *at.tau = V{};
-        *at.diagonal = x[0];
-        *at.inverse_diagonal = reciprocal(x[0]);
-        return;
-    }
-    const V norm = square_root(products.square), head = magnitude(x[0]), sum = norm + head;
-    const V size = norm * sum, inverse = 1 / size;
-    const E direction = phase(x[0], head), shift = times(direction, norm);
-    const V tau = size > 0 ? inverse : V{};
-    *at.tau = tau;
-    *at.diagonal = times(direction, -norm);
-    *at.inverse_diagonal = times(conjugate(direction), -(inverse * sum));
-    const E first = times(direction, sum);
+    const Reflection<E, V> found = find_reflection(x[0], products.square, rows);
+    const E first = found.first;
+    *at.tau = found.tau;
+    *at.diagonal = found.diagonal;
+    *at.inverse_diagonal = found.inverse_diagonal;
     if constexpr (width > 1) {
+        if (rows == 1)
+            return;
         E weight[width - 1];
         for (int j = 1; j < width; ++j) {
-            weight[j - 1] = times(add_inner(products.inner[j], shift, x[j * ld]), tau);
+            weight[j - 1] = times(add_inner(products.inner[j], found.shift, x[j * ld]), found.tau);
             x[j * ld] = subtract_product(x[j * ld], first, weight[j - 1]);
         }
         Products<width - 1, E, V> next, odd;
@@ -124,6 +135,19 @@ BATCHPINV_INLINE void each_row(const E *v, int ld, int from, int to, Row &&visit
 }
 
 template <int width, class E, class V>
+BATCHPINV_INLINE void find_inner_products(const Factors<E, V> &at, int ld, int rows) {
+    E inner[width][width] = {};
+    each_row<width>(at.a, ld, 1, rows, [&](int, const E *v) BATCHPINV_INLINE_LAMBDA {
+        for (int j = 0; j < width; ++j)
+            for (int l = j + 1; l < width; ++l)
+                inner[j][l] = add_inner(inner[j][l], v[j], v[l]);
+    });
+    for (int j = 0; j < width; ++j)
+        for (int l = j + 1; l < width; ++l)
+            at.inner[j * PANEL + l] = inner[j][l];
+}
+
+template <int width, class E, class V>
 BATCHPINV_INLINE void reduce_panel(const Factors<E, V> &at, int ld, int rows) {
     Products<width, E, V> even, odd;
     const auto add = [&](int i, Products<width, E, V> &sums) BATCHPINV_INLINE_LAMBDA {
@@ -141,16 +165,7 @@ BATCHPINV_INLINE void reduce_panel(const Factors<E, V> &at, int ld, int rows) {
         add(i, even);
     even.add(odd);
     reduce(even, at.a, ld, rows, at);
-
-    E inner[width][width] = {};
-    each_row<width>(at.a, ld, 1, rows, [&](int, const E *v) BATCHPINV_INLINE_LAMBDA {
-        for (int j = 0; j < width; ++j)
-            for (int l = j + 1; l < width; ++l)
-                inner[j][l] = add_inner(inner[j][l], v[j], v[l]);
-    });
-    for (int j = 0; j < width; ++j)
-        for (int l = j + 1; l < width; ++l)
-            at.inner[j * PANEL + l] = inner[j][l];
+    find_inner_products<width>(at, ld, rows);
 }
 
 // ---- the panel's reflections on other columns ---------------------------------------------------
@@ -208,6 +223,16 @@ BATCHPINV_INLINE Factors<E, V> panel_of(const Factors<E, V> &factors, int k, int
 }
 
 // ---- the whole matrix ---------------------------------------------------------------------------
+
+// What apply_q needs besides the reflections.
+template <class E, class V, class S>
+BATCHPINV_INLINE void find_all_inner_products(const Factors<E, V> &factors, S shape) {
+    for (int k = 0; k < shape.n; k += PANEL)
+        with_size<PANEL>(
+            shape.n - k < PANEL ? shape.n - k : PANEL, [&](auto width) BATCHPINV_INLINE_LAMBDA {
+                find_inner_products<width>(panel_of(factors, k, shape.ld), shape.ld, shape.m - k);
+            });
+}
 
 // A, in factors.a, becomes Q R.
 template <class E, class V, class S>

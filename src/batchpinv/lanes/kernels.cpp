@@ -11,6 +11,7 @@ namespace batchpinv {
 namespace {
 
 #include "jacobi.hpp"
+#include "pivoted.hpp"
 #include "transpose.hpp"
 
 // Columns of a power of two apart would share cache sets.
@@ -116,6 +117,17 @@ template <class E, class V, class S> BATCHPINV_INLINE void scale(E *a, V factor,
             a[j * shape.ld + i] = times(a[j * shape.ld + i], factor);
 }
 
+// ---- what the lanes are told ----
+
+template <class V> BATCHPINV_INLINE V lanes_from(const double *numbers) {
+    V lanes{};
+    for (unsigned lane = 0; lane < sizeof(V) / sizeof(lanes[0]); ++lane)
+        lanes[lane] = static_cast<std::remove_reference_t<decltype(lanes[0])>>(numbers[lane]);
+    return lanes;
+}
+
+inline unsigned filled_lanes(const LaneGroup &group) { return (1u << group.filled) - 1; }
+
 // ---- the direct rung ----------------------------------------------------------------------------
 
 // The lanes in which no singular value can be at or under the tolerance, whatever rounding did.
@@ -130,41 +142,38 @@ template <class R, class V>
 BATCHPINV_INLINE unsigned certify(const LaneGroup &group, V factor, V norm2, V inverse_norm2) {
     const V norm = square_root(norm2), inverse_norm = square_root(inverse_norm2);
     const R slack = 8 * static_cast<R>(group.m) * Format<R>::epsilon;
-    V atol, rtol;
-    for (unsigned lane = 0; lane < sizeof(V) / sizeof(R); ++lane) {
-        atol[lane] = static_cast<R>(group.atol[lane]);
-        rtol[lane] = static_cast<R>(group.rtol[lane]);
-    }
-    const V absolute = atol * factor, relative = rtol * norm;
+    const V absolute = lanes_from<V>(group.atol) * factor;
+    const V relative = lanes_from<V>(group.rtol) * norm;
     const V tol = absolute > relative ? absolute : relative;
-    return lanes_of((tol + slack * norm) * inverse_norm < R(0.5)) & ((1u << group.filled) - 1);
+    return lanes_of((tol + slack * norm) * inverse_norm < R(0.5)) & filled_lanes(group);
 }
 
 // How one allocation is cut for a matrix of m×n:
-//   a ld×n | y n×ld | b n×n | v n×n | diagonal n | inverse_diagonal n | inner n×PANEL | tau n |
-//   length2 n
+//   a ld×n | y n×ld | b n×n | v n×n | two of (diagonal n | inverse_diagonal n | inner n×PANEL) |
+//   two of tau n | length2 n | pivot n
 template <class E, class V> struct Workspace {
     E *y, *b, *v;
-    V *length2;
-    Factors<E, V> factors;
+    V *length2, *pivot;
+    Factors<E, V> factors, second; // of a, and of b
 
     Workspace(void *memory, int ld, int n) {
         E *a = static_cast<E *>(memory);
         y = a + ld * n;
         b = y + ld * n;
         v = b + n * n;
-        E *diagonal = v + n * n, *inverse_diagonal = diagonal + n;
-        E *inner = inverse_diagonal + n;
-        V *tau = reinterpret_cast<V *>(inner + n * PANEL);
-        length2 = tau + n;
-        factors = {a, tau, diagonal, inverse_diagonal, inner};
+        E *const diagonals = v + n * n, *const inner = diagonals + 4 * n;
+        V *const tau = reinterpret_cast<V *>(inner + 2 * n * PANEL);
+        length2 = tau + 2 * n;
+        pivot = length2 + n;
+        factors = {a, tau, diagonals, diagonals + n, inner};
+        second = {b, tau + n, diagonals + 2 * n, diagonals + 3 * n, inner + n * PANEL};
     }
 
     static std::int64_t bytes(std::int64_t m, std::int64_t n) {
         const std::int64_t ld = leading_dimension(static_cast<int>(m));
-        const std::int64_t elements = 2 * ld * n + 2 * n * n + (2 + PANEL) * n;
+        const std::int64_t elements = 2 * ld * n + 2 * n * n + (4 + 2 * PANEL) * n;
         return elements * static_cast<std::int64_t>(sizeof(E)) +
-               2 * n * static_cast<std::int64_t>(sizeof(V));
+               4 * n * static_cast<std::int64_t>(sizeof(V));
     }
 };
 
@@ -216,6 +225,77 @@ template <class R, int lanes, class E> unsigned direct(LaneGroup &group) {
             return direct_of_order<R, lanes, E, 8>(group);
         }
     return direct_of_shape<R, lanes, E>(group, shape_of(group));
+}
+
+// ---- the rank-revealing rung ----
+
+// The lanes in which every singular value past the rank is dropped, whatever rounding did.
+//
+// Those of A are at most |R22|_F, the square root of dropped2, and what the factorisation rounded:
+// in units of eps s1 about sqrt(n) / 2, and LAPACK may miss by `missed` more. The tolerance is at
+// least max(atol, rtol s1), and s1 at least A's longest column and |A|_F / sqrt(n).
+template <class R, class V>
+BATCHPINV_INLINE unsigned certify_dropped(const LaneGroup &group, V factor,
+                                          const Pivoting<V> &found) {
+    const R n = static_cast<R>(group.n);
+    const R units = (static_cast<R>(group.missed) + __builtin_sqrtf(n) / 2) * Format<R>::epsilon;
+    const V mean2 = found.norm2 / n;
+    const V s1 = square_root(found.longest2 > mean2 ? found.longest2 : mean2);
+    const V relative = (lanes_from<V>(group.rtol) - units) * s1;
+    const V absolute = lanes_from<V>(group.atol) * factor - units * square_root(found.norm2);
+    const V sure = absolute > relative ? absolute : relative;
+    return lanes_of(((sure > 0) & (found.dropped2 < sure * sure)) | (found.rank == n) |
+                    (found.norm2 == 0));
+}
+
+// Dropping R22 changes the answer by |R22| / s_r of it, so that it must be a few roundings of s1.
+template <class R> constexpr R NEGLIGIBLE = 8 * Format<R>::epsilon;
+
+template <class R, int lanes, class E> unsigned rank_revealing(LaneGroup &group) {
+    using V = typename element_of<E>::real;
+    constexpr int parts = element_of<E>::parts;
+    const Shape<int> shape = shape_of(group);
+    const int n = shape.n, ld = shape.ld;
+    const Shape<int> square{n, n, n};
+    const Workspace<E, V> work(group.workspace, ld, n);
+    E *const a = work.factors.a, *const y = work.y, *const b = work.b, *const z = work.v;
+    const V largest = load<R, lanes, parts>(group, shape, reinterpret_cast<R *>(a));
+    const V factor = scale_factor<R>(largest, 0);
+    scale(a, factor, shape);
+    const Pivoting<V> found =
+        factorise_pivoted<R>(work.factors, work.pivot, work.length2, NEGLIGIBLE<R>, shape);
+    const unsigned dropped = certify_dropped<R>(group, factor, found) & filled_lanes(group);
+    if (!dropped)
+        return 0;
+
+    // C^H, with columns of 0 from the rank on, and z = C^+ by columns.
+    for (int j = 0; j < n; ++j) {
+        const auto kept = found.rank > static_cast<R>(j);
+        for (int i = 0; i < n; ++i) {
+            const E r = i == j ? work.factors.diagonal[j] : a[i * ld + j];
+            b[j * n + i] = i < j ? E{} : choose(kept, conjugate(r), E{});
+        }
+    }
+    factorise(work.second, square);
+    for (int j = 0; j < n; ++j)
+        work.second.inverse_diagonal[j] =
+            choose(found.rank > static_cast<R>(j), work.second.inverse_diagonal[j], E{});
+    const V inverse_norm2 = invert_triangle(work.second, z, square);
+    const unsigned answered = dropped & certify<R>(group, factor, found.norm2, inverse_norm2);
+    if (!answered)
+        return 0;
+    apply_q(work.second, z, square);
+
+    for (int i = 0; i < n; ++i)
+        for (int c = 0; c < n; ++c)
+            y[i * ld + c] = conjugate(z[c * n + i]);
+    find_all_inner_products(work.factors, shape);
+    apply_q(work.factors, y, shape);
+    unpivot(y, work.pivot, shape);
+    store<R, lanes, parts>(reinterpret_cast<const R *>(y), factor, answered, group, shape);
+    for (int lane = 0; lane < lanes; ++lane)
+        group.rank[lane] = static_cast<std::int64_t>(found.rank[lane]);
+    return answered;
 }
 
 // ---- the SVD in lanes ---------------------------------------------------------------------------
@@ -318,7 +398,8 @@ template <class R, int lanes, class E> unsigned jacobi(LaneGroup &group) {
 template <class R, int lanes> using Real = typename vector_of<R, lanes>::type;
 
 template <class R, int lanes, class E> constexpr LaneKernels kernels() {
-    return {lanes, direct<R, lanes, E>, jacobi<R, lanes, E>, Workspace<E, Real<R, lanes>>::bytes};
+    return {lanes, direct<R, lanes, E>, rank_revealing<R, lanes, E>, jacobi<R, lanes, E>,
+            Workspace<E, Real<R, lanes>>::bytes};
 }
 
 } // namespace

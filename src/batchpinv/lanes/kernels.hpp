@@ -23,7 +23,7 @@ struct LaneGroup {
     std::ptrdiff_t a_row, a_col, out_row, out_col;
     double atol[MOST_LANES], rtol[MOST_LANES];
     double missed; // how far off LAPACK's singular values may be, in units of eps s1
-    int filled;                    // lanes in use, from the first
+    int filled;    // lanes in use, from the first
     std::int64_t rank[MOST_LANES]; // of the lanes that were answered
     void *workspace;
 };
@@ -34,7 +34,7 @@ using LaneKernel = unsigned (*)(LaneGroup &group);
 
 struct LaneKernels {
     int count;
-    LaneKernel direct, jacobi;
+    LaneKernel direct, rank_revealing, jacobi;
     std::int64_t (*workspace_bytes)(std::int64_t m, std::int64_t n);
 };
 
