@@ -197,7 +197,7 @@ BROKEN = """
     failures = [break_routine(name, 13.0, {how!r}) for name in {broken}]
     from batchpinv import LinAlgError, pinv
     rng = np.random.default_rng(5)
-    a = rng.standard_normal((2, 4, 6, 6 if {hermitian} else 4))
+    a = rng.standard_normal((2, 4, 10, 10 if {hermitian} else 4))
     if "{dtype}"[0] == "c":
         a = a + 1j * rng.standard_normal(a.shape)
     if {hermitian}:

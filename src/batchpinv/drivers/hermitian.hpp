@@ -64,11 +64,10 @@ template <class T> class Eigen {
         if (negative > 0)
             lapack.herk('U', 'N', n, negative, -1, w, n, 1, x);
         for (std::int64_t j = 0; j < n; ++j) {
-            for (std::int64_t i = 0; i < j; ++i) {
+            for (std::int64_t i = 0; i <= j; ++i) {
                 w[i + j * n] = x[i + j * n] / unit;
                 w[j + i * n] = conjugate(w[i + j * n]);
             }
-            w[j + j * n] = std::real(x[j + j * n]) / unit;
         }
         return negative + positive;
     }

@@ -23,7 +23,7 @@ struct Step {
 
 template <class T> std::unique_ptr<Rung> make_last(const Bench &bench) {
     const auto p = static_cast<blas_int>(bench.batch.n), q = static_cast<blas_int>(bench.batch.m);
-    if (bench.batch.hermitian)
+    if (bench.batch.by_eigenvalues())
         return std::make_unique<LastRung<T, Eigen<T>>>(bench, p);
     return std::make_unique<LastRung<T, Svd<T>>>(bench, p, q);
 }

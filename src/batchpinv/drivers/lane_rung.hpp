@@ -34,9 +34,7 @@ template <class T> class LaneRung final : public Rung {
         group.a_col = in_place ? batch.a_row : batch.n * sizeof(T);
         group.out_row = batch.hermitian ? group.a_row : batch.out_col;
         group.out_col = batch.hermitian ? group.a_col : batch.out_row;
-        // Among 20 000 nearly singular matrices of each order from 2 to 16, gesdd was never further
-        // off than 1.54, nor heevd than 4.44.
-        group.missed = batch.hermitian ? 4.5 : 1.6;
+        group.missed = batch.missed();
         group.workspace = workspace;
     }
 

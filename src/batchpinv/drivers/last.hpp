@@ -43,28 +43,23 @@ template <class T, class Factor> class LastRung final : public Rung {
   private:
     // pinv of the matrix, left in w.
     Outcome solve(const Matrix &matrix, std::int64_t &rank) {
-        read(matrix);
+        gather.whole(batch, matrix.data[A], w);
         const Real<T> most = largest<T>(w, entries);
         if (!std::isfinite(most))
             return Outcome::non_finite;
         const int exponent = scale_exponent<T>(most);
         scale<T>(w, entries, exponent);
         if (!factor.factorise(w)) {
-            read(matrix);
+            gather.whole(batch, matrix.data[A], w);
             scale<T>(w, entries, exponent);
             if (!factor.factorise_again(w))
                 return Outcome::no_convergence;
         }
         rank = factor.invert(Tolerance{std::ldexp(matrix.atol(), exponent), matrix.rtol()}, w);
+        if (batch.hermitian)
+            symmetrise<T>(w, batch.n);
         scale<T>(w, entries, exponent);
         return Outcome::solved;
-    }
-
-    void read(const Matrix &matrix) {
-        if (batch.hermitian)
-            gather.triangle(matrix.data[A], batch.a_row, batch.a_col, batch.n, batch.lower, w);
-        else
-            gather.full(matrix.data[A], batch.a_row, batch.a_col, batch.m, batch.n, w);
     }
 
     void fill_with_nan() {
