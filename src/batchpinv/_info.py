@@ -19,13 +19,15 @@ class Rung(IntEnum):
     """Nothing to compute: the matrix is empty."""
     QR_LANES = 1
     """Householder QR of several small matrices at once, one in each SIMD lane: full rank."""
-    COD_LANES = 2
-    """A complete orthogonal decomposition in SIMD lanes: small matrices of clearly lower rank."""
+    PIVOTED_LANES = 2
+    """QR with column pivoting in SIMD lanes: small matrices of clearly lower rank."""
     SVD_LANES = 3
     """One-sided Jacobi in SIMD lanes: small matrices without a clear gap."""
     DIRECT = 4
-    """LU, CholeskyQR2 or normal equations through LAPACK: full rank."""
-    SVD = 5
+    """LU, Cholesky, CholeskyQR2 or normal equations through LAPACK: full rank."""
+    PIVOTED = 5
+    """QR, or for Hermitian matrices Cholesky, with pivoting through LAPACK: clearly lower rank."""
+    SVD = 6
     """LAPACK's SVD, or its eigenvalues where `hermitian`: whatever nobody else can answer."""
 
 
@@ -48,7 +50,7 @@ class Info(NamedTuple):
     >>> info.rank
     array([4, 1, 3])
     >>> info.counts()
-    {<Rung.QR_LANES: 1>: 1, <Rung.COD_LANES: 2>: 1, <Rung.SVD: 5>: 1}
+    {<Rung.QR_LANES: 1>: 1, <Rung.PIVOTED_LANES: 2>: 1, <Rung.SVD: 6>: 1}
     """
 
     rank: int | NDArray[np.int64]

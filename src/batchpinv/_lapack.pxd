@@ -7,7 +7,12 @@ cdef extern from "drivers/lapack.hpp" namespace "batchpinv" nogil:
         void *getrf
         void *potrf
         void *potri
+        void *pstrf
         void *trtri
+        void *geqp3
+        void *ungqr
+        void *tzrzf
+        void *unmrz
         void *gemm
         void *gemv
         void *herk

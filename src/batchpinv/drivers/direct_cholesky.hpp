@@ -5,7 +5,7 @@
 // W^+ = R^-1 K^-1 Q^H.
 #pragma once
 
-#include "direct.hpp"
+#include "certified.hpp"
 
 namespace batchpinv {
 
@@ -17,14 +17,15 @@ template <class C> class Cholesky {
     Buffer<C> x, gram, inverse; // q×p, q×q, q×q
 
   public:
-    Cholesky(const RoutineTable &table, blas_int p, blas_int q)
-        : lapack(table), p(p), q(q), x(static_cast<std::int64_t>(p) * q),
+    explicit Cholesky(const Bench &bench)
+        : lapack(bench.routines), p(static_cast<blas_int>(bench.batch.n)),
+          q(static_cast<blas_int>(bench.batch.m)), x(static_cast<std::int64_t>(p) * q),
           gram(static_cast<std::int64_t>(q) * q), inverse(static_cast<std::int64_t>(q) * q) {}
 
-    C *invert(C *w, double atol, double rtol) {
+    Answer<C> invert(C *w, double atol, double rtol) {
         const std::int64_t area = static_cast<std::int64_t>(q) * q;
         if (!factorise(w))
-            return nullptr;
+            return {};
         for (std::int64_t j = 0; j < q; ++j) {
             std::copy_n(gram + j * q, j + 1, inverse + j * q);
             std::fill_n(inverse + j * q + j + 1, q - j - 1, C(0));
@@ -32,14 +33,14 @@ template <class C> class Cholesky {
         const double norm = frobenius<C>(inverse, area);
         if (lapack.trtri('U', q, inverse) != 0 ||
             !certify_full_rank(atol, rtol, norm, frobenius<C>(inverse, area), slack()))
-            return nullptr;
+            return {};
         lapack.trsm('U', 'N', 'N', p, q, gram, w);
         if (!factorise(w))
-            return nullptr;
+            return {};
         lapack.trsm('U', 'N', 'N', q, q, gram, inverse);
         lapack.trsm('U', 'C', 'N', q, q, gram, inverse);
         lapack.gemm('N', 'C', q, p, q, inverse, q, w, p, x);
-        return x;
+        return {x, q};
     }
 
   private:

@@ -2,7 +2,7 @@
 // computed in double, and so are its certificates.
 #pragma once
 
-#include "direct.hpp"
+#include "certified.hpp"
 #include "spectrum.hpp"
 
 namespace batchpinv {
@@ -20,25 +20,26 @@ template <class T, class C> class Lu {
     Spectrum<C> spectrum;
 
   public:
-    Lu(const RoutineTable &table, blas_int n, blas_int)
-        : lapack(table), n(n), area(static_cast<std::int64_t>(n) * n), x(area),
-          kept(widened ? area : 0), pivots(n), spectrum(table, n, n) {}
+    explicit Lu(const Bench &bench)
+        : lapack(bench.routines), n(static_cast<blas_int>(bench.batch.n)),
+          area(static_cast<std::int64_t>(n) * n), x(area), kept(widened ? area : 0), pivots(n),
+          spectrum(bench.routines, n, n) {}
 
-    C *invert(C *w, double atol, double rtol) {
+    Answer<C> invert(C *w, double atol, double rtol) {
         const double norm = frobenius(w, area);
         const Real<C> most = largest(w, area);
         if (widened)
             std::copy_n(w, area, static_cast<C *>(kept));
         if (lapack.getrf(n, w, pivots) != 0 || !upper_triangle_within(w, most * n) ||
-            !invert_factors(w))
-            return nullptr;
+            hopeless(w, atol, rtol, norm) || !invert_factors(w))
+            return {};
         const double inverse_norm = frobenius<C>(x, area);
         if constexpr (widened) {
             if (!certify_single(atol, rtol, norm, inverse_norm, w))
-                return nullptr;
+                return {};
         } else if (!certify_full_rank(atol, rtol, norm, inverse_norm, rounding_slack(n, eps)))
-            return nullptr;
-        return x;
+            return {};
+        return {x, n};
     }
 
   private:
@@ -49,6 +50,17 @@ template <class T, class C> class Lu {
             if (!(largest(w + j * n, j + 1) <= limit))
                 return false;
         return true;
+    }
+
+    // Whether the rest of the work would very likely be for nothing: |W^-1| is at least |U^-1| /
+    // |L|, |U^-1| at least 1 / |u_jj|, and |L| about sqrt(n).
+    bool hopeless(const C *w, double atol, double rtol, double norm) const {
+        double least = std::numeric_limits<double>::infinity();
+        for (std::int64_t j = 0; j < n; ++j)
+            least = std::min(least, static_cast<double>(std::abs(w[j + j * n])));
+        const double root = std::sqrt(static_cast<double>(n));
+        const double rounding = widened ? SINGLE_SVD_ROUNDING : root * rounding_slack(n, eps);
+        return std::max(atol, (rtol + rounding) * norm / root) > root * least;
     }
 
     // x = U^-1 L^-1 P. LAPACK's getri does the same, a block of columns at a time, which takes

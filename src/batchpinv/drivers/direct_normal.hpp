@@ -7,7 +7,7 @@
 // for every kappa that is let through.
 #pragma once
 
-#include "direct.hpp"
+#include "certified.hpp"
 
 namespace batchpinv {
 
@@ -21,23 +21,24 @@ template <class C> class Normal {
     Buffer<C> x, gram, inverse; // q×p, q×q, q×q
 
   public:
-    Normal(const RoutineTable &table, blas_int p, blas_int q)
-        : lapack(table), p(p), q(q), x(static_cast<std::int64_t>(p) * q),
+    explicit Normal(const Bench &bench)
+        : lapack(bench.routines), p(static_cast<blas_int>(bench.batch.n)),
+          q(static_cast<blas_int>(bench.batch.m)), x(static_cast<std::int64_t>(p) * q),
           gram(static_cast<std::int64_t>(q) * q), inverse(static_cast<std::int64_t>(q) * q) {}
 
-    C *invert(C *w, double atol, double rtol) {
+    Answer<C> invert(C *w, double atol, double rtol) {
         lapack.herk('L', 'C', q, p, 1, w, p, 0, gram);
         std::copy_n(static_cast<C *>(gram), static_cast<std::int64_t>(q) * q,
                     static_cast<C *>(inverse));
         if (lapack.potrf('L', q, inverse) != 0 || lapack.potri('L', q, inverse) != 0)
-            return nullptr;
+            return {};
         const double norm = root_of_trace(gram), inverse_norm = root_of_trace(inverse);
         if (!(norm * inverse_norm < most_condition) ||
             !certify_full_rank(atol, rtol, norm, inverse_norm, SINGLE_SVD_ROUNDING))
-            return nullptr;
+            return {};
         mirror<C>(inverse, q);
         lapack.gemm('N', 'C', q, p, q, inverse, q, w, p, x);
-        return x;
+        return {x, q};
     }
 
   private:

@@ -1,12 +1,15 @@
 // The ladder: matrices enter on the top rung, and each rung hands down what it cannot answer.
 #include "ladder.hpp"
 
+#include "definite.hpp"
 #include "direct_cholesky.hpp"
 #include "direct_lu.hpp"
 #include "direct_normal.hpp"
 #include "hermitian.hpp"
 #include "lane_rung.hpp"
 #include "last.hpp"
+#include "rank_revealing.hpp"
+#include "semidefinite.hpp"
 
 #include <vector>
 
@@ -28,14 +31,20 @@ template <class T> std::unique_ptr<Rung> make_last(const Bench &bench) {
     return std::make_unique<LastRung<T, Svd<T>>>(bench, p, q);
 }
 
+template <class T> using Wide = std::conditional_t<is_complex<T>, std::complex<double>, double>;
+
 template <class T> std::unique_ptr<Rung> make_direct(const Bench &bench) {
-    using C = std::conditional_t<is_complex<T>, std::complex<double>, double>;
+    using C = Wide<T>;
     if (bench.batch.m == bench.batch.n)
-        return std::make_unique<DirectRung<T, C, Lu<T, C>>>(bench);
+        return std::make_unique<CertifiedRung<T, C, Lu<T, C>>>(bench);
     if constexpr (std::is_same_v<T, C>)
-        return std::make_unique<DirectRung<T, C, Cholesky<C>>>(bench);
+        return std::make_unique<CertifiedRung<T, C, Cholesky<C>>>(bench);
     else
-        return std::make_unique<DirectRung<T, C, Normal<C>>>(bench);
+        return std::make_unique<CertifiedRung<T, C, Normal<C>>>(bench);
+}
+
+template <class T, class C, class Factor> std::unique_ptr<Rung> make_certified(const Bench &bench) {
+    return std::make_unique<CertifiedRung<T, C, Factor>>(bench);
 }
 
 // Up to these sizes the lanes are faster than LAPACK's direct rungs, and their SVD than LAPACK's. A
@@ -54,16 +63,35 @@ std::unique_ptr<Rung> make_lanes(const Bench &bench) {
     return std::make_unique<LaneRung<T>>(bench, bench.lanes->of[dtype_index<T>].*kernel);
 }
 
+template <class T> bool fits_jacobi(const Bench &bench) {
+    return fits_lanes<T>(bench) && bench.batch.m <= JACOBI_TO;
+}
+
+template <class T> bool fits_lapack(const Bench &bench) { return !fits_lanes<T>(bench); }
+
+template <class T> bool fits_definite(const Bench &bench) {
+    return fits_lapack<T>(bench) && bench.batch.hermitian;
+}
+
+// With pivoting. In single precision the certificates seldom hold for larger matrices.
+template <class T, bool hermitian> bool fits_pivoted(const Bench &bench) {
+    return fits_lapack<T>(bench) && bench.batch.hermitian == hermitian &&
+           (std::is_same_v<Real<T>, double> || bench.batch.n <= 256);
+}
+
+bool always(const Bench &) { return true; }
+
 // From the top. What a batch climbs depends on its shape, dtype and flags alone.
 template <class T>
 const Step steps[] = {
     {RungName::qr_lanes, fits_lanes<T>, make_lanes<T, &LaneKernels::direct>},
-    {RungName::cod_lanes, fits_lanes<T>, make_lanes<T, &LaneKernels::rank_revealing>},
-    {RungName::svd_lanes,
-     [](const Bench &bench) { return fits_lanes<T>(bench) && bench.batch.m <= JACOBI_TO; },
-     make_lanes<T, &LaneKernels::jacobi>},
-    {RungName::direct, [](const Bench &bench) { return !fits_lanes<T>(bench); }, make_direct<T>},
-    {RungName::svd, [](const Bench &) { return true; }, make_last<T>},
+    {RungName::pivoted_lanes, fits_lanes<T>, make_lanes<T, &LaneKernels::rank_revealing>},
+    {RungName::svd_lanes, fits_jacobi<T>, make_lanes<T, &LaneKernels::jacobi>},
+    {RungName::direct, fits_definite<T>, make_certified<T, Wide<T>, Definite<T, Wide<T>>>},
+    {RungName::pivoted, fits_pivoted<T, true>, make_certified<T, T, Semidefinite<T>>},
+    {RungName::direct, fits_lapack<T>, make_direct<T>},
+    {RungName::pivoted, fits_pivoted<T, false>, make_certified<T, T, RankRevealing<T>>},
+    {RungName::svd, always, make_last<T>},
 };
 
 // Matrices wait on a rung until there are as many as it takes at a time.

@@ -16,9 +16,11 @@ using blas_int = std::int64_t;
 using blas_int = int;
 #endif
 
-// The routines of one dtype; `heevd`, `heev` and `herk` stand for syevd, syev and syrk when real.
+// The routines of one dtype; `heevd`, `heev`, `herk`, `ungqr` and `unmrz` stand for syevd, syev,
+// syrk, orgqr and ormrz when real.
 struct Routines {
-    void *gesdd, *gesvd, *heevd, *heev, *getrf, *potrf, *potri, *trtri, *gemm, *gemv, *herk, *trsm;
+    void *gesdd, *gesvd, *heevd, *heev, *getrf, *potrf, *potri, *pstrf, *trtri, *geqp3, *ungqr,
+        *tzrzf, *unmrz, *gemm, *gemv, *herk, *trsm;
 };
 
 // One entry a dtype, in the order float32, float64, complex64, complex128.
@@ -122,11 +124,55 @@ template <class T> class Lapack {
         return info;
     }
 
+    // P^T G P = L L^H by the lower triangle, as far as the largest diagonal element that is left is
+    // above n eps times the first: to `rank` columns. pivots[k] - 1 came to k; work has 2 n.
+    blas_int pstrf(blas_int n, T *g, blas_int *pivots, blas_int *rank, R *work) const {
+        char uplo = 'L';
+        R tol = -1;
+        blas_int info = 0;
+        call(routine.pstrf, &uplo, &n, g, &n, pivots, rank, &tol, work, &info);
+        return info;
+    }
+
     // One triangle of G becomes its inverse.
     blas_int trtri(char uplo, blas_int n, T *g) const {
         char diag = 'N';
         blas_int info = 0;
         call(routine.trtri, &uplo, &diag, &n, g, &n, &info);
+        return info;
+    }
+
+    // W P = Q R with column pivoting: column pivots[k] - 1 of W came to k; set to 0 before.
+    blas_int geqp3(blas_int p, blas_int q, T *w, blas_int *pivots, T *tau, T *work, blas_int lwork,
+                   R *rwork) const {
+        blas_int info = 0;
+        if constexpr (is_complex<T>)
+            call(routine.geqp3, &p, &q, w, &p, pivots, tau, work, &lwork, rwork, &info);
+        else
+            call(routine.geqp3, &p, &q, w, &p, pivots, tau, work, &lwork, &info);
+        return info;
+    }
+
+    // The first r columns of Q, in place of geqp3's reflections.
+    blas_int ungqr(blas_int p, blas_int r, T *w, const T *tau, T *work, blas_int lwork) const {
+        blas_int info = 0;
+        call(routine.ungqr, &p, &r, &r, w, &p, tau, work, &lwork, &info);
+        return info;
+    }
+
+    // C = [T 0] Z, r×q, T upper triangular, for an upper trapezoidal C with leading dimension r.
+    blas_int tzrzf(blas_int r, blas_int q, T *c, T *tau, T *work, blas_int lwork) const {
+        blas_int info = 0;
+        call(routine.tzrzf, &r, &q, c, &r, tau, work, &lwork, &info);
+        return info;
+    }
+
+    // B, p×q, becomes B Z, by tzrzf's reflections.
+    blas_int unmrz(blas_int p, blas_int q, blas_int r, const T *c, const T *tau, T *b, T *work,
+                   blas_int lwork) const {
+        char side = 'R', op = 'N';
+        blas_int rest = q - r, info = 0;
+        call(routine.unmrz, &side, &op, &p, &q, &r, &rest, c, &r, tau, b, &p, work, &lwork, &info);
         return info;
     }
 
@@ -180,6 +226,19 @@ template <class T> class Lapack {
         heev('U', n, nullptr, nullptr, &also_wanted, -1, &rwanted);
         std::int64_t work = rounded_up(wanted), least = rounded_up(also_wanted), k = n;
         return {work > least ? work : least, is_complex<T> ? 1 + 5 * k + 2 * k * k : 0, 3 + 5 * k};
+    }
+
+    // For all of geqp3, ungqr, tzrzf and unmrz.
+    std::int64_t cod_work_size(blas_int p, blas_int q) const {
+        T wanted[4] = {};
+        geqp3(p, q, nullptr, nullptr, nullptr, wanted, -1, nullptr);
+        ungqr(p, q, nullptr, nullptr, wanted + 1, -1);
+        tzrzf(q, q, nullptr, nullptr, wanted + 2, -1);
+        unmrz(p, q, q, nullptr, nullptr, nullptr, wanted + 3, -1);
+        std::int64_t most = 32 * (static_cast<std::int64_t>(p) + q);
+        for (const T &each : wanted)
+            most = rounded_up(each) > most ? rounded_up(each) : most;
+        return most;
     }
 
   private:

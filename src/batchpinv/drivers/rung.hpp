@@ -11,7 +11,14 @@
 namespace batchpinv {
 
 // What the caller is told of who answered; `Rung` in _info.py.
-enum class RungName : unsigned char { qr_lanes = 1, cod_lanes, svd_lanes, direct, svd };
+enum class RungName : unsigned char {
+    qr_lanes = 1,
+    pivoted_lanes,
+    svd_lanes,
+    direct,
+    pivoted,
+    svd
+};
 
 // One matrix of the batch, and where its operands lie.
 struct Matrix {

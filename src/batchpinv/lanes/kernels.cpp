@@ -249,7 +249,7 @@ BATCHPINV_INLINE unsigned certify_dropped(const LaneGroup &group, V factor,
 }
 
 // Dropping R22 changes the answer by |R22| / s_r of it, so that it must be a few roundings of s1.
-template <class R> constexpr R NEGLIGIBLE = 8 * Format<R>::epsilon;
+template <class R> constexpr R NEGLIGIBLE = 4 * Format<R>::epsilon;
 
 template <class R, int lanes, class E> unsigned rank_revealing(LaneGroup &group) {
     using V = typename element_of<E>::real;

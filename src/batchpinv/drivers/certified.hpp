@@ -1,5 +1,5 @@
-// What the direct rungs by LAPACK share: gather, screen, scale; a factorisation; scale back,
-// scatter.
+// What the rungs that need a certificate, and LAPACK, share: gather, screen, scale; a
+// factorisation; scale back, scatter.
 #pragma once
 
 #include "certificate.hpp"
@@ -7,8 +7,14 @@
 
 namespace batchpinv {
 
-// Factor computes in C and answers `T *invert(C *w, atol, rtol)`: where the inverse lies, or null.
-template <class T, class C, class Factor> class DirectRung final : public Rung {
+// Where the pseudo-inverse lies, and its rank; null where it is not certain.
+template <class C> struct Answer {
+    C *x = nullptr;
+    std::int64_t rank = 0;
+};
+
+// Factor computes in C: `Answer<C> invert(C *w, atol, rtol)`.
+template <class T, class C, class Factor> class CertifiedRung final : public Rung {
     const Bench bench;
     const Batch &batch;
     const Gather<C> gather;
@@ -17,10 +23,9 @@ template <class T, class C, class Factor> class DirectRung final : public Rung {
     Factor factor;
 
   public:
-    explicit DirectRung(const Bench &bench)
+    explicit CertifiedRung(const Bench &bench)
         : bench(bench), batch(bench.batch), gather(make_gather<C>(batch)),
-          entries(batch.m * batch.n), w(entries),
-          factor(bench.routines, static_cast<blas_int>(batch.n), static_cast<blas_int>(batch.m)) {}
+          entries(batch.m * batch.n), w(entries), factor(bench) {}
 
     unsigned answer(const Matrix *group, int) override {
         const Matrix &matrix = group[0];
@@ -30,7 +35,7 @@ template <class T, class C, class Factor> class DirectRung final : public Rung {
             return 0;
         const int exponent = scale_exponent<C>(most);
         scale<C>(w, entries, exponent);
-        C *x = factor.invert(w, std::ldexp(matrix.atol(), exponent), matrix.rtol());
+        const auto [x, rank] = factor.invert(w, std::ldexp(matrix.atol(), exponent), matrix.rtol());
         if (!x)
             return 0;
         if (batch.hermitian)
@@ -38,7 +43,7 @@ template <class T, class C, class Factor> class DirectRung final : public Rung {
         scale<C>(x, entries, exponent);
         if (bench.pass.enter()) {
             scatter<T, C>(x, batch, matrix.data[OUT]);
-            matrix.write_rank(batch.m);
+            matrix.write_rank(rank);
             bench.pass.leave();
         }
         return 1;

@@ -1,0 +1,73 @@
+// The rung of positive semidefinite matrices of lower rank: Cholesky with pivoting, W = L L^H + E
+// with L of n×r, and with G = L^H L
+//     X = (L G^-1) (L G^-1)^H.
+// G is as well conditioned as W is on its range, so that nothing is squared. E is formed, and so
+// certifies what W's diagonal only suggests: the eigenvalues of W are those of L L^H to within
+// |E|_F.
+#pragma once
+
+#include "definite.hpp"
+
+namespace batchpinv {
+
+template <class T> class Semidefinite {
+    using R = Real<T>;
+    static constexpr double eps = std::numeric_limits<R>::epsilon();
+
+    const Lapack<T> lapack;
+    const blas_int n;
+    const double missed;
+    Buffer<T> x, l, gram; // n×n, n×r, r×r
+    Buffer<R> work;
+    Buffer<blas_int> pivots;
+
+  public:
+    explicit Semidefinite(const Bench &bench)
+        : lapack(bench.routines), n(static_cast<blas_int>(bench.batch.n)),
+          missed(bench.batch.missed()), x(static_cast<std::int64_t>(n) * n),
+          l(static_cast<std::int64_t>(n) * n), gram(static_cast<std::int64_t>(n) * n),
+          work(2 * static_cast<std::int64_t>(n)), pivots(n) {}
+
+    Answer<T> invert(T *w, double atol, double rtol) {
+        const std::int64_t area = static_cast<std::int64_t>(n) * n;
+        if (!maybe_semidefinite(w, n))
+            return {};
+        const double norm = frobenius(w, area);
+        const double negligible = std::max(4.0, n / 12.0) * eps * norm;
+        double trace = 0;
+        for (std::int64_t j = 0; j < n; ++j)
+            trace += std::real(w[j + j * n]);
+        std::copy_n(w, area, static_cast<T *>(x));
+        blas_int rank = 0;
+        if (lapack.pstrf(n, x, pivots, &rank, work) < 0 || rank == 0 || rank == n)
+            return {};
+        for (std::int64_t j = 0; j < rank; ++j)
+            for (std::int64_t i = 0; i < n; ++i)
+                l[pivots[i] - 1 + j * n] = i < j ? T(0) : x[i + j * n];
+        lapack.herk('L', 'N', n, rank, -1, l, n, 1, w);
+        mirror(w, n);
+        const double dropped = frobenius(w, area);
+        if (!(dropped <= negligible) || !certify_dropped(atol, rtol, norm, trace, dropped))
+            return {};
+        lapack.herk('U', 'C', rank, n, 1, l, n, 0, gram);
+        if (lapack.potrf('U', rank, gram) != 0)
+            return {};
+        lapack.trsm('U', 'N', 'N', n, rank, gram, l);
+        lapack.trsm('U', 'C', 'N', n, rank, gram, l);
+        lapack.herk('L', 'N', n, rank, 1, l, n, 0, x);
+        mirror<T>(x, n);
+        if (!certify_full_rank(atol, rtol, norm, frobenius<T>(x, area), rounding_slack(n, eps)))
+            return {};
+        return {x, rank};
+    }
+
+  private:
+    // As in RankRevealing. s1 is at least the mean of the eigenvalues with themselves for weights.
+    bool certify_dropped(double atol, double rtol, double norm, double trace,
+                         double dropped) const {
+        const double units = (missed + std::sqrt(static_cast<double>(n)) / 2) * eps;
+        return dropped < std::max(atol - units * norm, (rtol - units) * norm * norm / trace);
+    }
+};
+
+} // namespace batchpinv
