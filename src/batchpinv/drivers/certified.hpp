@@ -11,6 +11,7 @@ namespace batchpinv {
 template <class C> struct Answer {
     C *x = nullptr;
     std::int64_t rank = 0;
+    bool gapless = false; // see Matrix
 };
 
 // Factor computes in C: `Answer<C> invert(C *w, atol, rtol)`.
@@ -27,15 +28,19 @@ template <class T, class C, class Factor> class CertifiedRung final : public Run
         : bench(bench), batch(bench.batch), gather(make_gather<C>(batch)),
           entries(batch.m * batch.n), w(entries), factor(bench) {}
 
-    unsigned answer(const Matrix *group, int) override {
-        const Matrix &matrix = group[0];
+    unsigned answer(Matrix *group, int) override {
+        Matrix &matrix = group[0];
+        if (matrix.gapless)
+            return 0;
         gather.whole(batch, matrix.data[A], w);
         const Real<C> most = largest<C>(w, entries);
         if (!std::isfinite(most))
             return 0;
         const int exponent = scale_exponent<C>(most);
         scale<C>(w, entries, exponent);
-        const auto [x, rank] = factor.invert(w, std::ldexp(matrix.atol(), exponent), matrix.rtol());
+        const auto [x, rank, gapless] =
+            factor.invert(w, std::ldexp(matrix.atol(), exponent), matrix.rtol());
+        matrix.gapless = gapless;
         if (!x)
             return 0;
         if (batch.hermitian)

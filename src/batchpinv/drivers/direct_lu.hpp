@@ -16,22 +16,27 @@ template <class T, class C> class Lu {
     const blas_int n;
     const std::int64_t area;
     Buffer<C> x, kept;
+    Buffer<double> diagonal; // |u_jj|, ascending
     Buffer<blas_int> pivots;
     Spectrum<C> spectrum;
 
   public:
     explicit Lu(const Bench &bench)
         : lapack(bench.routines), n(static_cast<blas_int>(bench.batch.n)),
-          area(static_cast<std::int64_t>(n) * n), x(area), kept(widened ? area : 0), pivots(n),
-          spectrum(bench.routines, n, n) {}
+          area(static_cast<std::int64_t>(n) * n), x(area), kept(widened ? area : 0), diagonal(n),
+          pivots(n), spectrum(bench.routines, n, n) {}
 
     Answer<C> invert(C *w, double atol, double rtol) {
         const double norm = frobenius(w, area);
         const Real<C> most = largest(w, area);
         if (widened)
             std::copy_n(w, area, static_cast<C *>(kept));
-        if (lapack.getrf(n, w, pivots) != 0 || !upper_triangle_within(w, most * n) ||
-            hopeless(w, atol, rtol, norm) || !invert_factors(w))
+        if (lapack.getrf(n, w, pivots) < 0 || !upper_triangle_within(w, most * n))
+            return {};
+        sort_diagonal(w);
+        if (hopeless(atol, rtol, norm))
+            return {nullptr, 0, gapless()};
+        if (!invert_factors(w))
             return {};
         const double inverse_norm = frobenius<C>(x, area);
         if constexpr (widened) {
@@ -52,15 +57,27 @@ template <class T, class C> class Lu {
         return true;
     }
 
+    void sort_diagonal(const C *w) {
+        for (std::int64_t j = 0; j < n; ++j)
+            diagonal[j] = std::abs(w[j + j * n]);
+        std::sort(diagonal + 0, diagonal + n);
+    }
+
     // Whether the rest of the work would very likely be for nothing: |W^-1| is at least |U^-1| /
     // |L|, |U^-1| at least 1 / |u_jj|, and |L| about sqrt(n).
-    bool hopeless(const C *w, double atol, double rtol, double norm) const {
-        double least = std::numeric_limits<double>::infinity();
-        for (std::int64_t j = 0; j < n; ++j)
-            least = std::min(least, static_cast<double>(std::abs(w[j + j * n])));
+    bool hopeless(double atol, double rtol, double norm) const {
         const double root = std::sqrt(static_cast<double>(n));
         const double rounding = widened ? SINGLE_SVD_ROUNDING : root * rounding_slack(n, eps);
-        return std::max(atol, (rtol + rounding) * norm / root) > root * least;
+        return std::max(atol, (rtol + rounding) * norm / root) > root * diagonal[0];
+    }
+
+    // U's diagonal follows the singular values closely enough to tell that there is no gap.
+    bool gapless() const {
+        constexpr double gap = 30;
+        for (std::int64_t j = 1; j < n; ++j)
+            if (diagonal[j] > gap * diagonal[j - 1] && diagonal[j] > n * eps * diagonal[n - 1])
+                return false;
+        return true;
     }
 
     // x = U^-1 L^-1 P. LAPACK's getri does the same, a block of columns at a time, which takes

@@ -50,7 +50,7 @@ template <class T, class C, class Factor> std::unique_ptr<Rung> make_certified(c
 // Up to these sizes the lanes are faster than LAPACK's direct rungs, and their SVD than LAPACK's. A
 // lone matrix pays for all lanes, so longer ones are left to LAPACK where a stack would still gain.
 template <class T> constexpr std::int64_t lanes_to = is_complex<T> ? 32 : 48;
-constexpr std::int64_t LANE_REALS = 4096, JACOBI_TO = 16;
+constexpr std::int64_t LANE_REALS = 4096, JACOBI_TO = 8;
 
 template <class T> bool fits_lanes(const Bench &bench) {
     const Batch &batch = bench.batch;
@@ -129,6 +129,7 @@ class Ladder final : public Solver {
             for (std::int64_t i = 0; i < taken; ++i) {
                 Matrix &matrix = top.waiting[top.count++];
                 matrix.index = index++;
+                matrix.gapless = false;
                 for (int op = 0; op < N_OPERANDS; ++op)
                     matrix.data[op] = cursor.data[op] + i * cursor.step[op];
                 if (top.width > 1)

@@ -40,7 +40,7 @@ template <class T> class LaneRung final : public Rung {
 
     int width() const override { return kernels.count; }
 
-    unsigned answer(const Matrix *matrices, int count) override {
+    unsigned answer(Matrix *matrices, int count) override {
         group.filled = count;
         for (int lane = 0; lane < count; ++lane) {
             group.a[lane] = matrices[lane].data[A];

@@ -23,7 +23,7 @@ template <class T, class Factor> class LastRung final : public Rung {
         : bench(bench), batch(bench.batch), gather(make_gather<T>(batch)),
           entries(batch.m * batch.n), w(entries), factor(bench.routines, shape...) {}
 
-    unsigned answer(const Matrix *group, int) override {
+    unsigned answer(Matrix *group, int) override {
         const Matrix &matrix = group[0];
         std::int64_t rank = -1;
         const Outcome outcome = solve(matrix, rank);

@@ -24,6 +24,7 @@ enum class RungName : unsigned char {
 struct Matrix {
     std::int64_t index;
     char *data[N_OPERANDS];
+    bool gapless; // a rung above saw that it is singular, and no gap between its singular values
 
     double atol() const { return read(ATOL); }
     double rtol() const { return read(RTOL); }
@@ -59,7 +60,7 @@ class Rung {
     virtual int width() const { return 1; }
     // Writes the answers that it can vouch for, and returns their bits. The last rung reports what
     // it cannot answer, and returns all bits. Writes nothing once the gate is closed.
-    virtual unsigned answer(const Matrix *group, int count) = 0;
+    virtual unsigned answer(Matrix *group, int count) = 0;
 };
 
 } // namespace batchpinv
