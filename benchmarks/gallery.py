@@ -33,6 +33,7 @@ def gallery() -> Iterator[Item]:
         yield "lauchli", np.vstack([np.ones(6), mu * np.eye(6)]), False
     yield from _scaled()
     yield from _of_known_condition()
+    yield from _of_lower_rank()
 
 
 def kahan(n: int, angle: float) -> Matrix:
@@ -85,6 +86,31 @@ def _of_known_condition() -> Iterator[Item]:
             signs = np.where(np.arange(7) % 2, 1, -1)
             matrix = vectors * (signs * spectrum(7, cond, mode)) @ vectors.T
             yield f"randsvd {mode}, hermitian", (matrix + matrix.T) / 2, True
+
+
+def _of_lower_rank() -> Iterator[Item]:
+    """Exactly singular, or so but for rounding; and with a gap of 1e2 ... 1e12 above the noise."""
+    for m, n, rank in ((6, 6, 3), (12, 8, 5), (8, 12, 7), (16, 16, 10)):
+        rng = _rng(m)
+        factors = rng.integers(-3, 4, (m, rank)), rng.integers(-3, 4, (rank, n))
+        yield "integer, rank r", (factors[0] @ factors[1]).astype(float), False
+        product = rng.standard_normal((m, rank)) @ rng.standard_normal((rank, n))
+        yield "product of thin factors", product, False
+        columns = rng.standard_normal((m, n))[:, rng.integers(0, rank, n)]
+        yield "repeated columns", columns, False
+    for gap in 10.0 ** np.arange(2, 13, 2):
+        values = np.concatenate([np.geomspace(1, 1e-15 * gap, 5), [1e-17, 1e-18]])
+        left, right = _orthogonal(10, 7, 1), _orthogonal(7, 7, 2)
+        yield "graded with a gap", left * values @ right.T, False
+    for n in (5, 9, 14):
+        joined = np.triu(_rng(n).random((n, n)) < 0.4, 1)
+        graph = (joined | joined.T).astype(float)
+        yield "laplacian, hermitian", np.diag(graph.sum(axis=1)) - graph, True
+        samples = _rng(n).standard_normal((n, n // 2))
+        yield "covariance, hermitian", samples @ samples.T / (n // 2), True
+        vectors, signs = _orthogonal(n, n // 2, n), np.where(np.arange(n // 2) % 2, 1, -1)
+        indefinite = vectors * (signs * np.linspace(1, 2, n // 2)) @ vectors.T
+        yield "singular indefinite, hermitian", (indefinite + indefinite.T) / 2, True
 
 
 def _orthogonal(m: int, n: int, seed: int) -> Matrix:
