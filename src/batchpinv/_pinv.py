@@ -253,8 +253,8 @@ def pinv(
 
     References
     ----------
-    .. [1] G. H. Golub and C. F. Van Loan, Matrix Computations, 4th ed., Johns Hopkins, 2013, 5.4.7 and
-       5.5.2.
+    .. [1] G. H. Golub and C. F. Van Loan, Matrix Computations, 4th ed., Johns Hopkins, 2013,
+       sections 5.4.7 and 5.5.2.
 
     Examples
     --------

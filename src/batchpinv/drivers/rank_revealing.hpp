@@ -13,10 +13,6 @@ namespace batchpinv {
 template <class T> class RankRevealing {
     using R = Real<T>;
     static constexpr double eps = std::numeric_limits<R>::epsilon();
-    // Dropping R22 changes the answer by |R22| / s_r of it, so that it must be a few roundings of
-    // W.
-    static constexpr double negligible = 4 * eps;
-
     const Lapack<T> lapack;
     const blas_int p, q; // W is p×q, p >= q
     const blas_int lwork;
@@ -39,7 +35,7 @@ template <class T> class RankRevealing {
         if (lapack.geqp3(p, q, w, pivots, tau, work, lwork, rwork) != 0)
             return {};
         // Dropping R22 changes the answer by |R22| / s_r of it, so that it must be rounding of W.
-        const double negligible = std::max(4.0, std::sqrt(static_cast<double>(q)) / 2) * eps * norm;
+        const double negligible = (4 + std::sqrt(static_cast<double>(p)) / 2) * eps * norm;
         const auto [rank, dropped] = find_rank(w, negligible);
         if (rank == 0 || rank == q || !certify_dropped(atol, rtol, norm, std::abs(w[0]), dropped))
             return {};
