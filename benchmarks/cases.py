@@ -35,6 +35,7 @@ SHAPES = (
     (100, 6, 20_000),
     (128, 32, 200),
     (1000, 20, 100),
+    (1000, 100, 20),
     (4000, 100, 1),
     (3, 3, 1),
     (8, 8, 1),
@@ -83,6 +84,15 @@ def deficient(count: int, m: int, n: int, dtype: np.dtype[Any]) -> Stack:
     return left @ right.swapaxes(1, 2)
 
 
+def gapless(count: int, m: int, n: int, dtype: np.dtype[Any]) -> Stack:
+    """Singular values log-spaced through the default tolerance."""
+    k = min(m, n)
+    rtol = max(m, n) * float(np.finfo(dtype).eps)
+    left, right = (np.linalg.qr(normal(count, size, k, dtype))[0] for size in (m, n))
+    stack = left * np.geomspace(1, rtol**2, k) @ _adjoint(right)
+    return np.asarray(stack.astype(dtype))
+
+
 def hermitian(count: int, m: int, n: int, dtype: np.dtype[Any]) -> Stack:
     """Indefinite: the Hermitian part of a normal matrix."""
     stack = normal(count, m, n, dtype)
@@ -107,6 +117,7 @@ def digits(count: int, m: int, n: int, dtype: np.dtype[Any]) -> Stack:
 KINDS: dict[str, Callable[[int, int, int, np.dtype[Any]], Stack]] = {
     "random": normal,
     "deficient": deficient,
+    "gapless": gapless,
     "hermitian": hermitian,
     "definite": definite,
     "semidefinite": semidefinite,
@@ -135,7 +146,7 @@ def _shapes(kind: str) -> Iterator[tuple[int, int, int]]:
     for m, n, count in SHAPES:
         if m == n:
             yield m, n, count
-        elif kind in ("random", "deficient"):
+        elif kind in ("random", "deficient", "gapless"):
             yield m, n, count
             yield n, m, count
 

@@ -37,12 +37,21 @@ class Peer:
     inverse: bool = False
     threads: bool = False
 
+    @property
+    def rival(self) -> bool:
+        """Whether it counts for the best peer; the others are yardsticks."""
+        return not (self.inverse or self.threads or self.module == "batchpinv")
+
     def may_run(self, count: int, invertible: bool) -> bool:
         return (invertible or not self.inverse) and (count > 1 or not self.threads)
 
 
 def make_ours(stack: Stack, hermitian: bool, rtol: float | None) -> Call:
     return partial(batchpinv.pinv, stack, hermitian=hermitian, rtol=rtol)
+
+
+def make_svd(stack: Stack, hermitian: bool, rtol: float | None) -> Call:
+    return partial(batchpinv.pinv, stack, hermitian=hermitian, rtol=rtol, driver="svd")
 
 
 def make_numpy(stack: Stack, hermitian: bool, rtol: float | None) -> Call:
@@ -130,13 +139,14 @@ PEERS = (
     Peer("scipy", "scipy", make_scipy),
     Peer("torch", "torch", make_torch),
     Peer("jax", "jax", make_jax),
+    Peer("svd", "batchpinv", make_svd),
     Peer("inv", "numpy", make_numpy_inv, inverse=True),
     Peer("torch inv", "torch", make_torch_inv, inverse=True),
 )
 NAMES = tuple(peer.name for peer in PEERS)
 LEGEND = (
     "threads: numpy in the user's own thread pool, with BLAS at one thread. "
-    "inv, torch inv: inverses, no peers but yardsticks."
+    "svd: ours with driver='svd'. inv, torch inv: inverses. These four are no peers but yardsticks."
 )
 
 

@@ -39,11 +39,7 @@ def measure_case(case: Case, peers: Sequence[Peer], budget: float) -> Result:
     fitting = [peer for peer in peers if peer.may_run(case.count, case.invertible)]
     parts = [(OURS, stack), *((peer, _part(peer, stack, case.hermitian)) for peer in fitting)]
     timings = compare([_contender(*part, case.hermitian) for part in parts], budget)
-    rivals = {
-        peer.name: timings[peer.name].ratio
-        for peer in fitting
-        if not (peer.inverse or peer.threads)
-    }
+    rivals = {peer.name: timings[peer.name].ratio for peer in fitting if peer.rival}
     best = min(rivals, key=rivals.__getitem__, default=None)
     return {
         **{name: getattr(case, name) for name in ("kind", "m", "n", "count", "dtype")},

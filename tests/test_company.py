@@ -160,6 +160,23 @@ def test_neighbours_change_no_bit(pinv, neighbour, dtype, hermitian):
         assert same_bits(x[~mine], lone), n
 
 
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_neighbours_of_every_rank_change_no_bit(pinv, dtype):
+    """In lanes the one of highest rank decides how long all of them work; zeros keep their sign."""
+    rng = np.random.default_rng(11)
+    for m, n in [(2, 2), (3, 3), (8, 8), (12, 5), (5, 12), (24, 24), (40, 20)]:
+        ranks = rng.permutation(np.repeat(np.arange(min(m, n) + 1), 3))
+        a = np.zeros((ranks.size, m, n))
+        for matrix, rank in zip(a, ranks, strict=True):
+            matrix[:] = rng.standard_normal((m, rank)) @ rng.standard_normal((rank, n))
+            matrix[rng.random(m) < 0.2] = 0
+            matrix[:, rng.random(n) < 0.2] = 0
+        if np.dtype(dtype).kind == "c":
+            a = a * np.exp(2j * np.pi * rng.random((ranks.size, m, 1)))
+        a = a.astype(dtype)
+        check(pinv, a, loop(pinv, a), (m, n), workers=1)
+
+
 # ---- layouts -------------------------------------------------------------------------------------
 
 

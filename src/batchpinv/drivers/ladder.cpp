@@ -106,6 +106,8 @@ class Ladder final : public Solver {
     Gate::Pass pass;
     const Bench bench;
     std::vector<Level> levels;
+    // A large matrix that is handed down leaves no workspace behind on the rung above.
+    const bool one_at_a_time = bench.batch.m * bench.batch.n * bench.batch.itemsize >= 4 << 20;
 
   public:
     template <std::size_t size>
@@ -155,17 +157,19 @@ class Ladder final : public Solver {
 
     // Lets the rung answer those that wait on it; the others go down.
     void climb(std::size_t at) {
-        Level &level = levels[at];
-        const int count = level.count;
+        const int count = levels[at].count;
         if (!count || !pass.open())
             return;
+        Level &level = open(at);
         level.count = 0;
         const unsigned answered = level.rung->answer(level.waiting, count);
+        const unsigned left = ~answered & ((1u << count) - 1);
+        if (left && one_at_a_time)
+            level.rung.reset();
         if (bench.batch.data[RUNG])
             for (int i = 0; i < count; ++i)
                 if (answered >> i & 1)
                     level.waiting[i].write_rung(level.step->name);
-        const unsigned left = ~answered & ((1u << count) - 1);
         for (int i = 0; left >> i; ++i)
             if (left >> i & 1) {
                 Level &next = open(at + 1);
