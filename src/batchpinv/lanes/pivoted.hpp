@@ -91,14 +91,17 @@ BATCHPINV_INLINE Pivoting<V> factorise_pivoted(const Factors<E, V> &factors, V *
         }
         E *const x = factors.a + k * ld + k;
         const Reflection<E, V> turn = find_reflection(x[0], length2[k], m - k);
-        factors.tau[k] = turn.tau;
+        // Nothing in the lanes that have come to their rank: there are only roundings left to turn,
+        // and those may underflow.
+        const V tau = choose(going, turn.tau, V{});
+        factors.tau[k] = tau;
         factors.diagonal[k] = turn.diagonal;
-        x[0] = turn.first;
+        x[0] = choose(going, turn.first, E{});
         int j = k + 1;
         for (; j + 4 <= n; j += 4)
-            reflect_and_measure<4>(x, turn.tau, x + (j - k) * ld, ld, m - k, length2 + j);
+            reflect_and_measure<4>(x, tau, x + (j - k) * ld, ld, m - k, length2 + j);
         with_size<3>(n - j, [&](auto rest) BATCHPINV_INLINE_LAMBDA {
-            reflect_and_measure<rest>(x, turn.tau, x + (j - k) * ld, ld, m - k, length2 + j);
+            reflect_and_measure<rest>(x, tau, x + (j - k) * ld, ld, m - k, length2 + j);
         });
     }
     return found;
