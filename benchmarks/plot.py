@@ -13,7 +13,7 @@ from .peers import NAMES, OURS
 
 TARGET = Path(__file__).parent / "speed.png"
 # Okabe and Ito's colours, which colour-blind readers can tell apart; the rest is for yardsticks.
-_COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#D55E00", "#999999", "#999999")
+_COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#D55E00", *["#999999"] * 3)
 _STYLES = dict(zip((OURS.name, *NAMES), _COLOURS, strict=True))
 
 End = tuple[float, float, str, str]
