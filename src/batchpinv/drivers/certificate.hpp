@@ -28,6 +28,23 @@ inline double rounding_slack(std::int64_t longer, double epsilon) {
     return 8 * static_cast<double>(longer) * epsilon;
 }
 
+// No singular value of W past the rank is above the tolerance. They are at most `dropped`, the norm
+// of what was dropped, and what the factorisation rounded, in units of eps s1 about sqrt(n) / 2;
+// LAPACK may miss them by `missed` units more. The tolerance is at least max(atol, rtol s1), and s1
+// at least `least`.
+inline bool certify_dropped(double atol, double rtol, double norm, double least, double dropped,
+                            std::int64_t n, double missed, double epsilon) {
+    const double units = (missed + std::sqrt(static_cast<double>(n)) / 2) * epsilon;
+    return dropped < std::max(atol - units * norm, (rtol - units) * least);
+}
+
+template <class T> double trace(const T *g, std::int64_t n) {
+    double sum = 0;
+    for (std::int64_t j = 0; j < n; ++j)
+        sum += std::real(g[j + j * n]);
+    return sum;
+}
+
 // What the SVD in single precision may miss a singular value by, in units of s1.
 constexpr double SINGLE_SVD_ROUNDING = 8 * std::numeric_limits<float>::epsilon();
 

@@ -32,22 +32,14 @@ template <class C> class Normal {
                     static_cast<C *>(inverse));
         if (lapack.potrf('L', q, inverse) != 0 || lapack.potri('L', q, inverse) != 0)
             return {};
-        const double norm = root_of_trace(gram), inverse_norm = root_of_trace(inverse);
+        const double norm = std::sqrt(trace<C>(gram, q));
+        const double inverse_norm = std::sqrt(trace<C>(inverse, q));
         if (!(norm * inverse_norm < most_condition) ||
             !certify_full_rank(atol, rtol, norm, inverse_norm, SINGLE_SVD_ROUNDING))
             return {};
         mirror<C>(inverse, q);
         lapack.gemm('N', 'C', q, p, q, inverse, q, w, p, x);
         return {x, q};
-    }
-
-  private:
-    // |W|_F of W^H W.
-    double root_of_trace(const C *g) const {
-        double trace = 0;
-        for (std::int64_t j = 0; j < q; ++j)
-            trace += std::real(g[j + j * q]);
-        return std::sqrt(trace);
     }
 };
 

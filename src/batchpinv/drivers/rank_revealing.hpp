@@ -13,6 +13,7 @@ namespace batchpinv {
 template <class T> class RankRevealing {
     using R = Real<T>;
     static constexpr double eps = std::numeric_limits<R>::epsilon();
+
     const Lapack<T> lapack;
     const blas_int p, q; // W is p×q, p >= q
     const blas_int lwork;
@@ -37,7 +38,11 @@ template <class T> class RankRevealing {
         // Dropping R22 changes the answer by |R22| / s_r of it, so that it must be rounding of W.
         const double negligible = (4 + std::sqrt(static_cast<double>(p)) / 2) * eps * norm;
         const auto [rank, dropped] = find_rank(w, negligible);
-        if (rank == 0 || rank == q || !certify_dropped(atol, rtol, norm, std::abs(w[0]), dropped))
+        // s1 is at least the longest column, and |W|_F / sqrt(q).
+        const double mean = norm / std::sqrt(static_cast<double>(q));
+        const double least = std::max<double>(std::abs(w[0]), mean);
+        if (rank == 0 || rank == q ||
+            !certify_dropped(atol, rtol, norm, least, dropped, q, missed, eps))
             return {};
         for (std::int64_t j = 0; j < q; ++j)
             for (std::int64_t i = 0; i < rank; ++i)
@@ -77,17 +82,6 @@ template <class T> class RankRevealing {
             dropped2 += row2;
         }
         return {0, std::sqrt(dropped2)};
-    }
-
-    // No singular value past the rank is above the tolerance: they are at most |R22|_F and what the
-    // factorisation rounded, in units of eps s1 about sqrt(q) / 2, and LAPACK may miss by `missed`
-    // more. The tolerance is at least max(atol, rtol s1), s1 at least the longest column, |r_11|,
-    // and |W|_F / sqrt(q).
-    bool certify_dropped(double atol, double rtol, double norm, double longest,
-                         double dropped) const {
-        const double units = (missed + std::sqrt(static_cast<double>(q)) / 2) * eps;
-        const double s1 = std::max(longest, norm / std::sqrt(static_cast<double>(q)));
-        return dropped < std::max(atol - units * norm, (rtol - units) * s1);
     }
 };
 

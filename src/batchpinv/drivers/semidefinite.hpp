@@ -34,9 +34,8 @@ template <class T> class Semidefinite {
             return {};
         const double norm = frobenius(w, area);
         const double negligible = std::max(4.0, n / 12.0) * eps * norm;
-        double trace = 0;
-        for (std::int64_t j = 0; j < n; ++j)
-            trace += std::real(w[j + j * n]);
+        // s1 is at least the mean of the eigenvalues with themselves for weights.
+        const double least = norm * norm / trace(w, n);
         std::copy_n(w, area, static_cast<T *>(x));
         blas_int rank = 0;
         if (lapack.pstrf(n, x, pivots, &rank, work) < 0 || rank == 0 || rank == n)
@@ -47,7 +46,8 @@ template <class T> class Semidefinite {
         lapack.herk('L', 'N', n, rank, -1, l, n, 1, w);
         mirror(w, n);
         const double dropped = frobenius(w, area);
-        if (!(dropped <= negligible) || !certify_dropped(atol, rtol, norm, trace, dropped))
+        if (!(dropped <= negligible) ||
+            !certify_dropped(atol, rtol, norm, least, dropped, n, missed, eps))
             return {};
         lapack.herk('U', 'C', rank, n, 1, l, n, 0, gram);
         if (lapack.potrf('U', rank, gram) != 0)
@@ -59,14 +59,6 @@ template <class T> class Semidefinite {
         if (!certify_full_rank(atol, rtol, norm, frobenius<T>(x, area), rounding_slack(n, eps)))
             return {};
         return {x, rank};
-    }
-
-  private:
-    // As in RankRevealing. s1 is at least the mean of the eigenvalues with themselves for weights.
-    bool certify_dropped(double atol, double rtol, double norm, double trace,
-                         double dropped) const {
-        const double units = (missed + std::sqrt(static_cast<double>(n)) / 2) * eps;
-        return dropped < std::max(atol - units * norm, (rtol - units) * norm * norm / trace);
     }
 };
 

@@ -31,14 +31,12 @@ template <class C> class Spectrum {
     // by its lower triangle, and destroyed.
     double bound(C *gram) {
         mirror(gram, q);
-        double trace = 0;
-        for (std::int64_t j = 0; j < q; ++j)
-            trace += std::real(gram[j + j * q]);
         const double most2 = headroom * largest_eigenvalue(gram);
+        const double room = slack * (trace(gram, q) + q * most2);
         for (std::int64_t j = 0; j < q; ++j) {
             for (std::int64_t i = j; i < q; ++i)
                 gram[i + j * q] = -gram[i + j * q];
-            gram[j + j * q] += most2 - slack * (trace + q * most2);
+            gram[j + j * q] += most2 - room;
         }
         return lapack.potrf('L', q, gram) == 0 ? std::sqrt(most2)
                                                : std::numeric_limits<double>::infinity();
