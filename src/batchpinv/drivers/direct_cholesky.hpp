@@ -39,7 +39,7 @@ template <class C> class Cholesky {
             return {};
         lapack.trsm('U', 'N', 'N', q, q, gram, inverse);
         lapack.trsm('U', 'C', 'N', q, q, gram, inverse);
-        lapack.gemm('N', 'C', q, p, q, inverse, q, w, p, x);
+        lapack.gemm('N', 'C', q, p, q, inverse, q, w, p, 0, x, q);
         return {x, q};
     }
 

@@ -38,7 +38,7 @@ template <class C> class Normal {
             !certify_full_rank(atol, rtol, norm, inverse_norm, SINGLE_SVD_ROUNDING))
             return {};
         mirror<C>(inverse, q);
-        lapack.gemm('N', 'C', q, p, q, inverse, q, w, p, x);
+        lapack.gemm('N', 'C', q, p, q, inverse, q, w, p, 0, x, q);
         return {x, q};
     }
 };

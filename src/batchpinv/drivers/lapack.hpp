@@ -176,11 +176,11 @@ template <class T> class Lapack {
         return info;
     }
 
-    // C = op(A) op(B), rows×cols, with inner length r; 'N' and 'C' say what op is.
+    // C = op(A) op(B) + beta C, rows×cols, with inner length r; 'N' and 'C' say what op is.
     void gemm(char op_a, char op_b, blas_int rows, blas_int cols, blas_int r, const T *a,
-              blas_int lda, const T *b, blas_int ldb, T *c) const {
-        T one = 1, zero = 0;
-        call(routine.gemm, &op_a, &op_b, &rows, &cols, &r, &one, a, &lda, b, &ldb, &zero, c, &rows);
+              blas_int lda, const T *b, blas_int ldb, T beta, T *c, blas_int ldc) const {
+        T one = 1;
+        call(routine.gemm, &op_a, &op_b, &rows, &cols, &r, &one, a, &lda, b, &ldb, &beta, c, &ldc);
     }
 
     // y = A x, A rows×cols.

@@ -54,11 +54,21 @@ template <class T, class Stored, bool swapped> inline T load(const char *from) {
 // Calls visit(i, j) for all i < rows, j < cols, in tiles that fit a cache whichever way memory
 // runs.
 template <class Visit> void in_tiles(std::int64_t rows, std::int64_t cols, Visit &&visit) {
-    constexpr std::int64_t tile = 32;
+    constexpr std::int64_t tile = 16;
     for (std::int64_t row = 0; row < rows; row += tile)
         for (std::int64_t col = 0; col < cols; col += tile)
             for (std::int64_t i = row; i < std::min(row + tile, rows); ++i)
                 for (std::int64_t j = col; j < std::min(col + tile, cols); ++j)
+                    visit(i, j);
+}
+
+// The same for the lower triangle, j <= i < n.
+template <class Visit> void in_lower_tiles(std::int64_t n, Visit &&visit) {
+    constexpr std::int64_t tile = 16;
+    for (std::int64_t col = 0; col < n; col += tile)
+        for (std::int64_t row = col; row < n; row += tile)
+            for (std::int64_t j = col; j < std::min(col + tile, n); ++j)
+                for (std::int64_t i = std::max(row, j); i < std::min(row + tile, n); ++i)
                     visit(i, j);
 }
 
@@ -87,32 +97,31 @@ template <class T> T conjugate(T value) {
 template <class T, class Stored, bool swapped>
 void gather_triangle(const char *a, std::ptrdiff_t a_row, std::ptrdiff_t a_col, std::int64_t n,
                      bool lower, T *w) {
-    for (std::int64_t c = 0; c < n; ++c) {
-        for (std::int64_t r = 0; r < c; ++r)
-            w[r + c * n] = 0;
-        for (std::int64_t r = c; r < n; ++r) {
-            const std::int64_t i = lower ? r : c, j = lower ? c : r;
-            const T value = load<T, Stored, swapped>(a + i * a_row + j * a_col);
-            w[r + c * n] = r == c ? T(std::real(value)) : lower ? conjugate(value) : value;
-        }
-    }
+    in_lower_tiles(n, [=](std::int64_t r, std::int64_t c) {
+        const std::int64_t i = lower ? r : c, j = lower ? c : r;
+        const T value = load<T, Stored, swapped>(a + i * a_row + j * a_col);
+        w[c + r * n] = 0;
+        w[r + c * n] = r == c ? T(std::real(value)) : lower ? conjugate(value) : value;
+    });
 }
 
 // Writes W's upper triangle from its lower one.
 template <class T> void mirror(T *w, std::int64_t n) {
-    for (std::int64_t c = 0; c < n; ++c)
-        for (std::int64_t r = c + 1; r < n; ++r)
+    in_lower_tiles(n, [=](std::int64_t r, std::int64_t c) {
+        if (r > c)
             w[c + r * n] = conjugate(w[r + c * n]);
+    });
 }
 
 // X = (X + X^H) / 2: exactly Hermitian, and no further from the answer.
 template <class T> void symmetrise(T *x, std::int64_t n) {
     const Real<T> half = 0.5;
-    for (std::int64_t c = 0; c < n; ++c)
-        for (std::int64_t r = c; r < n; ++r)
-            x[r + c * n] = r == c ? T(std::real(x[r + c * n]))
-                                  : x[r + c * n] * half + conjugate(x[c + r * n]) * half;
-    mirror(x, n);
+    in_lower_tiles(n, [=](std::int64_t r, std::int64_t c) {
+        const T mean = r == c ? T(std::real(x[r + c * n]))
+                              : x[r + c * n] * half + conjugate(x[c + r * n]) * half;
+        x[r + c * n] = mean;
+        x[c + r * n] = conjugate(mean);
+    });
 }
 
 template <class T> struct Gather {

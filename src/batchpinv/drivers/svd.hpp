@@ -59,7 +59,7 @@ template <class T> class Svd {
         const R unit = std::isfinite(1 / s[rank - 1]) ? 1 : s[rank - 1];
         for (blas_int c = 0; c < rank; ++c)
             divide(vt + c, q, q, s[c], unit);
-        lapack.gemm('C', 'C', q, p, rank, vt, q, u, p, x);
+        lapack.gemm('C', 'C', q, p, rank, vt, q, u, p, 0, x, q);
         if (unit != 1)
             divide(x, entries, 1, unit, 1);
         return rank;
