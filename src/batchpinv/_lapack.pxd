@@ -4,9 +4,7 @@ cdef extern from "drivers/lapack.hpp" namespace "batchpinv" nogil:
         void *gesvd
         void *heevd
         void *heev
-        void *getrf
         void *potrf
-        void *potri
         void *pstrf
         void *trtri
         void *geqp3

@@ -62,4 +62,15 @@ template <class T> double frobenius(const T *w, std::int64_t count) {
     return std::sqrt(std::accumulate(sums, sums + 8, 0.0));
 }
 
+// |W|_F of a Hermitian W, given by its lower triangle.
+template <class T> double frobenius_of_lower(const T *w, std::int64_t n) {
+    double off2 = 0, diagonal2 = 0;
+    for (std::int64_t j = 0; j < n; ++j) {
+        const double below = frobenius(w + j * n + j + 1, n - j - 1);
+        off2 += below * below;
+        diagonal2 += static_cast<double>(std::norm(w[j + j * n]));
+    }
+    return std::sqrt(2 * off2 + diagonal2);
+}
+
 } // namespace batchpinv

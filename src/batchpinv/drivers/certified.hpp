@@ -14,6 +14,11 @@ template <class C> struct Answer {
     bool gapless = false; // see Matrix
 };
 
+// Whether it reads the lower triangle of a Hermitian W only, and returns an exactly Hermitian X.
+template <class Factor, class = void> constexpr bool lower_only = false;
+template <class Factor>
+constexpr bool lower_only<Factor, std::void_t<decltype(Factor::lower_only)>> = Factor::lower_only;
+
 // Factor computes in C: `Answer<C> invert(C *w, atol, rtol)`.
 template <class T, class C, class Factor> class CertifiedRung final : public Rung {
     const Bench bench;
@@ -32,7 +37,10 @@ template <class T, class C, class Factor> class CertifiedRung final : public Run
         Matrix &matrix = group[0];
         if (matrix.gapless)
             return 0;
-        gather.whole(batch, matrix.data[A], w);
+        if constexpr (lower_only<Factor>)
+            gather.lower(batch, matrix.data[A], w);
+        else
+            gather.whole(batch, matrix.data[A], w);
         const Real<C> most = largest<C>(w, entries);
         if (!std::isfinite(most))
             return 0;
@@ -43,7 +51,7 @@ template <class T, class C, class Factor> class CertifiedRung final : public Run
         matrix.gapless = gapless;
         if (!x)
             return 0;
-        if (batch.hermitian)
+        if (batch.hermitian && !lower_only<Factor>)
             symmetrise(x, batch.n);
         scale<C>(x, entries, exponent);
         if (bench.pass.enter()) {

@@ -8,6 +8,7 @@
 #pragma once
 
 #include "certified.hpp"
+#include "sweep.hpp"
 
 namespace batchpinv {
 
@@ -19,18 +20,20 @@ template <class C> class Normal {
     const Lapack<C> lapack;
     const blas_int p, q;        // W is p×q, p > q
     Buffer<C> x, gram, inverse; // q×p, q×q, q×q
+    Sweep<C> sweep;
 
   public:
     explicit Normal(const Bench &bench)
         : lapack(bench.routines), p(static_cast<blas_int>(bench.batch.n)),
           q(static_cast<blas_int>(bench.batch.m)), x(static_cast<std::int64_t>(p) * q),
-          gram(static_cast<std::int64_t>(q) * q), inverse(static_cast<std::int64_t>(q) * q) {}
+          gram(static_cast<std::int64_t>(q) * q), inverse(static_cast<std::int64_t>(q) * q),
+          sweep(bench.routines, q) {}
 
     Answer<C> invert(C *w, double atol, double rtol) {
         lapack.herk('L', 'C', q, p, 1, w, p, 0, gram);
         std::copy_n(static_cast<C *>(gram), static_cast<std::int64_t>(q) * q,
                     static_cast<C *>(inverse));
-        if (lapack.potrf('L', q, inverse) != 0 || lapack.potri('L', q, inverse) != 0)
+        if (!sweep.invert(inverse, q, 0))
             return {};
         const double norm = std::sqrt(trace<C>(gram, q));
         const double inverse_norm = std::sqrt(trace<C>(inverse, q));

@@ -19,8 +19,8 @@ using blas_int = int;
 // The routines of one dtype; `heevd`, `heev`, `herk`, `ungqr` and `unmrz` stand for syevd, syev,
 // syrk, orgqr and ormrz when real.
 struct Routines {
-    void *gesdd, *gesvd, *heevd, *heev, *getrf, *potrf, *potri, *pstrf, *trtri, *geqp3, *ungqr,
-        *tzrzf, *unmrz, *gemm, *gemv, *herk, *trsm;
+    void *gesdd, *gesvd, *heevd, *heev, *potrf, *pstrf, *trtri, *geqp3, *ungqr, *tzrzf, *unmrz,
+        *gemm, *gemv, *herk, *trsm;
 };
 
 // One entry a dtype, in the order float32, float64, complex64, complex128.
@@ -103,24 +103,10 @@ template <class T> class Lapack {
         return info;
     }
 
-    // W = P L U, n×n, in place.
-    blas_int getrf(blas_int n, T *w, blas_int *pivots) const {
-        blas_int info = 0;
-        call(routine.getrf, &n, &n, w, &n, pivots, &info);
-        return info;
-    }
-
     // G = L L^H (uplo 'L') or R^H R (uplo 'U'), in place; reads and writes one triangle.
     blas_int potrf(char uplo, blas_int n, T *g) const {
         blas_int info = 0;
         call(routine.potrf, &uplo, &n, g, &n, &info);
-        return info;
-    }
-
-    // The factor that potrf left becomes G^-1: one triangle of it.
-    blas_int potri(char uplo, blas_int n, T *g) const {
-        blas_int info = 0;
-        call(routine.potri, &uplo, &n, g, &n, &info);
         return info;
     }
 

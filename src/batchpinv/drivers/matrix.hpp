@@ -64,7 +64,7 @@ template <class Visit> void in_tiles(std::int64_t rows, std::int64_t cols, Visit
 
 // The same for the lower triangle, j <= i < n.
 template <class Visit> void in_lower_tiles(std::int64_t n, Visit &&visit) {
-    constexpr std::int64_t tile = 16;
+    constexpr std::int64_t tile = 8;
     for (std::int64_t col = 0; col < n; col += tile)
         for (std::int64_t row = col; row < n; row += tile)
             for (std::int64_t j = col; j < std::min(col + tile, n); ++j)
@@ -128,10 +128,15 @@ template <class T> struct Gather {
     void (*full)(const char *, std::ptrdiff_t, std::ptrdiff_t, std::int64_t, std::int64_t, T *);
     void (*triangle)(const char *, std::ptrdiff_t, std::ptrdiff_t, std::int64_t, bool, T *);
 
-    // All of W, whichever part of A is read.
+    // W's lower triangle, whichever part of a Hermitian A is read, and zeros.
+    void lower(const Batch &batch, const char *a, T *w) const {
+        triangle(a, batch.a_row, batch.a_col, batch.n, batch.lower, w);
+    }
+
+    // All of W.
     void whole(const Batch &batch, const char *a, T *w) const {
         if (batch.hermitian) {
-            triangle(a, batch.a_row, batch.a_col, batch.n, batch.lower, w);
+            lower(batch, a, w);
             mirror(w, batch.n);
         } else
             full(a, batch.a_row, batch.a_col, batch.m, batch.n, w);

@@ -20,13 +20,14 @@ template <class T> class Semidefinite {
     Buffer<T> x, l, gram; // n×n, n×r, r×r
     Buffer<R> work;
     Buffer<blas_int> pivots;
+    Sweep<T> sweep;
 
   public:
     explicit Semidefinite(const Bench &bench)
         : lapack(bench.routines), n(static_cast<blas_int>(bench.batch.n)),
           missed(bench.batch.missed()), x(static_cast<std::int64_t>(n) * n),
           l(static_cast<std::int64_t>(n) * n), gram(static_cast<std::int64_t>(n) * n),
-          work(2 * static_cast<std::int64_t>(n)), pivots(n) {}
+          work(2 * static_cast<std::int64_t>(n)), pivots(n), sweep(bench.routines, n) {}
 
     Answer<T> invert(T *w, double atol, double rtol) {
         const std::int64_t area = static_cast<std::int64_t>(n) * n;
@@ -49,12 +50,12 @@ template <class T> class Semidefinite {
         if (!(dropped <= negligible) ||
             !certify_dropped(atol, rtol, norm, least, dropped, n, missed, eps))
             return {};
-        lapack.herk('U', 'C', rank, n, 1, l, n, 0, gram);
-        if (lapack.potrf('U', rank, gram) != 0)
+        lapack.herk('L', 'C', rank, n, 1, l, n, 0, gram);
+        if (!sweep.invert(gram, rank, 0))
             return {};
-        lapack.trsm('U', 'N', 'N', n, rank, gram, l);
-        lapack.trsm('U', 'C', 'N', n, rank, gram, l);
-        lapack.herk('L', 'N', n, rank, 1, l, n, 0, x);
+        mirror<T>(gram, rank);
+        lapack.gemm('N', 'N', n, rank, rank, l, n, gram, rank, 0, w, n);
+        lapack.herk('L', 'N', n, rank, 1, w, n, 0, x);
         mirror<T>(x, n);
         if (!certify_full_rank(atol, rtol, norm, frobenius<T>(x, area), rounding_slack(n, eps)))
             return {};
