@@ -19,7 +19,7 @@ from .cases import Stack
 from .report import print_table
 
 SHAPES = (
-    *((n, n) for n in (1, 2, 3, 4, 5, 8, 12, 16, 24, 40, 64, 130)),
+    *((n, n) for n in (1, 2, 3, 4, 5, 8, 12, 16, 24, 40, 64, 130, 200)),
     *((6, 3), (3, 6), (5, 8), (16, 5), (4, 40), (40, 12), (100, 6), (70, 50)),
 )
 # Matrices of one stack: as many as this many entries make.
@@ -35,13 +35,7 @@ def at_tolerance(
 ) -> Stack:
     """Some singular values at tol (1 ± 10^-k), k = 0 ... 12; the others between tol and s1."""
     k = min(m, n)
-    values = rtol ** rng.random((count, k))
-    values[:, 0] = 1
-    near = rtol * (
-        1 + rng.choice([-1.0, 1.0], (count, 1)) * 10.0 ** -rng.integers(0, 13, (count, 1))
-    )
-    last = rng.integers(0, max(1, k // 2) + 1, (count, 1))
-    values = np.where(np.arange(k) >= max(k, 2) - last, near, values)
+    values = _near_tolerance(rng, count, k, rtol)
     left, right = _orthogonal(rng, m, k, dtype), _orthogonal(rng, n, k, dtype)
     picked = rng.integers(0, _VECTORS, (2, count))
     stack = left[picked[0]] * values[:, None, :] @ right[picked[1]].conj().swapaxes(1, 2)
@@ -96,8 +90,42 @@ def products(
     return stack + size * _normal(rng, (count, m, n), dtype)
 
 
+def repeated(
+    rng: Generator, count: int, m: int, n: int, rtol: float, dtype: np.dtype[Any]
+) -> Stack:
+    """Some columns are others over again, but for a perturbation about as large as the
+    tolerance."""
+    columns = rng.integers(0, max(1, n - 1), n)
+    stack = _normal(rng, (count, m, n), dtype)[:, :, columns]
+    size = rtol * 10.0 ** rng.uniform(-2, 2, (count, 1, 1))
+    return stack + size * _normal(rng, (count, m, n), dtype)
+
+
+def eigenvalues(
+    rng: Generator, count: int, m: int, n: int, rtol: float, dtype: np.dtype[Any]
+) -> Stack:
+    """Hermitian: like `at_tolerance`, half of them definite, the others with signs at random."""
+    values = _near_tolerance(rng, count, n, rtol)
+    signs = np.where(rng.random((count, 1)) < 0.5, 1.0, rng.choice([-1.0, 1.0], (count, n)))
+    vectors = _orthogonal(rng, n, n, dtype)[rng.integers(0, _VECTORS, count)]
+    return vectors * (values * signs)[:, None, :] @ vectors.conj().swapaxes(1, 2)
+
+
+def semidefinite(
+    rng: Generator, count: int, m: int, n: int, rtol: float, dtype: np.dtype[Any]
+) -> Stack:
+    """Hermitian: of rank r and no negative eigenvalue, and a perturbation about as large as the
+    tolerance."""
+    r = max(1, n - 1 - int(rng.integers(0, 1 + n // 3)))
+    factor = _normal(rng, (count, n, r), dtype)
+    size = rtol * 10.0 ** rng.uniform(-3, 2, (count, 1, 1))
+    return factor @ factor.conj().swapaxes(1, 2) + size * _normal(rng, (count, n, n), dtype)
+
+
+HERMITIAN = eigenvalues, semidefinite
 FAMILIES: dict[str, Make] = {
-    make.__name__: make for make in (at_tolerance, graded, kahan, triangular, scaled, products)
+    make.__name__: make
+    for make in (at_tolerance, graded, kahan, triangular, scaled, products, repeated, *HERMITIAN)
 }
 
 
@@ -144,16 +172,27 @@ def stacks(
     made = 0
     while made < total:
         for m, n in SHAPES:
+            if make in HERMITIAN and m != n:
+                continue
             count = min(_ENTRIES // (m * n), max(1, total // (2 * len(SHAPES))))
             default = max(m, n) * eps
             rtol = default if rng.random() < 0.5 else eps ** float(rng.random())
             stack = make(rng, count, m, n, max(rtol, eps), dtype).astype(dtype)
             options: dict[str, Any] = {"rtol": rtol}
-            if m == n and rng.random() < 0.3:
+            if make in HERMITIAN or (m == n and rng.random() < 0.3):
                 stack = (stack + stack.conj().swapaxes(1, 2)) / 2
                 options["hermitian"] = True
             yield stack, options
             made += count
+
+
+def _near_tolerance(rng: Generator, count: int, k: int, rtol: float) -> Stack:
+    values = rtol ** rng.random((count, k))
+    values[:, 0] = 1
+    signs, digits = rng.choice([-1.0, 1.0], (count, 1)), rng.integers(0, 13, (count, 1))
+    last = rng.integers(0, max(1, k // 2) + 1, (count, 1))
+    near = rtol * (1 + signs * 10.0**-digits)
+    return np.asarray(np.where(np.arange(k) >= max(k, 2) - last, near, values))
 
 
 def _normal(rng: Generator, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Stack:

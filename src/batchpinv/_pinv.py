@@ -240,13 +240,13 @@ def pinv(
     more than 8 rows take `heevd`, or `heev`. Matrices whose largest entry is far from 1 are scaled
     by a power of two first, so that nothing overflows on the way.
 
-    ``driver='auto'`` first tries Householder QR in SIMD lanes (smaller side up to 48), LU,
-    CholeskyQR2 or, for single precision, the normal equations in double, and answers by it only if
-    norms of the matrix and of its inverse prove that every singular value is above the tolerance.
-    Where the rank is lower, it tries QR with column pivoting and a complete orthogonal
-    decomposition [1]_, and answers by it only if norms prove that the tolerance lies in a gap
-    between the singular values that it keeps and those that it drops; then, for small matrices,
-    one-sided Jacobi.
+    ``driver='auto'`` first tries Householder QR in SIMD lanes (smaller side up to 48), Gauss-Jordan
+    elimination, CholeskyQR2 or, for single precision, the normal equations in double, and answers
+    by it only if norms of the matrix and of its inverse prove that every singular value is above
+    the tolerance. Where the rank is lower, it tries QR with column pivoting and a complete
+    orthogonal decomposition [1]_, and answers by it only if norms prove that the tolerance lies in
+    a gap between the singular values that it keeps and those that it drops; then, for small
+    matrices, one-sided Jacobi.
 
     The batch is shared by the workers in chunks of a millisecond or so, without the GIL. Memory,
     beyond the result: one workspace a worker, of a few times the size of one matrix.

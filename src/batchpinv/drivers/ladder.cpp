@@ -3,7 +3,7 @@
 
 #include "definite.hpp"
 #include "direct_cholesky.hpp"
-#include "direct_lu.hpp"
+#include "direct_square.hpp"
 #include "direct_normal.hpp"
 #include "hermitian.hpp"
 #include "lane_rung.hpp"
@@ -36,7 +36,7 @@ template <class T> using Wide = std::conditional_t<is_complex<T>, std::complex<d
 template <class T> std::unique_ptr<Rung> make_direct(const Bench &bench) {
     using C = Wide<T>;
     if (bench.batch.m == bench.batch.n)
-        return std::make_unique<CertifiedRung<T, C, Lu<T, C>>>(bench);
+        return std::make_unique<CertifiedRung<T, C, Square<T, C>>>(bench);
     if constexpr (std::is_same_v<T, C>)
         return std::make_unique<CertifiedRung<T, C, Cholesky<C>>>(bench);
     else

@@ -1,5 +1,5 @@
-// The direct rung of square matrices: LU with partial pivoting, X = W^-1. Single precision is
-// computed in double, and so are its certificates.
+// The direct rung of square matrices: X = W^-1 by Gauss-Jordan elimination with partial pivoting.
+// Single precision is computed in double, and so are its certificates.
 #pragma once
 
 #include "certified.hpp"
@@ -9,7 +9,7 @@
 namespace batchpinv {
 
 // C computes for T.
-template <class T, class C> class Lu {
+template <class T, class C> class Square {
     static constexpr bool widened = !std::is_same_v<T, C>;
     static constexpr double eps = std::numeric_limits<double>::epsilon();
 
@@ -21,7 +21,7 @@ template <class T, class C> class Lu {
     Spectrum<C> spectrum;
 
   public:
-    explicit Lu(const Bench &bench)
+    explicit Square(const Bench &bench)
         : lapack(bench.routines), n(static_cast<blas_int>(bench.batch.n)),
           area(static_cast<std::int64_t>(n) * n), kept(widened ? area : 0),
           gram(widened ? area : 0), jordan(bench.routines, n), spectrum(bench.routines, n, n) {}
@@ -57,7 +57,7 @@ template <class T, class C> class Lu {
         return std::max(atol, (rtol + rounding) * norm / root) > root * pivot;
     }
 
-    // U's diagonal follows the singular values closely enough to tell that there is no gap.
+    // The diagonal of U follows the singular values closely enough to tell that there is no gap.
     bool gapless(blas_int known) {
         constexpr double gap = 30;
         double *const diagonal = jordan.diagonal;
@@ -76,8 +76,13 @@ template <class T, class C> class Lu {
         if (!certify_full_rank(atol, 0, norm, inverse_norm, rounding_slack(n, eps)))
             return false;
         lapack.herk('L', 'C', n, n, 1, kept, n, 0, gram);
-        return certify_full_rank(atol, rtol, spectrum.bound(gram), inverse_norm,
-                                 SINGLE_SVD_ROUNDING, 15. / 16);
+        const auto certified_by = [&](double bound) {
+            return certify_full_rank(atol, rtol, bound, inverse_norm, SINGLE_SVD_ROUNDING,
+                                     15. / 16);
+        };
+        // s1^2 is at most |W^H W|_F, which costs nothing more.
+        return certified_by(std::sqrt(frobenius_of_lower<C>(gram, n))) ||
+               certified_by(spectrum.bound(gram));
     }
 };
 
