@@ -11,6 +11,12 @@ PACKAGE_SETTINGS = """
 [mypy]
 [mypy-scipy.*,threadpoolctl,tqdm.*]
 ignore_missing_imports = True
+[mypy-torch.*,jax.*]
+follow_imports = skip
+ignore_missing_imports = True
+[mypy-batchpinv.libraries.*]
+disallow_subclassing_any = False
+disallow_untyped_decorators = False
 """
 
 

@@ -3,6 +3,7 @@
 from importlib.metadata import version as _version
 
 from ._config import show_config
+from ._derivatives import pinv_jvp, pinv_vjp
 from ._errors import LinAlgError
 from ._info import Info, Rung
 from ._pinv import pinv
@@ -16,6 +17,8 @@ __all__ = [
     "__version__",
     "get_workers",
     "pinv",
+    "pinv_jvp",
+    "pinv_vjp",
     "set_workers",
     "show_config",
 ]

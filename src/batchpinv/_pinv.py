@@ -1,22 +1,16 @@
-"""The public function: one call from the caller's array to the caller's array, stage by stage."""
+"""The public function: to the stages, or to the module of the caller's array library."""
 
 from __future__ import annotations
 
-import math
 from typing import Any, Literal, TypeVar, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._arrays import check_out, deliver, read_input, result_dtype, without_overlap
-from ._batch import Job
-from ._errors import check_failures
-from ._info import Info, Rung
-from ._plan import check_size, make_plan
-from ._pool import compute
-from ._progress import Progress, check_progress, open_progress
-from ._tolerance import broadcast_batch, resolve_tolerances
-from ._workers import resolve_workers
+from ._compute import Request, compute_pinv
+from ._info import Info
+from ._progress import Progress
+from .libraries import find_library
 
 Driver = Literal["auto", "svd"]
 OnFailure = Literal["raise", "nan"]
@@ -272,61 +266,26 @@ def pinv(
            [1.        , 1.        ],
            [0.15384615, 0.76923077]])
     """
-    array = read_input(a)
-    m, n = array.shape[-2:]
-    dtype = result_dtype(array.dtype)
     if return_rank and return_info:
         raise ValueError("return_info holds the rank, too: give one of return_rank and return_info")
-    _check_choice("driver", driver, ("auto", "svd"))
-    _check_choice("on_failure", on_failure, ("raise", "nan"))
-    check_progress(progress)
-    if hermitian and m != n:
-        raise ValueError(f"hermitian=True needs square matrices; a has shape {array.shape}")
-    atol, rtol = resolve_tolerances(atol, rtol, rcond, m, n, dtype)
-    batch_shape = broadcast_batch(array.shape[:-2], atol, rtol)
-    check_size(m, n)
-    if workers is not None:
-        workers = resolve_workers(workers)
-    if out is None:
-        result = np.empty((*batch_shape, n, m), dtype)
+    request = (
+        rcond,
+        hermitian,
+        atol,
+        rtol,
+        out,
+        return_rank or return_info,
+        return_info,
+        lower,
+        driver,
+        workers,
+        on_failure,
+        progress,
+    )
+    if type(a) is np.ndarray or (library := find_library(a)) is None:
+        x, rank, rung = compute_pinv(a, *request)
     else:
-        result = check_out(out, (*batch_shape, n, m), dtype)
-        array, atol, rtol = (without_overlap(given, result) for given in (array, atol, rtol))
-    rank = np.zeros(batch_shape, np.int64) if return_rank or return_info else None
-    rung = np.zeros(batch_shape, np.uint8) if return_info else None
-
-    if result.size:
-        count = math.prod(batch_shape)
-        plan = make_plan(count, m, n, dtype, hermitian, driver == "svd", workers)
-        job = Job(
-            array,
-            result,
-            atol,
-            rtol,
-            rank,
-            rung,
-            hermitian=hermitian,
-            lower=lower,
-            svd_only=driver == "svd",
-            nan_on_failure=on_failure == "nan",
-            chunk=plan.chunk,
-        )
-        if progress:
-            with open_progress(progress, count) as report:
-                compute(job, plan, report)
-        else:
-            compute(job, plan, None)
-        check_failures(job, batch_shape)
-
-    x = deliver(result, a) if out is None else out
-    if rank is None:
-        return x
-    found = rank if batch_shape else int(rank)
-    if rung is None:
-        return x, found
-    return x, Info(found, rung if batch_shape else Rung(int(rung)))
-
-
-def _check_choice(name: str, given: object, choices: tuple[str, ...]) -> None:
-    if given not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}; got {given!r}")
+        x, rank, rung = library.pinv(a, Request(*request))
+    if return_info:
+        return x, Info(rank, rung)
+    return (x, rank) if return_rank else x

@@ -1,0 +1,163 @@
+"""Derivatives of the pseudo-inverse from A and X = pinv(A) alone, for arrays of any library.
+
+Along matrices of constant rank (Golub and Pereyra, SIAM J. Numer. Anal. 10, 1973, theorem 4.3)
+
+    dX = -X dA X + X X^H dA^H (I - A X) + (I - X A) dA^H X^H X,
+
+which no gap between singular values divides. Each function multiplies in the order that costs
+least, with square matrices of the smaller side only; what two of the terms share is computed once.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+def pinv_jvp(a: ArrayLike, x: ArrayLike, da: ArrayLike, hermitian: bool = False) -> NDArray[Any]:
+    """Directional derivative of the pseudo-inverse, for pipelines that carry their own.
+
+    Parameters
+    ----------
+    a : array_like, shape (*, m, n)
+        One matrix, or a stack of them.
+    x : array_like, shape (*, n, m)
+        Its pseudo-inverse, ``pinv(a)``, also with a tolerance that dropped singular values.
+    da : array_like, shape (*, m, n)
+        The direction: a derivative of `a`. The batch shapes of all three broadcast.
+    hermitian : bool, default False
+        Whether `a` is Hermitian, as given to `pinv`: only the Hermitian part of `da` counts.
+
+    Returns
+    -------
+    dx : ndarray, shape (*, n, m)
+        The derivative of `x` along `da`, if the number of singular values that are kept stays the
+        same along it. In units of `x` * `x` * `da`.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit each other.
+
+    See Also
+    --------
+    pinv_vjp : the transpose of this map, for reverse mode.
+
+    Notes
+    -----
+    The formula is that of Golub and Pereyra [1]_. It needs no singular vectors.
+
+    References
+    ----------
+    .. [1] G. H. Golub and V. Pereyra, The differentiation of pseudo-inverses and nonlinear least
+       squares problems whose variables separate, SIAM J. Numer. Anal. 10 (1973), theorem 4.3.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from batchpinv import pinv, pinv_jvp
+    >>> a, da = np.array([[2.0, 0.0], [0.0, 4.0]]), np.array([[1.0, 0.0], [0.0, 0.0]])
+    >>> pinv_jvp(a, pinv(a), da)
+    array([[-0.25,  0.  ],
+           [ 0.  ,  0.  ]])
+    """
+    a, x, da = np.asarray(a), np.asarray(x), np.asarray(da)
+    _check_shapes(a, x, da=da.shape[-2:] == a.shape[-2:])
+    return np.asarray(jvp(a, x, da, hermitian))
+
+
+def pinv_vjp(a: ArrayLike, x: ArrayLike, gx: ArrayLike, hermitian: bool = False) -> NDArray[Any]:
+    """Gradient with respect to a matrix, from that with respect to its pseudo-inverse.
+
+    Parameters
+    ----------
+    a : array_like, shape (*, m, n)
+        One matrix, or a stack of them.
+    x : array_like, shape (*, n, m)
+        Its pseudo-inverse, ``pinv(a)``, also with a tolerance that dropped singular values.
+    gx : array_like, shape (*, n, m)
+        Gradient of a real function with respect to `x`. For complex matrices gradients follow
+        PyTorch: a step dx changes the function by ``sum(real(conj(gx) * dx))``. The batch shapes
+        of all three broadcast.
+    hermitian : bool, default False
+        Whether `a` is Hermitian, as given to `pinv`; then so is the result.
+
+    Returns
+    -------
+    ga : ndarray, shape (*, m, n)
+        Gradient with respect to `a`, if the number of singular values that are kept stays the same.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit each other.
+
+    See Also
+    --------
+    pinv_jvp : the map of which this is the transpose, with the formula's source.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from batchpinv import pinv, pinv_vjp
+    >>> a = np.array([[2.0, 0.0], [0.0, 4.0]])
+    >>> pinv_vjp(a, pinv(a), np.ones((2, 2)))
+    array([[-0.25  , -0.125 ],
+           [-0.125 , -0.0625]])
+    """
+    a, x, gx = np.asarray(a), np.asarray(x), np.asarray(gx)
+    _check_shapes(a, x, gx=gx.shape[-2:] == x.shape[-2:])
+    return np.asarray(vjp(a, x, gx, hermitian))
+
+
+def jvp(a: Any, x: Any, da: Any, hermitian: bool) -> Any:
+    """dX along dA, in the operators of the arrays' own library."""
+    if hermitian:
+        da = hermitian_part(da)
+    m, n = a.shape[-2:]
+    if m <= n:
+        step, drift = da @ x, adjoint(da) @ (adjoint(x) @ x)
+        inner = adjoint(step) - step - adjoint(step) @ (a @ x) - a @ drift
+        return drift + x @ inner
+    step, drift = x @ da, (x @ adjoint(x)) @ adjoint(da)
+    inner = adjoint(step) - step - (x @ a) @ adjoint(step) - drift @ a
+    return drift + inner @ x
+
+
+def vjp(a: Any, x: Any, gx: Any, hermitian: bool) -> Any:
+    """The gradient with respect to A, in the operators of the arrays' own library.
+
+    GA = -X^H GX X^H + (I - A X) GX^H X X^H + X^H X GX^H (I - X A).
+    """
+    m, n = a.shape[-2:]
+    g = adjoint(gx)
+    if m <= n:
+        k = g @ x
+        ga = (k - adjoint(k) - (a @ x) @ k) @ adjoint(x) + (adjoint(x) @ x) @ (g - k @ a)
+    else:
+        k = x @ g
+        ga = adjoint(x) @ (k - adjoint(k) - k @ (x @ a)) + (g - a @ k) @ (x @ adjoint(x))
+    return hermitian_part(ga) if hermitian else ga
+
+
+def adjoint(a: Any) -> Any:
+    return a.mT.conj()
+
+
+def hermitian_part(a: Any) -> Any:
+    return (a + adjoint(a)) / 2
+
+
+def _check_shapes(a: NDArray[Any], x: NDArray[Any], **others: bool) -> None:
+    if a.ndim < 2 or x.ndim < 2 or x.shape[-2:] != a.shape[:-3:-1]:
+        raise ValueError(
+            "x must be the pseudo-inverse of a: matrices of (m, n) and of (n, m); "
+            f"a has shape {a.shape}, x has {x.shape}"
+        )
+    for name, fits in others.items():
+        if not fits:
+            raise ValueError(
+                f"{name} must hold matrices of the shape of those in {'a' if name == 'da' else 'x'}"
+            )

@@ -1,0 +1,39 @@
+"""Arrays that follow the array API standard, and lie in the CPU's memory: through DLPack."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .._compute import Request, Result, compute_pinv
+
+_CPU = 1  # DLPack's kDLCPU
+
+
+def pinv(a: Any, request: Request) -> Result:
+    xp = a.__array_namespace__()
+    x, rank, rung = compute_pinv(
+        _read("a", a),
+        *request._replace(
+            atol=_read("atol", request.atol),
+            rtol=_read("rtol", request.rtol),
+            rcond=_read("rcond", request.rcond),
+            out=_read("out", request.out),
+        ),
+    )
+    x = xp.from_dlpack(x) if request.out is None else request.out
+    return x, xp.asarray(rank) if request.wants_rank else None, rung
+
+
+def _read(name: str, given: Any) -> Any:
+    """The same memory as an ndarray, where it is such an array."""
+    if not hasattr(given, "__array_namespace__") or isinstance(given, np.ndarray | np.generic):
+        return given
+    device, _ = given.__dlpack_device__()
+    if device != _CPU:
+        raise TypeError(
+            f"{name} is a {type(given).__module__}.{type(given).__name__} outside the CPU's memory "
+            f"(DLPack device type {int(device)}); copy it to the CPU first"
+        )
+    return np.from_dlpack(given)

@@ -1,0 +1,136 @@
+"""JAX's arrays on the CPU; under jit, vmap, jvp and grad by a callback with a derivative rule.
+
+Nothing is copied: concrete arrays are answered in memory that JAX takes over, and the callback
+works on XLA's own buffers.
+"""
+
+from __future__ import annotations
+
+import numbers
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental.buffer_callback import buffer_callback
+
+from .. import _derivatives
+from .._compute import Request, Result, compute_pinv
+
+_ALIGNED = 64  # bytes: what JAX wants of memory that it takes over
+
+
+def pinv(a: Any, request: Request) -> Result:
+    if request.out is not None:
+        raise TypeError("JAX arrays cannot be written to: out must be None")
+    if not jnp.issubdtype(a.dtype, jnp.inexact):
+        a = a.astype(jnp.asarray(0.0).dtype)
+    tolerances = {name: getattr(request, name) for name in ("atol", "rtol", "rcond")}
+    if any(isinstance(given, jax.core.Tracer) for given in (a, *tolerances.values())):
+        found = _traced(a, request)
+    else:
+        for name, given in {"a": a, **tolerances}.items():
+            _check_device(name, given)
+        found = _concrete(a, request)
+    x, rank, rung = found
+    return x, rank if request.wants_rank else None, rung if request.wants_rung else None
+
+
+def _check_device(name: str, given: Any) -> None:
+    if isinstance(given, jax.Array) and any(d.platform != "cpu" for d in given.devices()):
+        raise TypeError(
+            f"{name} is on {given.devices()}; batchpinv computes JAX arrays on the CPU: move it "
+            "with jax.device_put(..., jax.devices('cpu')[0])"
+        )
+
+
+def _concrete(a: Any, request: Request) -> Result:
+    array = np.asarray(a)
+    tolerances: tuple[Any, ...] = (request.atol, request.rtol, request.rcond)
+    batch = np.broadcast_shapes(array.shape[:-2], *map(np.shape, tolerances))
+    out = None
+    if array.ndim >= 2:
+        out = _aligned_empty((*batch, *array.shape[:-3:-1]), array.dtype)
+    x, rank, rung = compute_pinv(array, *request._replace(out=out))
+    rank = jnp.asarray(rank) if request.wants_rank else None
+    return jax.dlpack.from_dlpack(x), rank, rung
+
+
+def _aligned_empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
+    size = int(np.prod(shape)) * dtype.itemsize
+    memory = np.empty(size + _ALIGNED, np.uint8)
+    start = -memory.ctypes.data % _ALIGNED
+    return memory[start : start + size].view(dtype).reshape(shape)
+
+
+# ---- traced -------------------------------------------------------------------------------------
+
+
+def _traced(a: Any, request: Request) -> Result:
+    if jax.default_backend() != "cpu":
+        raise TypeError(
+            f"batchpinv computes JAX arrays on the CPU, and traced code is for "
+            f"{jax.default_backend()}: set JAX_PLATFORMS=cpu"
+        )
+    if request.rcond is not None and request.rtol is not None:
+        raise ValueError("rcond is the old name of rtol: give one of them, not both")
+    if request.progress:
+        raise ValueError("there is no progress under a transform of JAX")
+    if a.ndim < 2:
+        raise ValueError(
+            f"a must have two or more dimensions, (*, m, n); got {a.ndim}, shape {a.shape}"
+        )
+    rtol = request.rtol if request.rcond is None else request.rcond
+    # Plain numbers keep all their digits; arrays become JAX's, and may be mapped over.
+    fixed: dict[str, Any] = {}
+    arrays: dict[str, Any] = {}
+    for name, given in (("atol", request.atol), ("rtol", rtol)):
+        if given is None or isinstance(given, numbers.Real):
+            fixed[name] = given
+        else:
+            arrays[name] = jnp.asarray(given)
+    batch = jnp.broadcast_shapes(a.shape[:-2], *(given.shape for given in arrays.values()))
+    a = a.reshape(*(1,) * (len(batch) + 2 - a.ndim), *a.shape)
+    arrays = {
+        name: given.reshape(*(1,) * (len(batch) - given.ndim), *given.shape)
+        for name, given in arrays.items()
+    }
+    plain = request._replace(**fixed, rcond=None, wants_rank=True, wants_rung=True)
+    found: Result = _differentiable(a, arrays, plain)
+    return found
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(2,))
+def _differentiable(a: Any, arrays: dict[str, Any], request: Request) -> tuple[Any, Any, Any]:
+    batch = jnp.broadcast_shapes(a.shape[:-2], *(given.shape for given in arrays.values()))
+    integer = jax.dtypes.canonicalize_dtype(np.int64)
+    struct: Any = jax.ShapeDtypeStruct
+    shapes = (
+        struct((*batch, a.shape[-1], a.shape[-2]), a.dtype),
+        struct(batch, integer),
+        struct(batch, np.uint8),
+    )
+
+    def answer(_: Any, outs: tuple[Any, ...], a: Any, arrays: dict[str, Any]) -> None:
+        given: dict[str, Any] = {name: np.asarray(tolerance) for name, tolerance in arrays.items()}
+        x, ranks, rungs = map(np.asarray, outs)
+        _, ranks[...], rungs[...] = compute_pinv(np.asarray(a), *request._replace(out=x, **given))
+
+    call = buffer_callback(answer, shapes, vmap_method="expand_dims")
+    found: tuple[Any, Any, Any] = call(a, arrays)
+    return found
+
+
+@_differentiable.defjvp
+def _jvp(request: Request, primals: Any, tangents: Any) -> Any:
+    a, arrays = primals
+    da = tangents[0]
+    x, rank, rung = _differentiable(a, arrays, request)
+    if request.hermitian:
+        strict = jnp.tril(a, -1) if request.lower else jnp.triu(a, 1)
+        diagonal = jnp.real(jnp.diagonal(a, axis1=-2, axis2=-1))
+        a = strict + _derivatives.adjoint(strict) + diagonal[..., None] * jnp.eye(a.shape[-1])
+    dx = _derivatives.jvp(a, x, da, request.hermitian).astype(x.dtype)
+    constant = jax.dtypes.float0
+    return (x, rank, rung), (dx, np.zeros(rank.shape, constant), np.zeros(rung.shape, constant))
