@@ -16,7 +16,7 @@ import batchpinv
 from batchpinv import get_workers, show_config
 
 FOREIGN = ["torch", "jax", "tqdm", "matplotlib", "mpmath", "cupy", "dask", "pandas"]
-FUNCTIONS = ["pinv", "set_workers", "get_workers", "show_config"]
+FUNCTIONS = ["pinv", "pinv_jvp", "pinv_vjp", "set_workers", "get_workers", "show_config"]
 
 
 def test_import_brings_in_no_foreign_library():

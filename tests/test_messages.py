@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 
 import batchpinv
 from batchpinv import get_workers, pinv, set_workers, show_config
@@ -44,6 +45,7 @@ A_ERRORS = [
     (5.0, ValueError, r"a must have two or more dimensions, \(\*, m, n\); got 0, shape \(\)"),
     ([1.0, 2.0], ValueError, r"a must have two or more dimensions, .*; got 1, shape \(2,\)"),
     ([], ValueError, r"a must have two or more dimensions, .*; got 1, shape \(0,\)"),
+    (csr_array(np.eye(2)), TypeError, r"a is a sparse matrix.*give a\.toarray\(\)"),
     (masked([[1, 0], [0, 0]]), TypeError, r"a is a masked array with masked.*a\.filled\(0\)"),
 ]  # fmt: skip
 NOT_TOLERANCES = [

@@ -135,6 +135,12 @@ class Wrapper:
         return self.array.astype(dtype or self.array.dtype)
 
 
+class OnlyDLPack:
+    def __init__(self, array):
+        self.__dlpack__ = array.__dlpack__
+        self.__dlpack_device__ = array.__dlpack_device__
+
+
 @pytest.mark.parametrize(
     "a",
     [
@@ -144,6 +150,7 @@ class Wrapper:
         INTEGERS.astype(bool),
         Wrapper(INTEGERS),
         Wrapper(INTEGERS.astype(float)),
+        OnlyDLPack(INTEGERS),
         memoryview(INTEGERS),
         *(INTEGERS.astype(code) for code in np.typecodes["AllInteger"]),
         *(INTEGERS.astype(np.dtype(code).newbyteorder()) for code in np.typecodes["AllInteger"]),

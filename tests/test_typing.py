@@ -14,7 +14,7 @@ ignore_missing_imports = True
 [mypy-torch.*,jax.*]
 follow_imports = skip
 ignore_missing_imports = True
-[mypy-batchpinv.libraries.*]
+[mypy-batchpinv._libraries.*]
 disallow_subclassing_any = False
 disallow_untyped_decorators = False
 """

@@ -6,7 +6,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 import batchpinv
-from batchpinv import Info, LinAlgError, Rung, get_workers, pinv, set_workers, show_config
+from batchpinv import (
+    Info,
+    LinAlgError,
+    Rung,
+    get_workers,
+    pinv,
+    pinv_jvp,
+    pinv_vjp,
+    set_workers,
+    show_config,
+)
 
 Rank = int | NDArray[np.int64]
 
@@ -63,6 +73,22 @@ except LinAlgError as error:
     assert_type(error.indices, tuple[NDArray[np.intp], ...])
     assert_type(error.count, int)
     linalg_error: np.linalg.LinAlgError = error
+
+
+class Tensor:
+    """As much of another library's array as the types look at."""
+
+    requires_grad = False
+
+
+def with_another_library(a: Tensor) -> None:
+    assert_type(pinv(a, rtol=a, out=a), Tensor)
+    assert_type(pinv(a, return_rank=True), tuple[Tensor, Tensor])
+    assert_type(pinv(a, return_info=True), tuple[Tensor, Info])
+
+
+assert_type(pinv_jvp(f8, f8, f8), NDArray[Any])
+assert_type(pinv_vjp(f8, f8, f8, hermitian=True), NDArray[Any])
 
 
 def refused() -> None:

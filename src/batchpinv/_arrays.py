@@ -13,24 +13,16 @@ from numpy.typing import NDArray
 
 # NumPy's character codes: half and long double are no LAPACK type, and nothing else is a number.
 _COMPUTED = {code: np.dtype(code) for code in "fdFD"}
-_ACCEPTED = "float32, float64, complex64, complex128, integers and booleans"
+ACCEPTED = "float32, float64, complex64, complex128, integers and booleans"
 # How hard to look for an overlap before a copy is cheaper than the question.
 _OVERLAP_WORK = 10_000
 
 Array = NDArray[Any]
 
 
-def read_input(a: object) -> Array:
+def read_input(a: Any) -> Array:
     """`a` as an ndarray of two or more dimensions and a dtype that `result_dtype` knows."""
-    if isinstance(a, np.ma.MaskedArray) and np.ma.is_masked(a):
-        raise TypeError(
-            "a is a masked array with masked entries, which have no pseudo-inverse; "
-            "fill them first, for example with a.filled(0)"
-        )
-    try:
-        array = np.asarray(a)
-    except ValueError as error:
-        raise ValueError(f"a cannot be read as an array of numbers: {error}") from error
+    array = a if type(a) is np.ndarray else _as_array(a)
     result_dtype(array.dtype)
     if array.ndim < 2:
         raise ValueError(
@@ -46,7 +38,23 @@ def result_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     try:
         return _COMPUTED[dtype.char]
     except KeyError:
-        raise TypeError(f"a has dtype {dtype}; accepted are {_ACCEPTED}") from None
+        raise TypeError(f"a has dtype {dtype}; accepted are {ACCEPTED}") from None
+
+
+def _as_array(a: Any) -> Array:
+    if isinstance(a, np.ma.MaskedArray) and np.ma.is_masked(a):
+        raise TypeError(
+            "a is a masked array with masked entries, which have no pseudo-inverse; "
+            "fill them first, for example with a.filled(0)"
+        )
+    if hasattr(a, "toarray") and not hasattr(a, "__array__"):
+        raise TypeError("a is a sparse matrix, whose pseudo-inverse is dense: give a.toarray()")
+    try:
+        if hasattr(a, "__dlpack__") and not hasattr(a, "__array__"):
+            return np.from_dlpack(a)
+        return np.asarray(a)
+    except ValueError as error:
+        raise ValueError(f"a cannot be read as an array of numbers: {error}") from error
 
 
 def check_out(out: object, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:

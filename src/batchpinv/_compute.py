@@ -60,9 +60,12 @@ def compute_pinv(
     array = read_input(a)
     m, n = array.shape[-2:]
     dtype = result_dtype(array.dtype)
-    _check_choice("driver", driver, ("auto", "svd"))
-    _check_choice("on_failure", on_failure, ("raise", "nan"))
-    check_progress(progress)
+    if driver not in ("auto", "svd"):
+        raise ValueError(f"driver must be one of 'auto', 'svd'; got {driver!r}")
+    if on_failure not in ("raise", "nan"):
+        raise ValueError(f"on_failure must be one of 'raise', 'nan'; got {on_failure!r}")
+    if progress is not None:
+        check_progress(progress)
     if hermitian and m != n:
         raise ValueError(f"hermitian=True needs square matrices; a has shape {array.shape}")
     atol, rtol = resolve_tolerances(atol, rtol, rcond, m, n, dtype)
@@ -105,8 +108,3 @@ def compute_pinv(
     if batch_shape:
         return x, rank, rung
     return x, None if rank is None else int(rank), None if rung is None else Rung(int(rung))
-
-
-def _check_choice(name: str, given: object, choices: tuple[str, ...]) -> None:
-    if given not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}; got {given!r}")

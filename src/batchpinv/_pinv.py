@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeVar, overload
+from typing import Any, Literal, Protocol, TypeVar, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ._compute import Request, compute_pinv
 from ._info import Info
+from ._libraries import find_library
 from ._progress import Progress
-from .libraries import find_library
 
 Driver = Literal["auto", "svd"]
 OnFailure = Literal["raise", "nan"]
 Rank = int | NDArray[np.int64]
 Computed = TypeVar("Computed", np.float32, np.float64, np.complex64, np.complex128)
+
+
+class _Tensor(Protocol):
+    """PyTorch's, without importing it."""
+
+    requires_grad: bool
+
+
+class _JaxArray(Protocol):
+    def block_until_ready(self) -> Any: ...
+
+
+Foreign = TypeVar("Foreign", bound=_Tensor | _JaxArray)
 
 
 @overload
@@ -69,6 +82,57 @@ def pinv(
     on_failure: OnFailure = ...,
     progress: Progress = ...,
 ) -> tuple[NDArray[Computed], Info]: ...
+@overload
+def pinv(
+    a: Foreign,
+    rcond: Foreign | ArrayLike | None = ...,
+    hermitian: bool = ...,
+    *,
+    atol: Foreign | ArrayLike | None = ...,
+    rtol: Foreign | ArrayLike | None = ...,
+    out: Foreign | None = ...,
+    return_rank: Literal[False] = ...,
+    return_info: Literal[False] = ...,
+    lower: bool = ...,
+    driver: Driver = ...,
+    workers: int | None = ...,
+    on_failure: OnFailure = ...,
+    progress: Progress = ...,
+) -> Foreign: ...
+@overload
+def pinv(
+    a: Foreign,
+    rcond: Foreign | ArrayLike | None = ...,
+    hermitian: bool = ...,
+    *,
+    atol: Foreign | ArrayLike | None = ...,
+    rtol: Foreign | ArrayLike | None = ...,
+    out: Foreign | None = ...,
+    return_rank: Literal[True],
+    return_info: Literal[False] = ...,
+    lower: bool = ...,
+    driver: Driver = ...,
+    workers: int | None = ...,
+    on_failure: OnFailure = ...,
+    progress: Progress = ...,
+) -> tuple[Foreign, Foreign]: ...
+@overload
+def pinv(
+    a: Foreign,
+    rcond: Foreign | ArrayLike | None = ...,
+    hermitian: bool = ...,
+    *,
+    atol: Foreign | ArrayLike | None = ...,
+    rtol: Foreign | ArrayLike | None = ...,
+    out: Foreign | None = ...,
+    return_rank: Literal[False] = ...,
+    return_info: Literal[True],
+    lower: bool = ...,
+    driver: Driver = ...,
+    workers: int | None = ...,
+    on_failure: OnFailure = ...,
+    progress: Progress = ...,
+) -> tuple[Foreign, Info]: ...
 @overload
 def pinv(
     a: ArrayLike,
@@ -140,13 +204,13 @@ def pinv(
 
 
 def pinv(
-    a: ArrayLike,
-    rcond: ArrayLike | None = None,
+    a: Any,
+    rcond: Any = None,
     hermitian: bool = False,
     *,
-    atol: ArrayLike | None = None,
-    rtol: ArrayLike | None = None,
-    out: NDArray[Any] | None = None,
+    atol: Any = None,
+    rtol: Any = None,
+    out: Any = None,
     return_rank: bool = False,
     return_info: bool = False,
     lower: bool = True,
@@ -154,7 +218,7 @@ def pinv(
     workers: int | None = None,
     on_failure: OnFailure = "raise",
     progress: Progress = None,
-) -> NDArray[Any] | tuple[NDArray[Any], Rank | Info]:
+) -> Any:
     """Moore-Penrose pseudo-inverse of a matrix, or of each matrix in a stack.
 
     Let s1 >= s2 >= ... be the singular values of a matrix. The result is the pseudo-inverse of that
@@ -165,7 +229,9 @@ def pinv(
     a : array_like, shape (*, m, n)
         One matrix, or a stack of them with any number of batch dimensions. float32, float64,
         complex64 or complex128, in any memory layout and byte order; integers and booleans are
-        computed as float64. It is read in place, never copied, and never changed.
+        computed as float64. It is read in place, never copied, and never changed. Tensors of
+        PyTorch, arrays of JAX and others that follow the array API come back as what they are, with
+        derivatives where their library has them; they must be in the CPU's memory.
     rcond : array_like of real, optional
         The old name of `rtol`, for callers of NumPy and PyTorch. Not together with `rtol`.
     hermitian : bool, default False
@@ -179,6 +245,7 @@ def pinv(
         matrices whose given `atol` is above 0.
     out : ndarray, shape (*, n, m), optional
         Where to put the result: the shape and dtype of the result, any strides. It may overlap `a`.
+        Of the same library as `a`; not for JAX, nor where a derivative is taken.
     return_rank : bool, default False
         Whether to return how many singular values were kept, too.
     return_info : bool, default False
@@ -225,6 +292,7 @@ def pinv(
     See Also
     --------
     set_workers : change the default number of threads.
+    pinv_jvp, pinv_vjp : derivatives, for those who carry their own.
 
     Notes
     -----
@@ -241,6 +309,10 @@ def pinv(
     orthogonal decomposition [1]_, and answers by it only if norms prove that the tolerance lies in
     a gap between the singular values that it keeps and those that it drops; then, for small
     matrices, one-sided Jacobi.
+
+    Derivatives, forward and reverse, of any order, under ``torch.autograd``, ``torch.func`` and
+    JAX's transforms, are those along matrices of constant rank; see `pinv_jvp`. There are none with
+    respect to the tolerances. Under ``jax.jit`` a failure is raised as JAX's own runtime error.
 
     The batch is shared by the workers in chunks of a millisecond or so, without the GIL. Memory,
     beyond the result: one workspace a worker, of a few times the size of one matrix.
@@ -268,24 +340,40 @@ def pinv(
     """
     if return_rank and return_info:
         raise ValueError("return_info holds the rank, too: give one of return_rank and return_info")
-    request = (
-        rcond,
-        hermitian,
-        atol,
-        rtol,
-        out,
-        return_rank or return_info,
-        return_info,
-        lower,
-        driver,
-        workers,
-        on_failure,
-        progress,
-    )
     if type(a) is np.ndarray or (library := find_library(a)) is None:
-        x, rank, rung = compute_pinv(a, *request)
+        x, rank, rung = compute_pinv(
+            a,
+            rcond,
+            hermitian,
+            atol,
+            rtol,
+            out,
+            return_rank or return_info,
+            return_info,
+            lower,
+            driver,
+            workers,
+            on_failure,
+            progress,
+        )
     else:
-        x, rank, rung = library.pinv(a, Request(*request))
+        x, rank, rung = library.pinv(
+            a,
+            Request(
+                rcond,
+                hermitian,
+                atol,
+                rtol,
+                out,
+                return_rank or return_info,
+                return_info,
+                lower,
+                driver,
+                workers,
+                on_failure,
+                progress,
+            ),
+        )
     if return_info:
         return x, Info(rank, rung)
     return (x, rank) if return_rank else x

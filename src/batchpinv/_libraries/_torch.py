@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from .. import _derivatives
+from .._arrays import ACCEPTED
 from .._compute import Request, Result, compute_pinv
 
 _PLAIN = (Tensor, torch.nn.Parameter)
@@ -64,10 +65,9 @@ def _read(given: Any) -> Any:
     """A tensor's memory as an ndarray; anything else as it is."""
     if not isinstance(given, Tensor):
         return given
-    try:
-        return given.detach().resolve_conj().resolve_neg().numpy()
-    except TypeError as error:
-        raise TypeError(f"a tensor of dtype {given.dtype} cannot be computed: {error}") from error
+    if given.dtype is torch.bfloat16:
+        raise TypeError(f"a tensor has dtype {given.dtype}; accepted are {ACCEPTED}")
+    return given.detach().resolve_conj().resolve_neg().numpy()
 
 
 def _compute(a: Tensor, request: Request) -> Result:

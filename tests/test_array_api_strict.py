@@ -1,0 +1,53 @@
+"""Arrays of the array API's strict implementation: in and out through DLPack, without a copy."""
+
+import array_api_strict as xp
+import numpy as np
+import pytest
+
+from batchpinv import Rung, pinv
+
+DTYPES = [xp.float32, xp.float64, xp.complex64, xp.complex128]
+
+
+def normal(*shape, dtype=xp.float64):
+    rng = np.random.default_rng(0)
+    a = rng.standard_normal(shape) + 1j * rng.standard_normal(shape)
+    return xp.asarray(a.astype(dtype._np_dtype) if "complex" in str(dtype) else a.real, dtype=dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(3, 4, 2), (2, 5), (0, 3, 3)])
+def test_answers_are_those_of_the_same_memory(shape, dtype):
+    a = normal(*shape, dtype=dtype)
+    expected, expected_rank = pinv(np.from_dlpack(a), return_rank=True)
+    x, rank = pinv(a, return_rank=True)
+    assert type(x) is type(rank) is type(a)
+    assert x.dtype == dtype
+    np.testing.assert_array_equal(np.from_dlpack(x), expected)
+    np.testing.assert_array_equal(np.from_dlpack(rank), expected_rank)
+
+
+def test_out_and_tolerances_are_of_the_same_library():
+    a, out = normal(2, 4, 3), xp.zeros((2, 3, 4))
+    rtol = xp.asarray([0.1, 0.9])
+    assert pinv(a, rtol=rtol, out=out) is out
+    expected = pinv(np.from_dlpack(a), rtol=np.from_dlpack(rtol))
+    np.testing.assert_array_equal(np.from_dlpack(out), expected)
+
+
+def test_info_tells_rank_and_rung():
+    _, info = pinv(normal(2, 4, 3), return_info=True)
+    assert type(info.rank) is type(normal(1, 1))
+    assert info.counts() == {Rung.QR_LANES: 2}
+
+
+def test_other_devices_are_refused_not_moved():
+    class Elsewhere:
+        def __array_namespace__(self):
+            return xp
+
+        def __dlpack_device__(self):
+            return 2, 0
+
+    with pytest.raises(TypeError, match=r"a is a \S+Elsewhere outside the CPU's memory .*type 2"):
+        pinv(Elsewhere())

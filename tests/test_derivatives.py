@@ -1,0 +1,114 @@
+"""`pinv_jvp` and `pinv_vjp` against differences in 40 digits along matrices of constant rank, and
+against each other.
+"""
+
+import mpmath
+import numpy as np
+import pytest
+
+from batchpinv import pinv, pinv_jvp, pinv_vjp
+
+mp = mpmath.mp.clone()
+mp.dps = 40
+SHAPES = [(4, 4, 4), (5, 3, 3), (3, 5, 3), (5, 4, 2), (4, 6, 2), (4, 4, 2), (1, 3, 1)]
+
+
+def curve(m, n, rank, dtype, hermitian=False):
+    """Factors of A(t) = (B + t dB) (C + t dC), which keeps its rank; C = B^H if Hermitian."""
+    rng = np.random.default_rng([m, n, rank])
+
+    def normal(*shape):
+        real = rng.standard_normal(shape)
+        return real + 1j * rng.standard_normal(shape) if dtype == "complex128" else real
+
+    b, db = normal(m, rank), normal(m, rank)
+    if hermitian:
+        signs = np.diag(np.where(np.arange(rank) % 2, -1.0, 1.0))
+        return b, db, signs @ b.conj().T, signs @ db.conj().T
+    return b, db, normal(rank, n), normal(rank, n)
+
+
+def exact_pinv(b, c):
+    """C^H (C C^H)^-1 (B^H B)^-1 B^H."""
+    return c.H * mp.inverse(c * c.H) * mp.inverse(b.H * b) * b.H
+
+
+def difference(b, db, c, dc):
+    b, db, c, dc = (mp.matrix(x.tolist()) for x in (b, db, c, dc))
+    h = mp.mpf(10) ** -12
+    ahead, behind = (exact_pinv(b + t * db, c + t * dc) for t in (h, -h))
+    slope = (ahead - behind) / (2 * h)
+    return np.array(slope.tolist(), complex)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "complex128"])
+@pytest.mark.parametrize(("m", "n", "rank"), SHAPES)
+def test_jvp_is_the_slope_along_constant_rank(m, n, rank, dtype):
+    b, db, c, dc = curve(m, n, rank, dtype)
+    a, da = b @ c, db @ c + b @ dc
+    slope = difference(b, db, c, dc)
+    found = pinv_jvp(a, pinv(a), da)
+    assert found.dtype == dtype
+    np.testing.assert_allclose(found, slope, rtol=0, atol=1e-11 * np.abs(slope).max())
+
+
+@pytest.mark.parametrize("dtype", ["float64", "complex128"])
+def test_jvp_of_hermitian_matrices_is_the_slope(dtype):
+    b, db, c, dc = curve(5, 5, 3, dtype, hermitian=True)
+    a, da = b @ c, db @ c + b @ dc
+    slope = difference(b, db, c, dc)
+    skew = np.triu(np.ones((5, 5)), 1) - np.tril(np.ones((5, 5)), -1)
+    found = pinv_jvp(a, pinv(a, hermitian=True), da + skew, hermitian=True)
+    np.testing.assert_allclose(found, slope, rtol=0, atol=1e-11 * np.abs(slope).max())
+
+
+@pytest.mark.parametrize("hermitian", [False, True])
+@pytest.mark.parametrize("dtype", ["float64", "complex128"])
+@pytest.mark.parametrize(("m", "n", "rank"), SHAPES)
+def test_vjp_is_the_transpose_of_jvp(m, n, rank, dtype, hermitian):
+    if hermitian and m != n:
+        return
+    b, db, c, dc = curve(m, n, rank, dtype, hermitian)
+    a, da, gx = b @ c, db @ c + b @ dc, (db @ dc).conj().T
+    x = pinv(a, hermitian=hermitian)
+    along = np.vdot(gx, pinv_jvp(a, x, da, hermitian)).real
+    found = pinv_vjp(a, x, gx, hermitian)
+    assert found.shape == a.shape
+    assert np.vdot(found, da).real == pytest.approx(along, rel=1e-10)
+    if hermitian:
+        np.testing.assert_array_equal(found, found.conj().T)
+
+
+def test_derivatives_of_truncated_matrices_are_those_of_what_was_kept():
+    b, db, c, dc = curve(6, 5, 3, "float64")
+    u, _, vh = np.linalg.svd(b @ c)
+    noise = 1e-9 * np.outer(u[:, 4], vh[4])
+    da = db @ c + b @ dc
+    x, rank = pinv(b @ c + noise, rtol=1e-6, return_rank=True)
+    assert rank == 3
+    expected = pinv_jvp(b @ c, pinv(b @ c), da)
+    np.testing.assert_allclose(pinv_jvp(b @ c + noise, x, da), expected, rtol=1e-6, atol=1e-6)
+
+
+def test_derivatives_of_stacks_are_those_of_each_and_broadcast():
+    rng = np.random.default_rng(0)
+    a, da = rng.standard_normal((2, 3, 4, 3)), rng.standard_normal((3, 4, 3))
+    x = pinv(a)
+    along, back = pinv_jvp(a, x, da), pinv_vjp(a, x, x)
+    assert along.shape == x.shape
+    assert back.shape == a.shape
+    for i, j in np.ndindex(2, 3):
+        np.testing.assert_allclose(along[i, j], pinv_jvp(a[i, j], x[i, j], da[j]), rtol=1e-12)
+        np.testing.assert_allclose(back[i, j], pinv_vjp(a[i, j], x[i, j], x[i, j]), rtol=1e-12)
+
+
+def test_shapes_that_do_not_fit_are_refused():
+    a, x = np.ones((3, 2)), np.ones((2, 3))
+    with pytest.raises(
+        ValueError, match=r"x must be the pseudo-inverse of a: .*\(3, 2\).*\(3, 2\)"
+    ):
+        pinv_jvp(a, a, a)
+    with pytest.raises(ValueError, match="da must hold matrices of the shape of those in a"):
+        pinv_jvp(a, x, x)
+    with pytest.raises(ValueError, match="gx must hold matrices of the shape of those in x"):
+        pinv_vjp(a, x, a)

@@ -1,0 +1,13 @@
+"""Frames of pandas give what they give NumPy: an ndarray."""
+
+import numpy as np
+import pandas as pd
+
+from batchpinv import pinv
+
+
+def test_frames_give_arrays():
+    frame = pd.DataFrame({"a": [1.0, 2.0, 3.0], "b": [0.0, 1.0, 0.0]}, index=list("xyz"))
+    found = pinv(frame)
+    assert type(found) is type(np.linalg.pinv(frame)) is np.ndarray
+    np.testing.assert_array_equal(found, pinv(frame.to_numpy()))

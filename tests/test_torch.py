@@ -1,0 +1,254 @@
+"""PyTorch tensors in and out: in place, with PyTorch's checks of derivatives and of operators."""
+
+import numpy as np
+import pytest
+import torch
+from torch.autograd import gradcheck, gradgradcheck
+from torch.func import hessian, jacfwd, jacrev, vmap
+from torch.testing._internal.opinfo.definitions.linalg import op_db
+
+import batchpinv
+from batchpinv import Rung, pinv
+from batchpinv._libraries import _torch
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:torch.qr is deprecated", "ignore::DeprecationWarning", "ignore::FutureWarning"
+)
+DTYPES = [torch.float32, torch.float64, torch.complex64, torch.complex128]
+EXACT = [torch.float64, torch.complex128]
+SHAPES = [(4, 4), (5, 3), (3, 5), (2, 4, 3), (2, 0, 3, 2), (3, 0), (2, 2, 2, 5)]
+
+
+def normal(*shape, dtype=torch.float64, seed=0):
+    return torch.randn(*shape, dtype=dtype, generator=torch.Generator().manual_seed(seed))
+
+
+def low_rank(m, n, rank, dtype):
+    return normal(m, rank, dtype=dtype), normal(rank, n, dtype=dtype, seed=1)
+
+
+def equal(x, expected):
+    assert isinstance(x, torch.Tensor)
+    np.testing.assert_array_equal(x.detach().resolve_conj().numpy(), expected)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_answers_are_those_of_the_same_memory(shape, dtype):
+    a = normal(*shape, dtype=dtype)
+    expected, expected_rank = pinv(a.numpy(), return_rank=True)
+    x, rank = pinv(a, return_rank=True)
+    assert (x.dtype, rank.dtype) == (dtype, torch.int64)
+    equal(x, expected)
+    equal(rank, expected_rank)
+    assert x.shape == torch.linalg.pinv(a).shape
+
+
+def test_input_is_read_in_place_whatever_its_strides():
+    a = normal(3, 8, 6)
+    for view in (a.mT, a[:, ::2], a[::2, 1:, 2:5], a[:1].expand(4, 8, 6)):
+        equal(pinv(view), pinv(view.numpy()))
+
+
+def test_lazy_conjugates_and_negatives_are_resolved():
+    a = normal(4, 3, dtype=torch.complex128)
+    for view in (a.conj(), a.mH, torch._neg_view(a), a.conj().imag):
+        torch.testing.assert_close(pinv(view), torch.linalg.pinv(view.resolve_neg()))
+
+
+def test_out_is_filled_whatever_its_strides():
+    a = normal(5, 4, 3)
+    for out in (torch.empty(5, 3, 4, dtype=a.dtype), torch.empty(5, 4, 3, dtype=a.dtype).mT):
+        x, rank = pinv(a, out=out, return_rank=True)
+        assert x is out
+        equal(out, pinv(a.numpy()))
+        assert rank.tolist() == [3] * 5
+
+
+def test_tolerances_may_be_tensors_and_broadcast():
+    a, rtol = normal(3, 4, 4), torch.tensor([[0.0], [0.5]])
+    equal(pinv(a, rtol=rtol), pinv(a.numpy(), rtol=rtol.numpy()))
+    equal(pinv(a, atol=rtol), pinv(a.numpy(), atol=rtol.numpy()))
+    equal(pinv(a, rtol[1]), pinv(a.numpy(), 0.5))
+
+
+def test_info_tells_rank_and_rung():
+    _, info = pinv(torch.eye(3).expand(2, 3, 3), return_info=True)
+    assert info.rank.tolist() == [3, 3]
+    assert info.counts() == {Rung.QR_LANES: 2}
+    _, info = pinv(torch.eye(3, requires_grad=True), return_info=True)
+    assert info.rank == 3
+
+
+def test_numpy_takes_tensors_for_tolerances():
+    a = np.eye(3)
+    np.testing.assert_array_equal(pinv(a, rtol=torch.tensor(0.1)), a)
+
+
+def test_integers_are_computed_in_double():
+    assert pinv(torch.ones(2, 2, dtype=torch.int32)).dtype == torch.float64
+
+
+def test_what_cannot_be_computed_is_refused():
+    a = torch.eye(3)
+    with pytest.raises(TypeError, match=r"layout torch.sparse_coo; give a.to_dense\(\)"):
+        pinv(a.to_sparse())
+    for dtype in (torch.float16, torch.bfloat16):
+        with pytest.raises(TypeError, match=f"{str(dtype).partition('.')[2]}; accepted are"):
+            pinv(a.to(dtype))
+    with pytest.raises(TypeError, match=r"out must be a torch.Tensor, as a is; got ndarray"):
+        pinv(a, out=np.empty((3, 3), np.float32))
+    with pytest.raises(ValueError, match=r"out must have shape \(3, 3\)"):
+        pinv(a, out=torch.empty(2, 2))
+    with pytest.raises(ValueError, match="lazy conjugate"):
+        pinv(a.cfloat(), out=torch.empty(3, 3, dtype=torch.complex64).conj())
+    with pytest.raises(ValueError, match="supports no automatic differentiation"):
+        pinv(a.requires_grad_(), out=torch.empty(3, 3))
+    tolerance = torch.tensor(0.1, requires_grad=True)
+    with pytest.raises(ValueError, match="not differentiable with respect to rtol"):
+        pinv(a, rtol=tolerance)
+    with pytest.raises(ValueError, match="no progress under a gradient"):
+        pinv(a, progress=True)
+    with pytest.raises(ValueError, match="rcond is the old name of rtol"):
+        pinv(a, 0.1, rtol=0.1)
+    with pytest.raises(batchpinv.LinAlgError):
+        pinv(a * torch.nan)
+
+
+def test_other_devices_are_refused_not_moved():
+    class Elsewhere(torch.Tensor):
+        device = torch.device("cuda:1")
+
+    with pytest.raises(TypeError, match=r"a is on the device cuda:1; .* give a.cpu\(\)"):
+        pinv(torch.eye(2).as_subclass(Elsewhere))
+
+
+@pytest.mark.parametrize("dtype", EXACT)
+@pytest.mark.parametrize("shape", SHAPES[:5])
+def test_derivatives_of_full_rank(shape, dtype):
+    a = normal(*shape, dtype=dtype).requires_grad_()
+    assert gradcheck(
+        pinv, a, check_forward_ad=True, check_batched_grad=True, check_batched_forward_grad=True
+    )
+    assert gradgradcheck(pinv, a, check_fwd_over_rev=True)
+
+
+@pytest.mark.parametrize("dtype", EXACT)
+@pytest.mark.parametrize(("m", "n"), [(4, 4), (5, 3), (3, 5)])
+def test_derivatives_of_constant_lower_rank(m, n, dtype):
+    factors = [f.requires_grad_() for f in low_rank(m, n, 2, dtype)]
+    assert gradcheck(lambda b, c: pinv(b @ c), factors, check_forward_ad=True)
+    assert gradgradcheck(lambda b, c: pinv(b @ c), factors)
+
+
+@pytest.mark.parametrize("lower", [True, False])
+@pytest.mark.parametrize("dtype", EXACT)
+def test_derivatives_of_hermitian_matrices_read_one_triangle(dtype, lower):
+    def function(a):
+        a = a + a.mH
+        unread = a.triu(1) if lower else a.tril(-1)
+        return pinv(a + unread.detach(), hermitian=True, lower=lower)
+
+    a = normal(2, 4, 4, dtype=dtype).requires_grad_()
+    assert gradcheck(function, a, check_forward_ad=True)
+    assert gradgradcheck(function, a)
+
+
+def test_gradient_is_that_of_pytorch():
+    for shape in ((6, 4), (4, 6), (3, 5, 5)):
+        a = normal(*shape, dtype=torch.complex128).requires_grad_()
+        weights = normal(*pinv(a).shape, dtype=torch.complex128, seed=2)
+        [ours] = torch.autograd.grad(pinv(a), a, weights)
+        [theirs] = torch.autograd.grad(torch.linalg.pinv(a), a, weights)
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_gradient_of_a_batch_that_tolerances_widen_adds_up():
+    a = normal(4, 3).requires_grad_()
+    [twice] = torch.autograd.grad(pinv(a, rtol=torch.zeros(2)).sum(), a)
+    [once] = torch.autograd.grad(pinv(a).sum(), a)
+    torch.testing.assert_close(twice, 2 * once)
+
+
+def test_nothing_is_kept_where_no_gradient_is_wanted():
+    a = normal(3, 3).requires_grad_()
+    with torch.no_grad():
+        assert not pinv(a).requires_grad
+    assert pinv(a).grad_fn is not None
+    x, rank = pinv(a, return_rank=True)
+    assert x.requires_grad
+    assert not rank.requires_grad
+
+
+@pytest.mark.parametrize("dtype", EXACT)
+@pytest.mark.parametrize("variant", ["", "singular", "hermitian"])
+def test_derivatives_pass_on_the_samples_of_pytorch(variant, dtype):
+    torch.manual_seed(0)
+    [operator] = [o for o in op_db if (o.name, o.variant_test_name) == ("linalg.pinv", variant)]
+    samples = list(operator.sample_inputs("cpu", dtype, requires_grad=True))
+    assert len(samples) >= 8
+    for sample in samples:
+
+        def function(a, *more, options=sample.kwargs):
+            if variant == "hermitian":
+                a = a + a.mH
+            return pinv(a @ more[0].mT if variant == "singular" else a, **options)
+
+        inputs = (sample.input, *(arg for arg in sample.args if isinstance(arg, torch.Tensor)))
+        assert gradcheck(function, inputs, fast_mode=True, check_forward_ad=True)
+        assert gradgradcheck(function, inputs, fast_mode=True)
+
+
+def test_functions_of_functions():
+    a = normal(4, 3)
+    forward, reverse = jacfwd(pinv)(a), jacrev(pinv)(a)
+    torch.testing.assert_close(forward, reverse)
+    assert hessian(lambda a: pinv(a).sum())(a).shape == (4, 3, 4, 3)
+
+
+@pytest.mark.parametrize("in_dims", [(0, 0), (2, 0), (1, None), (None, 0)])
+def test_vmap_is_a_loop(in_dims):
+    a = normal(3, 3, 3, 4) if in_dims[0] is not None else normal(3, 3, 4)
+    rtol = torch.tensor([0.1, 0.3, 0.5]) if in_dims[1] is not None else torch.tensor(0.3)
+    found = vmap(lambda a, rtol: pinv(a, rtol=rtol), in_dims)(a, rtol)
+    for i in range(3):
+        one = a if in_dims[0] is None else a.select(in_dims[0], i)
+        tolerance = rtol if in_dims[1] is None else rtol[i]
+        equal(found[i], pinv(one.numpy(), rtol=tolerance.numpy()))
+
+
+def test_vmap_of_gradients():
+    a = normal(5, 4, 3)
+    found = vmap(torch.func.grad(lambda a: pinv(a).square().sum()))(a)
+    [expected] = torch.autograd.grad(pinv(a.requires_grad_()).square().sum(), a)
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("requires_grad", [False, True])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_operator_passes_the_checks_of_pytorch(dtype, requires_grad):
+    a = normal(2, 4, 3, dtype=dtype).requires_grad_(requires_grad)
+    arguments = (a, None, torch.tensor(1e-3), False, True, "auto", None, "raise")
+    torch.library.opcheck(_torch._operator, arguments)
+
+
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_compiled_code_has_no_graph_break(dynamic):
+    def function(a):
+        x, rank = pinv(a, rtol=1e-3, return_rank=True)
+        return 2 * x, rank
+
+    compiled = torch.compile(function, fullgraph=True, backend="aot_eager", dynamic=dynamic)
+    for shape in ((3, 5, 4), (2, 5, 4), (6, 3)):
+        a, b = (normal(*shape).requires_grad_() for _ in range(2))
+        (x, rank), (y, _) = compiled(a), function(b)
+        torch.testing.assert_close(x, y)
+        assert (rank == min(shape[-2:])).all()
+        x.sum().backward()
+        y.sum().backward()
+        torch.testing.assert_close(a.grad, b.grad)
+
+
+def test_shapes_are_known_without_data():
+    x, rank = pinv(torch.empty(7, 5, 3, device="meta"), return_rank=True)
+    assert (x.shape, x.dtype, rank.shape) == ((7, 3, 5), torch.float32, (7,))
