@@ -30,7 +30,7 @@ Call = Callable[[], Any]
 def gradient(dtypes: Sequence[str], budget: float) -> list[dict[str, Any]]:
     """A line a dtype and shape: the time of a value with its gradient, and the library's own."""
     libraries = [make for name, make in _LIBRARIES.items() if find_spec(name)]
-    results = []
+    results: list[dict[str, Any]] = []
     for dtype in dtypes:
         for m, n, count in SHAPES:
             rng = np.random.default_rng(m)
@@ -81,7 +81,7 @@ def _torch(stack: Stack, weights: Stack) -> list[tuple[str, Call]]:
 def _jax(stack: Stack, weights: Stack) -> list[tuple[str, Call]]:
     import jax
 
-    jax.config.update("jax_enable_x64", True)  # type: ignore[no-untyped-call]
+    jax.config.update("jax_enable_x64", True)
     a, gx = jax.numpy.asarray(stack), jax.numpy.asarray(weights)
 
     def both(function: Callable[..., Any]) -> Call:

@@ -14,7 +14,7 @@ FEWEST_ROUNDS = 3  # where one round takes longer than the whole budget
 # One timing takes at least this, by repetition.
 _AT_LEAST = 2e-3
 # How long a contender's helper threads may go on spinning before the next one has its turn anyway.
-_PATIENCE = 0.03
+_PATIENCE = 0.3
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,8 @@
 
 #include "definite.hpp"
 #include "direct_cholesky.hpp"
-#include "direct_square.hpp"
 #include "direct_normal.hpp"
+#include "direct_square.hpp"
 #include "hermitian.hpp"
 #include "lane_rung.hpp"
 #include "last.hpp"
