@@ -1,4 +1,5 @@
-"""Draws the times that `speed` wrote: square matrices, time a matrix over size, a panel a dtype."""
+"""Draws the times that `speed` wrote: square matrices, time a matrix over size, a panel for each
+dtype at full rank and for each other kind in float64."""
 
 from __future__ import annotations
 
@@ -15,33 +16,48 @@ TARGET = Path(__file__).parent / "speed.png"
 # Okabe and Ito's colours, which colour-blind readers can tell apart; the rest is for yardsticks.
 _COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#D55E00", *["#999999"] * 3)
 _STYLES = dict(zip((OURS.name, *NAMES), _COLOURS, strict=True))
+_COLUMNS = 3
+_PANELS = {
+    **{f"{dtype}, full rank": ("random", dtype) for dtype in DTYPES},
+    "rank 2/3 of full": ("deficient", "float64"),
+    "no gap at the tolerance": ("gapless", "float64"),
+    "Hermitian, indefinite": ("hermitian", "float64"),
+    "Hermitian, positive definite": ("definite", "float64"),
+    "Hermitian, semidefinite of rank 2/3": ("semidefinite", "float64"),
+}
 
 End = tuple[float, float, str, str]
 
 
 def plot(data: dict[str, Any]) -> None:
-    rows = [row for row in data["speed"] if _is_drawn(row)]
-    dtypes = [dtype for dtype in DTYPES if any(row["dtype"] == dtype for row in rows)]
+    found = {title: _rows(data["speed"], *kind) for title, kind in _PANELS.items()}
+    drawn = {title: rows for title, rows in found.items() if rows}
+    height = -(-len(drawn) // _COLUMNS)
     figure, panels = plt.subplots(
-        1, len(dtypes), figsize=(5 * len(dtypes), 5), sharey=True, squeeze=False, layout="tight"
+        height, _COLUMNS, figsize=(16, 5 * height), sharey=True, squeeze=False, layout="constrained"
     )
-    drawn = [
-        (panel, _draw(panel, [row for row in rows if row["dtype"] == dtype]))
-        for panel, dtype in zip(panels[0], dtypes, strict=True)
-    ]
-    for (panel, ends), dtype in zip(drawn, dtypes, strict=True):
-        _label(panel, ends)
-        panel.set_title(dtype)
+    ends = [_draw(panel, rows) for panel, rows in zip(panels.flat, drawn.values(), strict=False)]
+    for panel, title, lines in zip(panels.flat, drawn, ends, strict=False):
+        _label(panel, lines)
+        panel.set_title(title)
         panel.set_xlabel("rows and columns of a matrix")
-    panels[0, 0].set_ylabel("time a matrix / microseconds")
-    figure.suptitle(f"Pseudo-inverses of full-rank batches, {data['environment']['cpus']} cores")
-    figure.savefig(TARGET, dpi=120)
+    for panel in panels.flat[len(drawn) :]:
+        panel.set_axis_off()
+    for panel in panels[:, 0]:
+        panel.set_ylabel("time a matrix / microseconds")
+    figure.suptitle(f"Pseudo-inverses of batches, {data['environment']['cpus']} cores")
+    figure.savefig(TARGET, dpi=80)
     print(TARGET)
 
 
-def _is_drawn(row: dict[str, Any]) -> bool:
-    single = row["count"] == 1 and row["m"] < 100
-    return row["kind"] == "random" and row["m"] == row["n"] and not single
+def _rows(results: list[dict[str, Any]], kind: str, dtype: str) -> list[dict[str, Any]]:
+    return [
+        row
+        for row in results
+        if (row["kind"], row["dtype"]) == (kind, dtype)
+        and row["m"] == row["n"]
+        and (row["count"] > 1 or row["m"] >= 100)
+    ]
 
 
 def _draw(panel: Axes, rows: list[dict[str, Any]]) -> list[End]:
