@@ -55,6 +55,18 @@ def test_the_four_moore_penrose_conditions_hold(pinv, case):
         assert np.linalg.norm(residual) <= allowed, condition
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.complex128], ids=str)
+@pytest.mark.parametrize("n", [6, 30, 64, 130])
+@pytest.mark.parametrize("exponent", [5, 8, 11])
+def test_graded_matrices_are_inverted_from_both_sides(pinv, n, dtype, exponent):
+    draw = Draw(dtype, seed=exponent)
+    graded = draw.unitary(n) * np.logspace(0, -exponent, n) @ draw.unitary(n)
+    x = pinv(graded)
+    allowed = n * np.finfo(dtype).eps * 10.0**exponent
+    assert np.linalg.norm(graded @ x - np.eye(n)) <= allowed
+    assert np.linalg.norm(x @ graded - np.eye(n)) <= allowed
+
+
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_rank_deficient_rows_give_zero(pinv, dtype):
     a = Draw(dtype, seed=2).normal(5, 3).astype(dtype)

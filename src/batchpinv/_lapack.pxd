@@ -4,6 +4,8 @@ cdef extern from "drivers/lapack.hpp" namespace "batchpinv" nogil:
         void *gesvd
         void *heevd
         void *heev
+        void *getrf
+        void *getri
         void *potrf
         void *pstrf
         void *trtri

@@ -1,5 +1,9 @@
 // The direct rung of square matrices: X = W^-1 by Gauss-Jordan elimination with partial pivoting.
 // Single precision is computed in double, and so are its certificates.
+//
+// Elimination leaves X W near I, and X as near W^-1 as any method does, but not always W X near I:
+// where the singular values are graded, |W X - I| can be cond(U) times as large as by LU (Higham,
+// Accuracy and Stability, section 14.4). Then LAPACK computes the inverse anew.
 #pragma once
 
 #include "certified.hpp"
@@ -12,24 +16,33 @@ namespace batchpinv {
 template <class T, class C> class Square {
     static constexpr bool widened = !std::is_same_v<T, C>;
     static constexpr double eps = std::numeric_limits<double>::epsilon();
+    static constexpr blas_int probes = 4;
 
     const Lapack<C> lapack;
     const blas_int n;
     const std::int64_t area;
-    Buffer<C> kept, gram;
+    Buffer<C> kept, gram;         // kept: W
+    Buffer<C> signs, image, back; // n×probes
+    Buffer<blas_int> pivots;
     GaussJordan<C> jordan;
     Spectrum<C> spectrum;
 
   public:
     explicit Square(const Bench &bench)
         : lapack(bench.routines), n(static_cast<blas_int>(bench.batch.n)),
-          area(static_cast<std::int64_t>(n) * n), kept(widened ? area : 0),
-          gram(widened ? area : 0), jordan(bench.routines, n), spectrum(bench.routines, n, n) {}
+          area(static_cast<std::int64_t>(n) * n), kept(area), gram(widened ? area : 0),
+          signs(probes * n), image(probes * n), back(probes * n), pivots(n),
+          jordan(bench.routines, n), spectrum(bench.routines, n, n) {
+        std::uint32_t state = 1;
+        for (blas_int j = 0; j < probes * n; ++j) {
+            state = 1664525 * state + 1013904223;
+            signs[j] = state >> 31 ? 1 : -1;
+        }
+    }
 
     Answer<C> invert(C *w, double atol, double rtol) {
         const double norm = frobenius(w, area);
-        if (widened)
-            std::copy_n(w, area, static_cast<C *>(kept));
+        std::copy_n(w, area, static_cast<C *>(kept));
         for (blas_int start = 0; start < n; start += jordan.block) {
             if (!jordan.step(w, start, norm * std::sqrt(static_cast<double>(n))))
                 return {};
@@ -43,12 +56,33 @@ template <class T, class C> class Square {
         if constexpr (widened) {
             if (!certify_single(atol, rtol, norm, inverse_norm))
                 return {};
-        } else if (!certify_full_rank(atol, rtol, norm, inverse_norm, rounding_slack(n, eps)))
-            return {};
+        } else {
+            if (!certify_full_rank(atol, rtol, norm, inverse_norm, rounding_slack(n, eps)))
+                return {};
+            if (!is_right_inverse(w, norm * inverse_norm) && !invert_by_lu(w))
+                return {};
+        }
         return {w, n};
     }
 
   private:
+    // Whether |W X - I|_F is what LU would leave. For a vector v of random signs, |(W X - I) v| is
+    // about that norm.
+    bool is_right_inverse(const C *x, double condition) {
+        if (condition < 100.0 * n)
+            return true;
+        lapack.gemm('N', 'N', n, probes, n, x, n, signs, n, 0, image, n);
+        std::copy_n(static_cast<C *>(signs), probes * n, static_cast<C *>(back));
+        lapack.gemm('N', 'N', n, probes, n, kept, n, image, n, -1, back, n);
+        return frobenius<C>(back, probes * n) <= (2 + n / 8.0) * eps * condition;
+    }
+
+    bool invert_by_lu(C *x) {
+        std::copy_n(static_cast<C *>(kept), area, x);
+        return lapack.getrf(n, x, pivots) == 0 &&
+               lapack.getri(n, x, pivots, kept, static_cast<blas_int>(area)) == 0;
+    }
+
     // Whether the rest of the work would very likely be for nothing: |W^-1| is at least |U^-1| /
     // |L|, |U^-1| at least 1 / |u_jj|, and |L| about sqrt(n).
     bool hopeless(double atol, double rtol, double norm, double pivot) const {

@@ -19,8 +19,8 @@ using blas_int = int;
 // The routines of one dtype; `heevd`, `heev`, `herk`, `ungqr` and `unmrz` stand for syevd, syev,
 // syrk, orgqr and ormrz when real.
 struct Routines {
-    void *gesdd, *gesvd, *heevd, *heev, *potrf, *pstrf, *trtri, *geqp3, *ungqr, *tzrzf, *unmrz,
-        *gemm, *gemv, *herk, *trsm;
+    void *gesdd, *gesvd, *heevd, *heev, *getrf, *getri, *potrf, *pstrf, *trtri, *geqp3, *ungqr,
+        *tzrzf, *unmrz, *gemm, *gemv, *herk, *trsm;
 };
 
 // One entry a dtype, in the order float32, float64, complex64, complex128.
@@ -100,6 +100,20 @@ template <class T> class Lapack {
             call(routine.heev, &jobz, &uplo, &n, w, &n, lambda, work, &lwork, rwork, &info);
         else
             call(routine.heev, &jobz, &uplo, &n, w, &n, lambda, work, &lwork, &info);
+        return info;
+    }
+
+    // W = P L U in place, with partial pivoting.
+    blas_int getrf(blas_int n, T *w, blas_int *pivots) const {
+        blas_int info = 0;
+        call(routine.getrf, &n, &n, w, &n, pivots, &info);
+        return info;
+    }
+
+    // getrf's factors become W^-1.
+    blas_int getri(blas_int n, T *w, const blas_int *pivots, T *work, blas_int lwork) const {
+        blas_int info = 0;
+        call(routine.getri, &n, w, &n, pivots, work, &lwork, &info);
         return info;
     }
 
