@@ -1,4 +1,4 @@
-"""What every test file shares: `pinv` under each driver, and the path to the helper modules."""
+"""What every test file shares: `pinv` and `lstsq` under each driver; the path to the helpers."""
 
 import functools
 import sys
@@ -19,3 +19,8 @@ collect_ignore = [f"test_{name}.py" for name in LIBRARIES if not find_spec(name)
 @pytest.fixture(scope="session", params=["auto", "svd"])
 def pinv(request):
     return functools.partial(batchpinv.pinv, driver=request.param)
+
+
+@pytest.fixture(scope="session", params=["auto", "svd"])
+def lstsq(request):
+    return functools.partial(batchpinv.lstsq, driver=request.param)

@@ -128,5 +128,37 @@ def error_units(x, reference, eps, cond):
     return units
 
 
+class Solution(NamedTuple):
+    """x = pinv(A) b with 60 digits, shape (n, k), its rank, and for each column how far rounding of
+    A and b by 1 may move x: the perturbation bound of least squares (Wedin; Higham, Accuracy and
+    Stability, theorem 20.1), for the matrix without the singular values that are dropped."""
+
+    x: np.ndarray
+    rank: int
+    bound: np.ndarray
+
+
+def lstsq_mp(a, b, **options):
+    reference = pinv_mp(a, **options)
+    b = np.array([[mp.mpmathify(v) for v in row] for row in np.asarray(b).tolist()], object)
+    a = np.array([[mp.mpmathify(v) for v in row] for row in np.asarray(a).tolist()], object)
+    x = reference.x @ b
+    cond, size = float(reference.cond), _norm(a)
+    bound = [
+        float(2 * cond * _norm(column) + cond * (cond + 1) * _norm(rest) / size) if size else 0.0
+        for column, rest in zip(x.T, (b - a @ x).T, strict=True)
+    ]
+    return Solution(x, int(reference.rank), np.array(bound))
+
+
+def lstsq_units(x, reference, eps):
+    """The largest |x - reference| of a column, in units of eps * bound."""
+    units = 0.0
+    for column, exact, bound in zip(np.asarray(x).T, reference.x.T, reference.bound, strict=True):
+        error = _norm(np.array(column.tolist(), object) - exact)
+        units = max(units, (float(error) / (eps * bound)) if bound else float(error > 0) * np.inf)
+    return units
+
+
 def _norm(x):
     return mp.sqrt(sum((abs(mp.mpmathify(value)) ** 2 for value in x.flat), mp.mpf(0)))

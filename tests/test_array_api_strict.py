@@ -4,7 +4,7 @@ import array_api_strict as xp
 import numpy as np
 import pytest
 
-from batchpinv import Rung, pinv
+from batchpinv import Rung, lstsq, pinv
 
 DTYPES = [xp.float32, xp.float64, xp.complex64, xp.complex128]
 
@@ -51,3 +51,16 @@ def test_other_devices_are_refused_not_moved():
 
     with pytest.raises(TypeError, match=r"a is a \S+Elsewhere outside the CPU's memory .*type 2"):
         pinv(Elsewhere())
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_solutions_of_systems(dtype):
+    a, b = normal(3, 4, 2, dtype=dtype), normal(4, 2, dtype=dtype)
+    expected = lstsq(np.from_dlpack(a), np.from_dlpack(b), return_rank=True, return_residuals=True)
+    found = lstsq(a, b, return_rank=True, return_residuals=True)
+    for given, numbers in zip(found, expected, strict=True):
+        assert type(given) is type(a)
+        np.testing.assert_array_equal(np.from_dlpack(given), numbers)
+    out = xp.zeros((3, 2, 2), dtype=dtype)
+    assert lstsq(a, np.from_dlpack(b), out=out) is out
+    np.testing.assert_array_equal(np.from_dlpack(out), expected[0])

@@ -16,7 +16,9 @@ import batchpinv
 from batchpinv import get_workers, show_config
 
 FOREIGN = ["torch", "jax", "tqdm", "matplotlib", "mpmath", "cupy", "dask", "pandas"]
-FUNCTIONS = ["pinv", "pinv_jvp", "pinv_vjp", "set_workers", "get_workers", "show_config"]
+FUNCTIONS = [
+    "get_workers", "lstsq", "pinv", "pinv_jvp", "pinv_vjp", "set_workers", "show_config",
+]  # fmt: skip
 
 
 def test_import_brings_in_no_foreign_library():

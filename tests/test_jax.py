@@ -7,7 +7,7 @@ import pytest
 from children import run_python
 from jax.test_util import check_grads
 
-from batchpinv import LinAlgError, Rung, pinv
+from batchpinv import LinAlgError, Rung, lstsq, pinv
 from batchpinv._compute import Request, compute_pinv
 from batchpinv._libraries import _jax
 
@@ -164,3 +164,46 @@ def test_single_precision_where_jax_has_no_other():
         assert pinv(jnp.eye(3, dtype=int)).dtype == "float32"
         check_grads(pinv, (a,), order=2, modes=["fwd", "rev"], rtol=0.05, atol=0.05)
     """)
+
+
+# ---- lstsq ---------------------------------------------------------------------------------------
+
+SYSTEMS = [((4, 4), (4,)), ((5, 3), (5, 2)), ((3, 5), (6, 3, 2)), ((2, 4, 3), (2, 4))]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("a_shape", "b_shape"), SYSTEMS)
+def test_solutions_are_those_of_the_same_memory(a_shape, b_shape, dtype):
+    a, b = normal(*a_shape, dtype=dtype), normal(*b_shape, dtype=dtype, seed=1)
+    wanted = {"return_rank": True, "return_residuals": True}
+    expected = lstsq(np.asarray(a), np.asarray(b), **wanted)
+    for found in lstsq(a, b, **wanted), jax.jit(lambda a, b: lstsq(a, b, **wanted))(a, b):
+        for given, numbers in zip(found, expected, strict=True):
+            assert isinstance(given, jax.Array)
+            assert given.shape == np.shape(numbers)
+            eps = jnp.finfo(dtype).eps
+            np.testing.assert_allclose(given, numbers, rtol=1e4 * eps, atol=1e3 * eps)
+    np.testing.assert_array_equal(lstsq(a, b), expected[0])
+
+
+@pytest.mark.parametrize("dtype", EXACT)
+@pytest.mark.parametrize(("a_shape", "b_shape"), SYSTEMS)
+def test_derivatives_of_solutions(a_shape, b_shape, dtype):
+    operands = normal(*a_shape, dtype=dtype), normal(*b_shape, dtype=dtype, seed=1)
+    check_grads(lstsq, operands, order=2, modes=["fwd", "rev"], rtol=1e-3)
+
+
+def test_solutions_under_vmap():
+    a, b = normal(6, 5, 3), normal(5, seed=1)
+    found = jax.jit(jax.vmap(lstsq, (0, None)))(a, b)
+    np.testing.assert_allclose(found, lstsq(a, b), rtol=1e-12)
+
+
+def test_operands_of_systems_may_be_of_different_kinds_and_dtypes():
+    a, b = normal(4, 3), normal(4, dtype="complex64")
+    for given in (a, b), (np.asarray(a), b), (a, np.asarray(b)):
+        x = lstsq(*given)
+        assert isinstance(x, jax.Array)
+        np.testing.assert_array_equal(x, lstsq(np.asarray(a), np.asarray(b)))
+    with pytest.raises(TypeError, match="JAX arrays cannot be written to: out must be None"):
+        lstsq(a, b, out=np.empty(3))

@@ -8,7 +8,7 @@ from torch.func import hessian, jacfwd, jacrev, vmap
 from torch.testing._internal.opinfo.definitions.linalg import op_db
 
 import batchpinv
-from batchpinv import Rung, pinv
+from batchpinv import Rung, lstsq, pinv
 from batchpinv._libraries import _torch
 
 pytestmark = pytest.mark.filterwarnings(
@@ -105,7 +105,7 @@ def test_what_cannot_be_computed_is_refused():
     with pytest.raises(ValueError, match="supports no automatic differentiation"):
         pinv(a.requires_grad_(), out=torch.empty(3, 3))
     tolerance = torch.tensor(0.1, requires_grad=True)
-    with pytest.raises(ValueError, match="not differentiable with respect to rtol"):
+    with pytest.raises(ValueError, match=r"no derivative by rtol; give rtol.detach\(\)"):
         pinv(a, rtol=tolerance)
     with pytest.raises(ValueError, match="no progress under a gradient"):
         pinv(a, progress=True)
@@ -252,3 +252,91 @@ def test_compiled_code_has_no_graph_break(dynamic):
 def test_shapes_are_known_without_data():
     x, rank = pinv(torch.empty(7, 5, 3, device="meta"), return_rank=True)
     assert (x.shape, x.dtype, rank.shape) == ((7, 3, 5), torch.float32, (7,))
+
+
+# ---- lstsq ---------------------------------------------------------------------------------------
+
+SYSTEMS = [
+    ((4, 4), (4,)),
+    ((5, 3), (5, 2)),
+    ((3, 5), (6, 3, 2)),
+    ((2, 4, 3), (2, 4)),
+    ((0, 3), (0,)),
+]
+
+
+def solve(a, b):
+    return lstsq(a, b)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("a_shape", "b_shape"), SYSTEMS)
+def test_solutions_are_those_of_the_same_memory(a_shape, b_shape, dtype):
+    a, b = normal(*a_shape, dtype=dtype), normal(*b_shape, dtype=dtype, seed=1)
+    expected = lstsq(a.numpy(), b.numpy(), return_rank=True, return_residuals=True)
+    found = lstsq(a, b, return_rank=True, return_residuals=True)
+    eps = torch.finfo(dtype).eps
+    watched = lstsq(a.requires_grad_(), b, return_rank=True, return_residuals=True)
+    for given, with_gradient, numbers in zip(found, watched, expected, strict=True):
+        equal(given, numbers)
+        assert with_gradient.dtype == given.dtype
+        assert with_gradient.shape == given.shape
+        np.testing.assert_allclose(with_gradient.detach(), numbers, rtol=1e4 * eps, atol=1e3 * eps)
+
+
+def test_operands_of_systems_may_be_of_different_kinds_and_dtypes():
+    a, b = normal(4, 3), normal(4, 2, dtype=torch.complex64)
+    expected = lstsq(a.numpy(), b.numpy())
+    equal(lstsq(a, b), expected)
+    equal(lstsq(a, b.numpy()), expected)
+    equal(lstsq(a.numpy(), b), expected)
+    assert lstsq(a.requires_grad_(), b).dtype == torch.complex128
+    assert lstsq(torch.ones(2, 2, dtype=torch.int32), torch.ones(2)).dtype == torch.float64
+
+
+def test_solutions_may_be_put_over_the_right_hand_sides():
+    a, b = normal(5, 4, 4), normal(5, 4, 2, seed=1)
+    expected = lstsq(a.numpy(), b.numpy())
+    assert lstsq(a, b, out=b) is b
+    equal(b, expected)
+
+
+@pytest.mark.parametrize("dtype", EXACT)
+@pytest.mark.parametrize(("a_shape", "b_shape"), SYSTEMS[:4])
+def test_derivatives_of_solutions(a_shape, b_shape, dtype):
+    a, b = normal(*a_shape, dtype=dtype), normal(*b_shape, dtype=dtype, seed=1)
+    operands = a.requires_grad_(), b.requires_grad_()
+    assert gradcheck(solve, operands, check_forward_ad=True, check_batched_grad=True)
+    assert gradgradcheck(solve, operands)
+    assert gradcheck(lambda a, b: lstsq(a, b, return_residuals=True)[1], operands)
+
+
+def test_derivatives_of_solutions_of_lower_rank_and_hermitian_systems():
+    b, c = (f.requires_grad_() for f in low_rank(5, 4, 2, torch.float64))
+    side = normal(5, 2, seed=3).requires_grad_()
+    assert gradcheck(lambda b, c, side: lstsq(b @ c, side), (b, c, side))
+    a, side = normal(4, 4, dtype=torch.complex128), normal(4, dtype=torch.complex128)
+    for lower in True, False:
+        assert gradcheck(
+            lambda a, b, lower=lower: lstsq(a + a.mH, b, hermitian=True, lower=lower),
+            (a.requires_grad_(), side.requires_grad_()),
+        )
+
+
+def test_solutions_under_vmap_and_compile():
+    a, b = normal(6, 5, 3), normal(5, seed=1)
+    torch.testing.assert_close(vmap(solve, (0, None))(a, b), lstsq(a, b))
+    compiled = torch.compile(solve, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(a, b), lstsq(a, b))
+
+
+def test_systems_that_cannot_be_solved_are_refused():
+    a, b = torch.eye(3), torch.ones(3, requires_grad=True)
+    with pytest.raises(ValueError, match="supports no automatic differentiation"):
+        lstsq(a, b, out=torch.empty(3))
+    with pytest.raises(ValueError, match="no derivative by atol"):
+        lstsq(a, torch.ones(3), atol=torch.tensor(0.1, requires_grad=True))
+    with pytest.raises(TypeError, match=r"b has the layout torch.sparse_coo; give b.to_dense\(\)"):
+        lstsq(a, torch.ones(3, 1).to_sparse())
+    with pytest.raises(batchpinv.LinAlgError):
+        lstsq(a * torch.nan, b)

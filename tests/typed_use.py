@@ -11,6 +11,7 @@ from batchpinv import (
     LinAlgError,
     Rung,
     get_workers,
+    lstsq,
     pinv,
     pinv_jvp,
     pinv_vjp,
@@ -44,6 +45,15 @@ assert_type(pinv([[1, 2]], return_rank=True), tuple[NDArray[Any], Rank])
 assert_type(pinv(f8, return_info=True), tuple[NDArray[np.float64], Info])
 assert_type(pinv([[1, 2]], return_info=True), tuple[NDArray[Any], Info])
 assert_type(pinv(f8, return_info=True)[1].counts(), dict[Rung, int])
+
+Residuals = float | NDArray[Any]
+assert_type(lstsq(f4, f8), NDArray[Any])
+assert_type(lstsq([[1.0, 2.0]], [3.0], 1e-3, return_rank=False), NDArray[Any])
+assert_type(lstsq(f8, f8, return_rank=True), tuple[NDArray[Any], Rank])
+assert_type(lstsq(f8, f8, hermitian=True, return_residuals=True), tuple[NDArray[Any], Residuals])
+assert_type(
+    lstsq(f8, f8, return_rank=True, return_residuals=True), tuple[NDArray[Any], Rank, Residuals]
+)
 
 
 def either(wanted: bool) -> NDArray[Any] | tuple[NDArray[Any], Rank]:
@@ -85,6 +95,9 @@ def with_another_library(a: Tensor) -> None:
     assert_type(pinv(a, rtol=a, out=a), Tensor)
     assert_type(pinv(a, return_rank=True), tuple[Tensor, Tensor])
     assert_type(pinv(a, return_info=True), tuple[Tensor, Info])
+    assert_type(lstsq(a, a, rtol=a, out=a), Tensor)
+    assert_type(lstsq(a, a, return_rank=True), tuple[Tensor, Tensor])
+    assert_type(lstsq(a, a, return_residuals=True, return_rank=True), tuple[Tensor, Tensor, Tensor])
 
 
 assert_type(pinv_jvp(f8, f8, f8), NDArray[Any])
@@ -99,5 +112,7 @@ def refused() -> None:
     pinv(f8, tol=1e-3)  # type: ignore[call-overload]
     pinv(f8, return_rank=True, return_info=True)  # type: ignore[call-overload]
     pinv(f8, progress="yes")  # type: ignore[call-overload]
+    lstsq(f8)  # type: ignore[call-overload]
+    lstsq(f8, f8, driver="gelsd")  # type: ignore[call-overload]
     show_config("json")  # type: ignore[call-overload]
     set_workers("all")  # type: ignore[arg-type]

@@ -6,6 +6,7 @@ from ._config import show_config
 from ._derivatives import pinv_jvp, pinv_vjp
 from ._errors import LinAlgError
 from ._info import Info, Rung
+from ._lstsq import lstsq
 from ._pinv import pinv
 from ._workers import get_workers, set_workers
 
@@ -16,6 +17,7 @@ __all__ = [
     "Rung",
     "__version__",
     "get_workers",
+    "lstsq",
     "pinv",
     "pinv_jvp",
     "pinv_vjp",

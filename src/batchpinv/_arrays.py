@@ -31,30 +31,52 @@ def read_input(a: Any) -> Array:
     return array
 
 
-def result_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+def read_sides(b: Any, a: Array) -> tuple[Array, bool]:
+    """The right-hand sides of the systems of `a` in shape (*, m, k), and whether b is (*, m)."""
+    array = b if type(b) is np.ndarray else _as_array(b, "b")
+    result_dtype(array.dtype, "b")
+    is_vector = array.ndim == 1 or (array.ndim == a.ndim - 1 and array.shape == a.shape[:-1])
+    if is_vector:
+        array = array[..., None]
+    if array.ndim < 2 or array.shape[-2] != a.shape[-2]:
+        raise ValueError(
+            f"b must have shape (*, m, k), or (*, m), for a of shape (*, m, n); "
+            f"b has shape {np.shape(b)}, a has {a.shape}"
+        )
+    return array, is_vector
+
+
+def result_dtype(dtype: np.dtype[Any], name: str = "a") -> np.dtype[Any]:
     """The dtype in which a matrix of this dtype is computed and returned."""
     if dtype.kind in "iub":
         return _COMPUTED["d"]
     try:
         return _COMPUTED[dtype.char]
     except KeyError:
-        raise TypeError(f"a has dtype {dtype}; accepted are {ACCEPTED}") from None
+        raise TypeError(f"{name} has dtype {dtype}; accepted are {ACCEPTED}") from None
 
 
-def _as_array(a: Any) -> Array:
+def as_dtype(array: Array, dtype: np.dtype[Any]) -> Array:
+    """`array` itself if it is computed in that dtype, else a copy that is."""
+    return array if result_dtype(array.dtype) == dtype else array.astype(dtype)
+
+
+def _as_array(a: Any, name: str = "a") -> Array:
     if isinstance(a, np.ma.MaskedArray) and np.ma.is_masked(a):
         raise TypeError(
-            "a is a masked array with masked entries, which have no pseudo-inverse; "
-            "fill them first, for example with a.filled(0)"
+            f"{name} is a masked array with masked entries, which have no pseudo-inverse; "
+            f"fill them first, for example with {name}.filled(0)"
         )
     if hasattr(a, "toarray") and not hasattr(a, "__array__"):
-        raise TypeError("a is a sparse matrix, whose pseudo-inverse is dense: give a.toarray()")
+        raise TypeError(
+            f"{name} is a sparse matrix, and the answer is dense: give {name}.toarray()"
+        )
     try:
         if hasattr(a, "__dlpack__") and not hasattr(a, "__array__"):
             return np.from_dlpack(a)
         return np.asarray(a)
     except ValueError as error:
-        raise ValueError(f"a cannot be read as an array of numbers: {error}") from error
+        raise ValueError(f"{name} cannot be read as an array of numbers: {error}") from error
 
 
 def check_out(out: object, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
@@ -74,12 +96,12 @@ def check_out(out: object, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Arra
     return out
 
 
-def without_overlap(array: Array, out: Array) -> Array:
+def without_overlap(array: Array, out: Array, read_once: bool = True) -> Array:
     """`array`, or a copy of it where writing `out` could change what is still to be read.
 
-    A matrix is read whole before its answer is written, so `out` may be the input itself.
+    What is read once, whole, before its answer is written may be `out` itself.
     """
-    if not np.may_share_memory(array, out) or _same_memory(array, out):
+    if not np.may_share_memory(array, out) or (read_once and _same_memory(array, out)):
         return array
     try:
         overlaps = np.shares_memory(array, out, max_work=_OVERLAP_WORK)  # type: ignore[arg-type]

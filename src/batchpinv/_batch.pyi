@@ -10,10 +10,12 @@ class Job:
     def __init__(
         self,
         a: NDArray[np.generic],
+        b: NDArray[np.generic] | None,
         out: NDArray[np.generic],
         atol: NDArray[np.float64],
         rtol: NDArray[np.float64],
         rank: NDArray[np.int64] | None,
+        residual: NDArray[np.generic] | None,
         rung: NDArray[np.uint8] | None,
         *,
         hermitian: bool,

@@ -21,18 +21,18 @@ cnp.import_array()
 
 cdef extern from "drivers/batch.hpp" namespace "batchpinv" nogil:
     enum:
-        A, OUT, ATOL, RTOL, RANK, RUNG
+        A, OUT, ATOL, RTOL, RANK, RUNG, B, RESIDUAL
     cdef cppclass Batch:
-        int64_t m, n
+        int64_t m, n, k
         char kind
         int itemsize
         cbool swapped, hermitian, lower, svd_only, nan_on_failure
-        Py_ssize_t a_row, a_col, out_row, out_col
+        Py_ssize_t a_row, a_col, b_row, b_col, out_row, out_col, residual_col
         int64_t count
         int ndim
         int64_t shape[64]
-        char *data[6]
-        Py_ssize_t strides[6][64]
+        char *data[8]
+        Py_ssize_t strides[8][64]
         void lay_flat()
         void coalesce()
     cdef cppclass Failures:
@@ -65,16 +65,21 @@ cdef extern from "drivers/permits.hpp" namespace "batchpinv" nogil:
 
 
 cdef class Job:
-    """One call of `pinv`, shared by the workers that compute it.
+    """One call of `pinv` or `lstsq`, shared by the workers that compute it.
 
     Parameters
     ----------
     a : ndarray, shape (*, m, n)
         Any strides, alignment and byte order; read only.
-    out : ndarray, shape (*batch, n, m)
-        Any strides and alignment, native byte order. The other arrays broadcast to its batch.
+    b : ndarray, shape (*, m, k), or None
+        Right-hand sides, of the dtype of `out`; any strides and alignment.
+    out : ndarray, shape (*batch, n, m), or (*batch, n, k)
+        Pseudo-inverses, or solutions where `b` is given. Any strides and alignment, native byte
+        order. The other arrays broadcast to its batch.
     atol, rtol : float64 ndarray, shape (*)
     rank : int64 ndarray, shape batch, or None
+    residual : ndarray, shape (*batch, k), or None
+        Of the real dtype of `out`.
     rung : uint8 ndarray, shape batch, or None
     hermitian, lower, svd_only, nan_on_failure : bool
         svd_only: no rung but the last.
@@ -93,14 +98,14 @@ cdef class Job:
     cdef tuple kept_alive
 
     def __init__(
-        self, cnp.ndarray a, cnp.ndarray out, cnp.ndarray atol, cnp.ndarray rtol,
-        cnp.ndarray rank, cnp.ndarray rung, *, cbool hermitian, cbool lower, cbool svd_only,
-        cbool nan_on_failure, int64_t chunk
+        self, cnp.ndarray a, cnp.ndarray b, cnp.ndarray out, cnp.ndarray atol, cnp.ndarray rtol,
+        cnp.ndarray rank, cnp.ndarray residual, cnp.ndarray rung, *, cbool hermitian, cbool lower,
+        cbool svd_only, cbool nan_on_failure, int64_t chunk
     ):
         cdef int ndim = cnp.PyArray_NDIM(out) - 2
         cdef int axis, a_ndim = cnp.PyArray_NDIM(a)
         cdef object dtype = a.dtype
-        self.kept_alive = (a, out, atol, rtol, rank, rung)
+        self.kept_alive = (a, b, out, atol, rtol, rank, rung, residual)
         self.batch.m = cnp.PyArray_DIM(a, a_ndim - 2)
         self.batch.n = cnp.PyArray_DIM(a, a_ndim - 1)
         self.batch.kind = ord(dtype.kind)
@@ -112,6 +117,13 @@ cdef class Job:
         self.batch.nan_on_failure = nan_on_failure
         self.batch.a_row = cnp.PyArray_STRIDE(a, a_ndim - 2)
         self.batch.a_col = cnp.PyArray_STRIDE(a, a_ndim - 1)
+        self.batch.k = 0
+        if b is not None:
+            self.batch.k = cnp.PyArray_DIM(b, cnp.PyArray_NDIM(b) - 1)
+            self.batch.b_row = cnp.PyArray_STRIDE(b, cnp.PyArray_NDIM(b) - 2)
+            self.batch.b_col = cnp.PyArray_STRIDE(b, cnp.PyArray_NDIM(b) - 1)
+        if residual is not None:
+            self.batch.residual_col = cnp.PyArray_STRIDE(residual, ndim)
         self.batch.out_row = cnp.PyArray_STRIDE(out, ndim)
         self.batch.out_col = cnp.PyArray_STRIDE(out, ndim + 1)
         self.batch.ndim = ndim
@@ -120,11 +132,13 @@ cdef class Job:
             self.batch.shape[axis] = cnp.PyArray_DIM(out, axis)
             self.batch.count *= self.batch.shape[axis]
         self.set_operand(A, a, 2)
+        self.set_operand(B, b, 2)
         self.set_operand(OUT, out, 2)
         self.set_operand(ATOL, atol, 0)
         self.set_operand(RTOL, rtol, 0)
         self.set_operand(RANK, rank, 0)
         self.set_operand(RUNG, rung, 0)
+        self.set_operand(RESIDUAL, residual, 1)
         self.batch.lay_flat()
         self.batch.coalesce()
         self.chunk = chunk

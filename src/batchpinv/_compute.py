@@ -1,21 +1,31 @@
-"""One call from an ndarray to an ndarray, stage by stage; array libraries call it with their own
+"""One call from ndarrays to an ndarray, stage by stage; array libraries call it with their own
 memory."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from ._arrays import check_out, deliver, read_input, result_dtype, without_overlap
+from ._arrays import (
+    Array,
+    as_dtype,
+    check_out,
+    deliver,
+    read_input,
+    read_sides,
+    result_dtype,
+    without_overlap,
+)
 from ._batch import Job
 from ._errors import check_failures
 from ._info import Rung
-from ._plan import check_size, make_plan
+from ._plan import Plan, block_width, check_size, make_plan
 from ._pool import compute
-from ._progress import Progress, check_progress, open_progress
+from ._progress import Progress, Report, check_progress, open_progress
 from ._tolerance import broadcast_batch, resolve_tolerances
 from ._workers import resolve_workers
 
@@ -37,7 +47,24 @@ class Request(NamedTuple):
     progress: Progress = None
 
 
-# The pseudo-inverses; ranks and rungs, where they are wanted.
+class SystemRequest(NamedTuple):
+    """The same for `compute_lstsq`, beside `a` and `b`."""
+
+    rcond: ArrayLike | None = None
+    hermitian: bool = False
+    atol: ArrayLike | None = None
+    rtol: ArrayLike | None = None
+    out: Any = None
+    wants_rank: bool = False
+    wants_residuals: bool = False
+    lower: bool = True
+    driver: str = "auto"
+    workers: int | None = None
+    on_failure: str = "raise"
+    progress: Progress = None
+
+
+# The pseudo-inverses or solutions; ranks, and rungs or residuals, where they are wanted.
 Result = tuple[Any, Any, Any]
 
 
@@ -60,14 +87,7 @@ def compute_pinv(
     array = read_input(a)
     m, n = array.shape[-2:]
     dtype = result_dtype(array.dtype)
-    if driver not in ("auto", "svd"):
-        raise ValueError(f"driver must be one of 'auto', 'svd'; got {driver!r}")
-    if on_failure not in ("raise", "nan"):
-        raise ValueError(f"on_failure must be one of 'raise', 'nan'; got {on_failure!r}")
-    if progress is not None:
-        check_progress(progress)
-    if hermitian and m != n:
-        raise ValueError(f"hermitian=True needs square matrices; a has shape {array.shape}")
+    _check_options(array, hermitian, driver, on_failure, progress)
     atol, rtol = resolve_tolerances(atol, rtol, rcond, m, n, dtype)
     batch_shape = broadcast_batch(array.shape[:-2], atol, rtol)
     check_size(m, n)
@@ -82,29 +102,200 @@ def compute_pinv(
     rung = np.zeros(batch_shape, np.uint8) if wants_rung else None
 
     if result.size:
-        count = math.prod(batch_shape)
-        plan = make_plan(count, m, n, dtype, hermitian, driver == "svd", workers)
+        svd_only = driver == "svd"
+        plan = make_plan(math.prod(batch_shape), m, n, 0, 1, dtype, hermitian, svd_only, workers)
         job = Job(
             array,
+            None,
             result,
             atol,
             rtol,
             rank,
+            None,
             rung,
             hermitian=hermitian,
             lower=lower,
-            svd_only=driver == "svd",
+            svd_only=svd_only,
             nan_on_failure=on_failure == "nan",
             chunk=plan.chunk,
         )
         if progress:
-            with open_progress(progress, count) as report:
-                compute(job, plan, report)
+            _compute_all([(job, plan)], progress, "pinv")
         else:
             compute(job, plan, None)
-        check_failures(job, batch_shape)
+        if job.failed:
+            check_failures([job], batch_shape)
 
     x = deliver(result, a) if out is None else out
     if batch_shape:
         return x, rank, rung
     return x, None if rank is None else int(rank), None if rung is None else Rung(int(rung))
+
+
+def compute_lstsq(
+    a: object,
+    b: object,
+    rcond: ArrayLike | None,
+    hermitian: bool,
+    atol: ArrayLike | None,
+    rtol: ArrayLike | None,
+    out: Any,
+    wants_rank: bool,
+    wants_residuals: bool,
+    lower: bool,
+    driver: str,
+    workers: int | None,
+    on_failure: str,
+    progress: Progress,
+) -> Result:
+    """The answer for array_likes, as `lstsq` documents it. The others are a `SystemRequest`'s."""
+    array = read_input(a)
+    sides, is_vector = read_sides(b, array)
+    m, n = array.shape[-2:]
+    k = sides.shape[-1]
+    dtype = np.result_type(result_dtype(array.dtype), result_dtype(sides.dtype))
+    _check_options(array, hermitian, driver, on_failure, progress)
+    atol, rtol = resolve_tolerances(atol, rtol, rcond, m, n, dtype)
+    batch_shape = broadcast_batch(array.shape[:-2], atol, rtol, sides.shape[:-2])
+    check_size(m, n)
+    if workers is not None:
+        workers = resolve_workers(workers)
+    array, sides = as_dtype(array, dtype), sides.astype(dtype, copy=False)
+    shape = (*batch_shape, n, k)
+    if out is None:
+        result = np.empty(shape, dtype)
+    else:
+        result = check_out(out, shape[:-1] if is_vector else shape, dtype)
+        result = result[..., None] if is_vector else result
+        sides = without_overlap(sides, result, read_once=not wants_residuals)
+        array, atol, rtol = (without_overlap(given, result, False) for given in (array, atol, rtol))
+    rank = np.zeros(batch_shape, np.int64) if wants_rank else None
+    residual = np.zeros((*batch_shape, k), dtype.char.lower()) if wants_residuals else None
+
+    if math.prod(batch_shape) and m and n and k:
+        jobs = [
+            _make_job(part, hermitian, lower, driver, on_failure, workers)
+            for part in _parts(_Part(array, sides, result, atol, rtol, rank, residual))
+        ]
+        _compute_all(jobs, progress, "lstsq")
+        check_failures([job for job, _ in jobs], batch_shape)
+    elif m and n:  # no right-hand sides, or no systems
+        if wants_rank:
+            _, rank, _ = compute_pinv(
+                np.broadcast_to(array, (*batch_shape, m, n)),
+                *Request(None, hermitian, atol, rtol, None, True, False, lower, driver, workers),
+            )
+            rank = np.asarray(rank)
+    else:
+        result[...] = 0
+        if residual is not None:
+            residual[...] = np.sum(np.square(np.abs(sides)), axis=-2)
+
+    x = out if out is not None else result[..., 0] if is_vector else result
+    if residual is not None and is_vector:
+        residual = residual[..., 0]
+    if batch_shape:
+        return x, rank, residual
+    return x, None if rank is None else int(rank), residual
+
+
+def _check_options(
+    array: Array, hermitian: bool, driver: str, on_failure: str, progress: Progress
+) -> None:
+    if driver not in ("auto", "svd"):
+        raise ValueError(f"driver must be one of 'auto', 'svd'; got {driver!r}")
+    if on_failure not in ("raise", "nan"):
+        raise ValueError(f"on_failure must be one of 'raise', 'nan'; got {on_failure!r}")
+    if progress is not None:
+        check_progress(progress)
+    if hermitian and array.shape[-2] != array.shape[-1]:
+        raise ValueError(f"hermitian=True needs square matrices; a has shape {array.shape}")
+
+
+class _Part(NamedTuple):
+    """Systems of as many right-hand sides; each matrix has `blocks` of them, along the last axis
+    of the batch."""
+
+    a: Array
+    b: Array
+    x: Array
+    atol: NDArray[np.float64]
+    rtol: NDArray[np.float64]
+    rank: NDArray[np.int64] | None
+    residual: Array | None
+    blocks: int = 1
+
+
+def _parts(whole: _Part) -> list[_Part]:
+    """The same systems, with no more right-hand sides in each than are solved together."""
+    m, n = whole.a.shape[-2:]
+    k, width = whole.b.shape[-1], block_width(m, n)
+    blocks = k // width
+    if k <= width:
+        return [whole]
+    cut = blocks * width
+
+    def in_blocks(columns: Array) -> Array:
+        columns = columns[..., :cut]
+        return columns.reshape(*columns.shape[:-1], blocks, width)
+
+    def above(operand: Any) -> Any:
+        return operand[..., None] if operand is not None and operand.ndim else operand
+
+    parts = [
+        _Part(
+            whole.a[..., None, :, :],
+            np.moveaxis(in_blocks(whole.b), -2, -3),
+            np.moveaxis(in_blocks(whole.x), -2, -3),
+            above(whole.atol),
+            above(whole.rtol),
+            None if whole.rank is None else whole.rank[..., None],
+            None if whole.residual is None else in_blocks(whole.residual),
+            blocks,
+        )
+    ]
+    if cut < k:
+        residual = None if whole.residual is None else whole.residual[..., cut:]
+        parts.append(whole._replace(b=whole.b[..., cut:], x=whole.x[..., cut:], residual=residual))
+    return parts
+
+
+def _make_job(
+    part: _Part,
+    hermitian: bool,
+    lower: bool,
+    driver: str,
+    on_failure: str,
+    workers: int | None,
+) -> tuple[Job, Plan]:
+    m, n = part.a.shape[-2:]
+    count, svd_only = math.prod(part.x.shape[:-2]), driver == "svd"
+    plan = make_plan(
+        count, m, n, part.b.shape[-1], part.blocks, part.x.dtype, hermitian, svd_only, workers
+    )
+    job = Job(
+        *part[:-1],
+        None,
+        hermitian=hermitian,
+        lower=lower,
+        svd_only=svd_only,
+        nan_on_failure=on_failure == "nan",
+        chunk=plan.chunk,
+    )
+    return job, plan
+
+
+def _compute_all(jobs: Sequence[tuple[Job, Plan]], progress: Progress, name: str) -> None:
+    if not progress:
+        for job, plan in jobs:
+            compute(job, plan, None)
+        return
+    with open_progress(progress, sum(job.count for job, _ in jobs), name) as report:
+        before = 0
+        for job, plan in jobs:
+            compute(job, plan, _from(before, report))
+            before += job.count
+
+
+def _from(before: int, report: Report) -> Report:
+    return lambda done: report(before + done)

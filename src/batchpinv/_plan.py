@@ -29,6 +29,8 @@ _LARGE_FROM, _LONG_FROM = 384, 1000
 # Matrices of no longer smaller side and no more entries than these are computed in SIMD lanes.
 _LANES_TO = 48
 _LANE_ENTRIES = 4096
+# Seconds that one right-hand side takes for each entry of its matrix.
+_SIDE = 0.3e-9
 
 
 class Plan(NamedTuple):
@@ -47,6 +49,8 @@ def make_plan(
     count: int,
     m: int,
     n: int,
+    k: int,
+    blocks: int,
     dtype: np.dtype[np.generic],
     hermitian: bool,
     svd_only: bool,
@@ -54,21 +58,30 @@ def make_plan(
 ) -> Plan:
     """The plan for `count` matrices of m rows and n columns with at most `workers` threads.
 
-    None stands for the default, which is only looked up where it matters.
+    With k > 0, for as many systems of k right-hand sides, `blocks` of which share a matrix. None
+    stands for the default, which is only looked up where it matters.
     """
-    blas_threads = 1 if m * n >= _BLAS_THREADS_FROM else None
-    if not svd_only and count * (each := _direct_seconds(m, n, dtype)) < _HANDOFF:
+    blas_threads = 1 if max(m * n, m * k, n * k) >= _BLAS_THREADS_FROM else None
+    sides = k * m * n * _SIDE
+    if not svd_only and count * (each := _direct_seconds(m, n, dtype) + sides) < _HANDOFF:
         return Plan(1, count, True, blas_threads, True)
-    last = _svd_seconds(m, n, dtype, hermitian)
+    last = _svd_seconds(m, n, dtype, hermitian) + sides
     if svd_only and count * (each := last) < _HANDOFF:
         return Plan(1, count, True, blas_threads, True)
     if workers is None:
         workers = get_workers()
-    if count == 1 and (min(m, n) >= _LARGE_FROM or max(m, n) >= _LONG_FROM):
-        blas_threads = workers
+    if count == blocks and (min(m, n) >= _LARGE_FROM or max(m, n) >= _LONG_FROM):
+        workers, blas_threads = 1, workers
     workers = min(workers, count)
     chunk = max(1, min(int(_CHUNK / each), -(-count // (4 * workers))))
     return Plan(workers, chunk, last < _PATIENCE, blas_threads, False)
+
+
+def block_width(m: int, n: int) -> int:
+    """How many right-hand sides of one matrix are solved together, by one worker."""
+    if min(m, n) <= _LANES_TO and m * n <= _LANE_ENTRIES:
+        return max(16, min(65536 // max(m, n), 1024))
+    return max(4, min(n, m, 64))
 
 
 def check_size(m: int, n: int) -> None:

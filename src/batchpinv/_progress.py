@@ -22,11 +22,11 @@ def check_progress(progress: Progress) -> None:
 
 @contextmanager
 def open_progress(
-    progress: Literal[True] | Callable[[int, int], object], total: int
+    progress: Literal[True] | Callable[[int, int], object], total: int, name: str
 ) -> Iterator[Report]:
     """A function of the number done, for the time of one call."""
     if progress is True:
-        with _tqdm()(total=total, unit="matrix", unit_scale=True, desc="pinv") as bar:
+        with _tqdm()(total=total, unit="matrix", unit_scale=True, desc=name) as bar:
             yield lambda done: bar.update(done - bar.n)
     else:
         yield lambda done: _call(progress, done, total)

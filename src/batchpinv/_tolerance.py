@@ -40,9 +40,20 @@ def resolve_tolerances(
 
 
 def broadcast_batch(
-    batch_shape: tuple[int, ...], atol: Tolerances, rtol: Tolerances
+    batch_shape: tuple[int, ...],
+    atol: Tolerances,
+    rtol: Tolerances,
+    b_shape: tuple[int, ...] = (),
 ) -> tuple[int, ...]:
-    """The batch shape of the result: that of `a` broadcast with those of the tolerances."""
+    """The batch shape of the result: that of `a` broadcast with those of `b` and the tolerances."""
+    if b_shape != batch_shape and b_shape:
+        try:
+            batch_shape = np.broadcast_shapes(batch_shape, b_shape)
+        except ValueError:
+            raise ValueError(
+                "the batch shapes of a and b must broadcast: a.shape[:-2] is "
+                f"{batch_shape}, that of b is {b_shape}"
+            ) from None
     if not atol.ndim and not rtol.ndim:
         return batch_shape
     try:

@@ -1,8 +1,9 @@
 """Array libraries: each has a module of its own here, found without importing the library.
 
-Such a module has one function that the rest of the package calls, `pinv(a, request)`, which reads
-`a` as an ndarray without a copy, lets `compute_pinv` fill one, and returns it as the library's own
-array. To add a library, copy the shortest, `_array_api.py`, and name it in `find_library`.
+Such a module has two functions that the rest of the package calls, `pinv(a, request)` and
+`lstsq(a, b, *request)`. They read the operands as ndarrays without a copy, let `compute_pinv` or
+`compute_lstsq` fill one, and return it as the library's own array. To add a library, copy the
+shortest, `_array_api.py`, and name it in `find_library`.
 """
 
 from __future__ import annotations
@@ -17,22 +18,24 @@ from .._compute import Request, Result
 
 class Library(Protocol):
     def pinv(self, a: Any, request: Request) -> Result: ...
+    def lstsq(self, a: Any, b: Any, *request: Any) -> Result: ...
 
 
-def find_library(a: object) -> Library | None:
-    """Whose array `a` is; None for NumPy's, and for whatever NumPy reads."""
-    if _is(a, "torch", "Tensor"):
-        from . import _torch
+def find_library(*operands: object) -> Library | None:
+    """Whose arrays the operands are; None for NumPy's, and for whatever NumPy reads."""
+    for a in operands:
+        if _is(a, "torch", "Tensor"):
+            from . import _torch
 
-        return _torch
-    if _is(a, "jax", "Array"):
-        from . import _jax
+            return _torch
+        if _is(a, "jax", "Array"):
+            from . import _jax
 
-        return _jax
-    if hasattr(a, "__array_namespace__") and not isinstance(a, np.ndarray | np.generic):
-        from . import _array_api
+            return _jax
+        if hasattr(a, "__array_namespace__") and not isinstance(a, np.ndarray | np.generic):
+            from . import _array_api
 
-        return _array_api
+            return _array_api
     return None
 
 

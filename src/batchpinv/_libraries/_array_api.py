@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .._compute import Request, Result, compute_pinv
+from .._compute import Request, Result, SystemRequest, compute_lstsq, compute_pinv
 
 _CPU = 1  # DLPack's kDLCPU
 
@@ -24,6 +24,27 @@ def pinv(a: Any, request: Request) -> Result:
     )
     x = xp.from_dlpack(x) if request.out is None else request.out
     return x, xp.asarray(rank) if request.wants_rank else None, rung
+
+
+def lstsq(a: Any, b: Any, *request: Any) -> Result:
+    asked = SystemRequest(*request)
+    xp = (a if hasattr(a, "__array_namespace__") else b).__array_namespace__()
+    x, rank, residuals = compute_lstsq(
+        _read("a", a),
+        _read("b", b),
+        *asked._replace(
+            atol=_read("atol", asked.atol),
+            rtol=_read("rtol", asked.rtol),
+            rcond=_read("rcond", asked.rcond),
+            out=_read("out", asked.out),
+        ),
+    )
+    x = xp.from_dlpack(np.ascontiguousarray(x)) if asked.out is None else asked.out
+    return (
+        x,
+        xp.asarray(rank) if asked.wants_rank else None,
+        xp.asarray(residuals) if asked.wants_residuals else None,
+    )
 
 
 def _read(name: str, given: Any) -> Any:

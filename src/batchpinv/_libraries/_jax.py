@@ -1,7 +1,7 @@
 """JAX's arrays on the CPU; under jit, vmap, jvp and grad by a callback with a derivative rule.
 
-Nothing is copied: concrete arrays are answered in memory that JAX takes over, and the callback
-works on XLA's own buffers.
+No matrix is copied: concrete arrays are answered in memory that JAX takes over, and the callback
+works on XLA's own buffers. Solutions of systems, small beside their matrices, may be.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from jax.experimental.buffer_callback import buffer_callback
 
 from .. import _derivatives
-from .._compute import Request, Result, compute_pinv
+from .._compute import Request, Result, SystemRequest, compute_lstsq, compute_pinv
 
 _ALIGNED = 64  # bytes: what JAX wants of memory that it takes over
 
@@ -35,6 +35,26 @@ def pinv(a: Any, request: Request) -> Result:
         found = _concrete(a, request)
     x, rank, rung = found
     return x, rank if request.wants_rank else None, rung if request.wants_rung else None
+
+
+def lstsq(a: Any, b: Any, *request: Any) -> Result:
+    asked = SystemRequest(*request)
+    if asked.out is not None:
+        raise TypeError("JAX arrays cannot be written to: out must be None")
+    a, b = jnp.asarray(a), jnp.asarray(b)
+    dtype = jnp.promote_types(a.dtype, b.dtype)
+    if not jnp.issubdtype(dtype, jnp.inexact):
+        dtype = jnp.asarray(0.0).dtype
+    a, b = a.astype(dtype), b.astype(dtype)
+    given = {"a": a, "b": b, "atol": asked.atol, "rtol": asked.rtol, "rcond": asked.rcond}
+    if any(isinstance(operand, jax.core.Tracer) for operand in given.values()):
+        x, rank, residuals = _traced_lstsq(a, b, asked)
+    else:
+        for name, operand in given.items():
+            _check_device(name, operand)
+        found = compute_lstsq(np.asarray(a), np.asarray(b), *asked)
+        x, rank, residuals = (None if part is None else jnp.asarray(part) for part in found)
+    return x, rank if asked.wants_rank else None, residuals if asked.wants_residuals else None
 
 
 def _check_device(name: str, given: Any) -> None:
@@ -101,6 +121,29 @@ def _traced(a: Any, request: Request) -> Result:
     return found
 
 
+def _traced_lstsq(a: Any, b: Any, asked: SystemRequest) -> Result:
+    """By the pseudo-inverse, which the derivatives need anyway; refined, as `lstsq` is."""
+    is_vector = b.ndim == 1 or (b.ndim == a.ndim - 1 and b.shape == a.shape[:-1])
+    columns = b[..., None] if is_vector else b
+    request = Request(
+        asked.rcond, asked.hermitian, asked.atol, asked.rtol, None, True, False, *asked[7:]
+    )
+    inverse, rank, _ = _traced(a, request)
+    whole = _whole(a, asked.lower) if asked.hermitian else a
+    x = inverse @ columns
+    x = x + jax.lax.stop_gradient(inverse @ (columns - whole @ x))
+    residuals = jnp.sum(jnp.square(jnp.abs(columns - whole @ x)), -2)
+    rank = jnp.broadcast_to(rank, x.shape[:-2])
+    return (x[..., 0], rank, residuals[..., 0]) if is_vector else (x, rank, residuals)
+
+
+def _whole(a: Any, lower: bool) -> Any:
+    """The Hermitian matrix of which one triangle is read."""
+    strict = jnp.tril(a, -1) if lower else jnp.triu(a, 1)
+    diagonal = jnp.real(jnp.diagonal(a, axis1=-2, axis2=-1))
+    return strict + _derivatives.adjoint(strict) + diagonal[..., None] * jnp.eye(a.shape[-1])
+
+
 @partial(jax.custom_jvp, nondiff_argnums=(2,))
 def _differentiable(a: Any, arrays: dict[str, Any], request: Request) -> tuple[Any, Any, Any]:
     batch = jnp.broadcast_shapes(a.shape[:-2], *(given.shape for given in arrays.values()))
@@ -128,9 +171,7 @@ def _jvp(request: Request, primals: Any, tangents: Any) -> Any:
     da = tangents[0]
     x, rank, rung = _differentiable(a, arrays, request)
     if request.hermitian:
-        strict = jnp.tril(a, -1) if request.lower else jnp.triu(a, 1)
-        diagonal = jnp.real(jnp.diagonal(a, axis1=-2, axis2=-1))
-        a = strict + _derivatives.adjoint(strict) + diagonal[..., None] * jnp.eye(a.shape[-1])
+        a = _whole(a, request.lower)
     dx = _derivatives.jvp(a, x, da, request.hermitian).astype(x.dtype)
     constant = jax.dtypes.float0
     return (x, rank, rung), (dx, np.zeros(rank.shape, constant), np.zeros(rung.shape, constant))

@@ -15,7 +15,7 @@ from torch.autograd import forward_ad
 
 from .. import _derivatives
 from .._arrays import ACCEPTED
-from .._compute import Request, Result, compute_pinv
+from .._compute import Request, Result, SystemRequest, compute_lstsq, compute_pinv
 
 _PLAIN = (Tensor, torch.nn.Parameter)
 # Where PyTorch should no longer say so, all tensors take the longer way.
@@ -24,20 +24,74 @@ _transforms_active = getattr(torch._C, "_are_functorch_transforms_active", lambd
 
 def pinv(a: Any, request: Request) -> Result:
     _check("a", a)
-    for name in ("atol", "rtol", "rcond"):
-        given = getattr(request, name)
-        if isinstance(given, Tensor):
-            _check(name, given)
-            if given.requires_grad:
-                raise ValueError(
-                    f"pinv is not differentiable with respect to {name}; give {name}.detach()"
-                )
+    _check_tolerances(request)
     if request.out is not None:
         return _into(a, request)
     if not torch.compiler.is_compiling() and _is_plain(a):
         return _compute(a, request)
     x, rank, rung = _traced(a, request)
     return x, rank if request.wants_rank else None, rung if request.wants_rung else None
+
+
+def lstsq(a: Any, b: Any, *request: Any) -> Result:
+    asked = SystemRequest(*request)
+    _check_tolerances(asked)
+    a, b = (given if isinstance(given, Tensor) else torch.as_tensor(given) for given in (a, b))
+    _check("a", a)
+    _check("b", b)
+    if asked.out is not None:
+        _check_out(asked.out, a, b)
+    elif torch.compiler.is_compiling() or not (_is_plain(a) and _is_plain(b)):
+        return _differentiable_lstsq(a, b, asked)
+    x, rank, residuals = compute_lstsq(
+        _read(a), _read(b), *_with_arrays(asked)._replace(out=_read(asked.out))
+    )
+    return (
+        torch.from_numpy(x) if asked.out is None else asked.out,
+        torch.as_tensor(rank) if asked.wants_rank else None,
+        torch.as_tensor(residuals) if asked.wants_residuals else None,
+    )
+
+
+def _differentiable_lstsq(a: Tensor, b: Tensor, asked: SystemRequest) -> Result:
+    """By the pseudo-inverse, which the derivatives need anyway; refined, as `lstsq` is."""
+    computed = [torch.float64 if _is_integer(given) else given.dtype for given in (a, b)]
+    dtype = torch.promote_types(*computed)
+    a, b = a.to(dtype), b.to(dtype)
+    is_vector = b.ndim == 1 or (b.ndim == a.ndim - 1 and b.shape == a.shape[:-1])
+    columns = b[..., None] if is_vector else b
+    request = Request(
+        asked.rcond, asked.hermitian, asked.atol, asked.rtol, None, True, False, *asked[7:]
+    )
+    inverse, rank, _ = _traced(a, request)
+    whole = _whole(a, asked.hermitian, asked.lower)
+    x = inverse @ columns
+    x = x + (inverse @ (columns - whole @ x)).detach()
+    residuals = (columns - whole @ x).abs().square().sum(-2)
+    rank = rank.expand(x.shape[:-2])
+    if is_vector:
+        x, residuals = x[..., 0], residuals[..., 0]
+    return x, rank if asked.wants_rank else None, residuals if asked.wants_residuals else None
+
+
+def _is_integer(given: Tensor) -> bool:
+    return not (given.dtype.is_floating_point or given.dtype.is_complex)
+
+
+def _check_tolerances(request: Request | SystemRequest) -> None:
+    for name in ("atol", "rtol", "rcond"):
+        given = getattr(request, name)
+        if isinstance(given, Tensor):
+            _check(name, given)
+            if given.requires_grad:
+                raise ValueError(f"there is no derivative by {name}; give {name}.detach()")
+
+
+def _with_arrays(request: Any) -> Any:
+    """The request with tolerances as ndarrays, where they are tensors."""
+    return request._replace(
+        atol=_read(request.atol), rtol=_read(request.rtol), rcond=_read(request.rcond)
+    )
 
 
 def _check(name: str, given: Tensor) -> None:
@@ -71,24 +125,23 @@ def _read(given: Any) -> Any:
 
 
 def _compute(a: Tensor, request: Request) -> Result:
-    x, rank, rung = compute_pinv(
-        _read(a),
-        *request._replace(
-            atol=_read(request.atol), rtol=_read(request.rtol), rcond=_read(request.rcond)
-        ),
-    )
+    x, rank, rung = compute_pinv(_read(a), *_with_arrays(request))
     return torch.from_numpy(x), torch.as_tensor(rank) if request.wants_rank else None, rung
+
+
+def _check_out(out: Any, *operands: Tensor) -> None:
+    if not isinstance(out, Tensor):
+        raise TypeError(f"out must be a torch.Tensor, as a is; got {type(out).__name__}")
+    _check("out", out)
+    if torch.is_grad_enabled() and any(given.requires_grad for given in (out, *operands)):
+        raise ValueError("out= supports no automatic differentiation, but a tensor requires grad")
+    if out.is_conj() or out.is_neg():
+        raise ValueError("out is a lazy conjugate or negative; give a plain tensor")
 
 
 def _into(a: Tensor, request: Request) -> Result:
     out = request.out
-    if not isinstance(out, Tensor):
-        raise TypeError(f"out must be a torch.Tensor, as a is; got {type(out).__name__}")
-    _check("out", out)
-    if torch.is_grad_enabled() and (a.requires_grad or out.requires_grad):
-        raise ValueError("out= supports no automatic differentiation, but a tensor requires grad")
-    if out.is_conj() or out.is_neg():
-        raise ValueError("out is a lazy conjugate or negative; give a plain tensor")
+    _check_out(out, a)
     _, rank, rung = _compute(a, request._replace(out=out.detach().numpy()))
     return out, rank, rung
 

@@ -1,4 +1,4 @@
-// One call as the drivers see it: the problem, five strided operands, and a cursor that walks the
+// One call as the drivers see it: the problem, its strided operands, and a cursor that walks the
 // batch. Filled in by _batch.pyx; nothing here owns memory of the caller's.
 #pragma once
 
@@ -13,22 +13,26 @@
 
 namespace batchpinv {
 
-enum Operand { A, OUT, ATOL, RTOL, RANK, RUNG, N_OPERANDS };
+// The last two are those of systems only.
+enum Operand { A, OUT, ATOL, RTOL, RANK, RUNG, B, RESIDUAL, N_OPERANDS };
 constexpr int MAX_DIMS = 64;
 
+// Wanted are pseudo-inverses; or where B is not null, solutions x = pinv(A) b of k columns.
+//
 // Matrices are m×n with m <= n: a tall one is described as its transpose, since pinv(A^T) =
-// pinv(A)^T. Byte strides throughout. `kind` and `itemsize` are NumPy's: 'f' and 8 is float64.
+// pinv(A)^T, and then `transposed`. Byte strides throughout. `kind` and `itemsize` are NumPy's: 'f'
+// and 8 is float64.
 struct Batch {
-    std::int64_t m, n;
+    std::int64_t m, n, k;
     char kind;
     int itemsize;
-    bool swapped, hermitian, lower, svd_only, nan_on_failure;
-    std::ptrdiff_t a_row, a_col, out_row, out_col;
+    bool swapped, hermitian, lower, svd_only, nan_on_failure, transposed;
+    std::ptrdiff_t a_row, a_col, b_row, b_col, out_row, out_col, residual_col;
 
     std::int64_t count;
     int ndim;
     std::int64_t shape[MAX_DIMS];
-    char *data[N_OPERANDS]; // RANK and RUNG are null where they are not wanted
+    char *data[N_OPERANDS]; // null where not given, or not wanted
     std::ptrdiff_t strides[N_OPERANDS][MAX_DIMS];
 
     // Whether the last rung takes eigenvalues rather than singular values. Those of heevd are up to
@@ -39,13 +43,17 @@ struct Batch {
     // order from 2 to 16, gesdd's were never further off than 1.54, and heevd's than 4.44.
     double missed() const { return by_eigenvalues() ? 4.5 : 1.6; }
 
+    bool solves() const { return data[B]; }
+
     // Describes tall matrices as their transposes.
     void lay_flat() {
-        if (m > n) {
-            std::swap(m, n);
-            std::swap(a_row, a_col);
+        transposed = m > n;
+        if (!transposed)
+            return;
+        std::swap(m, n);
+        std::swap(a_row, a_col);
+        if (!solves())
             std::swap(out_row, out_col);
-        }
     }
 
     // Joins neighbouring axes that every operand walks as one, so that the cursor seldom carries.

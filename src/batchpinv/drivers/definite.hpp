@@ -21,14 +21,18 @@ template <class T> bool maybe_semidefinite(const T *w, std::int64_t n) {
 template <class T, class C> class Definite {
     const blas_int n;
     Sweep<C> sweep;
+    C *inverse = nullptr;
 
   public:
-    static constexpr bool lower_only = true;
+    static constexpr bool lower_only = true, by_inverse = std::is_same_v<T, C>;
+    const Lapack<C> lapack;
 
     explicit Definite(const Bench &bench)
-        : n(static_cast<blas_int>(bench.batch.n)), sweep(bench.routines, n) {}
+        : n(static_cast<blas_int>(bench.batch.n)), sweep(bench.routines, n),
+          lapack(bench.routines) {}
 
-    Answer<C> invert(C *w, double atol, double rtol) {
+    Verdict factorise(C *w, double atol, double rtol) {
+        inverse = w;
         if (!maybe_semidefinite(w, n))
             return {};
         const double slack = std::is_same_v<T, C>
@@ -36,11 +40,20 @@ template <class T, class C> class Definite {
                                  : SINGLE_SVD_ROUNDING;
         const double norm = frobenius_of_lower(w, n);
         const double uncertain = 2 * (std::max(atol, rtol * norm) + slack * norm);
-        if (!sweep.invert(w, n, uncertain) ||
-            !certify_full_rank(atol, rtol, norm, frobenius_of_lower(w, n), slack))
+        if (!sweep.invert(w, n, uncertain))
+            return {};
+        const double inverse_norm = frobenius_of_lower(w, n);
+        if (!certify_full_rank(atol, rtol, norm, inverse_norm, slack))
             return {};
         mirror<C>(w, n);
-        return {w, n};
+        return {true, n, false, inverse_norm};
+    }
+
+    C *pseudo_inverse() { return inverse; }
+
+    // X^H is X.
+    void apply(bool, blas_int k, const C *b, C *x) {
+        lapack.gemm('N', 'N', n, k, n, inverse, n, b, n, 0, x, n);
     }
 };
 

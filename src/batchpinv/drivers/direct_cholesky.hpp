@@ -13,18 +13,25 @@ template <class C> class Cholesky {
     static constexpr double eps = std::numeric_limits<double>::epsilon();
 
     const Lapack<C> lapack;
-    const blas_int p, q;        // W is p×q, p > q
-    Buffer<C> x, gram, inverse; // q×p, q×q, q×q
+    const blas_int p, q; // W is p×q, p > q
+    const bool solves;
+    Buffer<C> x, gram, inverse, first; // q×p, q×q; first: R
+    C *w = nullptr;
 
   public:
+    static constexpr bool by_inverse = false;
+
     explicit Cholesky(const Bench &bench)
         : lapack(bench.routines), p(static_cast<blas_int>(bench.batch.n)),
-          q(static_cast<blas_int>(bench.batch.m)), x(static_cast<std::int64_t>(p) * q),
-          gram(static_cast<std::int64_t>(q) * q), inverse(static_cast<std::int64_t>(q) * q) {}
+          q(static_cast<blas_int>(bench.batch.m)), solves(bench.batch.solves()),
+          x(solves ? 0 : static_cast<std::int64_t>(p) * q), gram(static_cast<std::int64_t>(q) * q),
+          inverse(static_cast<std::int64_t>(q) * q),
+          first(solves ? static_cast<std::int64_t>(q) * q : 0) {}
 
-    Answer<C> invert(C *w, double atol, double rtol) {
+    Verdict factorise(C *w, double atol, double rtol) {
         const std::int64_t area = static_cast<std::int64_t>(q) * q;
-        if (!factorise(w))
+        this->w = w;
+        if (!find_gram())
             return {};
         for (std::int64_t j = 0; j < q; ++j) {
             std::copy_n(gram + j * q, j + 1, inverse + j * q);
@@ -34,18 +41,36 @@ template <class C> class Cholesky {
         if (lapack.trtri('U', q, inverse) != 0 ||
             !certify_full_rank(atol, rtol, norm, frobenius<C>(inverse, area), slack()))
             return {};
-        lapack.trsm('U', 'N', 'N', p, q, gram, w);
-        if (!factorise(w))
-            return {};
-        lapack.trsm('U', 'N', 'N', q, q, gram, inverse);
-        lapack.trsm('U', 'C', 'N', q, q, gram, inverse);
+        if (solves)
+            std::copy_n(gram.get(), area, first.get());
+        lapack.trsm('R', 'N', p, q, gram, w, p);
+        return {find_gram(), q};
+    }
+
+    C *pseudo_inverse() {
+        lapack.trsm('R', 'N', q, q, gram, inverse, q);
+        lapack.trsm('R', 'C', q, q, gram, inverse, q);
         lapack.gemm('N', 'C', q, p, q, inverse, q, w, p, 0, x, q);
-        return {x, q};
+        return x;
+    }
+
+    void apply(bool adjoint, blas_int k, C *b, C *x) {
+        if (adjoint) { // Q K^-1 R^-H b
+            lapack.trsm('L', 'C', q, k, first, b, q);
+            lapack.trsm('L', 'C', q, k, gram, b, q);
+            lapack.trsm('L', 'N', q, k, gram, b, q);
+            lapack.gemm('N', 'N', p, k, q, w, p, b, q, 0, x, p);
+        } else { // R^-1 K^-1 Q^H b
+            lapack.gemm('C', 'N', q, k, p, w, p, b, p, 0, x, q);
+            lapack.trsm('L', 'C', q, k, gram, x, q);
+            lapack.trsm('L', 'N', q, k, gram, x, q);
+            lapack.trsm('L', 'N', q, k, first, x, q);
+        }
     }
 
   private:
     // gram = R of W^H W = R^H R.
-    bool factorise(const C *w) {
+    bool find_gram() {
         lapack.herk('U', 'C', q, p, 1, w, p, 0, gram);
         return lapack.potrf('U', q, gram) == 0;
     }

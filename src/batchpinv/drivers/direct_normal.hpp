@@ -17,22 +17,28 @@ template <class C> class Normal {
     // With |W|_F |W^+|_F under this, kappa u_double < u_single / 100.
     static constexpr double most_condition = 3e6;
 
-    const Lapack<C> lapack;
-    const blas_int p, q;        // W is p×q, p > q
-    Buffer<C> x, gram, inverse; // q×p, q×q, q×q
+    const blas_int p, q;     // W is p×q, p > q
+    Buffer<C> x, gram, half; // q×p, q×q; half: of a product
+    Buffer<C> inverse;       // q×q
     Sweep<C> sweep;
+    C *w = nullptr;
 
   public:
-    explicit Normal(const Bench &bench)
-        : lapack(bench.routines), p(static_cast<blas_int>(bench.batch.n)),
-          q(static_cast<blas_int>(bench.batch.m)), x(static_cast<std::int64_t>(p) * q),
-          gram(static_cast<std::int64_t>(q) * q), inverse(static_cast<std::int64_t>(q) * q),
-          sweep(bench.routines, q) {}
+    static constexpr bool by_inverse = true;
+    const Lapack<C> lapack;
 
-    Answer<C> invert(C *w, double atol, double rtol) {
+    explicit Normal(const Bench &bench)
+        : p(static_cast<blas_int>(bench.batch.n)), q(static_cast<blas_int>(bench.batch.m)),
+          x(bench.batch.solves() ? 0 : static_cast<std::int64_t>(p) * q),
+          gram(static_cast<std::int64_t>(q) * q),
+          half(bench.batch.solves() ? bench.batch.k * q : 0),
+          inverse(static_cast<std::int64_t>(q) * q), sweep(bench.routines, q),
+          lapack(bench.routines) {}
+
+    Verdict factorise(C *w, double atol, double rtol) {
+        this->w = w;
         lapack.herk('L', 'C', q, p, 1, w, p, 0, gram);
-        std::copy_n(static_cast<C *>(gram), static_cast<std::int64_t>(q) * q,
-                    static_cast<C *>(inverse));
+        std::copy_n(gram.get(), static_cast<std::int64_t>(q) * q, inverse.get());
         if (!sweep.invert(inverse, q, 0))
             return {};
         const double norm = std::sqrt(trace<C>(gram, q));
@@ -41,8 +47,22 @@ template <class C> class Normal {
             !certify_full_rank(atol, rtol, norm, inverse_norm, SINGLE_SVD_ROUNDING))
             return {};
         mirror<C>(inverse, q);
+        return {true, q, false, inverse_norm};
+    }
+
+    C *pseudo_inverse() {
         lapack.gemm('N', 'C', q, p, q, inverse, q, w, p, 0, x, q);
-        return {x, q};
+        return x;
+    }
+
+    void apply(bool adjoint, blas_int k, const C *b, C *x) {
+        if (adjoint) { // W G^-1 b
+            lapack.gemm('N', 'N', q, k, q, inverse, q, b, q, 0, half, q);
+            lapack.gemm('N', 'N', p, k, q, w, p, half, q, 0, x, p);
+        } else { // G^-1 W^H b
+            lapack.gemm('C', 'N', q, k, p, w, p, b, p, 0, half, q);
+            lapack.gemm('N', 'N', q, k, q, inverse, q, half, q, 0, x, q);
+        }
     }
 };
 

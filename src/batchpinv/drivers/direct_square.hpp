@@ -18,21 +18,25 @@ template <class T, class C> class Square {
     static constexpr double eps = std::numeric_limits<double>::epsilon();
     static constexpr blas_int probes = 4;
 
-    const Lapack<C> lapack;
     const blas_int n;
     const std::int64_t area;
+    const bool solves;
     Buffer<C> kept, gram;         // kept: W
     Buffer<C> signs, image, back; // n×probes
     Buffer<blas_int> pivots;
     GaussJordan<C> jordan;
     Spectrum<C> spectrum;
+    C *inverse = nullptr;
 
   public:
+    static constexpr bool by_inverse = !widened;
+    const Lapack<C> lapack;
+
     explicit Square(const Bench &bench)
-        : lapack(bench.routines), n(static_cast<blas_int>(bench.batch.n)),
-          area(static_cast<std::int64_t>(n) * n), kept(area), gram(widened ? area : 0),
-          signs(probes * n), image(probes * n), back(probes * n), pivots(n),
-          jordan(bench.routines, n), spectrum(bench.routines, n, n) {
+        : n(static_cast<blas_int>(bench.batch.n)), area(static_cast<std::int64_t>(n) * n),
+          solves(bench.batch.solves()), kept(area), gram(widened ? area : 0), signs(probes * n),
+          image(probes * n), back(probes * n), pivots(n), jordan(bench.routines, n),
+          spectrum(bench.routines, n, n), lapack(bench.routines) {
         std::uint32_t state = 1;
         for (blas_int j = 0; j < probes * n; ++j) {
             state = 1664525 * state + 1013904223;
@@ -40,7 +44,8 @@ template <class T, class C> class Square {
         }
     }
 
-    Answer<C> invert(C *w, double atol, double rtol) {
+    Verdict factorise(C *w, double atol, double rtol) {
+        inverse = w;
         const double norm = frobenius(w, area);
         std::copy_n(w, area, static_cast<C *>(kept));
         for (blas_int start = 0; start < n; start += jordan.block) {
@@ -49,7 +54,7 @@ template <class T, class C> class Square {
             const blas_int stop = std::min(n, start + jordan.block);
             if (hopeless(atol, rtol, norm,
                          *std::min_element(jordan.diagonal + start, jordan.diagonal + stop)))
-                return {nullptr, 0, gapless(stop)};
+                return {false, 0, gapless(stop)};
         }
         jordan.exchange_columns(w);
         const double inverse_norm = frobenius<C>(w, area);
@@ -59,10 +64,17 @@ template <class T, class C> class Square {
         } else {
             if (!certify_full_rank(atol, rtol, norm, inverse_norm, rounding_slack(n, eps)))
                 return {};
-            if (!is_right_inverse(w, norm * inverse_norm) && !invert_by_lu(w))
+            // A system is solved by X^H, and (X W)^H is near I.
+            if (!solves && !is_right_inverse(w, norm * inverse_norm) && !invert_by_lu(w))
                 return {};
         }
-        return {w, n};
+        return {true, n, false, inverse_norm};
+    }
+
+    C *pseudo_inverse() { return inverse; }
+
+    void apply(bool adjoint, blas_int k, const C *b, C *x) {
+        lapack.gemm(adjoint ? 'C' : 'N', 'N', n, k, n, inverse, n, b, n, 0, x, n);
     }
 
   private:

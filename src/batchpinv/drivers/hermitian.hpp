@@ -14,17 +14,21 @@ template <class T> class Eigen {
     const Lapack<T> lapack;
     const blas_int n;
     const WorkSizes sizes;
-    Buffer<T> x, work;
+    Buffer<T> x, work; // x: or half of a product, n×k
     Buffer<R> lambda, rwork;
     Buffer<blas_int> iwork;
+    T *q = nullptr;
+    blas_int negative = 0, positive = 0; // eigenvalues that are kept, of each sign
 
   public:
-    Eigen(const RoutineTable &table, blas_int n)
-        : lapack(table), n(n), sizes(lapack.eigen_work_sizes(n)),
-          x(static_cast<std::int64_t>(n) * n), work(sizes.work), lambda(n), rwork(sizes.rwork),
-          iwork(sizes.iwork) {}
+    explicit Eigen(const Bench &bench)
+        : lapack(bench.routines), n(static_cast<blas_int>(bench.batch.n)),
+          sizes(lapack.eigen_work_sizes(n)),
+          x(n * (bench.batch.solves() ? bench.batch.k : bench.batch.n)), work(sizes.work),
+          lambda(n), rwork(sizes.rwork), iwork(sizes.iwork) {}
 
     bool factorise(T *w) {
+        q = w;
         return lapack.heevd('L', n, w, lambda, work, static_cast<blas_int>(sizes.work), rwork,
                             static_cast<blas_int>(sizes.rwork), iwork,
                             static_cast<blas_int>(sizes.iwork)) == 0 &&
@@ -32,19 +36,25 @@ template <class T> class Eigen {
     }
 
     bool factorise_again(T *w) {
+        q = w;
         return lapack.heev('L', n, w, lambda, work, static_cast<blas_int>(sizes.work), rwork) ==
                    0 &&
                all_finite();
     }
 
-    // W, which holds Q, becomes pinv(W). Returns the rank.
-    std::int64_t invert(Tolerance tolerance, T *w) {
+    // Decides the rank, and returns it.
+    std::int64_t truncate(Tolerance tolerance) {
         const double tol = tolerance.of(std::max(-lambda[0], lambda[n - 1]));
-        blas_int negative = 0, positive = 0;
+        negative = positive = 0;
         while (negative < n && -lambda[negative] > tol)
             ++negative;
         while (positive < n && lambda[n - 1 - positive] > tol)
             ++positive;
+        return negative + positive;
+    }
+
+    // W, which holds Q, becomes pinv(W).
+    void pseudo_inverse(T *w) {
         R least = std::numeric_limits<R>::max();
         if (negative > 0)
             least = -lambda[negative - 1];
@@ -53,7 +63,7 @@ template <class T> class Eigen {
         const R unit = std::isfinite(1 / least) ? 1 : least;
 
         for (blas_int c = 0; c < n; ++c)
-            if (c < negative || c >= n - positive) {
+            if (is_kept(c)) {
                 const R root = std::sqrt(unit / std::abs(lambda[c]));
                 T *column = w + static_cast<std::int64_t>(c) * n;
                 for (blas_int i = 0; i < n; ++i)
@@ -69,10 +79,20 @@ template <class T> class Eigen {
                 w[j + i * n] = conjugate(w[i + j * n]);
             }
         }
-        return negative + positive;
+    }
+
+    // x = X b; X^H is X.
+    void apply(bool, blas_int k, const T *b, T *solution) {
+        lapack.gemm('C', 'N', n, k, n, q, n, b, n, 0, x, n);
+        for (std::int64_t j = 0; j < k; ++j)
+            for (blas_int i = 0; i < n; ++i)
+                x[i + j * n] = is_kept(i) ? x[i + j * n] / lambda[i] : T(0);
+        lapack.gemm('N', 'N', n, k, n, q, n, x, n, 0, solution, n);
     }
 
   private:
+    bool is_kept(blas_int c) const { return c < negative || c >= n - positive; }
+
     bool all_finite() const { return std::isfinite(lambda[0]) && std::isfinite(lambda[n - 1]); }
 };
 

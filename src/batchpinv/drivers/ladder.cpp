@@ -9,6 +9,7 @@
 #include "lane_rung.hpp"
 #include "last.hpp"
 #include "rank_revealing.hpp"
+#include "residual.hpp"
 #include "semidefinite.hpp"
 
 #include <vector>
@@ -25,10 +26,13 @@ struct Step {
 };
 
 template <class T> std::unique_ptr<Rung> make_last(const Bench &bench) {
-    const auto p = static_cast<blas_int>(bench.batch.n), q = static_cast<blas_int>(bench.batch.m);
     if (bench.batch.by_eigenvalues())
-        return std::make_unique<LastRung<T, Eigen<T>>>(bench, p);
-    return std::make_unique<LastRung<T, Svd<T>>>(bench, p, q);
+        return std::make_unique<LastRung<T, Eigen<T>>>(bench);
+    return std::make_unique<LastRung<T, Svd<T>>>(bench);
+}
+
+template <class T> std::unique_ptr<ResidualPass> make_residual(const Bench &bench) {
+    return std::make_unique<Residual<T>>(bench);
 }
 
 template <class T> using Wide = std::conditional_t<is_complex<T>, std::complex<double>, double>;
@@ -94,6 +98,18 @@ const Step steps[] = {
     {RungName::svd, always, make_last<T>},
 };
 
+// Fills in the matrix `ahead` places after the cursor's.
+inline void take(Matrix &matrix, const Cursor &cursor, std::int64_t index, std::int64_t ahead,
+                 bool solves) {
+    const auto point = [&](int op) { matrix.data[op] = cursor.data[op] + ahead * cursor.step[op]; };
+    matrix.index = index;
+    matrix.gapless = false;
+    for (int op = 0; op < B; ++op)
+        point(op);
+    for (int op = B; solves && op < N_OPERANDS; ++op)
+        point(op);
+}
+
 // Matrices wait on a rung until there are as many as it takes at a time.
 class Ladder final : public Solver {
     struct Level {
@@ -106,14 +122,18 @@ class Ladder final : public Solver {
     Gate::Pass pass;
     const Bench bench;
     std::vector<Level> levels;
+    std::unique_ptr<ResidualPass> residual; // null where none is wanted
     // A large matrix that is handed down leaves no workspace behind on the rung above.
     const bool one_at_a_time = bench.batch.m * bench.batch.n * bench.batch.itemsize >= 4 << 20;
 
   public:
     template <std::size_t size>
-    Ladder(const Step (&steps)[size], const Batch &batch, const RoutineTable &routines,
-           const LaneTable *lanes, Gate &gate, Failures &failures)
+    Ladder(const Step (&steps)[size], std::unique_ptr<ResidualPass> (*make_residual)(const Bench &),
+           const Batch &batch, const RoutineTable &routines, const LaneTable *lanes, Gate &gate,
+           Failures &failures)
         : pass(gate), bench{batch, routines, lanes, pass, failures} {
+        if (batch.data[RESIDUAL])
+            residual = make_residual(bench);
         levels.reserve(size);
         for (const Step &step : steps)
             if (&step == steps + size - 1 || (!bench.batch.svd_only && step.applies(bench))) {
@@ -123,17 +143,14 @@ class Ladder final : public Solver {
     }
 
     void run(std::int64_t start, std::int64_t stop) override {
+        const bool solves = bench.batch.solves();
         Cursor cursor(bench.batch, start);
         Level &top = open(0);
         for (std::int64_t index = start; index < stop && pass.open();) {
             const std::int64_t room = std::min<std::int64_t>(top.width - top.count, stop - index);
             const std::int64_t taken = std::min(room, cursor.left);
             for (std::int64_t i = 0; i < taken; ++i) {
-                Matrix &matrix = top.waiting[top.count++];
-                matrix.index = index++;
-                matrix.gapless = false;
-                for (int op = 0; op < N_OPERANDS; ++op)
-                    matrix.data[op] = cursor.data[op] + i * cursor.step[op];
+                take(top.waiting[top.count++], cursor, index++, i, solves);
                 if (top.width > 1)
                     cursor.prefetch(top.width + i);
             }
@@ -143,6 +160,8 @@ class Ladder final : public Solver {
         }
         for (std::size_t level = 1; level < levels.size(); ++level)
             climb(level);
+        if (residual)
+            measure(start, stop);
     }
 
   private:
@@ -153,6 +172,16 @@ class Ladder final : public Solver {
             level.width = level.rung->width();
         }
         return level;
+    }
+
+    void measure(std::int64_t start, std::int64_t stop) {
+        Cursor cursor(bench.batch, start);
+        for (std::int64_t index = start; index < stop && pass.open(); ++index) {
+            Matrix matrix;
+            take(matrix, cursor, index, 0, true);
+            residual->measure(matrix);
+            cursor.advance(1);
+        }
     }
 
     // Lets the rung answer those that wait on it; the others go down.
@@ -184,16 +213,18 @@ class Ladder final : public Solver {
 
 std::unique_ptr<Solver> make_solver(const Batch &batch, const RoutineTable &routines,
                                     const LaneTable *lanes, Gate &gate, Failures &failures) {
-    const auto climbing = [&](const auto &steps) -> std::unique_ptr<Solver> {
-        return std::make_unique<Ladder>(steps, batch, routines, lanes, gate, failures);
+    const auto climbing = [&](auto dtype) -> std::unique_ptr<Solver> {
+        using T = decltype(dtype);
+        return std::make_unique<Ladder>(steps<T>, make_residual<T>, batch, routines, lanes, gate,
+                                        failures);
     };
     if (batch.kind == 'c' && batch.itemsize == 8)
-        return climbing(steps<std::complex<float>>);
+        return climbing(std::complex<float>());
     if (batch.kind == 'c')
-        return climbing(steps<std::complex<double>>);
+        return climbing(std::complex<double>());
     if (batch.kind == 'f' && batch.itemsize == 4)
-        return climbing(steps<float>);
-    return climbing(steps<double>);
+        return climbing(float());
+    return climbing(double());
 }
 
 } // namespace batchpinv

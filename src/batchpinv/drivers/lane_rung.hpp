@@ -15,6 +15,7 @@ template <class T> class LaneRung final : public Rung {
     // Elements lie as the kernels read them. If not, they are converted first; those of Hermitian
     // matrices to all of the matrix, and the answer comes back in its place to be made Hermitian.
     const bool in_place;
+    const bool symmetric; // the answer is
     const std::int64_t entries;
     Buffer<T> converted;
     Buffer<unsigned char> workspace;
@@ -24,7 +25,8 @@ template <class T> class LaneRung final : public Rung {
     LaneRung(const Bench &bench, LaneKernel kernel)
         : bench(bench), batch(bench.batch), kernels(bench.lanes->of[dtype_index<T>]),
           kernel(kernel), gather(make_gather<T>(batch)),
-          in_place(is_native<T>(batch) && !batch.hermitian), entries(batch.m * batch.n),
+          in_place(is_native<T>(batch) && !batch.hermitian),
+          symmetric(batch.hermitian && !batch.solves()), entries(batch.m * batch.n),
           converted(in_place ? 0 : entries * kernels.count),
           workspace(kernels.workspace_bytes(batch.n, batch.m)) {
         // The kernels want tall matrices: A^T.
@@ -32,8 +34,17 @@ template <class T> class LaneRung final : public Rung {
         group.n = batch.m;
         group.a_row = in_place ? batch.a_col : sizeof(T);
         group.a_col = in_place ? batch.a_row : batch.n * sizeof(T);
-        group.out_row = batch.hermitian ? group.a_row : batch.out_col;
-        group.out_col = batch.hermitian ? group.a_col : batch.out_row;
+        group.k = batch.solves() ? batch.k : 0;
+        group.transposed = !batch.transposed;
+        group.b_row = batch.b_row;
+        group.b_col = batch.b_col;
+        if (batch.solves()) {
+            group.out_row = batch.out_row;
+            group.out_col = batch.out_col;
+        } else {
+            group.out_row = symmetric ? group.a_row : batch.out_col;
+            group.out_col = symmetric ? group.a_col : batch.out_row;
+        }
         group.missed = batch.missed();
         group.workspace = workspace;
     }
@@ -48,12 +59,14 @@ template <class T> class LaneRung final : public Rung {
             group.atol[lane] = matrices[lane].atol();
             group.rtol[lane] = matrices[lane].rtol();
         }
+        for (int lane = 0; lane < count && batch.solves(); ++lane)
+            group.b[lane] = matrices[lane].data[B];
         if (!in_place)
             convert(count);
         if (!bench.pass.enter())
             return ~0u;
         const unsigned answered = kernel(group);
-        if (batch.hermitian)
+        if (symmetric)
             deliver(matrices, answered);
         if (batch.data[RANK])
             for (int lane = 0; lane < count; ++lane)
@@ -69,7 +82,7 @@ template <class T> class LaneRung final : public Rung {
             T *const own = converted + lane * entries;
             gather.whole(batch, group.a[lane], own);
             group.a[lane] = reinterpret_cast<char *>(own);
-            if (batch.hermitian)
+            if (symmetric)
                 group.out[lane] = reinterpret_cast<char *>(own);
         }
     }

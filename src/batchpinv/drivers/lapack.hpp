@@ -167,12 +167,13 @@ template <class T> class Lapack {
         return info;
     }
 
-    // B, p×q, becomes B Z, by tzrzf's reflections.
-    blas_int unmrz(blas_int p, blas_int q, blas_int r, const T *c, const T *tau, T *b, T *work,
-                   blas_int lwork) const {
-        char side = 'R', op = 'N';
-        blas_int rest = q - r, info = 0;
-        call(routine.unmrz, &side, &op, &p, &q, &r, &rest, c, &r, tau, b, &p, work, &lwork, &info);
+    // B, rows×cols, becomes op(Z) B (side 'L') or B op(Z) ('R'), by tzrzf's reflections; Z is q×q.
+    blas_int unmrz(char side, char op, blas_int rows, blas_int cols, blas_int r, const T *c,
+                   const T *tau, T *b, T *work, blas_int lwork) const {
+        blas_int rest = (side == 'L' ? rows : cols) - r, info = 0;
+        op = op == 'C' && !is_complex<T> ? 'T' : op;
+        call(routine.unmrz, &side, &op, &rows, &cols, &r, &rest, c, &r, tau, b, &rows, work, &lwork,
+             &info);
         return info;
     }
 
@@ -197,11 +198,13 @@ template <class T> class Lapack {
         call(routine.herk, &uplo, &op, &n, &r, &alpha, y, &ldy, &beta, c, &n);
     }
 
-    // B (rows×cols) becomes B op(R)^-1, R triangular; diag 'U' takes ones for its diagonal.
-    void trsm(char uplo, char op, char diag, blas_int rows, blas_int cols, const T *r, T *b) const {
-        char side = 'R';
+    // B (rows×cols) becomes op(R)^-1 B (side 'L') or B op(R)^-1 ('R'), R upper triangular.
+    void trsm(char side, char op, blas_int rows, blas_int cols, const T *r, T *b,
+              blas_int ldb) const {
+        char uplo = 'U', diag = 'N';
         T one = 1;
-        call(routine.trsm, &side, &uplo, &op, &diag, &rows, &cols, &one, r, &cols, b, &rows);
+        const blas_int order = side == 'L' ? rows : cols;
+        call(routine.trsm, &side, &uplo, &op, &diag, &rows, &cols, &one, r, &order, b, &ldb);
     }
 
     WorkSizes svd_work_sizes(blas_int p, blas_int q) const {
@@ -228,14 +231,14 @@ template <class T> class Lapack {
         return {work > least ? work : least, is_complex<T> ? 1 + 5 * k + 2 * k * k : 0, 3 + 5 * k};
     }
 
-    // For all of geqp3, ungqr, tzrzf and unmrz.
-    std::int64_t cod_work_size(blas_int p, blas_int q) const {
+    // For all of geqp3, ungqr, tzrzf and unmrz, on k right-hand sides or the matrix itself.
+    std::int64_t cod_work_size(blas_int p, blas_int q, std::int64_t k) const {
         T wanted[4] = {};
         geqp3(p, q, nullptr, nullptr, nullptr, wanted, -1, nullptr);
         ungqr(p, q, nullptr, nullptr, wanted + 1, -1);
         tzrzf(q, q, nullptr, nullptr, wanted + 2, -1);
-        unmrz(p, q, q, nullptr, nullptr, nullptr, wanted + 3, -1);
-        std::int64_t most = 32 * (static_cast<std::int64_t>(p) + q);
+        unmrz('R', 'N', p, q, q, nullptr, nullptr, nullptr, wanted + 3, -1);
+        std::int64_t most = 32 * (static_cast<std::int64_t>(p) + q + k);
         for (const T &each : wanted)
             most = rounded_up(each) > most ? rounded_up(each) : most;
         return most;

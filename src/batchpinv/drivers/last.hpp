@@ -1,10 +1,13 @@
-// The last rung: screen, scale, factorise, invert; answers every finite matrix and reports the
-// others.
+// The last rung: screen, scale, factorise, and invert or solve; answers every finite matrix and
+// reports the others.
 #pragma once
 
-#include "matrix.hpp"
+#include "columns.hpp"
+#include "held.hpp"
 #include "rung.hpp"
 #include "svd.hpp"
+
+#include <optional>
 
 namespace batchpinv {
 
@@ -16,38 +19,46 @@ template <class T, class Factor> class LastRung final : public Rung {
     const std::int64_t entries;
     Buffer<T> w;
     Factor factor;
+    std::optional<Columns<T, T>> columns;
+    Held held;
+    Outcome outcome = Outcome::solved;
+    std::int64_t rank = -1;
+    int exponent = 0;
 
   public:
-    template <class... Shape>
-    explicit LastRung(const Bench &bench, Shape... shape)
+    explicit LastRung(const Bench &bench)
         : bench(bench), batch(bench.batch), gather(make_gather<T>(batch)),
-          entries(batch.m * batch.n), w(entries), factor(bench.routines, shape...) {}
+          entries(batch.m * batch.n), w(entries), factor(bench) {
+        if (batch.solves())
+            columns.emplace(batch);
+    }
 
     unsigned answer(Matrix *group, int) override {
         const Matrix &matrix = group[0];
-        std::int64_t rank = -1;
-        const Outcome outcome = solve(matrix, rank);
-        if (outcome != Outcome::solved) {
-            fill_with_nan();
-            if (!batch.nan_on_failure)
-                bench.failures.add(matrix.index, outcome);
+        if (!batch.solves() || !held.is(matrix)) {
+            outcome = factorise(matrix);
+            rank = -1;
+            if (outcome == Outcome::solved)
+                rank =
+                    factor.truncate(Tolerance{std::ldexp(matrix.atol(), exponent), matrix.rtol()});
+            held.take(matrix);
         }
-        if (bench.pass.enter()) {
-            scatter<T, T>(w, batch, matrix.data[OUT]);
-            matrix.write_rank(rank);
-            bench.pass.leave();
-        }
+        if (outcome != Outcome::solved && !batch.nan_on_failure)
+            bench.failures.add(matrix.index, outcome);
+        if (batch.solves())
+            solve(matrix);
+        else
+            invert(matrix);
         return 1;
     }
 
   private:
-    // pinv of the matrix, left in w.
-    Outcome solve(const Matrix &matrix, std::int64_t &rank) {
+    Outcome factorise(const Matrix &matrix) {
         gather.whole(batch, matrix.data[A], w);
         const Real<T> most = largest<T>(w, entries);
         if (!std::isfinite(most))
             return Outcome::non_finite;
-        const int exponent = scale_exponent<T>(most);
+        exponent = scale_exponent<T>(most);
         scale<T>(w, entries, exponent);
         if (!factor.factorise(w)) {
             gather.whole(batch, matrix.data[A], w);
@@ -55,17 +66,35 @@ template <class T, class Factor> class LastRung final : public Rung {
             if (!factor.factorise_again(w))
                 return Outcome::no_convergence;
         }
-        rank = factor.invert(Tolerance{std::ldexp(matrix.atol(), exponent), matrix.rtol()}, w);
-        if (batch.hermitian)
-            symmetrise<T>(w, batch.n);
-        scale<T>(w, entries, exponent);
         return Outcome::solved;
     }
 
-    void fill_with_nan() {
-        Real<T> *parts = reinterpret_cast<Real<T> *>(static_cast<T *>(w));
-        std::fill_n(parts, entries * (is_complex<T> ? 2 : 1),
-                    std::numeric_limits<Real<T>>::quiet_NaN());
+    void invert(const Matrix &matrix) {
+        if (outcome == Outcome::solved) {
+            factor.pseudo_inverse(w);
+            if (batch.hermitian)
+                symmetrise<T>(w, batch.n);
+            scale<T>(w, entries, exponent);
+        } else
+            fill_with_nan<T>(w, entries);
+        if (bench.pass.enter()) {
+            scatter<T, T>(w, batch, matrix.data[OUT]);
+            matrix.write_rank(rank);
+            bench.pass.leave();
+        }
+    }
+
+    void solve(const Matrix &matrix) {
+        columns->gather(matrix.data[B]);
+        if (outcome == Outcome::solved)
+            factor.apply(columns->adjoint, columns->k, columns->b, columns->x);
+        else
+            fill_with_nan<T>(columns->x, columns->k * std::int64_t(columns->solution_rows));
+        if (bench.pass.enter()) {
+            columns->scatter(exponent, matrix.data[OUT]);
+            matrix.write_rank(rank);
+            bench.pass.leave();
+        }
     }
 };
 

@@ -32,6 +32,7 @@ template <class T> class Buffer {
               ::operator new(static_cast<std::size_t>(std::max<std::int64_t>(count, 1)) * sizeof(T),
                              std::align_val_t(64)))) {}
     operator T *() const { return memory.get(); }
+    T *get() const { return memory.get(); }
 };
 
 // ---- gather -------------------------------------------------------------------------------------
@@ -237,6 +238,12 @@ template <class T> void scale(T *w, std::int64_t count, int exponent) {
     const Real<T> rest = std::ldexp(Real<T>(1), exponent - exponent / 2);
     for (std::int64_t i = 0; i < count; ++i)
         w[i] = w[i] * half * rest;
+}
+
+// All parts of W become NaN.
+template <class T> void fill_with_nan(T *w, std::int64_t count) {
+    Real<T> *const parts = reinterpret_cast<Real<T> *>(w);
+    std::fill_n(parts, count * (is_complex<T> ? 2 : 1), std::numeric_limits<Real<T>>::quiet_NaN());
 }
 
 // ---- scatter ------------------------------------------------------------------------------------

@@ -16,33 +16,42 @@ template <class T> class RankRevealing {
 
     const Lapack<T> lapack;
     const blas_int p, q; // W is p×q, p >= q
+    const bool solves;
     const blas_int lwork;
     const double missed;
-    Buffer<T> x, c, tau, z_tau, work; // q×p, r×q, q, q
+    Buffer<T> x, c, tau, z_tau, work; // q×p, or q×k; r×q, q, q
     Buffer<R> rwork;
     Buffer<blas_int> pivots;
+    T *w = nullptr;
+    blas_int rank = 0;
 
   public:
+    static constexpr bool by_inverse = false;
+
     explicit RankRevealing(const Bench &bench)
         : lapack(bench.routines), p(static_cast<blas_int>(bench.batch.n)),
-          q(static_cast<blas_int>(bench.batch.m)),
-          lwork(static_cast<blas_int>(lapack.cod_work_size(p, q))), missed(bench.batch.missed()),
-          x(static_cast<std::int64_t>(p) * q), c(static_cast<std::int64_t>(q) * q), tau(q),
-          z_tau(q), work(lwork), rwork(2 * static_cast<std::int64_t>(q)), pivots(q) {}
+          q(static_cast<blas_int>(bench.batch.m)), solves(bench.batch.solves()),
+          lwork(static_cast<blas_int>(lapack.cod_work_size(p, q, bench.batch.k))),
+          missed(bench.batch.missed()),
+          x(q * (solves ? std::max<std::int64_t>(q, bench.batch.k) : p)),
+          c(static_cast<std::int64_t>(q) * q), tau(q), z_tau(q), work(lwork),
+          rwork(2 * static_cast<std::int64_t>(q)), pivots(q) {}
 
-    Answer<T> invert(T *w, double atol, double rtol) {
+    Verdict factorise(T *w, double atol, double rtol) {
+        this->w = w;
         const double norm = frobenius(w, static_cast<std::int64_t>(p) * q);
-        std::fill_n(static_cast<blas_int *>(pivots), q, 0);
+        std::fill_n(pivots.get(), q, 0);
         if (lapack.geqp3(p, q, w, pivots, tau, work, lwork, rwork) != 0)
             return {};
         // Dropping R22 changes the answer by |R22| / s_r of it, so that it must be rounding of W.
         const double negligible = (4 + std::sqrt(static_cast<double>(p)) / 2) * eps * norm;
-        const auto [rank, dropped] = find_rank(w, negligible);
+        const Gap gap = find_gap(negligible);
+        rank = gap.rank;
         // s1 is at least the longest column, and |W|_F / sqrt(q).
         const double mean = norm / std::sqrt(static_cast<double>(q));
         const double least = std::max<double>(std::abs(w[0]), mean);
         if (rank == 0 || rank == q ||
-            !certify_dropped(atol, rtol, norm, least, dropped, q, missed, eps))
+            !certify_dropped(atol, rtol, norm, least, gap.dropped, q, missed, eps))
             return {};
         for (std::int64_t j = 0; j < q; ++j)
             for (std::int64_t i = 0; i < rank; ++i)
@@ -50,18 +59,35 @@ template <class T> class RankRevealing {
         if (lapack.tzrzf(rank, q, c, z_tau, work, lwork) != 0 ||
             lapack.ungqr(p, rank, w, tau, work, lwork) != 0)
             return {};
-        // X^H = [Q_r T^-H 0] Z P^T
-        lapack.trsm('U', 'C', 'N', p, rank, c, w);
+        return {certify_full_rank(atol, rtol, norm, inverse_norm(), rounding_slack(p, eps)), rank};
+    }
+
+    // X^H = [Q_r T^-H 0] Z P^T, where inverse_norm has left Q_r T^-H.
+    T *pseudo_inverse() {
         const std::int64_t kept = static_cast<std::int64_t>(p) * rank;
-        if (!certify_full_rank(atol, rtol, norm, frobenius(w, kept), rounding_slack(p, eps)))
-            return {};
         std::fill(w + kept, w + static_cast<std::int64_t>(p) * q, T(0));
-        if (lapack.unmrz(p, q, rank, c, z_tau, w, work, lwork) != 0)
-            return {};
+        lapack.unmrz('R', 'N', p, q, rank, c, z_tau, w, work, lwork);
         in_tiles(p, q, [&](std::int64_t i, std::int64_t k) {
             x[(pivots[k] - 1) + i * q] = conjugate(w[i + k * p]);
         });
-        return {x, rank};
+        return x;
+    }
+
+    void apply(bool adjoint, blas_int k, T *b, T *solution) {
+        if (adjoint) { // Q_r T^-H [I 0] Z P^T b
+            exchange(k, [&](std::int64_t pivoted, std::int64_t row) { x[pivoted] = b[row]; });
+            lapack.unmrz('L', 'N', q, k, rank, c, z_tau, x, work, lwork);
+            lapack.trsm('L', 'C', rank, k, c, x, q);
+            lapack.gemm('N', 'N', p, k, rank, w, p, x, q, 0, solution, p);
+        } else { // P Z^H [I 0]^T T^-1 Q_r^H b
+            lapack.gemm('C', 'N', rank, k, p, w, p, b, p, 0, x, q);
+            lapack.trsm('L', 'N', rank, k, c, x, q);
+            for (std::int64_t j = 0; j < k; ++j)
+                std::fill(x + j * q + rank, x + (j + 1) * q, T(0));
+            lapack.unmrz('L', 'C', q, k, rank, c, z_tau, x, work, lwork);
+            exchange(k,
+                     [&](std::int64_t pivoted, std::int64_t row) { solution[row] = x[pivoted]; });
+        }
     }
 
   private:
@@ -70,8 +96,29 @@ template <class T> class RankRevealing {
         double dropped; // |R22|_F
     };
 
+    // |T^-1|_F, and where X is wanted, Q_r T^-H in the place of Q_r.
+    double inverse_norm() {
+        if (!solves) {
+            lapack.trsm('R', 'C', p, rank, c, w, p);
+            return frobenius(w, static_cast<std::int64_t>(p) * rank);
+        }
+        const std::int64_t area = static_cast<std::int64_t>(rank) * rank;
+        for (std::int64_t j = 0; j < rank; ++j)
+            for (std::int64_t i = 0; i < rank; ++i)
+                x[i + j * rank] = i <= j ? c[i + j * rank] : T(0);
+        return lapack.trtri('U', rank, x) == 0 ? frobenius<T>(x, area)
+                                               : std::numeric_limits<double>::infinity();
+    }
+
+    // Calls visit(where W P has it, where W has it) for the elements of k columns.
+    template <class Visit> void exchange(blas_int k, Visit &&visit) const {
+        for (std::int64_t j = 0; j < k; ++j)
+            for (std::int64_t i = 0; i < q; ++i)
+                visit(i + j * q, (pivots[i] - 1) + j * q);
+    }
+
     // The smallest rank that leaves |R22|_F at most `most`.
-    Gap find_rank(const T *w, double most) const {
+    Gap find_gap(double most) const {
         double dropped2 = 0;
         for (blas_int k = q; k > 0; --k) {
             double row2 = 0;

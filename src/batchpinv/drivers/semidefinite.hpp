@@ -14,7 +14,6 @@ template <class T> class Semidefinite {
     using R = Real<T>;
     static constexpr double eps = std::numeric_limits<R>::epsilon();
 
-    const Lapack<T> lapack;
     const blas_int n;
     const double missed;
     Buffer<T> x, l, gram; // n×n, n×r, r×r
@@ -23,13 +22,16 @@ template <class T> class Semidefinite {
     Sweep<T> sweep;
 
   public:
-    explicit Semidefinite(const Bench &bench)
-        : lapack(bench.routines), n(static_cast<blas_int>(bench.batch.n)),
-          missed(bench.batch.missed()), x(static_cast<std::int64_t>(n) * n),
-          l(static_cast<std::int64_t>(n) * n), gram(static_cast<std::int64_t>(n) * n),
-          work(2 * static_cast<std::int64_t>(n)), pivots(n), sweep(bench.routines, n) {}
+    static constexpr bool by_inverse = true;
+    const Lapack<T> lapack;
 
-    Answer<T> invert(T *w, double atol, double rtol) {
+    explicit Semidefinite(const Bench &bench)
+        : n(static_cast<blas_int>(bench.batch.n)), missed(bench.batch.missed()),
+          x(static_cast<std::int64_t>(n) * n), l(static_cast<std::int64_t>(n) * n),
+          gram(static_cast<std::int64_t>(n) * n), work(2 * static_cast<std::int64_t>(n)), pivots(n),
+          sweep(bench.routines, n), lapack(bench.routines) {}
+
+    Verdict factorise(T *w, double atol, double rtol) {
         const std::int64_t area = static_cast<std::int64_t>(n) * n;
         if (!maybe_semidefinite(w, n))
             return {};
@@ -57,9 +59,17 @@ template <class T> class Semidefinite {
         lapack.gemm('N', 'N', n, rank, rank, l, n, gram, rank, 0, w, n);
         lapack.herk('L', 'N', n, rank, 1, w, n, 0, x);
         mirror<T>(x, n);
-        if (!certify_full_rank(atol, rtol, norm, frobenius<T>(x, area), rounding_slack(n, eps)))
+        const double inverse_norm = frobenius<T>(x, area);
+        if (!certify_full_rank(atol, rtol, norm, inverse_norm, rounding_slack(n, eps)))
             return {};
-        return {x, rank};
+        return {true, rank, false, inverse_norm};
+    }
+
+    T *pseudo_inverse() { return x; }
+
+    // X^H is X.
+    void apply(bool, blas_int k, const T *b, T *solution) {
+        lapack.gemm('N', 'N', n, k, n, x, n, b, n, 0, solution, n);
     }
 };
 

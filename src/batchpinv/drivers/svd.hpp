@@ -5,6 +5,7 @@
 #pragma once
 
 #include "matrix.hpp"
+#include "rung.hpp"
 
 namespace batchpinv {
 
@@ -20,15 +21,18 @@ template <class T> class Svd {
     const Lapack<T> lapack;
     const blas_int p, q; // W is p×q, p >= q
     const WorkSizes sizes;
-    Buffer<T> u, vt, work; // p×q, q×q
+    Buffer<T> u, vt, half, work; // p×q, q×q, and q×k: half of a product
     Buffer<R> s, rwork;
     Buffer<blas_int> iwork;
+    blas_int rank = 0;
 
   public:
-    Svd(const RoutineTable &table, blas_int p, blas_int q)
-        : lapack(table), p(p), q(q), sizes(lapack.svd_work_sizes(p, q)),
+    explicit Svd(const Bench &bench)
+        : lapack(bench.routines), p(static_cast<blas_int>(bench.batch.n)),
+          q(static_cast<blas_int>(bench.batch.m)), sizes(lapack.svd_work_sizes(p, q)),
           u(static_cast<std::int64_t>(p) * q), vt(static_cast<std::int64_t>(q) * q),
-          work(sizes.work), s(q), rwork(sizes.rwork), iwork(sizes.iwork) {}
+          half(bench.batch.solves() ? bench.batch.k * q : 0), work(sizes.work), s(q),
+          rwork(sizes.rwork), iwork(sizes.iwork) {}
 
     // False where divide and conquer does not converge; W is destroyed either way.
     bool factorise(T *w) {
@@ -43,16 +47,21 @@ template <class T> class Svd {
                std::isfinite(s[0]);
     }
 
-    // X = pinv(W), q×p, which may lie over W. Returns the rank.
-    std::int64_t invert(Tolerance tolerance, T *x) {
+    // Decides the rank, and returns it.
+    std::int64_t truncate(Tolerance tolerance) {
         const double tol = tolerance.of(s[0]);
-        blas_int rank = 0;
+        rank = 0;
         while (rank < q && s[rank] > tol)
             ++rank;
+        return rank;
+    }
+
+    // X = pinv(W), q×p, which may lie over W; once.
+    void pseudo_inverse(T *x) {
         const std::int64_t entries = static_cast<std::int64_t>(p) * q;
         if (rank == 0) {
             std::fill_n(x, entries, T(0));
-            return 0;
+            return;
         }
         // Where 1/s would overflow (only under a tolerance next to zero) X is formed in units of
         // 1/unit.
@@ -62,7 +71,25 @@ template <class T> class Svd {
         lapack.gemm('C', 'C', q, p, rank, vt, q, u, p, 0, x, q);
         if (unit != 1)
             divide(x, entries, 1, unit, 1);
-        return rank;
+    }
+
+    // x = X b, or X^H b.
+    void apply(bool adjoint, blas_int k, const T *b, T *x) {
+        const blas_int rows = adjoint ? p : q;
+        if (rank == 0) {
+            std::fill_n(x, static_cast<std::int64_t>(rows) * k, T(0));
+            return;
+        }
+        if (adjoint)
+            lapack.gemm('N', 'N', rank, k, q, vt, q, b, q, 0, half, q);
+        else
+            lapack.gemm('C', 'N', rank, k, p, u, p, b, p, 0, half, q);
+        for (blas_int c = 0; c < rank; ++c)
+            divide(half + c, k, q, s[c], 1);
+        if (adjoint)
+            lapack.gemm('N', 'N', p, k, rank, u, p, half, q, 0, x, p);
+        else
+            lapack.gemm('C', 'N', q, k, rank, vt, q, half, q, 0, x, q);
     }
 
   private:

@@ -13,7 +13,7 @@
 // Golub & Van Loan, section 5.1.7, solved instead of multiplied).
 //
 // X = [R^-1 0] H_n ... H_1 is kept conjugated, a row at a time: then a row is a column to which the
-// same reflections apply, and one routine serves both halves.
+// same reflections apply, X^H = Q [R^-1 0]^H, and one routine serves both halves.
 #pragma once
 
 #include "vector.hpp"
@@ -226,7 +226,7 @@ BATCHPINV_INLINE Factors<E, V> panel_of(const Factors<E, V> &factors, int k, int
 
 // What apply_q needs besides the reflections.
 template <class E, class V, class S>
-BATCHPINV_INLINE void find_all_inner_products(const Factors<E, V> &factors, S shape) {
+void find_all_inner_products(const Factors<E, V> &factors, S shape) {
     for (int k = 0; k < shape.n; k += PANEL)
         with_size<PANEL>(
             shape.n - k < PANEL ? shape.n - k : PANEL, [&](auto width) BATCHPINV_INLINE_LAMBDA {
@@ -235,8 +235,7 @@ BATCHPINV_INLINE void find_all_inner_products(const Factors<E, V> &factors, S sh
 }
 
 // A, in factors.a, becomes Q R.
-template <class E, class V, class S>
-BATCHPINV_INLINE void factorise(const Factors<E, V> &factors, S shape) {
+template <class E, class V, class S> void factorise(const Factors<E, V> &factors, S shape) {
     const int m = shape.m, n = shape.n, ld = shape.ld;
     for (int k = 0; k < n; k += PANEL) {
         const Factors<E, V> at = panel_of(factors, k, ld);
@@ -248,17 +247,54 @@ BATCHPINV_INLINE void factorise(const Factors<E, V> &factors, S shape) {
     }
 }
 
-// y (n×m by rows, ld apart, conjugated) becomes y Q^H. It is 0 from column n on, and not read
-// there.
-template <class E, class V, class S>
-BATCHPINV_INLINE void apply_q(const Factors<E, V> &factors, E *y, S shape) {
+// Q y for `columns` columns y, ld apart. They are 0 from row n on, and not read there.
+template <class E, class V, class Columns, class S>
+void apply_q(const Factors<E, V> &factors, E *y, Columns columns, S shape) {
     const int m = shape.m, n = shape.n, ld = shape.ld;
     const int last = (n - 1) / PANEL * PANEL, reflections = m == n ? n - 1 : n;
     with_size<PANEL>(reflections - last, [&](auto width) BATCHPINV_INLINE_LAMBDA {
-        reflect<width, false>(panel_of(factors, last, ld), ld, m - last, y + last, n, n - last);
+        reflect<width, false>(panel_of(factors, last, ld), ld, m - last, y + last, columns,
+                              n - last);
     });
     for (int k = last - PANEL; k >= 0; k -= PANEL)
-        reflect<PANEL, false>(panel_of(factors, k, ld), ld, m - k, y + k, n, m - k);
+        reflect<PANEL, false>(panel_of(factors, k, ld), ld, m - k, y + k, columns, m - k);
+}
+
+// Q^H y for `columns` columns y, ld apart.
+template <class E, class V, class S>
+void apply_q_adjoint(const Factors<E, V> &factors, E *y, int columns, S shape) {
+    const int m = shape.m, n = shape.n, ld = shape.ld, reflections = m == n ? n - 1 : n;
+    for (int k = 0; k < reflections; k += PANEL)
+        with_size<PANEL>(reflections - k < PANEL ? reflections - k : PANEL,
+                         [&](auto width) BATCHPINV_INLINE_LAMBDA {
+                             reflect<width, true>(panel_of(factors, k, ld), ld, m - k, y + k,
+                                                  columns, m - k);
+                         });
+}
+
+// x <- R^-1 x for `columns` columns x, x_ld apart.
+template <class E, class V>
+BATCHPINV_INLINE void back_substitute(const Factors<E, V> &factors, int n, int ld, E *x,
+                                      int columns, int x_ld) {
+    for (int c = 0; c < columns; ++c, x += x_ld)
+        for (int j = n - 1; j >= 0; --j) {
+            x[j] = product(x[j], factors.inverse_diagonal[j]);
+            for (int i = 0; i < j; ++i)
+                x[i] = subtract_product(x[i], factors.a[j * ld + i], x[j]);
+        }
+}
+
+// x <- R^-H x
+template <class E, class V>
+BATCHPINV_INLINE void forward_substitute(const Factors<E, V> &factors, int n, int ld, E *x,
+                                         int columns, int x_ld) {
+    for (int c = 0; c < columns; ++c, x += x_ld)
+        for (int j = 0; j < n; ++j) {
+            E sum = x[j];
+            for (int i = 0; i < j; ++i)
+                sum = subtract_inner(sum, factors.a[j * ld + i], x[i]);
+            x[j] = product(sum, conjugate(factors.inverse_diagonal[j]));
+        }
 }
 
 // `rows` rows of conj(R^-1) from row i on, into y. Returns the sum of their squares.
@@ -289,7 +325,7 @@ BATCHPINV_INLINE V invert_rows(const Factors<E, V> &factors, E *y, int i, int n,
 
 // conj(R^-1) into y (by rows, ld apart). Returns |R^-1|_F^2.
 template <class E, class V, class S>
-BATCHPINV_INLINE V invert_triangle(const Factors<E, V> &factors, E *y, S shape) {
+V invert_triangle(const Factors<E, V> &factors, E *y, S shape) {
     constexpr int rows = sizeof(V) < 64 ? 2 : 4;
     const int n = shape.n, ld = shape.ld;
     V norm2 = V{};
@@ -303,8 +339,7 @@ BATCHPINV_INLINE V invert_triangle(const Factors<E, V> &factors, E *y, S shape) 
 }
 
 // |R|_F^2, and so |A|_F^2.
-template <class E, class V, class S>
-BATCHPINV_INLINE V triangle_norm2(const Factors<E, V> &factors, S shape) {
+template <class E, class V, class S> V triangle_norm2(const Factors<E, V> &factors, S shape) {
     V diagonal = V{}, even = V{}, odd = V{};
     for (int j = 0; j < shape.n; ++j) {
         const E *column = factors.a + j * shape.ld;

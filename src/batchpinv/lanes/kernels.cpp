@@ -12,110 +12,8 @@ namespace {
 
 #include "jacobi.hpp"
 #include "pivoted.hpp"
-#include "transpose.hpp"
-
-// Columns of a power of two apart would share cache sets.
-inline int leading_dimension(int m) { return m >= 32 && m % 8 == 0 ? m + 1 : m; }
-
-// A size that the compiler knows; `int` stands for one that it does not.
-template <int value> struct Fixed {
-    constexpr operator int() const { return value; }
-};
-
-// m×n, m >= n, columns ld apart.
-template <class Size> struct Shape {
-    static constexpr bool fixed = !std::is_same_v<Size, int>;
-    Size m, n, ld;
-};
-
-// ---- between the caller's matrices and planes of lanes ------------------------------------------
-
-// Part p of element (i, j) of the matrix in lane l: planes[((j * ld + i) * parts + p) * lanes + l].
-// Returns the largest |x| of each matrix, NaN passed over.
-template <class R, int lanes, int parts>
-__attribute__((noinline)) auto load_strided(const LaneGroup &group, Shape<int> shape, R *planes) {
-    const auto [m, n, ld] = shape;
-    constexpr std::ptrdiff_t size = parts * sizeof(R);
-    if (group.a_col == size)
-        return load_runs<R, lanes, parts>(group, {n, m, group.a_row, ld, 1}, planes);
-    LaneGroup columns = group;
-    typename vector_of<R, lanes>::type largest{};
-    for (int j = 0; j < n; ++j) {
-        const auto found = load_runs<R, lanes, parts>(
-            columns, {group.a_row == size ? m : 1, group.a_row == size ? 1 : m, group.a_row, 1, 1},
-            planes + j * ld * parts * lanes);
-        largest = max_part(largest, found);
-        for (const char *&column : columns.a)
-            column += group.a_col;
-    }
-    return largest;
-}
-
-template <class R, int lanes, int parts, class S>
-BATCHPINV_INLINE auto load(const LaneGroup &group, S shape, R *planes) {
-    constexpr std::ptrdiff_t size = parts * sizeof(R);
-    if (S::fixed && group.a_row == size && group.a_col == shape.m * size)
-        return load_runs<R, lanes, parts>(group, {shape.m, shape.n, shape.m * size, 1, shape.ld},
-                                          planes);
-    return load_strided<R, lanes, parts>(group, {shape.m, shape.n, shape.ld}, planes);
-}
-
-// out[i, j] = the conjugate of element i * ld + j times `factor`, for the lanes in `answered`.
-template <class R, int lanes, int parts, class V>
-__attribute__((noinline)) void store_strided(const R *planes, V factor, unsigned answered,
-                                             const LaneGroup &group, Shape<int> shape) {
-    const auto [m, n, ld] = shape;
-    constexpr std::ptrdiff_t size = parts * sizeof(R);
-    if (group.out_col == size)
-        return store_runs<R, lanes, parts>(planes, factor, answered, group,
-                                           {m, n, group.out_row, 1, ld});
-    LaneGroup columns = group;
-    for (int j = 0; j < m; ++j) {
-        store_runs<R, lanes, parts>(
-            planes + j * parts * lanes, factor, answered, columns,
-            {group.out_row == size ? n : 1, group.out_row == size ? 1 : n, group.out_row, ld, ld});
-        for (char *&column : columns.out)
-            column += group.out_col;
-    }
-}
-
-template <class R, int lanes, int parts, class V, class S>
-BATCHPINV_INLINE void store(const R *planes, V factor, unsigned answered, const LaneGroup &group,
-                            S shape) {
-    constexpr std::ptrdiff_t size = parts * sizeof(R);
-    if (S::fixed && group.out_row == size && group.out_col == shape.n * size)
-        store_runs<R, lanes, parts>(planes, factor, answered, group,
-                                    {shape.n, shape.m, shape.n * size, shape.ld, 1});
-    else
-        store_strided<R, lanes, parts>(planes, factor, answered, group,
-                                       {shape.m, shape.n, shape.ld});
-}
-
-// ---- scale --------------------------------------------------------------------------------------
-
-// 1 where the largest entry is between 2^-ordinary and 2^ordinary; otherwise the power of two that
-// brings it to between 1 and 2, or as near as there is one. So no sum of squares overflows, nor
-// underflows in a matrix that the certificate accepts, and a matrix times a power of two has the
-// same answer, bit for bit, divided by it.
-template <class R, class V> BATCHPINV_INLINE V scale_factor(V largest, int ordinary) {
-    using F = Format<R>;
-    using Int = typename vector_of<typename F::Int, sizeof(V) / sizeof(R)>::type;
-    Int exponent = (reinterpret_cast<Int>(largest) >> F::mantissa) - F::bias;
-    exponent = exponent < -F::bias + 1 ? Int{} - F::bias + 1 : exponent;
-    exponent = exponent > F::bias - 1 ? Int{} + F::bias - 1 : exponent;
-    exponent = (exponent < -ordinary) | (exponent > ordinary) ? exponent : Int{};
-    const Int bits = (F::bias - exponent) << F::mantissa;
-    return reinterpret_cast<V>(bits);
-}
-
-// Scales every matrix by the factor of its lane.
-template <class E, class V, class S> BATCHPINV_INLINE void scale(E *a, V factor, S shape) {
-    if (!any_lane(factor != 1))
-        return;
-    for (int j = 0; j < shape.n; ++j)
-        for (int i = 0; i < shape.m; ++i)
-            a[j * shape.ld + i] = times(a[j * shape.ld + i], factor);
-}
+#include "planes.hpp"
+#include "solve.hpp"
 
 // ---- what the lanes are told ----
 
@@ -148,35 +46,6 @@ BATCHPINV_INLINE unsigned certify(const LaneGroup &group, V factor, V norm2, V i
     return lanes_of((tol + slack * norm) * inverse_norm < R(0.5)) & filled_lanes(group);
 }
 
-// How one allocation is cut for a matrix of m×n:
-//   a ld×n | y n×ld | b n×n | v n×n | two of (diagonal n | inverse_diagonal n | inner n×PANEL) |
-//   two of tau n | length2 n | pivot n
-template <class E, class V> struct Workspace {
-    E *y, *b, *v;
-    V *length2, *pivot;
-    Factors<E, V> factors, second; // of a, and of b
-
-    Workspace(void *memory, int ld, int n) {
-        E *a = static_cast<E *>(memory);
-        y = a + ld * n;
-        b = y + ld * n;
-        v = b + n * n;
-        E *const diagonals = v + n * n, *const inner = diagonals + 4 * n;
-        V *const tau = reinterpret_cast<V *>(inner + 2 * n * PANEL);
-        length2 = tau + 2 * n;
-        pivot = length2 + n;
-        factors = {a, tau, diagonals, diagonals + n, inner};
-        second = {b, tau + n, diagonals + 2 * n, diagonals + 3 * n, inner + n * PANEL};
-    }
-
-    static std::int64_t bytes(std::int64_t m, std::int64_t n) {
-        const std::int64_t ld = leading_dimension(static_cast<int>(m));
-        const std::int64_t elements = 2 * ld * n + 2 * n * n + (4 + 2 * PANEL) * n;
-        return elements * static_cast<std::int64_t>(sizeof(E)) +
-               4 * n * static_cast<std::int64_t>(sizeof(V));
-    }
-};
-
 template <class R, int lanes, class E, class S>
 BATCHPINV_INLINE unsigned direct_of_shape(LaneGroup &group, S shape) {
     using V = typename element_of<E>::real;
@@ -190,8 +59,11 @@ BATCHPINV_INLINE unsigned direct_of_shape(LaneGroup &group, S shape) {
     const V inverse_norm2 = invert_triangle(work.factors, y, shape);
     const V norm2 = triangle_norm2(work.factors, shape);
     const unsigned answered = certify<R>(group, factor, norm2, inverse_norm2);
-    if (answered) {
-        apply_q(work.factors, y, shape);
+    if (answered && group.k > 0)
+        solve_by_qr<R, lanes>(group, factor, answered, work,
+                              Shape<int>{shape.m, shape.n, shape.ld});
+    else if (answered) {
+        apply_q(work.factors, y, shape.n, shape);
         store<R, lanes, parts>(reinterpret_cast<const R *>(y), factor, answered, group, shape);
     }
     for (int lane = 0; lane < lanes; ++lane)
@@ -284,17 +156,20 @@ template <class R, int lanes, class E> unsigned rank_revealing(LaneGroup &group)
     const unsigned answered = dropped & certify<R>(group, factor, found.norm2, inverse_norm2);
     if (!answered)
         return 0;
-    apply_q(work.second, z, square);
-
+    find_all_inner_products(work.factors, shape);
+    for (int lane = 0; lane < lanes; ++lane)
+        group.rank[lane] = static_cast<std::int64_t>(found.rank[lane]);
+    if (group.k > 0) {
+        solve_by_cod<R, lanes>(group, factor, answered, work, found.rank, shape);
+        return answered;
+    }
+    apply_q(work.second, z, n, square);
     for (int i = 0; i < n; ++i)
         for (int c = 0; c < n; ++c)
             y[i * ld + c] = conjugate(z[c * n + i]);
-    find_all_inner_products(work.factors, shape);
-    apply_q(work.factors, y, shape);
+    apply_q(work.factors, y, n, shape);
     unpivot(y, work.pivot, shape);
     store<R, lanes, parts>(reinterpret_cast<const R *>(y), factor, answered, group, shape);
-    for (int lane = 0; lane < lanes; ++lane)
-        group.rank[lane] = static_cast<std::int64_t>(found.rank[lane]);
     return answered;
 }
 
@@ -383,6 +258,10 @@ template <class R, int lanes, class E> unsigned jacobi(LaneGroup &group) {
     for (int j = 0; j < n; ++j)
         for (int i = 0; i < n; ++i)
             b[j * n + i] = times(b[j * n + i], work.length2[j]);
+    if (group.k > 0) {
+        solve_by_svd<R, lanes>(group, factor, answered, work, shape);
+        return answered;
+    }
     for (int i = 0; i < n; ++i)
         for (int c = 0; c < n; ++c) {
             E sum = E{};
@@ -390,7 +269,7 @@ template <class R, int lanes, class E> unsigned jacobi(LaneGroup &group) {
                 sum = add_inner(sum, v[j * n + i], b[j * n + c]);
             y[i * ld + c] = sum;
         }
-    apply_q(work.factors, y, shape);
+    apply_q(work.factors, y, n, shape);
     store<R, lanes, parts>(reinterpret_cast<const R *>(y), factor, answered, group, shape);
     return answered;
 }

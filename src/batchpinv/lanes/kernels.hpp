@@ -16,11 +16,16 @@ constexpr int MOST_COLUMNS = 64;
 
 // Up to `count` matrices of one shape, m >= n. A wide matrix comes as its transpose, by its
 // strides.
+//
+// Wanted are pseudo-inverses; or where k > 0, solutions x = pinv(A) b of k columns, if `transposed`
+// x = pinv(A^T) b.
 struct LaneGroup {
-    std::int64_t m, n;
+    std::int64_t m, n, k;
+    bool transposed;
     const char *a[MOST_LANES]; // m×n, native byte order, any alignment
-    char *out[MOST_LANES];     // n×m
-    std::ptrdiff_t a_row, a_col, out_row, out_col;
+    const char *b[MOST_LANES]; // m×k; n×k if transposed
+    char *out[MOST_LANES];     // n×m; or x, n×k, m×k if transposed
+    std::ptrdiff_t a_row, a_col, b_row, b_col, out_row, out_col;
     double atol[MOST_LANES], rtol[MOST_LANES];
     double missed; // how far off LAPACK's singular values may be, in units of eps s1
     int filled;    // lanes in use, from the first

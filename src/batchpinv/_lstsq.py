@@ -1,0 +1,302 @@
+"""The public function of least squares: to the stages, or to the module of the caller's array
+library."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, overload
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ._compute import compute_lstsq
+from ._libraries import find_library
+from ._pinv import Driver, Foreign, OnFailure, Rank
+from ._progress import Progress
+
+Residuals = float | NDArray[Any]
+
+
+@overload
+def lstsq(
+    a: Foreign,
+    b: Foreign,
+    rcond: Foreign | ArrayLike | None = ...,
+    hermitian: bool = ...,
+    *,
+    atol: Foreign | ArrayLike | None = ...,
+    rtol: Foreign | ArrayLike | None = ...,
+    out: Foreign | None = ...,
+    return_rank: Literal[False] = ...,
+    return_residuals: Literal[False] = ...,
+    lower: bool = ...,
+    driver: Driver = ...,
+    workers: int | None = ...,
+    on_failure: OnFailure = ...,
+    progress: Progress = ...,
+) -> Foreign: ...
+@overload
+def lstsq(
+    a: Foreign,
+    b: Foreign,
+    rcond: Foreign | ArrayLike | None = ...,
+    hermitian: bool = ...,
+    *,
+    atol: Foreign | ArrayLike | None = ...,
+    rtol: Foreign | ArrayLike | None = ...,
+    out: Foreign | None = ...,
+    return_rank: Literal[False] = ...,
+    return_residuals: Literal[True],
+    lower: bool = ...,
+    driver: Driver = ...,
+    workers: int | None = ...,
+    on_failure: OnFailure = ...,
+    progress: Progress = ...,
+) -> tuple[Foreign, Foreign]: ...
+@overload
+def lstsq(
+    a: Foreign,
+    b: Foreign,
+    rcond: Foreign | ArrayLike | None = ...,
+    hermitian: bool = ...,
+    *,
+    atol: Foreign | ArrayLike | None = ...,
+    rtol: Foreign | ArrayLike | None = ...,
+    out: Foreign | None = ...,
+    return_rank: Literal[True],
+    return_residuals: Literal[False] = ...,
+    lower: bool = ...,
+    driver: Driver = ...,
+    workers: int | None = ...,
+    on_failure: OnFailure = ...,
+    progress: Progress = ...,
+) -> tuple[Foreign, Foreign]: ...
+@overload
+def lstsq(
+    a: Foreign,
+    b: Foreign,
+    rcond: Foreign | ArrayLike | None = ...,
+    hermitian: bool = ...,
+    *,
+    atol: Foreign | ArrayLike | None = ...,
+    rtol: Foreign | ArrayLike | None = ...,
+    out: Foreign | None = ...,
+    return_rank: Literal[True],
+    return_residuals: Literal[True],
+    lower: bool = ...,
+    driver: Driver = ...,
+    workers: int | None = ...,
+    on_failure: OnFailure = ...,
+    progress: Progress = ...,
+) -> tuple[Foreign, Foreign, Foreign]: ...
+@overload
+def lstsq(
+    a: ArrayLike,
+    b: ArrayLike,
+    rcond: ArrayLike | None = ...,
+    hermitian: bool = ...,
+    *,
+    atol: ArrayLike | None = ...,
+    rtol: ArrayLike | None = ...,
+    out: NDArray[Any] | None = ...,
+    return_rank: Literal[False] = ...,
+    return_residuals: Literal[False] = ...,
+    lower: bool = ...,
+    driver: Driver = ...,
+    workers: int | None = ...,
+    on_failure: OnFailure = ...,
+    progress: Progress = ...,
+) -> NDArray[Any]: ...
+@overload
+def lstsq(
+    a: ArrayLike,
+    b: ArrayLike,
+    rcond: ArrayLike | None = ...,
+    hermitian: bool = ...,
+    *,
+    atol: ArrayLike | None = ...,
+    rtol: ArrayLike | None = ...,
+    out: NDArray[Any] | None = ...,
+    return_rank: Literal[False] = ...,
+    return_residuals: Literal[True],
+    lower: bool = ...,
+    driver: Driver = ...,
+    workers: int | None = ...,
+    on_failure: OnFailure = ...,
+    progress: Progress = ...,
+) -> tuple[NDArray[Any], Residuals]: ...
+@overload
+def lstsq(
+    a: ArrayLike,
+    b: ArrayLike,
+    rcond: ArrayLike | None = ...,
+    hermitian: bool = ...,
+    *,
+    atol: ArrayLike | None = ...,
+    rtol: ArrayLike | None = ...,
+    out: NDArray[Any] | None = ...,
+    return_rank: Literal[True],
+    return_residuals: Literal[False] = ...,
+    lower: bool = ...,
+    driver: Driver = ...,
+    workers: int | None = ...,
+    on_failure: OnFailure = ...,
+    progress: Progress = ...,
+) -> tuple[NDArray[Any], Rank]: ...
+@overload
+def lstsq(
+    a: ArrayLike,
+    b: ArrayLike,
+    rcond: ArrayLike | None = ...,
+    hermitian: bool = ...,
+    *,
+    atol: ArrayLike | None = ...,
+    rtol: ArrayLike | None = ...,
+    out: NDArray[Any] | None = ...,
+    return_rank: Literal[True],
+    return_residuals: Literal[True],
+    lower: bool = ...,
+    driver: Driver = ...,
+    workers: int | None = ...,
+    on_failure: OnFailure = ...,
+    progress: Progress = ...,
+) -> tuple[NDArray[Any], Rank, Residuals]: ...
+
+
+def lstsq(
+    a: Any,
+    b: Any,
+    rcond: Any = None,
+    hermitian: bool = False,
+    *,
+    atol: Any = None,
+    rtol: Any = None,
+    out: Any = None,
+    return_rank: bool = False,
+    return_residuals: bool = False,
+    lower: bool = True,
+    driver: Driver = "auto",
+    workers: int | None = None,
+    on_failure: OnFailure = "raise",
+    progress: Progress = None,
+) -> Any:
+    """Least-squares solution of minimum norm of a linear system, or of each system in a stack.
+
+    The result is ``pinv(a, ...) @ b`` with the same tolerances, but the pseudo-inverse is never
+    formed: that takes less time, and keeps digits where the solution is small against
+    ``norm(pinv(a)) * norm(b)``. Of all x that make ``norm(b - a @ x)`` least it is the shortest.
+
+    Parameters
+    ----------
+    a : array_like, shape (*, m, n)
+        One matrix, or a stack of them, as for `pinv`.
+    b : array_like, shape (*, m, k) or (*, m)
+        Right-hand sides: k for each matrix, or one. It is read as (*, m) where it has one
+        dimension, or one less than `a` and the shape ``a.shape[:-1]``. The batch shapes of `a` and
+        `b` broadcast: one `a` for many `b` is factorised once by each worker, and many `a` for one
+        `b` do not copy it.
+    rcond : array_like of real, optional
+        The old name of `rtol`, for callers of NumPy and PyTorch. Not together with `rtol`.
+    hermitian : bool, default False
+        Whether the matrices are Hermitian (symmetric if real): see `pinv`.
+    atol, rtol : array_like of real, optional
+        Tolerances as for `pinv`: singular values of `a` not greater than ``max(atol, rtol * s1)``
+        are taken for zero. Defaults: ``atol = 0``, and ``rtol = max(m, n) * eps`` of the result's
+        dtype; but ``rtol = 0`` for matrices whose given `atol` is above 0.
+    out : ndarray, shape (*, n, k) or (*, n), optional
+        Where to put the result: the shape and dtype of the result, any strides. It may overlap
+        `a` and `b`. Of the same library as `a`; not for JAX, nor where a derivative is taken.
+    return_rank : bool, default False
+        Whether to return how many singular values were kept, too.
+    return_residuals : bool, default False
+        Whether to return the sums of squares ``sum(abs(b - a @ x) ** 2)`` of each column, too.
+    lower : bool, default True
+        Which triangle is read where `hermitian`.
+    driver : {'auto', 'svd'}, default 'auto'
+        As for `pinv`.
+    workers : int, optional
+        As for `pinv`.
+    on_failure : {'raise', 'nan'}, default 'raise'
+        What to do with matrices that hold NaN or Inf, as for `pinv`. NaN and Inf in `b` are no
+        failure: they make the solutions of their own column NaN or Inf.
+    progress : bool or callable, optional
+        As for `pinv`. What is counted is systems; more than 16 right-hand sides of one matrix may
+        be counted in parts.
+
+    Returns
+    -------
+    x : ndarray, shape (*, n, k), or (*, n) where b is (*, m)
+        The solutions; `out`, where it was given. Of the dtype to which those of `a` and `b` are
+        promoted, integers and booleans counting as float64.
+    rank : int, or ndarray of int64 with the batch shape
+        Only where `return_rank`; an int for one matrix.
+    residuals : ndarray of real, shape (*, k), or (*) where b is (*, m)
+        Only where `return_residuals`. Unlike NumPy's they are there whatever the rank.
+
+    Raises
+    ------
+    LinAlgError
+        If a matrix failed and `on_failure` is 'raise'; its ``indices`` say which did.
+    TypeError
+        If a dtype or the type of an argument is none of those above.
+    ValueError
+        If a shape or the value of an argument is none of those above, or if a matrix is too large
+        for LAPACK's integers.
+    MemoryError
+        If there is none for the result or for the workers.
+
+    See Also
+    --------
+    pinv : the pseudo-inverse itself, with all that is said there of threads and memory.
+
+    Notes
+    -----
+    The ways are those of `pinv` [1]_: Householder QR in SIMD lanes or CholeskyQR2 apply Q^H to `b`
+    and solve with R; QR with column pivoting does so with both orthogonal factors; the SVD applies
+    U^H, divides by the singular values, and applies V. Square and Hermitian matrices of more than
+    48 rows, and tall ones in single precision, are inverted, and x is refined where it is small
+    against norm(pinv(a)) norm(b) [2]_. Operands of different dtypes are promoted first, which
+    copies one of them.
+
+    References
+    ----------
+    .. [1] G. H. Golub and C. F. Van Loan, Matrix Computations, 4th ed., Johns Hopkins, 2013,
+       sections 5.3 and 5.5.
+    .. [2] N. J. Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., SIAM, 2002,
+       chapters 12, 14 and 20.
+
+    Examples
+    --------
+    Straight lines through three sets of points, each with its own time points; the last one has
+    only one time, and gets the shortest of all solutions:
+
+    >>> import numpy as np
+    >>> from batchpinv import lstsq
+    >>> t = np.array([[0.0, 1, 2, 3], [0, 2, 4, 6], [5, 5, 5, 5]])
+    >>> design = np.stack([np.ones_like(t), t], axis=-1)
+    >>> x, rank = lstsq(design, np.array([1.0, 3, 5, 7]), return_rank=True)
+    >>> x.round(8), rank
+    (array([[1.        , 2.        ],
+           [1.        , 1.        ],
+           [0.15384615, 0.76923077]]), array([2, 2, 1]))
+    """
+    library = None if type(a) is np.ndarray and type(b) is np.ndarray else find_library(a, b)
+    solve = compute_lstsq if library is None else library.lstsq
+    x, rank, residuals = solve(
+        a,
+        b,
+        rcond,
+        hermitian,
+        atol,
+        rtol,
+        out,
+        return_rank,
+        return_residuals,
+        lower,
+        driver,
+        workers,
+        on_failure,
+        progress,
+    )
+    if return_rank and return_residuals:
+        return x, rank, residuals
+    return (x, rank) if return_rank else (x, residuals) if return_residuals else x

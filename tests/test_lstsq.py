@@ -1,0 +1,322 @@
+"""What `lstsq` computes: pinv(a) @ b to the perturbation bound of least squares, with the ranks,
+tolerances and failures of `pinv`, whatever the batch, the layout and the workers.
+"""
+
+import numpy as np
+import pytest
+from cases import DTYPES, LAYOUTS, Case, Draw, make_cases, mixed_stack, same_bits
+from references import lstsq_mp, lstsq_units
+
+import batchpinv
+
+LANES = batchpinv.show_config("dicts")["simd"]["own kernels"] != "none"
+
+CASES = [case for dtype in DTYPES for case in make_cases(dtype)]
+# In units of the perturbation bound times eps.
+ALLOWED = 30
+# Every rung: in lanes, and through LAPACK.
+SHAPES = [(1, 1), (4, 4), (6, 3), (3, 6), (9, 9), (16, 16), (40, 7), (7, 40), (33, 21), (60, 60)]
+LARGE = [(200, 50), (50, 200), (70, 70), (120, 60), (60, 120)]
+
+
+def sides(dtype, m, k, seed=0):
+    return Draw(dtype, seed).normal(m, k).astype(dtype)
+
+
+def stack_of(dtype, count, m, n, seed=0):
+    draw = Draw(dtype, seed)
+    return np.stack([draw.normal(m, n) for _ in range(count)]).astype(dtype)
+
+
+def check_loosely(x, a, b, **options):
+    """Against pinv(a) @ b in the same dtype: for sizes for which 60 digits would take too long."""
+    inverse, rank = batchpinv.pinv(a, return_rank=True, driver="svd", **options)
+    eps = np.finfo(x.dtype).eps
+    size = np.linalg.norm(inverse, axis=(-2, -1))
+    cond = np.linalg.norm(a, axis=(-2, -1)) * size
+    error = np.linalg.norm(x - inverse @ b, axis=-2)
+    allowed = ALLOWED * eps * cond * size
+    assert np.all(error <= allowed[..., None] * np.linalg.norm(b, axis=-2))
+    return rank
+
+
+# ---- accuracy ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_agrees_with_a_reference_of_60_digits(lstsq, case: Case):
+    m, n = case.a.shape
+    with np.errstate(over="ignore", invalid="ignore"):
+        consistent = (case.a @ sides(case.a.dtype, n, 1)) / max(1, n)
+    b = np.hstack([sides(case.a.dtype, m, 2), consistent.astype(case.a.dtype)])
+    reference = lstsq_mp(case.a, b, hermitian=case.hermitian)
+    x, rank = lstsq(case.a, b, hermitian=case.hermitian, return_rank=True)
+    assert rank == reference.rank
+    assert x.dtype == case.a.dtype
+    assert lstsq_units(x, reference, np.finfo(x.dtype).eps) < ALLOWED
+
+
+@pytest.mark.parametrize("k", [1, 3, 20])
+@pytest.mark.parametrize(("m", "n"), SHAPES + LARGE)
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_is_the_pseudo_inverse_times_b(lstsq, dtype, m, n, k):
+    a = stack_of(dtype, 5, m, n)
+    rank = max(1, 2 * min(m, n) // 3)
+    a[3:] = stack_of(dtype, 2, m, rank, 1) @ stack_of(dtype, 2, rank, n, 2)
+    b = stack_of(dtype, 5, m, k, 3)
+    x, ranks = lstsq(a, b, return_rank=True)
+    assert x.shape == (5, n, k)
+    assert np.array_equal(ranks, check_loosely(x, a, b))
+
+
+@pytest.mark.parametrize("kind", ["indefinite", "definite", "semidefinite"])
+@pytest.mark.parametrize("n", [5, 9, 60, 100])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_hermitian_systems(lstsq, dtype, n, kind):
+    y = stack_of(dtype, 3, n, {"indefinite": n, "definite": 3 * n, "semidefinite": n // 2}[kind])
+    adjoint = y.conj().swapaxes(1, 2)
+    a = (y + adjoint) / 2 if kind == "indefinite" else y @ adjoint / n
+    a = ((a + a.conj().swapaxes(1, 2)) / 2).astype(dtype)
+    b = stack_of(dtype, 3, n, 4, 1)
+    for lower in True, False:
+        given = np.tril(a) if lower else np.triu(a)
+        x, ranks = lstsq(given, b, hermitian=True, lower=lower, return_rank=True)
+        assert np.array_equal(ranks, check_loosely(x, a, b, hermitian=True))
+
+
+@pytest.mark.parametrize("n", [20, 64, 130])
+@pytest.mark.parametrize("dtype", [np.float64, np.complex128], ids=str)
+def test_a_small_solution_of_a_graded_system_keeps_its_digits(lstsq, dtype, n):
+    draw = Draw(dtype, seed=n)
+    a = draw.unitary(n) * np.logspace(0, -9, n) @ draw.unitary(n)
+    b = a @ draw.normal(n, 3)
+    x = lstsq(a, b)
+    assert np.all(
+        np.linalg.norm(b - a @ x, axis=0)
+        <= ALLOWED * n * np.finfo(dtype).eps * np.linalg.norm(x, axis=0)
+    )
+
+
+@pytest.mark.parametrize("exponent", [-300, -150, 150, 290])
+@pytest.mark.parametrize(("m", "n"), [(4, 4), (9, 3), (3, 9), (60, 60), (200, 50)])
+def test_scales_by_powers_of_two(lstsq, m, n, exponent):
+    a, b = stack_of(np.float64, 4, m, n), stack_of(np.float64, 4, m, 2)
+    x = lstsq(a, b)
+    for by in 2.0**exponent, 2.0 ** (exponent * 3):
+        if np.isfinite(by) and by:
+            np.testing.assert_allclose(lstsq(a * by, b * by), x, rtol=1e-9)
+            np.testing.assert_allclose(lstsq(a, b * by), x * by, rtol=1e-9)
+            np.testing.assert_allclose(lstsq(a * by, b), x / by, rtol=1e-9)
+
+
+# ---- shapes --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("a_shape", "b_shape", "x_shape"),
+    [
+        ((4, 3), (4,), (3,)),
+        ((4, 3), (4, 2), (3, 2)),
+        ((5, 4, 3), (4,), (5, 3)),
+        ((5, 4, 3), (5, 4), (5, 3)),
+        ((5, 4, 3), (4, 2), (5, 3, 2)),
+        ((4, 3), (5, 4, 2), (5, 3, 2)),
+        ((5, 1, 4, 3), (6, 4, 2), (5, 6, 3, 2)),
+        ((1, 4, 3), (5, 4, 1), (5, 3, 1)),
+        ((4, 4, 3), (4, 4), (4, 3)),
+        ((0, 4, 3), (0, 4, 2), (0, 3, 2)),
+        ((4, 3), (4, 0), (3, 0)),
+        ((5, 0, 3), (5, 0, 2), (5, 3, 2)),
+        ((5, 4, 0), (5, 4, 2), (5, 0, 2)),
+        ((0, 3), (0,), (3,)),
+    ],
+)
+def test_shapes_broadcast(lstsq, a_shape, b_shape, x_shape):
+    a, b = (np.random.default_rng(0).standard_normal(shape) for shape in (a_shape, b_shape))
+    x, rank, residuals = lstsq(a, b, return_rank=True, return_residuals=True)
+    vector = b.ndim == 1 or b.shape == a.shape[:-1]
+    assert x.shape == x_shape
+    columns = b[..., None] if vector else b
+    expected = np.linalg.pinv(a) @ columns if 0 not in a.shape else np.zeros((*x_shape, 1))
+    if x.size:
+        np.testing.assert_allclose(x, expected[..., 0] if vector else expected.reshape(x_shape))
+    assert np.shape(rank) == x_shape[: len(x_shape) - (1 if vector else 2)]
+    assert np.all(rank == min(a.shape[-2:]))
+    rest = columns - a @ (x[..., None] if vector else x)
+    sums = np.sum(np.abs(rest) ** 2, axis=-2)
+    np.testing.assert_allclose(residuals, sums[..., 0] if vector else sums, atol=1e-25)
+
+
+def test_tolerance_arrays_broadcast(lstsq):
+    a = np.diag([1.0, 1e-3, 1e-6])
+    x, rank = lstsq(a, np.ones(3), rtol=[1e-8, 1e-4, 1e-2], return_rank=True)
+    assert rank.tolist() == [3, 2, 1]
+    np.testing.assert_allclose(x, [[1, 1e3, 1e6], [1, 1e3, 0], [1, 0, 0]], rtol=1e-12)
+    assert lstsq(a, np.ones((3, 2)), atol=np.array([[0.5], [0.0]])).shape == (2, 1, 3, 2)
+
+
+@pytest.mark.parametrize("k", [15, 16, 17, 70, 1100, 2500])
+@pytest.mark.parametrize(("m", "n"), [(3, 3), (60, 4), (4, 60), (70, 70), (200, 50), (900, 5)])
+def test_many_right_hand_sides(lstsq, m, n, k):
+    a, b = stack_of(np.float64, 2, m, n), stack_of(np.float64, 2, m, k)
+    done = []
+    x, rank, residuals = lstsq(
+        a, b, return_rank=True, return_residuals=True, progress=lambda *told: done.append(told)
+    )
+    assert np.array_equal(rank, check_loosely(x, a, b))
+    np.testing.assert_allclose(residuals, np.sum((b - a @ x) ** 2, axis=1), atol=1e-20, rtol=1e-9)
+    assert done[-1][0] == done[-1][1]
+    assert all(told[0] <= told[1] for told in done)
+    for workers in 1, 2, 3:
+        assert same_bits(lstsq(a, b, workers=workers), x)
+    assert same_bits(lstsq(a[1], b[1], workers=1), x[1])
+
+
+# ---- the same bits -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("hermitian", [False, True])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_a_stack_equals_a_loop(lstsq, dtype, hermitian):
+    for n in [*range(1, 12), 17, 33, 50]:
+        for m in {n} if hermitian else {n, 2 * n + 1, max(1, n // 2)}:
+            a = mixed_stack((7,), m, n, dtype, hermitian, seed=n)
+            for k in 1, 2, 9:
+                b = stack_of(dtype, 7, m, k, seed=k)
+                options = {"hermitian": hermitian, "return_residuals": True}
+                each = [lstsq(*pair, workers=1, **options) for pair in zip(a, b, strict=True)]
+                for workers in 1, 2:
+                    x, residuals = lstsq(a, b, workers=workers, **options)
+                    assert same_bits(x, np.stack([one for one, _ in each])), (m, n, k)
+                    assert same_bits(residuals, np.stack([one for _, one in each])), (m, n, k)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_the_layout_changes_no_bit(lstsq, dtype, layout):
+    place = LAYOUTS[layout]
+    for m, n, k in [(5, 3, 1), (3, 5, 2), (4, 4, 4), (20, 20, 3), (60, 50, 2), (50, 60, 2)]:
+        a = mixed_stack((3, 2), m, n, dtype)
+        b = stack_of(dtype, 6, m, k).reshape(3, 2, m, k)
+        expected = lstsq(a, b)
+        assert same_bits(lstsq(place(a), place(b)), expected)
+        out = place(np.empty_like(expected))
+        assert lstsq(a, b, out=out) is out
+        assert same_bits(np.array(out, order="C"), expected)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_one_matrix_for_many_equals_copies_of_it(lstsq, dtype):
+    for m, n in [(5, 3), (3, 5), (4, 4), (60, 50), (50, 60), (60, 60)]:
+        a, b = mixed_stack((6,), m, n, dtype), stack_of(dtype, 9, m, 2)
+        for one in a:
+            copies = np.repeat(one[None], 9, axis=0)
+            assert same_bits(lstsq(one, b), lstsq(copies, b))
+            assert same_bits(lstsq(copies, b[0]), lstsq(copies, np.repeat(b[:1], 9, axis=0)))
+
+
+def test_out_may_lie_over_the_operands(lstsq):
+    for m, n, k in [(4, 4, 2), (4, 4, 4), (60, 60, 60), (60, 60, 3)]:
+        a, b = stack_of(np.float64, 5, m, n), stack_of(np.float64, 5, m, k)
+        expected, residuals = lstsq(a, b, return_residuals=True)
+        over_b = b.copy()
+        assert lstsq(a, over_b, out=over_b) is over_b
+        assert same_bits(over_b, expected)
+        over_b = b.copy()
+        assert same_bits(lstsq(a, over_b, out=over_b, return_residuals=True)[1], residuals)
+        if k == n:
+            over_a = a.copy()
+            assert same_bits(lstsq(over_a, b, out=over_a), expected)
+        shifted = np.concatenate([b, b[:1]])
+        lstsq(a, shifted[:-1], out=shifted[1:])
+        assert same_bits(shifted[1:], expected)
+
+
+# ---- dtypes --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("b_dtype", [*DTYPES, np.int32, bool, ">f8"], ids=str)
+@pytest.mark.parametrize("a_dtype", [*DTYPES, np.int16, ">c16"], ids=str)
+def test_dtypes_are_promoted(lstsq, a_dtype, b_dtype):
+    rng = np.random.default_rng(0)
+    a, b = (rng.integers(0, 9, shape) for shape in ((5, 4, 3), (5, 4, 2)))
+    a, b = a.astype(a_dtype), b.astype(b_dtype)
+    kinds = [np.dtype(np.float64) if d.kind in "iub" else d for d in (a.dtype, b.dtype)]
+    dtype = np.result_type(*kinds)
+    assert same_bits(lstsq(a, b), lstsq(a.astype(dtype), b.astype(dtype)))
+
+
+# ---- bad data ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize(("m", "n"), [(4, 4), (6, 3), (3, 6), (60, 60), (200, 50), (50, 200)])
+def test_a_bad_right_hand_side_spoils_only_its_column(lstsq, m, n, bad):
+    a = stack_of(np.float64, 3, m, n)
+    a[1, -1] = a[1, 0]
+    b = stack_of(np.float64, 3, m, 3)
+    expected = lstsq(a, b)
+    b[:, 1, 1] = bad
+    x, rank = lstsq(a, b, return_rank=True)
+    assert np.array_equal(rank, batchpinv.pinv(a, return_rank=True)[1])
+    assert not np.isfinite(x[..., 1]).all(axis=-1).any()
+    np.testing.assert_allclose(x[..., ::2], expected[..., ::2], rtol=1e-9)
+
+
+@pytest.mark.parametrize("k", [1, 3, 300])
+@pytest.mark.parametrize(("m", "n"), [(4, 4), (6, 3), (60, 60), (200, 50)])
+def test_a_bad_matrix_spoils_only_itself(lstsq, m, n, k):
+    a, b = stack_of(np.float64, 5, m, n), stack_of(np.float64, 5, m, k)
+    expected = lstsq(a, b)
+    a[2, 0, 0], a[3, 1, 1] = np.nan, np.inf
+    out = np.empty_like(expected)
+    with pytest.raises(batchpinv.LinAlgError, match="2 of 5 matrices") as caught:
+        lstsq(a, b, out=out)
+    assert caught.value.count == 2
+    assert [index.tolist() for index in caught.value.indices] == [[2, 3]]
+    assert same_bits(out[[0, 1, 4]], expected[[0, 1, 4]])
+    x, rank, residuals = lstsq(a, b, on_failure="nan", return_rank=True, return_residuals=True)
+    assert same_bits(x[[0, 1, 4]], expected[[0, 1, 4]])
+    assert np.isnan(x[2:4]).all()
+    assert np.isnan(residuals[2:4]).all()
+    assert rank.tolist() == [min(m, n), min(m, n), -1, -1, min(m, n)]
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "error", "said"),
+    [
+        (np.ones(3), np.ones(3), ValueError, "a must have two or more dimensions"),
+        (np.ones((3, 2)), np.ones((2, 3)), ValueError, r"b must have shape \(\*, m, k\)"),
+        (np.ones((3, 2)), 1.0, ValueError, "b must have shape"),
+        (np.ones((4, 3, 2)), np.ones((5, 3, 2)), ValueError, "batch shapes of a and b"),
+        (np.ones((3, 2)), ["x", "y", "z"], TypeError, "b has dtype"),
+        (np.ones((3, 2)), np.ones(3, np.float16), TypeError, "b has dtype float16"),
+        (np.ones((3, 2)), np.ma.masked_equal([1.0, 2, 3], 2), TypeError, "b is a masked array"),
+    ],
+)
+def test_messages(lstsq, a, b, error, said):
+    with pytest.raises(error, match=said):
+        lstsq(a, b)
+
+
+def test_out_is_checked(lstsq):
+    a, b = np.eye(3), np.ones((3, 2))
+    with pytest.raises(ValueError, match=r"out must have shape \(3, 2\)"):
+        lstsq(a, b, out=np.empty((2, 3)))
+    with pytest.raises(TypeError, match="out must have dtype float64"):
+        lstsq(a, b, out=np.empty((3, 2), np.float32))
+    with pytest.raises(ValueError, match=r"out must have shape \(3,\)"):
+        lstsq(a, np.ones(3), out=np.empty((3, 1)))
+
+
+# ---- NIST ----------------------------------------------------------------------------------------
+
+
+def test_pontius_keeps_its_digits():
+    """A quadratic whose columns differ by 1e12: an SVD of them as they are leaves 6 digits, and so
+    does LAPACK, which answers where no kernels are used."""
+    rows = np.arange(1.0, 41)[:, None] * 75000.0
+    design = np.hstack([np.ones((40, 1)), rows, rows**2])
+    exact = np.array([0.0005, 7e-7, -3e-15])
+    x = batchpinv.lstsq(design, design @ exact, rtol=0)
+    assert np.all(np.abs(x / exact - 1) < (1e-9 if LANES else 1e-5))
