@@ -74,10 +74,11 @@ struct Batch {
     }
 };
 
+constexpr int MOST_PREFETCHED = 4096;
 // Walks the batch in stretches along its last axis.
 class Cursor {
     const Batch &batch;
-    const std::int64_t prefetched;
+    std::int64_t prefetched[N_OPERANDS] = {}; // bytes of one matrix's
     std::int64_t at[MAX_DIMS];
 
   public:
@@ -86,8 +87,13 @@ class Cursor {
     std::ptrdiff_t step[N_OPERANDS] = {}; // from one matrix to the next along that axis
 
     Cursor(const Batch &batch, std::int64_t index)
-        : batch(batch),
-          prefetched(std::min<std::int64_t>(1024, batch.m * batch.n * batch.itemsize)) {
+        : batch(batch) {
+        const auto bytes = [&](std::int64_t elements) {
+            return std::min<std::int64_t>(MOST_PREFETCHED, elements * batch.itemsize);
+        };
+        prefetched[A] = bytes(batch.m * batch.n);
+        prefetched[B] = bytes(batch.k * batch.n);
+        prefetched[OUT] = batch.solves() ? prefetched[B] : prefetched[A];
         std::copy_n(batch.data, static_cast<int>(N_OPERANDS), data);
         const int last = batch.ndim - 1;
         for (int axis = last; axis >= 0; --axis) {
@@ -116,11 +122,10 @@ class Cursor {
     // answer; the processor finds the rest by itself. Without them small matrices wait for memory
     // as long as they compute. (Always inline, or GCC takes it for a function without effects.)
     __attribute__((always_inline)) void prefetch(std::int64_t ahead) const {
-        const auto a = reinterpret_cast<std::uintptr_t>(data[A]) + ahead * step[A];
-        const auto out = reinterpret_cast<std::uintptr_t>(data[OUT]) + ahead * step[OUT];
-        for (std::int64_t offset = 0; offset < prefetched; offset += 64) {
-            __builtin_prefetch(reinterpret_cast<const void *>(a + offset), 0);
-            __builtin_prefetch(reinterpret_cast<const void *>(out + offset), 1);
+        for (const int op : {A, B, OUT}) {
+            const auto from = reinterpret_cast<std::uintptr_t>(data[op]) + ahead * step[op];
+            for (std::int64_t offset = 0; offset < prefetched[op]; offset += 64)
+                __builtin_prefetch(reinterpret_cast<const void *>(from + offset));
         }
     }
 

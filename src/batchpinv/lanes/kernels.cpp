@@ -4,6 +4,7 @@
 // the package could be linked in from here and run on a processor without the instructions.
 #include "kernels.hpp"
 
+#include <limits>
 #include <type_traits>
 #include <utility>
 

@@ -4,6 +4,15 @@
 
 #include "vector.hpp"
 
+// Calls act(0), ..., act(count - 1) with constants, so that registers can be indexed by them: in a
+// loop that GCC does not unroll, vectors go through memory.
+template <int count, class Act> BATCHPINV_INLINE void unrolled(Act &&act) {
+    if constexpr (count > 0) {
+        unrolled<count - 1>(act);
+        act(std::integral_constant<int, count - 1>{});
+    }
+}
+
 // a[lane + step] <-> b[lane], for lanes without that bit.
 template <int step, class V, int... lane>
 BATCHPINV_INLINE void exchange(V &a, V &b, std::integer_sequence<int, lane...>) {
@@ -107,10 +116,10 @@ BATCHPINV_INLINE auto load_runs(const LaneGroup &group, Walk<R, lanes, parts> wa
         for (int t = 0; t < width; ++t)
             x[t] = load_pieces<R, lanes, width>(from + t, offset);
         transpose<R, lanes, width>(x);
-        for (int t = 0; t < width; ++t) {
+        unrolled<width>([&](auto t) BATCHPINV_INLINE_LAMBDA {
             largest = max_part(largest, x[t]);
             __builtin_memcpy(planes + walk.next(), &x[t], sizeof(V));
-        }
+        });
     });
     return largest;
 }
@@ -125,11 +134,11 @@ BATCHPINV_INLINE void store_runs(const R *planes, V factor, unsigned answered,
     const V factors[2] = {factor, -factor};
     walk.each_piece([&](auto width, std::ptrdiff_t offset) BATCHPINV_INLINE_LAMBDA {
         V x[width];
-        for (int t = 0; t < width; ++t) {
+        unrolled<width>([&](auto t) BATCHPINV_INLINE_LAMBDA {
             const V by = factors[walk.part];
             __builtin_memcpy(&x[t], planes + walk.next(), sizeof(V));
             x[t] *= by;
-        }
+        });
         transpose<R, lanes, width>(x);
         for (int lane = 0; lane < lanes; ++lane)
             if (answered >> lane & 1) {

@@ -101,7 +101,11 @@ template <class V> BATCHPINV_INLINE Pair<V> reciprocal(Pair<V> a) {
 template <class V> BATCHPINV_INLINE V conjugate(V a) { return a; }
 template <class V> BATCHPINV_INLINE Pair<V> conjugate(Pair<V> a) { return {a.re, -a.im}; }
 
-template <class V> BATCHPINV_INLINE V magnitude(V a) { return a < 0 ? -a : a; }
+template <class V> BATCHPINV_INLINE V magnitude(V a) {
+    using Bits = decltype(a < a);
+    constexpr auto all_but_sign = std::numeric_limits<decltype(Bits{}[0] + 0)>::max();
+    return reinterpret_cast<V>(reinterpret_cast<Bits>(a) & all_but_sign);
+}
 template <class V> BATCHPINV_INLINE V magnitude(Pair<V> a) {
     return square_root(a.re * a.re + a.im * a.im);
 }
