@@ -74,11 +74,10 @@ struct Batch {
     }
 };
 
-constexpr int MOST_PREFETCHED = 4096;
 // Walks the batch in stretches along its last axis.
 class Cursor {
     const Batch &batch;
-    std::int64_t prefetched[N_OPERANDS] = {}; // bytes of one matrix's
+    const std::int64_t prefetched;
     std::int64_t at[MAX_DIMS];
 
   public:
@@ -87,13 +86,9 @@ class Cursor {
     std::ptrdiff_t step[N_OPERANDS] = {}; // from one matrix to the next along that axis
 
     Cursor(const Batch &batch, std::int64_t index)
-        : batch(batch) {
-        const auto bytes = [&](std::int64_t elements) {
-            return std::min<std::int64_t>(MOST_PREFETCHED, elements * batch.itemsize);
-        };
-        prefetched[A] = bytes(batch.m * batch.n);
-        prefetched[B] = bytes(batch.k * batch.n);
-        prefetched[OUT] = batch.solves() ? prefetched[B] : prefetched[A];
+        : batch(batch),
+          prefetched(std::min<std::int64_t>(
+              1024, batch.itemsize * (batch.solves() ? batch.k : batch.m) * batch.n)) {
         std::copy_n(batch.data, static_cast<int>(N_OPERANDS), data);
         const int last = batch.ndim - 1;
         for (int axis = last; axis >= 0; --axis) {
@@ -118,15 +113,13 @@ class Cursor {
             carry();
     }
 
-    // Starts to bring in the first lines of the matrix that comes `ahead` places later, and of its
-    // answer; the processor finds the rest by itself. Without them small matrices wait for memory
+    // Starts to bring in the first lines of the answer that comes `ahead` places later; what is
+    // read is asked for when the matrix before it is. Without them small matrices wait for memory
     // as long as they compute. (Always inline, or GCC takes it for a function without effects.)
     __attribute__((always_inline)) void prefetch(std::int64_t ahead) const {
-        for (const int op : {A, B, OUT}) {
-            const auto from = reinterpret_cast<std::uintptr_t>(data[op]) + ahead * step[op];
-            for (std::int64_t offset = 0; offset < prefetched[op]; offset += 64)
-                __builtin_prefetch(reinterpret_cast<const void *>(from + offset));
-        }
+        const auto out = reinterpret_cast<std::uintptr_t>(data[OUT]) + ahead * step[OUT];
+        for (std::int64_t offset = 0; offset < prefetched; offset += 64)
+            __builtin_prefetch(reinterpret_cast<const void *>(out + offset), 1);
     }
 
   private:

@@ -46,6 +46,10 @@ template <class T> class LaneRung final : public Rung {
             group.out_col = symmetric ? group.a_col : batch.out_row;
         }
         group.missed = batch.missed();
+        if (batch.ndim) {
+            group.ahead = kernels.count * batch.strides[A][batch.ndim - 1];
+            group.b_ahead = kernels.count * batch.strides[B][batch.ndim - 1];
+        }
         group.workspace = workspace;
     }
 

@@ -26,6 +26,8 @@ struct LaneGroup {
     const char *b[MOST_LANES]; // m×k; n×k if transposed
     char *out[MOST_LANES];     // n×m; or x, n×k, m×k if transposed
     std::ptrdiff_t a_row, a_col, b_row, b_col, out_row, out_col;
+    std::ptrdiff_t ahead,
+        b_ahead; // from a's and b's to those that their lane is likely to hold next
     double atol[MOST_LANES], rtol[MOST_LANES];
     double missed; // how far off LAPACK's singular values may be, in units of eps s1
     int filled;    // lanes in use, from the first

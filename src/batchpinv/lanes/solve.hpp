@@ -41,6 +41,7 @@ BATCHPINV_INLINE void each_block(const LaneGroup &group, V factor, unsigned answ
     const int m = static_cast<int>(group.m), n = static_cast<int>(group.n);
     const int rows = group.transposed ? n : m, solution_rows = group.transposed ? m : n;
     LaneGroup block = group;
+    block.ahead = group.b_ahead;
     block.a_row = group.b_row;
     block.out_row = group.out_col;
     block.out_col = group.out_row;

@@ -115,6 +115,8 @@ BATCHPINV_INLINE auto load_runs(const LaneGroup &group, Walk<R, lanes, parts> wa
         V x[width];
         for (int t = 0; t < width; ++t)
             x[t] = load_pieces<R, lanes, width>(from + t, offset);
+        for (int lane = 0; lane < lanes && width == lanes; ++lane)
+            __builtin_prefetch(from[lane] + offset + group.ahead);
         transpose<R, lanes, width>(x);
         unrolled<width>([&](auto t) BATCHPINV_INLINE_LAMBDA {
             largest = max_part(largest, x[t]);
