@@ -272,29 +272,60 @@ void apply_q_adjoint(const Factors<E, V> &factors, E *y, int columns, S shape) {
                          });
 }
 
-// x <- R^-1 x for `columns` columns x, x_ld apart.
+// x <- R^-1 x for `columns` neighbouring columns x, x_ld apart.
+template <int columns, class E, class V>
+BATCHPINV_INLINE void back_substitute_some(const Factors<E, V> &factors, int n, int ld, E *x,
+                                           int x_ld) {
+    for (int j = n - 1; j >= 0; --j) {
+        E found[columns];
+        for (int c = 0; c < columns; ++c)
+            x[c * x_ld + j] = found[c] = product(x[c * x_ld + j], factors.inverse_diagonal[j]);
+        for (int i = 0; i < j; ++i)
+            for (int c = 0; c < columns; ++c)
+                x[c * x_ld + i] =
+                    subtract_product(x[c * x_ld + i], factors.a[j * ld + i], found[c]);
+    }
+}
+
+// x <- R^-H x
+template <int columns, class E, class V>
+BATCHPINV_INLINE void forward_substitute_some(const Factors<E, V> &factors, int n, int ld, E *x,
+                                              int x_ld) {
+    for (int j = 0; j < n; ++j) {
+        E sum[columns];
+        for (int c = 0; c < columns; ++c)
+            sum[c] = x[c * x_ld + j];
+        for (int i = 0; i < j; ++i)
+            for (int c = 0; c < columns; ++c)
+                sum[c] = subtract_inner(sum[c], factors.a[j * ld + i], x[c * x_ld + i]);
+        for (int c = 0; c < columns; ++c)
+            x[c * x_ld + j] = product(sum[c], conjugate(factors.inverse_diagonal[j]));
+    }
+}
+
+// Calls act(how many, x) for all columns x, x_ld apart, a few at a time.
+template <class E, class Act>
+BATCHPINV_INLINE void a_few_at_a_time(E *x, int columns, int x_ld, Act &&act) {
+    constexpr int most = 4 / element_of<E>::parts;
+    for (; columns >= most; columns -= most, x += most * x_ld)
+        act(std::integral_constant<int, most>{}, x);
+    with_size<most - 1>(columns, [&](auto rest) BATCHPINV_INLINE_LAMBDA { act(rest, x); });
+}
+
+// x <- R^-1 x for all columns x, x_ld apart.
 template <class E, class V>
-BATCHPINV_INLINE void back_substitute(const Factors<E, V> &factors, int n, int ld, E *x,
-                                      int columns, int x_ld) {
-    for (int c = 0; c < columns; ++c, x += x_ld)
-        for (int j = n - 1; j >= 0; --j) {
-            x[j] = product(x[j], factors.inverse_diagonal[j]);
-            for (int i = 0; i < j; ++i)
-                x[i] = subtract_product(x[i], factors.a[j * ld + i], x[j]);
-        }
+void back_substitute(const Factors<E, V> &factors, int n, int ld, E *x, int columns, int x_ld) {
+    a_few_at_a_time(x, columns, x_ld, [&](auto few, E *some) BATCHPINV_INLINE_LAMBDA {
+        back_substitute_some<few>(factors, n, ld, some, x_ld);
+    });
 }
 
 // x <- R^-H x
 template <class E, class V>
-BATCHPINV_INLINE void forward_substitute(const Factors<E, V> &factors, int n, int ld, E *x,
-                                         int columns, int x_ld) {
-    for (int c = 0; c < columns; ++c, x += x_ld)
-        for (int j = 0; j < n; ++j) {
-            E sum = x[j];
-            for (int i = 0; i < j; ++i)
-                sum = subtract_inner(sum, factors.a[j * ld + i], x[i]);
-            x[j] = product(sum, conjugate(factors.inverse_diagonal[j]));
-        }
+void forward_substitute(const Factors<E, V> &factors, int n, int ld, E *x, int columns, int x_ld) {
+    a_few_at_a_time(x, columns, x_ld, [&](auto few, E *some) BATCHPINV_INLINE_LAMBDA {
+        forward_substitute_some<few>(factors, n, ld, some, x_ld);
+    });
 }
 
 // `rows` rows of conj(R^-1) from row i on, into y. Returns the sum of their squares.

@@ -25,8 +25,6 @@ template <class V> BATCHPINV_INLINE V lanes_from(const double *numbers) {
     return lanes;
 }
 
-inline unsigned filled_lanes(const LaneGroup &group) { return (1u << group.filled) - 1; }
-
 // ---- the direct rung ----------------------------------------------------------------------------
 
 // The lanes in which no singular value can be at or under the tolerance, whatever rounding did.
@@ -47,28 +45,39 @@ BATCHPINV_INLINE unsigned certify(const LaneGroup &group, V factor, V norm2, V i
     return lanes_of((tol + slack * norm) * inverse_norm < R(0.5)) & filled_lanes(group);
 }
 
+// R and the reflections; in y conj(R^-1), or where there are many right-hand sides, Q.
+template <class R, int lanes, class E, class V, class S>
+BATCHPINV_INLINE unsigned factorise_directly(LaneGroup &group, const Workspace<E, V> &work,
+                                             S shape) {
+    E *const a = work.factors.a;
+    const V largest = load<R, lanes, element_of<E>::parts>(group, shape, reinterpret_cast<R *>(a));
+    *work.factor = scale_factor<R>(largest, Format<R>::ordinary);
+    scale(a, *work.factor, shape);
+    factorise(work.factors, shape);
+    const V inverse_norm2 = invert_triangle(work.factors, work.y, shape);
+    const V norm2 = triangle_norm2(work.factors, shape);
+    for (int lane = 0; lane < lanes; ++lane)
+        group.rank[lane] = shape.n;
+    const unsigned certain = certify<R>(group, *work.factor, norm2, inverse_norm2);
+    if (certain)
+        form_q<lanes>(group, work, {shape.m, shape.n, shape.ld});
+    return certain;
+}
+
 template <class R, int lanes, class E, class S>
 BATCHPINV_INLINE unsigned direct_of_shape(LaneGroup &group, S shape) {
     using V = typename element_of<E>::real;
-    constexpr int parts = element_of<E>::parts;
     const Workspace<E, V> work(group.workspace, shape.ld, shape.n);
-    E *const a = work.factors.a, *const y = work.y;
-    const V largest = load<R, lanes, parts>(group, shape, reinterpret_cast<R *>(a));
-    const V factor = scale_factor<R>(largest, Format<R>::ordinary);
-    scale(a, factor, shape);
-    factorise(work.factors, shape);
-    const V inverse_norm2 = invert_triangle(work.factors, y, shape);
-    const V norm2 = triangle_norm2(work.factors, shape);
-    const unsigned answered = certify<R>(group, factor, norm2, inverse_norm2);
+    if (!group.held)
+        group.certain = factorise_directly<R, lanes>(group, work, shape);
+    const unsigned answered = group.certain & filled_lanes(group);
     if (answered && group.k > 0)
-        solve_by_qr<R, lanes>(group, factor, answered, work,
-                              Shape<int>{shape.m, shape.n, shape.ld});
+        solve<ByQR, R, lanes>(group, answered, work, {shape.m, shape.n, shape.ld});
     else if (answered) {
-        apply_q(work.factors, y, shape.n, shape);
-        store<R, lanes, parts>(reinterpret_cast<const R *>(y), factor, answered, group, shape);
+        apply_q(work.factors, work.y, shape.n, shape);
+        store<R, lanes, element_of<E>::parts>(reinterpret_cast<const R *>(work.y), *work.factor,
+                                              answered, group, shape);
     }
-    for (int lane = 0; lane < lanes; ++lane)
-        group.rank[lane] = shape.n;
     return answered;
 }
 
@@ -124,24 +133,23 @@ BATCHPINV_INLINE unsigned certify_dropped(const LaneGroup &group, V factor,
 // Dropping R22 changes the answer by |R22| / s_r of it, so that it must be a few roundings of s1.
 template <class R> constexpr R NEGLIGIBLE = 4 * Format<R>::epsilon;
 
-template <class R, int lanes, class E> unsigned rank_revealing(LaneGroup &group) {
-    using V = typename element_of<E>::real;
-    constexpr int parts = element_of<E>::parts;
-    const Shape<int> shape = shape_of(group);
+// The reflections of A and of C^H, and in v conj(R2^-1), which is C^+ by columns.
+template <class R, int lanes, class E, class V>
+unsigned factorise_completely(LaneGroup &group, const Workspace<E, V> &work, Shape<int> shape) {
     const int n = shape.n, ld = shape.ld;
     const Shape<int> square{n, n, n};
-    const Workspace<E, V> work(group.workspace, ld, n);
-    E *const a = work.factors.a, *const y = work.y, *const b = work.b, *const z = work.v;
-    const V largest = load<R, lanes, parts>(group, shape, reinterpret_cast<R *>(a));
-    const V factor = scale_factor<R>(largest, 0);
-    scale(a, factor, shape);
+    E *const a = work.factors.a, *const b = work.second.a;
+    const V largest = load<R, lanes, element_of<E>::parts>(group, shape, reinterpret_cast<R *>(a));
+    *work.factor = scale_factor<R>(largest, 0);
+    scale(a, *work.factor, shape);
     const Pivoting<V> found =
         factorise_pivoted<R>(work.factors, work.pivot, work.length2, NEGLIGIBLE<R>, shape);
-    const unsigned dropped = certify_dropped<R>(group, factor, found) & filled_lanes(group);
+    *work.rank = found.rank;
+    const unsigned dropped = certify_dropped<R>(group, *work.factor, found) & filled_lanes(group);
     if (!dropped)
         return 0;
 
-    // C^H, with columns of 0 from the rank on, and z = C^+ by columns.
+    // C^H, with columns of 0 from the rank on.
     for (int j = 0; j < n; ++j) {
         const auto kept = found.rank > static_cast<R>(j);
         for (int i = 0; i < n; ++i) {
@@ -153,24 +161,38 @@ template <class R, int lanes, class E> unsigned rank_revealing(LaneGroup &group)
     for (int j = 0; j < n; ++j)
         work.second.inverse_diagonal[j] =
             choose(found.rank > static_cast<R>(j), work.second.inverse_diagonal[j], E{});
-    const V inverse_norm2 = invert_triangle(work.second, z, square);
-    const unsigned answered = dropped & certify<R>(group, factor, found.norm2, inverse_norm2);
-    if (!answered)
-        return 0;
-    find_all_inner_products(work.factors, shape);
-    for (int lane = 0; lane < lanes; ++lane)
-        group.rank[lane] = static_cast<std::int64_t>(found.rank[lane]);
-    if (group.k > 0) {
-        solve_by_cod<R, lanes>(group, factor, answered, work, found.rank, shape);
-        return answered;
+    const V inverse_norm2 = invert_triangle(work.second, work.v, square);
+    const unsigned certain = dropped & certify<R>(group, *work.factor, found.norm2, inverse_norm2);
+    if (certain) {
+        find_all_inner_products(work.factors, shape);
+        form_q<lanes>(group, work, shape);
+        for (int lane = 0; lane < lanes; ++lane)
+            group.rank[lane] = static_cast<std::int64_t>(found.rank[lane]);
     }
-    apply_q(work.second, z, n, square);
-    for (int i = 0; i < n; ++i)
-        for (int c = 0; c < n; ++c)
-            y[i * ld + c] = conjugate(z[c * n + i]);
-    apply_q(work.factors, y, n, shape);
-    unpivot(y, work.pivot, shape);
-    store<R, lanes, parts>(reinterpret_cast<const R *>(y), factor, answered, group, shape);
+    return certain;
+}
+
+template <class R, int lanes, class E> unsigned rank_revealing(LaneGroup &group) {
+    using V = typename element_of<E>::real;
+    const Shape<int> shape = shape_of(group);
+    const int n = shape.n, ld = shape.ld;
+    const Workspace<E, V> work(group.workspace, ld, n);
+    if (!group.held)
+        group.certain = factorise_completely<R, lanes>(group, work, shape);
+    const unsigned answered = group.certain & filled_lanes(group);
+    if (answered && group.k > 0)
+        solve<ByCompleteOrthogonal, R, lanes>(group, answered, work, shape);
+    else if (answered) {
+        E *const y = work.y, *const z = work.v;
+        apply_q(work.second, z, n, Shape<int>{n, n, n});
+        for (int i = 0; i < n; ++i)
+            for (int c = 0; c < n; ++c)
+                y[i * ld + c] = conjugate(z[c * n + i]);
+        apply_q(work.factors, y, n, shape);
+        unpivot(y, work.pivot, shape);
+        store<R, lanes, element_of<E>::parts>(reinterpret_cast<const R *>(y), *work.factor,
+                                              answered, group, shape);
+    }
     return answered;
 }
 
@@ -204,15 +226,15 @@ BATCHPINV_INLINE bool decide(const double *s, double atol, double rtol, double m
     return most < static_cast<double>(__builtin_huge_val());
 }
 
-template <class R, int lanes, class E> unsigned jacobi(LaneGroup &group) {
-    using V = typename element_of<E>::real;
-    const Shape<int> shape = shape_of(group);
-    constexpr int parts = element_of<E>::parts;
+// The reflections of A, in b the columns of B over their squared lengths where they are kept, and
+// V.
+template <class R, int lanes, class E, class V>
+unsigned factorise_by_jacobi(LaneGroup &group, const Workspace<E, V> &work, Shape<int> shape) {
     const int m = shape.m, n = shape.n, ld = shape.ld;
-    const Workspace<E, V> work(group.workspace, ld, n);
-    E *a = work.factors.a, *b = work.b, *v = work.v, *y = work.y;
-    const V largest = load<R, lanes, parts>(group, shape, reinterpret_cast<R *>(a));
+    E *const a = work.factors.a, *const b = work.second.a, *const v = work.v;
+    const V largest = load<R, lanes, element_of<E>::parts>(group, shape, reinterpret_cast<R *>(a));
     const V factor = scale_factor<R>(largest, 0);
+    *work.factor = factor;
     scale(a, factor, shape);
     factorise(work.factors, shape);
     const V norm2 = triangle_norm2(work.factors, shape);
@@ -242,7 +264,7 @@ template <class R, int lanes, class E> unsigned jacobi(LaneGroup &group) {
         turning = sweep<R>(b, v, work.length2, negligible2, n);
     }
 
-    unsigned answered = 0;
+    unsigned certain = 0;
     for (int lane = 0; lane < lanes; ++lane) {
         double s[MOST_COLUMNS], weight[MOST_COLUMNS] = {};
         for (int j = 0; j < n; ++j)
@@ -250,28 +272,42 @@ template <class R, int lanes, class E> unsigned jacobi(LaneGroup &group) {
         if (lane < group.filled && !turning[lane] &&
             decide<R>(s, group.atol[lane] * factor[lane], group.rtol[lane], group.missed, m, n,
                       weight, group.rank[lane]))
-            answered |= 1u << lane;
+            certain |= 1u << lane;
         for (int j = 0; j < n; ++j)
             work.length2[j][lane] = static_cast<R>(weight[j]);
     }
-    if (!answered)
+    if (!certain)
         return 0;
     for (int j = 0; j < n; ++j)
         for (int i = 0; i < n; ++i)
             b[j * n + i] = times(b[j * n + i], work.length2[j]);
-    if (group.k > 0) {
-        solve_by_svd<R, lanes>(group, factor, answered, work, shape);
-        return answered;
+    form_q<lanes>(group, work, shape);
+    return certain;
+}
+
+template <class R, int lanes, class E> unsigned jacobi(LaneGroup &group) {
+    using V = typename element_of<E>::real;
+    const Shape<int> shape = shape_of(group);
+    const int n = shape.n, ld = shape.ld;
+    const Workspace<E, V> work(group.workspace, ld, n);
+    if (!group.held)
+        group.certain = factorise_by_jacobi<R, lanes>(group, work, shape);
+    const unsigned answered = group.certain & filled_lanes(group);
+    if (answered && group.k > 0)
+        solve<BySVD, R, lanes>(group, answered, work, shape);
+    else if (answered) {
+        E *const y = work.y, *const b = work.second.a, *const v = work.v;
+        for (int i = 0; i < n; ++i)
+            for (int c = 0; c < n; ++c) {
+                E sum = E{};
+                for (int j = 0; j < n; ++j)
+                    sum = add_inner(sum, v[j * n + i], b[j * n + c]);
+                y[i * ld + c] = sum;
+            }
+        apply_q(work.factors, y, n, shape);
+        store<R, lanes, element_of<E>::parts>(reinterpret_cast<const R *>(y), *work.factor,
+                                              answered, group, shape);
     }
-    for (int i = 0; i < n; ++i)
-        for (int c = 0; c < n; ++c) {
-            E sum = E{};
-            for (int j = 0; j < n; ++j)
-                sum = add_inner(sum, v[j * n + i], b[j * n + c]);
-            y[i * ld + c] = sum;
-        }
-    apply_q(work.factors, y, n, shape);
-    store<R, lanes, parts>(reinterpret_cast<const R *>(y), factor, answered, group, shape);
     return answered;
 }
 

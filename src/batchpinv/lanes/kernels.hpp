@@ -31,6 +31,10 @@ struct LaneGroup {
     double atol[MOST_LANES], rtol[MOST_LANES];
     double missed; // how far off LAPACK's singular values may be, in units of eps s1
     int filled;    // lanes in use, from the first
+    // Whether `certain`, `rank` and the workspace are still those of these matrices and tolerances:
+    // then the systems are solved with the factors of the last call.
+    bool held;
+    unsigned certain; // the lanes of the last factorisation in which it can be vouched for
     std::int64_t rank[MOST_LANES]; // of the lanes that were answered
     void *workspace;
 };
