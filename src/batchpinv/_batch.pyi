@@ -23,6 +23,7 @@ class Job:
         svd_only: bool,
         nan_on_failure: bool,
         chunk: int,
+        width: int = 0,
     ) -> None: ...
     def close(self) -> None: ...
 

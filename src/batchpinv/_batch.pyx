@@ -23,16 +23,17 @@ cdef extern from "drivers/batch.hpp" namespace "batchpinv" nogil:
     enum:
         A, OUT, ATOL, RTOL, RANK, RUNG, B, RESIDUAL
     cdef cppclass Batch:
-        int64_t m, n, k
+        int64_t m, n, k, width, blocks
         char kind
         int itemsize
-        cbool swapped, hermitian, lower, svd_only, nan_on_failure
+        cbool swapped, hermitian, lower, svd_only, nan_on_failure, multiplies
         Py_ssize_t a_row, a_col, b_row, b_col, out_row, out_col, residual_col
         int64_t count
         int ndim
-        int64_t shape[64]
+        int64_t shape[65]
         char *data[8]
-        Py_ssize_t strides[8][64]
+        Py_ssize_t strides[8][65]
+        void cut_in_blocks(int64_t width)
         void lay_flat()
         void coalesce()
     cdef cppclass Failures:
@@ -85,6 +86,9 @@ cdef class Job:
         svd_only: no rung but the last.
     chunk : int
         Matrices that a worker claims at a time.
+    width : int
+        0; or where there are so many right-hand sides that pseudo-inverses are formed for them,
+        how many are solved together.
     """
 
     cdef Batch batch
@@ -100,7 +104,7 @@ cdef class Job:
     def __init__(
         self, cnp.ndarray a, cnp.ndarray b, cnp.ndarray out, cnp.ndarray atol, cnp.ndarray rtol,
         cnp.ndarray rank, cnp.ndarray residual, cnp.ndarray rung, *, cbool hermitian, cbool lower,
-        cbool svd_only, cbool nan_on_failure, int64_t chunk
+        cbool svd_only, cbool nan_on_failure, int64_t chunk, int64_t width=0
     ):
         cdef int ndim = cnp.PyArray_NDIM(out) - 2
         cdef int axis, a_ndim = cnp.PyArray_NDIM(a)
@@ -139,6 +143,11 @@ cdef class Job:
         self.set_operand(RANK, rank, 0)
         self.set_operand(RUNG, rung, 0)
         self.set_operand(RESIDUAL, residual, 1)
+        self.batch.width = self.batch.k
+        self.batch.blocks = 1
+        self.batch.multiplies = False
+        if width:
+            self.batch.cut_in_blocks(width)
         self.batch.lay_flat()
         self.batch.coalesce()
         self.chunk = chunk
@@ -159,7 +168,7 @@ cdef class Job:
 
     @property
     def count(self) -> int:
-        """Matrices in the batch."""
+        """Matrices in the batch, or blocks of right-hand sides."""
         return self.batch.count
 
     @property
@@ -183,12 +192,21 @@ cdef class Job:
     @property
     def non_finite(self):
         """Sorted flat indices of the matrices that hold NaN or Inf."""
-        return sorted_array(self.found.non_finite)
+        return self.matrices(self.found.non_finite)
 
     @property
     def no_convergence(self):
         """Sorted flat indices of the matrices on which no SVD driver converged."""
-        return sorted_array(self.found.no_convergence)
+        return self.matrices(self.found.no_convergence)
+
+    cdef matrices(self, vector[int64_t] &indices):
+        """Those of which there are such blocks."""
+        cdef cnp.npy_intp size = <cnp.npy_intp>indices.size()
+        cdef cnp.ndarray[int64_t] array = np.empty(size, np.int64)
+        cdef cnp.npy_intp i
+        for i in range(size):
+            array[i] = indices[i] // self.batch.blocks
+        return np.unique(array)
 
 
 cdef class Worker:
@@ -266,12 +284,3 @@ def forget_permits() -> None:
     """Give back, in a forked child, what the parent's other threads held."""
     permits.reset()
 
-
-cdef sorted_array(vector[int64_t] &indices):
-    cdef cnp.npy_intp size = <cnp.npy_intp>indices.size()
-    cdef cnp.ndarray[int64_t] array = np.empty(size, np.int64)
-    cdef cnp.npy_intp i
-    for i in range(size):
-        array[i] = indices[i]
-    array.sort()
-    return array

@@ -4,11 +4,10 @@ memory."""
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from ._arrays import (
     Array,
@@ -25,7 +24,7 @@ from ._errors import check_failures
 from ._info import Rung
 from ._plan import Plan, block_width, check_size, make_plan
 from ._pool import compute
-from ._progress import Progress, Report, check_progress, open_progress
+from ._progress import Progress, check_progress, open_progress
 from ._tolerance import broadcast_batch, resolve_tolerances
 from ._workers import resolve_workers
 
@@ -119,12 +118,9 @@ def compute_pinv(
             nan_on_failure=on_failure == "nan",
             chunk=plan.chunk,
         )
-        if progress:
-            _compute_all([(job, plan)], progress, "pinv")
-        else:
-            compute(job, plan, None)
+        _compute(job, plan, progress, "pinv")
         if job.failed:
-            check_failures([job], batch_shape)
+            check_failures(job, batch_shape)
 
     x = deliver(result, a) if out is None else out
     if batch_shape:
@@ -173,12 +169,30 @@ def compute_lstsq(
     residual = np.zeros((*batch_shape, k), dtype.char.lower()) if wants_residuals else None
 
     if math.prod(batch_shape) and m and n and k:
-        jobs = [
-            _make_job(part, hermitian, lower, driver, on_failure, workers)
-            for part in _parts(_Part(array, sides, result, atol, rtol, rank, residual))
-        ]
-        _compute_all(jobs, progress, "lstsq")
-        check_failures([job for job, _ in jobs], batch_shape)
+        svd_only, width = driver == "svd", block_width(m, n, k)
+        blocks = -(-k // width) if width else 1
+        plan = make_plan(
+            math.prod(batch_shape), m, n, width or k, blocks, dtype, hermitian, svd_only, workers
+        )
+        job = Job(
+            array,
+            sides,
+            result,
+            atol,
+            rtol,
+            rank,
+            residual,
+            None,
+            hermitian=hermitian,
+            lower=lower,
+            svd_only=svd_only,
+            nan_on_failure=on_failure == "nan",
+            chunk=plan.chunk,
+            width=width,
+        )
+        _compute(job, plan, progress, "lstsq")
+        if job.failed:
+            check_failures(job, batch_shape)
     elif m and n:  # no right-hand sides, or no systems
         if wants_rank:
             _, rank, _ = compute_pinv(
@@ -212,90 +226,9 @@ def _check_options(
         raise ValueError(f"hermitian=True needs square matrices; a has shape {array.shape}")
 
 
-class _Part(NamedTuple):
-    """Systems of as many right-hand sides; each matrix has `blocks` of them, along the last axis
-    of the batch."""
-
-    a: Array
-    b: Array
-    x: Array
-    atol: NDArray[np.float64]
-    rtol: NDArray[np.float64]
-    rank: NDArray[np.int64] | None
-    residual: Array | None
-    blocks: int = 1
-
-
-def _parts(whole: _Part) -> list[_Part]:
-    """The same systems, with no more right-hand sides in each than are solved together."""
-    m, n = whole.a.shape[-2:]
-    k, width = whole.b.shape[-1], block_width(m, n)
-    blocks = k // width
-    if k <= width:
-        return [whole]
-    cut = blocks * width
-
-    def in_blocks(columns: Array) -> Array:
-        columns = columns[..., :cut]
-        return columns.reshape(*columns.shape[:-1], blocks, width)
-
-    def above(operand: Any) -> Any:
-        return operand[..., None] if operand is not None and operand.ndim else operand
-
-    parts = [
-        _Part(
-            whole.a[..., None, :, :],
-            np.moveaxis(in_blocks(whole.b), -2, -3),
-            np.moveaxis(in_blocks(whole.x), -2, -3),
-            above(whole.atol),
-            above(whole.rtol),
-            None if whole.rank is None else whole.rank[..., None],
-            None if whole.residual is None else in_blocks(whole.residual),
-            blocks,
-        )
-    ]
-    if cut < k:
-        residual = None if whole.residual is None else whole.residual[..., cut:]
-        parts.append(whole._replace(b=whole.b[..., cut:], x=whole.x[..., cut:], residual=residual))
-    return parts
-
-
-def _make_job(
-    part: _Part,
-    hermitian: bool,
-    lower: bool,
-    driver: str,
-    on_failure: str,
-    workers: int | None,
-) -> tuple[Job, Plan]:
-    m, n = part.a.shape[-2:]
-    count, svd_only = math.prod(part.x.shape[:-2]), driver == "svd"
-    plan = make_plan(
-        count, m, n, part.b.shape[-1], part.blocks, part.x.dtype, hermitian, svd_only, workers
-    )
-    job = Job(
-        *part[:-1],
-        None,
-        hermitian=hermitian,
-        lower=lower,
-        svd_only=svd_only,
-        nan_on_failure=on_failure == "nan",
-        chunk=plan.chunk,
-    )
-    return job, plan
-
-
-def _compute_all(jobs: Sequence[tuple[Job, Plan]], progress: Progress, name: str) -> None:
+def _compute(job: Job, plan: Plan, progress: Progress, name: str) -> None:
     if not progress:
-        for job, plan in jobs:
-            compute(job, plan, None)
+        compute(job, plan, None)
         return
-    with open_progress(progress, sum(job.count for job, _ in jobs), name) as report:
-        before = 0
-        for job, plan in jobs:
-            compute(job, plan, _from(before, report))
-            before += job.count
-
-
-def _from(before: int, report: Report) -> Report:
-    return lambda done: report(before + done)
+    with open_progress(progress, job.count, name) as report:
+        compute(job, plan, report)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -37,23 +36,17 @@ class LinAlgError(np.linalg.LinAlgError):
         return type(self), (str(self), self.indices, self.count)
 
 
-def check_failures(jobs: Sequence[Job], batch_shape: tuple[int, ...]) -> None:
-    """Raise LinAlgError if the jobs recorded failures, naming the first few of each kind.
-
-    Each job computed the whole batch, or parts of each of its matrices.
-    """
-    if not any(job.failed for job in jobs):
-        return
-    total = math.prod(batch_shape)
-    non_finite, no_convergence = (
-        np.unique(np.concatenate([getattr(job, kind) // (job.count // total) for job in jobs]))
-        for kind in ("non_finite", "no_convergence")
-    )
-    kinds = [(non_finite, "NaN or Inf in"), (no_convergence, "the SVD did not converge on")]
+def check_failures(job: Job, batch_shape: tuple[int, ...]) -> None:
+    """Raise LinAlgError if the job recorded failures, naming the first few of each kind."""
+    kinds = [
+        (job.non_finite, "NaN or Inf in"),
+        (job.no_convergence, "the SVD did not converge on"),
+    ]
     reasons = [f"{what} {_name(flat, batch_shape)}" for flat, what in kinds if flat.size]
     failed = np.sort(np.concatenate([flat for flat, _ in kinds]))
     message = (
-        f"no pseudo-inverse for {failed.size} of {total} matrices: {'; '.join(reasons)}. "
+        f"no pseudo-inverse for {failed.size} of {math.prod(batch_shape)} matrices: "
+        f"{'; '.join(reasons)}. "
         "All others were computed; on_failure='nan' returns them, with NaN for these."
     )
     indices = np.unravel_index(failed, batch_shape) if batch_shape else ()

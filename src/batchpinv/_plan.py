@@ -29,6 +29,9 @@ _LARGE_FROM, _LONG_FROM = 384, 1000
 # Matrices of no longer smaller side and no more entries than these are computed in SIMD lanes.
 _LANES_TO = 48
 _LANE_ENTRIES = 4096
+# Right-hand sides of which there are as many as this, and as rows and columns, are multiplied by a
+# pseudo-inverse, in blocks of about so many entries: half of a usual L2 cache.
+_MANY, _BLOCK_ENTRIES = 128, 32768
 # Seconds that one right-hand side takes for each entry of its matrix.
 _SIDE = 0.3e-9
 
@@ -58,9 +61,11 @@ def make_plan(
 ) -> Plan:
     """The plan for `count` matrices of m rows and n columns with at most `workers` threads.
 
-    With k > 0, for as many systems of k right-hand sides, `blocks` of which share a matrix. None
-    stands for the default, which is only looked up where it matters.
+    Each has `blocks` blocks of k right-hand sides. None stands for the default, which is only
+    looked up where it matters.
     """
+    few_sides = k * blocks < 8 * min(m, n)
+    lone, count = count == 1 and few_sides, count * blocks
     blas_threads = 1 if max(m * n, m * k, n * k) >= _BLAS_THREADS_FROM else None
     sides = k * m * n * _SIDE
     if not svd_only and count * (each := _direct_seconds(m, n, dtype) + sides) < _HANDOFF:
@@ -70,18 +75,18 @@ def make_plan(
         return Plan(1, count, True, blas_threads, True)
     if workers is None:
         workers = get_workers()
-    if count == blocks and (min(m, n) >= _LARGE_FROM or max(m, n) >= _LONG_FROM):
+    if lone and (min(m, n) >= _LARGE_FROM or max(m, n) >= _LONG_FROM):
         workers, blas_threads = 1, workers
     workers = min(workers, count)
     chunk = max(1, min(int(_CHUNK / each), -(-count // (4 * workers))))
     return Plan(workers, chunk, last < _PATIENCE, blas_threads, False)
 
 
-def block_width(m: int, n: int) -> int:
-    """How many right-hand sides of one matrix are solved together, by one worker."""
-    if min(m, n) <= _LANES_TO and m * n <= _LANE_ENTRIES:
-        return max(16, min(65536 // max(m, n), 1024))
-    return max(4, min(n, m, 64))
+def block_width(m: int, n: int, k: int) -> int:
+    """Right-hand sides in a block, where k are so many that a pseudo-inverse pays; else 0."""
+    if k < max(_MANY, m, n):
+        return 0
+    return min(k, max(64, min(_BLOCK_ENTRIES // max(m, n), 1024)))
 
 
 def check_size(m: int, n: int) -> None:

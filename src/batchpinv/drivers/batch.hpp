@@ -15,7 +15,7 @@ namespace batchpinv {
 
 // The last two are those of systems only.
 enum Operand { A, OUT, ATOL, RTOL, RANK, RUNG, B, RESIDUAL, N_OPERANDS };
-constexpr int MAX_DIMS = 64;
+constexpr int MAX_DIMS = 64 + 1; // NumPy's, and one for blocks
 
 // Wanted are pseudo-inverses; or where B is not null, solutions x = pinv(A) b of k columns.
 //
@@ -24,9 +24,11 @@ constexpr int MAX_DIMS = 64;
 // and 8 is float64.
 struct Batch {
     std::int64_t m, n, k;
+    std::int64_t width, blocks; // of right-hand sides that are solved together
     char kind;
     int itemsize;
     bool swapped, hermitian, lower, svd_only, nan_on_failure, transposed;
+    bool multiplies; // X is formed once for each matrix, for its many right-hand sides
     std::ptrdiff_t a_row, a_col, b_row, b_col, out_row, out_col, residual_col;
 
     std::int64_t count;
@@ -44,6 +46,18 @@ struct Batch {
     double missed() const { return by_eigenvalues() ? 4.5 : 1.6; }
 
     bool solves() const { return data[B]; }
+
+    // One more axis: blocks of `width` right-hand sides, the last of which may be shorter.
+    void cut_in_blocks(std::int64_t wanted) {
+        multiplies = true;
+        width = wanted;
+        blocks = (k + width - 1) / width;
+        const std::ptrdiff_t steps[N_OPERANDS] = {0, out_col, 0, 0, 0, 0, b_col, residual_col};
+        for (int op = 0; op < N_OPERANDS; ++op)
+            strides[op][ndim] = width * steps[op];
+        shape[ndim++] = blocks;
+        count *= blocks;
+    }
 
     // Describes tall matrices as their transposes.
     void lay_flat() {

@@ -3,8 +3,8 @@
 #pragma once
 
 #include "certificate.hpp"
-#include "columns.hpp"
 #include "held.hpp"
+#include "refine.hpp"
 #include "rung.hpp"
 
 #include <optional>
@@ -27,8 +27,9 @@ constexpr bool lower_only<Factor, std::void_t<decltype(Factor::lower_only)>> = F
 // Factor computes in C, and says what it is `of`:
 //   Verdict factorise(C *w, atol, rtol)  keeps W's memory
 //   C *pseudo_inverse()                  X, q×p, once
-//   void apply(bool adjoint, k, C *b, C *x)  x = X b or X^H b, as often as wanted; b is lost
-//   by_inverse  whether it multiplies by an explicit inverse: see solve_by_inverse
+//   void apply(bool adjoint, k, C *b, C *x)  k×p x = b X, or k×q x = b X^H, as often as wanted;
+//                                            b is lost if X is not by_inverse
+//   by_inverse  whether it multiplies by an explicit inverse, so that solutions may need refinement
 template <class T, class C, class Factor> class CertifiedRung final : public Rung {
     const Bench bench;
     const Batch &batch;
@@ -38,9 +39,7 @@ template <class T, class C, class Factor> class CertifiedRung final : public Run
     Buffer<C> w, given; // given: W itself, where it is needed again
     Factor factor;
     std::optional<Columns<T, C>> columns;
-    Buffer<C> residual, again;
-    Buffer<double> norms; // of the columns of b
-    Buffer<std::int64_t> refined;
+    Refinement<C> refinement;
     Held held;
     Verdict verdict;
     int exponent = 0;
@@ -49,11 +48,9 @@ template <class T, class C, class Factor> class CertifiedRung final : public Run
     explicit CertifiedRung(const Bench &bench)
         : bench(bench), batch(bench.batch), gather(make_gather<C>(batch)),
           entries(batch.m * batch.n), refines(batch.solves() && Factor::by_inverse), w(entries),
-          given(refines ? entries : 0), factor(bench), residual(refines ? batch.k * batch.n : 0),
-          again(refines ? batch.k * batch.n : 0), norms(refines ? batch.k : 0),
-          refined(refines ? batch.k : 0) {
+          given(refines ? entries : 0), factor(bench), refinement(batch, refines) {
         if (batch.solves())
-            columns.emplace(batch);
+            columns.emplace(batch, batch.transposed);
     }
 
     unsigned answer(Matrix *group, int) override {
@@ -106,46 +103,17 @@ template <class T, class C, class Factor> class CertifiedRung final : public Run
     }
 
     void solve(const Matrix &matrix) {
-        columns->gather(matrix.data[B]);
+        const auto apply = [&](blas_int k, C *b, C *x) { factor.apply(columns->adjoint, k, b, x); };
+        columns->gather(matrix.data[B], batch.k);
+        apply(columns->k, columns->b, columns->x);
         if constexpr (Factor::by_inverse)
-            solve_by_inverse();
-        else
-            factor.apply(columns->adjoint, columns->k, columns->b, columns->x);
+            refinement.refine(*columns, factor.lapack, verdict.inverse_norm, apply,
+                              [&] { return given.get(); });
         if (bench.pass.enter()) {
             columns->scatter(exponent, matrix.data[OUT]);
             matrix.write_rank(verdict.rank);
             bench.pass.leave();
         }
-    }
-
-    // x = X b is as good as that of any method where it is about as large as |X| |b|, as it is for
-    // most b. Where it is far smaller, as many digits are lost, and a step of refinement brings
-    // them back: x -= X (op(W) x - b) (Higham, Accuracy and Stability, sections 12.1 and 14.1).
-    void solve_by_inverse() {
-        const std::int64_t rows = columns->rows, cols = columns->solution_rows;
-        const double typical = 8 * std::sqrt(static_cast<double>(batch.n));
-        C *const b = columns->b, *const x = columns->x;
-        for (std::int64_t j = 0; j < columns->k; ++j)
-            norms[j] = frobenius<C>(b + j * rows, rows);
-        std::copy_n(b, rows * columns->k, residual.get());
-        factor.apply(columns->adjoint, columns->k, b, x);
-        blas_int poor = 0; // columns to refine: the first ones of `residual` and `again`
-        for (std::int64_t j = 0; j < columns->k; ++j)
-            if (verdict.inverse_norm * norms[j] > typical * frobenius<C>(x + j * cols, cols)) {
-                std::copy_n(residual + j * rows, rows, residual + poor * rows);
-                std::copy_n(x + j * cols, cols, again + poor * cols);
-                refined[poor++] = j;
-            }
-        if (poor == 0)
-            return;
-        const auto p = static_cast<blas_int>(batch.n);
-        factor.lapack.gemm(columns->adjoint ? 'C' : 'N', 'N', columns->rows, poor,
-                           columns->solution_rows, given, p, again, columns->solution_rows, -1,
-                           residual, columns->rows);
-        factor.apply(columns->adjoint, poor, residual, again);
-        for (std::int64_t at = 0; at < poor; ++at)
-            for (std::int64_t i = 0; i < cols; ++i)
-                x[refined[at] * cols + i] -= again[at * cols + i];
     }
 };
 

@@ -53,7 +53,7 @@ template <class T, class C> class Definite {
 
     // X^H is X.
     void apply(bool, blas_int k, const C *b, C *x) {
-        lapack.gemm('N', 'N', n, k, n, inverse, n, b, n, 0, x, n);
+        lapack.gemm('N', 'N', k, n, n, b, k, inverse, n, 0, x, k);
     }
 };
 

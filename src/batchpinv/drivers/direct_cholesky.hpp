@@ -55,16 +55,16 @@ template <class C> class Cholesky {
     }
 
     void apply(bool adjoint, blas_int k, C *b, C *x) {
-        if (adjoint) { // Q K^-1 R^-H b
-            lapack.trsm('L', 'C', q, k, first, b, q);
-            lapack.trsm('L', 'C', q, k, gram, b, q);
-            lapack.trsm('L', 'N', q, k, gram, b, q);
-            lapack.gemm('N', 'N', p, k, q, w, p, b, q, 0, x, p);
-        } else { // R^-1 K^-1 Q^H b
-            lapack.gemm('C', 'N', q, k, p, w, p, b, p, 0, x, q);
-            lapack.trsm('L', 'C', q, k, gram, x, q);
-            lapack.trsm('L', 'N', q, k, gram, x, q);
-            lapack.trsm('L', 'N', q, k, first, x, q);
+        if (adjoint) { // b Q K^-1 R^-H
+            lapack.gemm('N', 'N', k, q, p, b, k, w, p, 0, x, k);
+            lapack.trsm('R', 'N', k, q, gram, x, k);
+            lapack.trsm('R', 'C', k, q, gram, x, k);
+            lapack.trsm('R', 'C', k, q, first, x, k);
+        } else { // b R^-1 K^-1 Q^H
+            lapack.trsm('R', 'N', k, q, first, b, k);
+            lapack.trsm('R', 'N', k, q, gram, b, k);
+            lapack.trsm('R', 'C', k, q, gram, b, k);
+            lapack.gemm('N', 'C', k, p, q, b, k, w, p, 0, x, k);
         }
     }
 

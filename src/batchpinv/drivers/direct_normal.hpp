@@ -56,12 +56,12 @@ template <class C> class Normal {
     }
 
     void apply(bool adjoint, blas_int k, const C *b, C *x) {
-        if (adjoint) { // W G^-1 b
-            lapack.gemm('N', 'N', q, k, q, inverse, q, b, q, 0, half, q);
-            lapack.gemm('N', 'N', p, k, q, w, p, half, q, 0, x, p);
-        } else { // G^-1 W^H b
-            lapack.gemm('C', 'N', q, k, p, w, p, b, p, 0, half, q);
-            lapack.gemm('N', 'N', q, k, q, inverse, q, half, q, 0, x, q);
+        if (adjoint) { // b W G^-1
+            lapack.gemm('N', 'N', k, q, p, b, k, w, p, 0, half, k);
+            lapack.gemm('N', 'N', k, q, q, half, k, inverse, q, 0, x, k);
+        } else { // b G^-1 W^H
+            lapack.gemm('N', 'N', k, q, q, b, k, inverse, q, 0, half, k);
+            lapack.gemm('N', 'C', k, p, q, half, k, w, p, 0, x, k);
         }
     }
 };

@@ -64,7 +64,7 @@ template <class T, class C> class Square {
         } else {
             if (!certify_full_rank(atol, rtol, norm, inverse_norm, rounding_slack(n, eps)))
                 return {};
-            // A system is solved by X^H, and (X W)^H is near I.
+            // A system is solved by X^T, and (X W)^T is near I.
             if (!solves && !is_right_inverse(w, norm * inverse_norm) && !invert_by_lu(w))
                 return {};
         }
@@ -73,8 +73,9 @@ template <class T, class C> class Square {
 
     C *pseudo_inverse() { return inverse; }
 
-    void apply(bool adjoint, blas_int k, const C *b, C *x) {
-        lapack.gemm(adjoint ? 'C' : 'N', 'N', n, k, n, inverse, n, b, n, 0, x, n);
+    // x = b X; a square matrix is never described as its transpose.
+    void apply(bool, blas_int k, const C *b, C *x) {
+        lapack.gemm('N', 'N', k, n, n, b, k, inverse, n, 0, x, k);
     }
 
   private:

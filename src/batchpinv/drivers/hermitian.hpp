@@ -14,7 +14,7 @@ template <class T> class Eigen {
     const Lapack<T> lapack;
     const blas_int n;
     const WorkSizes sizes;
-    Buffer<T> x, work; // x: or half of a product, n×k
+    Buffer<T> x, work; // x: or half of a product, k×n
     Buffer<R> lambda, rwork;
     Buffer<blas_int> iwork;
     T *q = nullptr;
@@ -81,13 +81,15 @@ template <class T> class Eigen {
         }
     }
 
-    // x = X b; X^H is X.
+    // x = b X; X^H is X.
     void apply(bool, blas_int k, const T *b, T *solution) {
-        lapack.gemm('C', 'N', n, k, n, q, n, b, n, 0, x, n);
-        for (std::int64_t j = 0; j < k; ++j)
-            for (blas_int i = 0; i < n; ++i)
-                x[i + j * n] = is_kept(i) ? x[i + j * n] / lambda[i] : T(0);
-        lapack.gemm('N', 'N', n, k, n, q, n, x, n, 0, solution, n);
+        lapack.gemm('N', 'N', k, n, n, b, k, q, n, 0, x, k);
+        for (blas_int i = 0; i < n; ++i)
+            for (std::int64_t j = 0; j < k; ++j) {
+                T &part = x[i * static_cast<std::int64_t>(k) + j];
+                part = is_kept(i) ? part / lambda[i] : T(0);
+            }
+        lapack.gemm('N', 'C', k, n, n, x, k, q, n, 0, solution, k);
     }
 
   private:

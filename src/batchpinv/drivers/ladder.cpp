@@ -8,6 +8,7 @@
 #include "hermitian.hpp"
 #include "lane_rung.hpp"
 #include "last.hpp"
+#include "product.hpp"
 #include "rank_revealing.hpp"
 #include "residual.hpp"
 #include "semidefinite.hpp"
@@ -98,18 +99,6 @@ const Step steps[] = {
     {RungName::svd, always, make_last<T>},
 };
 
-// Fills in the matrix `ahead` places after the cursor's.
-inline void take(Matrix &matrix, const Cursor &cursor, std::int64_t index, std::int64_t ahead,
-                 bool solves) {
-    const auto point = [&](int op) { matrix.data[op] = cursor.data[op] + ahead * cursor.step[op]; };
-    matrix.index = index;
-    matrix.gapless = false;
-    for (int op = 0; op < B; ++op)
-        point(op);
-    for (int op = B; solves && op < N_OPERANDS; ++op)
-        point(op);
-}
-
 // Matrices wait on a rung until there are as many as it takes at a time.
 class Ladder final : public Solver {
     struct Level {
@@ -150,7 +139,7 @@ class Ladder final : public Solver {
             const std::int64_t room = std::min<std::int64_t>(top.width - top.count, stop - index);
             const std::int64_t taken = std::min(room, cursor.left);
             for (std::int64_t i = 0; i < taken; ++i) {
-                take(top.waiting[top.count++], cursor, index++, i, solves);
+                top.waiting[top.count++].take(cursor, index++, i, solves);
                 if (top.width > 1)
                     cursor.prefetch(top.width + i);
             }
@@ -178,8 +167,8 @@ class Ladder final : public Solver {
         Cursor cursor(bench.batch, start);
         for (std::int64_t index = start; index < stop && pass.open(); ++index) {
             Matrix matrix;
-            take(matrix, cursor, index, 0, true);
-            residual->measure(matrix);
+            matrix.take(cursor, index, 0, true);
+            residual->measure(matrix, bench.batch.k);
             cursor.advance(1);
         }
     }
@@ -209,22 +198,31 @@ class Ladder final : public Solver {
     }
 };
 
+template <class T>
+std::unique_ptr<Solver> make_ladder(const Batch &batch, const RoutineTable &routines,
+                                    const LaneTable *lanes, Gate &gate, Failures &failures) {
+    return std::make_unique<Ladder>(steps<T>, make_residual<T>, batch, routines, lanes, gate,
+                                    failures);
+}
+
 } // namespace
 
 std::unique_ptr<Solver> make_solver(const Batch &batch, const RoutineTable &routines,
                                     const LaneTable *lanes, Gate &gate, Failures &failures) {
-    const auto climbing = [&](auto dtype) -> std::unique_ptr<Solver> {
+    const auto make = [&](auto dtype) -> std::unique_ptr<Solver> {
         using T = decltype(dtype);
-        return std::make_unique<Ladder>(steps<T>, make_residual<T>, batch, routines, lanes, gate,
-                                        failures);
+        if (batch.multiplies)
+            return std::make_unique<ProductSolver<T>>(batch, routines, lanes, gate, failures,
+                                                      make_ladder<T>);
+        return make_ladder<T>(batch, routines, lanes, gate, failures);
     };
     if (batch.kind == 'c' && batch.itemsize == 8)
-        return climbing(std::complex<float>());
+        return make(std::complex<float>());
     if (batch.kind == 'c')
-        return climbing(std::complex<double>());
+        return make(std::complex<double>());
     if (batch.kind == 'f' && batch.itemsize == 4)
-        return climbing(float());
-    return climbing(double());
+        return make(float());
+    return make(double());
 }
 
 } // namespace batchpinv

@@ -30,7 +30,7 @@ template <class T, class Factor> class LastRung final : public Rung {
         : bench(bench), batch(bench.batch), gather(make_gather<T>(batch)),
           entries(batch.m * batch.n), w(entries), factor(bench) {
         if (batch.solves())
-            columns.emplace(batch);
+            columns.emplace(batch, batch.transposed);
     }
 
     unsigned answer(Matrix *group, int) override {
@@ -85,7 +85,7 @@ template <class T, class Factor> class LastRung final : public Rung {
     }
 
     void solve(const Matrix &matrix) {
-        columns->gather(matrix.data[B]);
+        columns->gather(matrix.data[B], batch.k);
         if (outcome == Outcome::solved)
             factor.apply(columns->adjoint, columns->k, columns->b, columns->x);
         else

@@ -19,7 +19,7 @@ template <class T> class RankRevealing {
     const bool solves;
     const blas_int lwork;
     const double missed;
-    Buffer<T> x, c, tau, z_tau, work; // q×p, or q×k; r×q, q, q
+    Buffer<T> x, c, tau, z_tau, work; // q×p, or k×q; r×q, q, q
     Buffer<R> rwork;
     Buffer<blas_int> pivots;
     T *w = nullptr;
@@ -74,19 +74,20 @@ template <class T> class RankRevealing {
     }
 
     void apply(bool adjoint, blas_int k, T *b, T *solution) {
-        if (adjoint) { // Q_r T^-H [I 0] Z P^T b
-            exchange(k, [&](std::int64_t pivoted, std::int64_t row) { x[pivoted] = b[row]; });
-            lapack.unmrz('L', 'N', q, k, rank, c, z_tau, x, work, lwork);
-            lapack.trsm('L', 'C', rank, k, c, x, q);
-            lapack.gemm('N', 'N', p, k, rank, w, p, x, q, 0, solution, p);
-        } else { // P Z^H [I 0]^T T^-1 Q_r^H b
-            lapack.gemm('C', 'N', rank, k, p, w, p, b, p, 0, x, q);
-            lapack.trsm('L', 'N', rank, k, c, x, q);
-            for (std::int64_t j = 0; j < k; ++j)
-                std::fill(x + j * q + rank, x + (j + 1) * q, T(0));
-            lapack.unmrz('L', 'C', q, k, rank, c, z_tau, x, work, lwork);
-            exchange(k,
-                     [&](std::int64_t pivoted, std::int64_t row) { solution[row] = x[pivoted]; });
+        const std::int64_t step = k; // from one column of a k×q matrix to the next
+        if (adjoint) {               // b Q_r T^-H [I 0] Z P^T
+            lapack.gemm('N', 'N', k, rank, p, b, k, w, p, 0, x, k);
+            lapack.trsm('R', 'C', k, rank, c, x, k);
+            std::fill(x + rank * step, x + q * step, T(0));
+            lapack.unmrz('R', 'N', k, q, rank, c, z_tau, x, work, lwork);
+            for (std::int64_t j = 0; j < q; ++j)
+                std::copy_n(x + j * step, k, solution + (pivots[j] - 1) * step);
+        } else { // b P Z^H [T^-1 0]^T Q_r^H
+            for (std::int64_t j = 0; j < q; ++j)
+                std::copy_n(b + (pivots[j] - 1) * step, k, x + j * step);
+            lapack.unmrz('R', 'C', k, q, rank, c, z_tau, x, work, lwork);
+            lapack.trsm('R', 'N', k, rank, c, x, k);
+            lapack.gemm('N', 'C', k, p, rank, x, k, w, p, 0, solution, k);
         }
     }
 
@@ -108,13 +109,6 @@ template <class T> class RankRevealing {
                 x[i + j * rank] = i <= j ? c[i + j * rank] : T(0);
         return lapack.trtri('U', rank, x) == 0 ? frobenius<T>(x, area)
                                                : std::numeric_limits<double>::infinity();
-    }
-
-    // Calls visit(where W P has it, where W has it) for the elements of k columns.
-    template <class Visit> void exchange(blas_int k, Visit &&visit) const {
-        for (std::int64_t j = 0; j < k; ++j)
-            for (std::int64_t i = 0; i < q; ++i)
-                visit(i + j * q, (pivots[i] - 1) + j * q);
     }
 
     // The smallest rank that leaves |R22|_F at most `most`.

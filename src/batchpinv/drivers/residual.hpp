@@ -10,7 +10,8 @@ namespace batchpinv {
 class ResidualPass {
   public:
     virtual ~ResidualPass() = default;
-    virtual void measure(const Matrix &matrix) = 0;
+    // Of that block of `count` right-hand sides.
+    virtual void measure(const Matrix &matrix, std::int64_t count) = 0;
 };
 
 template <class T> class Residual final : public ResidualPass {
@@ -18,7 +19,7 @@ template <class T> class Residual final : public ResidualPass {
     const Batch &batch;
     const Lapack<T> lapack;
     const Gather<T> gather;
-    const blas_int m, n, k; // of A as the caller has it
+    const blas_int m, n; // of A as the caller has it
     Buffer<T> w, b, x;
     Buffer<double> sums;
 
@@ -26,21 +27,18 @@ template <class T> class Residual final : public ResidualPass {
     explicit Residual(const Bench &bench)
         : bench(bench), batch(bench.batch), lapack(bench.routines), gather(make_gather<T>(batch)),
           m(static_cast<blas_int>(batch.transposed ? batch.n : batch.m)),
-          n(static_cast<blas_int>(batch.transposed ? batch.m : batch.n)),
-          k(static_cast<blas_int>(batch.k)), w(batch.m * batch.n), b(batch.k * m), x(batch.k * n),
-          sums(batch.k) {}
+          n(static_cast<blas_int>(batch.transposed ? batch.m : batch.n)), w(batch.m * batch.n),
+          b(batch.width * m), x(batch.width * n), sums(batch.width) {}
 
-    void measure(const Matrix &matrix) override {
+    void measure(const Matrix &matrix, std::int64_t count) override {
+        const auto k = static_cast<blas_int>(count);
         gather.whole(batch, matrix.data[A], w);
-        read(matrix.data[B], batch.b_row, batch.b_col, m, b);
-        read(matrix.data[OUT], batch.out_row, batch.out_col, n, x);
-        // W is A, or its transpose.
-        lapack.gemm(batch.transposed ? 'N' : 'T', 'N', m, k, n, w, static_cast<blas_int>(batch.n),
-                    x, n, -1, b, m);
-        for (std::int64_t j = 0; j < k; ++j) {
-            const double norm = frobenius<T>(b + j * m, m);
-            sums[j] = norm * norm;
-        }
+        batchpinv::gather<T, T, false>(matrix.data[B], batch.b_row, batch.b_col, m, k, b);
+        batchpinv::gather<T, T, false>(matrix.data[OUT], batch.out_row, batch.out_col, n, k, x);
+        // b^T = x^T A^T - b^T, where W is A, or its transpose.
+        lapack.gemm('N', batch.transposed ? 'T' : 'N', k, m, n, x, k, w,
+                    static_cast<blas_int>(batch.n), -1, b, k);
+        sum_squares<T>(b, m, k, sums);
         if (bench.pass.enter()) {
             for (std::int64_t j = 0; j < k; ++j) {
                 const auto sum = static_cast<Real<T>>(sums[j]);
@@ -48,13 +46,6 @@ template <class T> class Residual final : public ResidualPass {
             }
             bench.pass.leave();
         }
-    }
-
-  private:
-    void read(const char *from, std::ptrdiff_t row, std::ptrdiff_t col, std::int64_t rows, T *to) {
-        in_tiles(rows, k, [=](std::int64_t i, std::int64_t j) {
-            to[i + j * rows] = load<T, T, false>(from + i * row + j * col);
-        });
     }
 };
 

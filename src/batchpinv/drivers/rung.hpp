@@ -26,6 +26,14 @@ struct Matrix {
     char *data[N_OPERANDS];
     bool gapless; // a rung above saw that it is singular, and no gap between its singular values
 
+    // That which comes `ahead` places after the cursor's.
+    void take(const Cursor &cursor, std::int64_t index, std::int64_t ahead, bool solves) {
+        this->index = index;
+        gapless = false;
+        for (int op = 0; op < (solves ? N_OPERANDS : B); ++op)
+            data[op] = cursor.data[op] + ahead * cursor.step[op];
+    }
+
     double atol() const { return read(ATOL); }
     double rtol() const { return read(RTOL); }
 

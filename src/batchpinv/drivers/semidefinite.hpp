@@ -69,7 +69,7 @@ template <class T> class Semidefinite {
 
     // X^H is X.
     void apply(bool, blas_int k, const T *b, T *solution) {
-        lapack.gemm('N', 'N', n, k, n, x, n, b, n, 0, solution, n);
+        lapack.gemm('N', 'N', k, n, n, b, k, x, n, 0, solution, k);
     }
 };
 

@@ -21,7 +21,7 @@ template <class T> class Svd {
     const Lapack<T> lapack;
     const blas_int p, q; // W is p×q, p >= q
     const WorkSizes sizes;
-    Buffer<T> u, vt, half, work; // p×q, q×q, and q×k: half of a product
+    Buffer<T> u, vt, half, work; // p×q, q×q, and k×q: half of a product
     Buffer<R> s, rwork;
     Buffer<blas_int> iwork;
     blas_int rank = 0;
@@ -73,23 +73,22 @@ template <class T> class Svd {
             divide(x, entries, 1, unit, 1);
     }
 
-    // x = X b, or X^H b.
+    // x = b X, k×p, or b X^H, k×q.
     void apply(bool adjoint, blas_int k, const T *b, T *x) {
-        const blas_int rows = adjoint ? p : q;
         if (rank == 0) {
-            std::fill_n(x, static_cast<std::int64_t>(rows) * k, T(0));
+            std::fill_n(x, static_cast<std::int64_t>(adjoint ? q : p) * k, T(0));
             return;
         }
         if (adjoint)
-            lapack.gemm('N', 'N', rank, k, q, vt, q, b, q, 0, half, q);
+            lapack.gemm('N', 'N', k, rank, p, b, k, u, p, 0, half, k);
         else
-            lapack.gemm('C', 'N', rank, k, p, u, p, b, p, 0, half, q);
+            lapack.gemm('N', 'C', k, rank, q, b, k, vt, q, 0, half, k);
         for (blas_int c = 0; c < rank; ++c)
-            divide(half + c, k, q, s[c], 1);
+            divide(half + static_cast<std::int64_t>(c) * k, k, 1, s[c], 1);
         if (adjoint)
-            lapack.gemm('N', 'N', p, k, rank, u, p, half, q, 0, x, p);
+            lapack.gemm('N', 'N', k, q, rank, half, k, vt, q, 0, x, k);
         else
-            lapack.gemm('C', 'N', q, k, rank, vt, q, half, q, 0, x, q);
+            lapack.gemm('N', 'C', k, p, rank, half, k, u, p, 0, x, k);
     }
 
   private:

@@ -25,6 +25,18 @@ template <class V> BATCHPINV_INLINE V lanes_from(const double *numbers) {
     return lanes;
 }
 
+// ---- what they answer ----
+
+// Whether X is formed: it is wanted, or multiplies.
+inline bool inverts(const LaneGroup &group) { return group.k == 0 || multiplies(group); }
+
+template <class R, int lanes, class E, class V, class S>
+BATCHPINV_INLINE void store_inverse(const LaneGroup &group, unsigned answered,
+                                    const Workspace<E, V> &work, S shape) {
+    store<R, lanes, element_of<E>::parts>(reinterpret_cast<const R *>(work.y), *work.factor,
+                                          answered, group, shape);
+}
+
 // ---- the direct rung ----------------------------------------------------------------------------
 
 // The lanes in which no singular value can be at or under the tolerance, whatever rounding did.
@@ -45,7 +57,7 @@ BATCHPINV_INLINE unsigned certify(const LaneGroup &group, V factor, V norm2, V i
     return lanes_of((tol + slack * norm) * inverse_norm < R(0.5)) & filled_lanes(group);
 }
 
-// R and the reflections; in y conj(R^-1), or where there are many right-hand sides, Q.
+// R and the reflections; in y conj(R^-1), or if `inverts`, X.
 template <class R, int lanes, class E, class V, class S>
 BATCHPINV_INLINE unsigned factorise_directly(LaneGroup &group, const Workspace<E, V> &work,
                                              S shape) {
@@ -59,8 +71,10 @@ BATCHPINV_INLINE unsigned factorise_directly(LaneGroup &group, const Workspace<E
     for (int lane = 0; lane < lanes; ++lane)
         group.rank[lane] = shape.n;
     const unsigned certain = certify<R>(group, *work.factor, norm2, inverse_norm2);
-    if (certain)
-        form_q<lanes>(group, work, {shape.m, shape.n, shape.ld});
+    if (certain && inverts(group)) {
+        apply_q(work.factors, work.y, shape.n, shape);
+        *work.size2 = inverse_norm2;
+    }
     return certain;
 }
 
@@ -73,11 +87,8 @@ BATCHPINV_INLINE unsigned direct_of_shape(LaneGroup &group, S shape) {
     const unsigned answered = group.certain & filled_lanes(group);
     if (answered && group.k > 0)
         solve<ByQR, R, lanes>(group, answered, work, {shape.m, shape.n, shape.ld});
-    else if (answered) {
-        apply_q(work.factors, work.y, shape.n, shape);
-        store<R, lanes, element_of<E>::parts>(reinterpret_cast<const R *>(work.y), *work.factor,
-                                              answered, group, shape);
-    }
+    else if (answered)
+        store_inverse<R, lanes>(group, answered, work, shape);
     return answered;
 }
 
@@ -133,7 +144,7 @@ BATCHPINV_INLINE unsigned certify_dropped(const LaneGroup &group, V factor,
 // Dropping R22 changes the answer by |R22| / s_r of it, so that it must be a few roundings of s1.
 template <class R> constexpr R NEGLIGIBLE = 4 * Format<R>::epsilon;
 
-// The reflections of A and of C^H, and in v conj(R2^-1), which is C^+ by columns.
+// The reflections of A and of C^H, and in v conj(R2^-1); if `inverts`, X in y.
 template <class R, int lanes, class E, class V>
 unsigned factorise_completely(LaneGroup &group, const Workspace<E, V> &work, Shape<int> shape) {
     const int n = shape.n, ld = shape.ld;
@@ -163,11 +174,20 @@ unsigned factorise_completely(LaneGroup &group, const Workspace<E, V> &work, Sha
             choose(found.rank > static_cast<R>(j), work.second.inverse_diagonal[j], E{});
     const V inverse_norm2 = invert_triangle(work.second, work.v, square);
     const unsigned certain = dropped & certify<R>(group, *work.factor, found.norm2, inverse_norm2);
-    if (certain) {
-        find_all_inner_products(work.factors, shape);
-        form_q<lanes>(group, work, shape);
-        for (int lane = 0; lane < lanes; ++lane)
-            group.rank[lane] = static_cast<std::int64_t>(found.rank[lane]);
+    if (!certain)
+        return 0;
+    for (int lane = 0; lane < lanes; ++lane)
+        group.rank[lane] = static_cast<std::int64_t>(found.rank[lane]);
+    find_all_inner_products(work.factors, shape);
+    if (inverts(group)) {
+        E *const y = work.y, *const z = work.v;
+        apply_q(work.second, z, n, square);
+        for (int i = 0; i < n; ++i)
+            for (int c = 0; c < n; ++c)
+                y[i * ld + c] = conjugate(z[c * n + i]);
+        apply_q(work.factors, y, n, shape);
+        unpivot(y, work.pivot, shape);
+        *work.size2 = inverse_norm2;
     }
     return certain;
 }
@@ -182,17 +202,8 @@ template <class R, int lanes, class E> unsigned rank_revealing(LaneGroup &group)
     const unsigned answered = group.certain & filled_lanes(group);
     if (answered && group.k > 0)
         solve<ByCompleteOrthogonal, R, lanes>(group, answered, work, shape);
-    else if (answered) {
-        E *const y = work.y, *const z = work.v;
-        apply_q(work.second, z, n, Shape<int>{n, n, n});
-        for (int i = 0; i < n; ++i)
-            for (int c = 0; c < n; ++c)
-                y[i * ld + c] = conjugate(z[c * n + i]);
-        apply_q(work.factors, y, n, shape);
-        unpivot(y, work.pivot, shape);
-        store<R, lanes, element_of<E>::parts>(reinterpret_cast<const R *>(y), *work.factor,
-                                              answered, group, shape);
-    }
+    else if (answered)
+        store_inverse<R, lanes>(group, answered, work, shape);
     return answered;
 }
 
@@ -281,7 +292,17 @@ unsigned factorise_by_jacobi(LaneGroup &group, const Workspace<E, V> &work, Shap
     for (int j = 0; j < n; ++j)
         for (int i = 0; i < n; ++i)
             b[j * n + i] = times(b[j * n + i], work.length2[j]);
-    form_q<lanes>(group, work, shape);
+    if (inverts(group)) {
+        for (int i = 0; i < n; ++i)
+            for (int c = 0; c < n; ++c) {
+                E sum = E{};
+                for (int j = 0; j < n; ++j)
+                    sum = add_inner(sum, v[j * n + i], b[j * n + c]);
+                work.y[i * ld + c] = sum;
+            }
+        apply_q(work.factors, work.y, n, shape);
+        measure_inverse(work, shape);
+    }
     return certain;
 }
 
@@ -295,19 +316,8 @@ template <class R, int lanes, class E> unsigned jacobi(LaneGroup &group) {
     const unsigned answered = group.certain & filled_lanes(group);
     if (answered && group.k > 0)
         solve<BySVD, R, lanes>(group, answered, work, shape);
-    else if (answered) {
-        E *const y = work.y, *const b = work.second.a, *const v = work.v;
-        for (int i = 0; i < n; ++i)
-            for (int c = 0; c < n; ++c) {
-                E sum = E{};
-                for (int j = 0; j < n; ++j)
-                    sum = add_inner(sum, v[j * n + i], b[j * n + c]);
-                y[i * ld + c] = sum;
-            }
-        apply_q(work.factors, y, n, shape);
-        store<R, lanes, element_of<E>::parts>(reinterpret_cast<const R *>(y), *work.factor,
-                                              answered, group, shape);
-    }
+    else if (answered)
+        store_inverse<R, lanes>(group, answered, work, shape);
     return answered;
 }
 

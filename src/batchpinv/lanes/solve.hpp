@@ -1,9 +1,6 @@
 // Systems in lanes: x = pinv(A) b from the factors that the kernels have found, a block of
-// right-hand sides at a time.
-//
-// Few right-hand sides stay in the lane of their matrix. Where there are many, the factors of one
-// matrix after the other are taken to all lanes, so that the right-hand sides share the lanes; and
-// Q is formed, which takes as long as n of them do by reflections, and half as long for each.
+// right-hand sides at a time. Where there are more of them than columns of A, X = pinv(A) is
+// formed, and multiplies those b for which that is as accurate.
 //
 // Where the kernels were given the transpose of the caller's matrix, x = X^T b, X the
 // pseudo-inverse of what they were given: conj(x) = X^H conj(b). Each column is scaled by a power
@@ -87,91 +84,23 @@ BATCHPINV_INLINE void move_columns(const E *c, int ld, E *d, int d_ld, int n, in
             d[j * d_ld + i] = c[j * ld + i];
 }
 
-// ---- Q -----------------------------------------------------------------------------------------
+// ---- by factors ---------------------------------------------------------------------------------
 
-// Products with Q, m×n, and Q^H of `count` columns c, ld apart, in their place.
-template <class E, class V> struct ByReflections {
-    const Factors<E, V> &factors;
-    const Shape<int> shape;
-
-    void multiply(E *c, int count) const { apply_q(factors, c, count, shape); }
-    void multiply_adjoint(E *c, int count) const { apply_q_adjoint(factors, c, count, shape); }
-};
-
-// Calls act(size, start) for 0 <= start < count, `most` at a time.
-template <int most, class Act> BATCHPINV_INLINE void tile(int count, Act &&act) {
-    int start = 0;
-    for (; start + most <= count; start += most)
-        act(std::integral_constant<int, most>{}, start);
-    with_size<most - 1>(count - start,
-                        [&](auto rest) BATCHPINV_INLINE_LAMBDA { act(rest, start); });
-}
-
-template <class E, class V> struct ByMatrix {
-    const E *q; // columns ld apart
-    E *product;
-    const Shape<int> shape;
-    // As many sums as the registers hold.
-    static constexpr int most = sizeof(V) < 64 ? 4 / element_of<E>::parts : 4;
-
-    __attribute__((noinline)) void multiply(E *c, int count) const {
-        const auto [m, n, ld] = shape;
-        tiles(m, count, [&](auto rows, int row, auto columns, int column) BATCHPINV_INLINE_LAMBDA {
-            E sum[rows][columns] = {};
-            for (int l = 0; l < n; ++l)
-                for (int i = 0; i < rows; ++i)
-                    for (int j = 0; j < columns; ++j)
-                        sum[i][j] =
-                            add_product(sum[i][j], q[l * ld + row + i], c[(column + j) * ld + l]);
-            for (int i = 0; i < rows; ++i)
-                for (int j = 0; j < columns; ++j)
-                    product[(column + j) * ld + row + i] = sum[i][j];
-        });
-        move_columns(product, ld, c, ld, m, count);
-    }
-
-    __attribute__((noinline)) void multiply_adjoint(E *c, int count) const {
-        const auto [m, n, ld] = shape;
-        tiles(n, count, [&](auto rows, int row, auto columns, int column) BATCHPINV_INLINE_LAMBDA {
-            E sum[rows][columns] = {};
-            for (int i = 0; i < m; ++i)
-                for (int l = 0; l < rows; ++l)
-                    for (int j = 0; j < columns; ++j)
-                        sum[l][j] =
-                            add_inner(sum[l][j], q[(row + l) * ld + i], c[(column + j) * ld + i]);
-            for (int l = 0; l < rows; ++l)
-                for (int j = 0; j < columns; ++j)
-                    product[(column + j) * ld + row + l] = sum[l][j];
-        });
-        move_columns(product, ld, c, ld, n, count);
-    }
-
-  private:
-    template <class Act> BATCHPINV_INLINE static void tiles(int rows, int columns, Act &&act) {
-        tile<most>(rows, [&](auto height, int row) BATCHPINV_INLINE_LAMBDA {
-            tile<2>(columns, [&](auto width, int column)
-                                 BATCHPINV_INLINE_LAMBDA { act(height, row, width, column); });
-        });
-    }
-};
-
-// ---- the rungs ----------------------------------------------------------------------------------
+// Each turns `count` columns c, ld apart, into X c, or X^H c where the matrix is transposed.
 
 // A = Q R: X = R^-1 Q^H.
 struct ByQR {
-    template <class R, int lanes, class E, class V, class Q>
-    static void solve(const LaneGroup &group, unsigned answered, const Workspace<E, V> &work,
-                      Shape<int> shape, const Q &q) {
+    template <class R, class E, class V>
+    static void solve(bool transposed, const Workspace<E, V> &work, Shape<int> shape, E *c,
+                      int count) {
         const int n = shape.n, ld = shape.ld;
-        each_block<R, lanes>(group, answered, work, ld, [&](E *c, int count) {
-            if (group.transposed) {
-                forward_substitute(work.factors, n, ld, c, count, ld);
-                q.multiply(c, count);
-            } else {
-                q.multiply_adjoint(c, count);
-                back_substitute(work.factors, n, ld, c, count, ld);
-            }
-        });
+        if (transposed) {
+            forward_substitute(work.factors, n, ld, c, count, ld);
+            apply_q(work.factors, c, count, shape);
+        } else {
+            apply_q_adjoint(work.factors, c, count, shape);
+            back_substitute(work.factors, n, ld, c, count, ld);
+        }
     }
 };
 
@@ -192,112 +121,186 @@ BATCHPINV_INLINE void permute(E *c, const V *pivot, int n, int count) {
 // A P = Q C, C^H = Q2 R2, rows of C and columns of R2^-1 from the rank on being 0:
 // X = P Q2 R2^-H Q^H.
 struct ByCompleteOrthogonal {
-    template <class R, int lanes, class E, class V, class Q>
-    static void solve(const LaneGroup &group, unsigned answered, const Workspace<E, V> &work,
-                      Shape<int> shape, const Q &q) {
+    template <class R, class E, class V>
+    static void solve(bool transposed, const Workspace<E, V> &work, Shape<int> shape, E *c,
+                      int count) {
         const int n = shape.n, ld = shape.ld;
         const Shape<int> square{n, n, n};
         E *const d = work.short_columns;
-        each_block<R, lanes>(group, answered, work, ld, [&](E *c, int count) {
-            if (group.transposed) {
-                move_columns(c, ld, d, n, n, count);
-                permute<true>(d, work.pivot, n, count);
-                apply_q_adjoint(work.second, d, count, square);
-                back_substitute(work.second, n, n, d, count, n);
-                move_columns(d, n, c, ld, n, count);
-                q.multiply(c, count);
-            } else {
-                q.multiply_adjoint(c, count);
-                for (int j = 0; j < count; ++j)
-                    for (int i = 0; i < n; ++i)
-                        d[j * n + i] = choose(*work.rank > static_cast<R>(i), c[j * ld + i], E{});
-                forward_substitute(work.second, n, n, d, count, n);
-                apply_q(work.second, d, count, square);
-                permute<false>(d, work.pivot, n, count);
-                move_columns(d, n, c, ld, n, count);
-            }
-            // Zeros become positive: see unpivot.
-            const int rows = group.transposed ? shape.m : n;
+        if (transposed) {
+            move_columns(c, ld, d, n, n, count);
+            permute<true>(d, work.pivot, n, count);
+            apply_q_adjoint(work.second, d, count, square);
+            back_substitute(work.second, n, n, d, count, n);
+            move_columns(d, n, c, ld, n, count);
+            apply_q(work.factors, c, count, shape);
+        } else {
+            apply_q_adjoint(work.factors, c, count, shape);
             for (int j = 0; j < count; ++j)
-                for (int i = 0; i < rows; ++i)
-                    c[j * ld + i] = plus(c[j * ld + i], E{});
-        });
+                for (int i = 0; i < n; ++i)
+                    d[j * n + i] = choose(*work.rank > static_cast<R>(i), c[j * ld + i], E{});
+            forward_substitute(work.second, n, n, d, count, n);
+            apply_q(work.second, d, count, square);
+            permute<false>(d, work.pivot, n, count);
+            move_columns(d, n, c, ld, n, count);
+        }
+        // Zeros become positive: see unpivot.
+        const int rows = transposed ? shape.m : n;
+        for (int j = 0; j < count; ++j)
+            for (int i = 0; i < rows; ++i)
+                c[j * ld + i] = plus(c[j * ld + i], E{});
     }
 };
 
 // A = Q B V^H, the columns in the place of B being those of B over their squared lengths:
 // X = V B^H Q^H.
 struct BySVD {
-    template <class R, int lanes, class E, class V, class Q>
-    static void solve(const LaneGroup &group, unsigned answered, const Workspace<E, V> &work,
-                      Shape<int> shape, const Q &q) {
+    template <class R, class E, class V>
+    static void solve(bool transposed, const Workspace<E, V> &work, Shape<int> shape, E *c,
+                      int count) {
         const int n = shape.n, ld = shape.ld;
         E *const b = work.second.a, *const d = work.short_columns;
-        const E *const left = group.transposed ? work.v : b;
-        const E *const right = group.transposed ? b : work.v;
-        each_block<R, lanes>(group, answered, work, ld, [&](E *c, int count) {
-            if (!group.transposed)
-                q.multiply_adjoint(c, count);
-            for (int j = 0; j < count; ++j) {
-                for (int l = 0; l < n; ++l) {
-                    d[l] = E{};
-                    for (int i = 0; i < n; ++i)
-                        d[l] = add_inner(d[l], left[l * n + i], c[j * ld + i]);
-                }
-                for (int i = 0; i < n; ++i) {
-                    E sum = E{};
-                    for (int l = 0; l < n; ++l)
-                        sum = add_product(sum, right[l * n + i], d[l]);
-                    c[j * ld + i] = sum;
-                }
+        const E *const left = transposed ? work.v : b, *const right = transposed ? b : work.v;
+        if (!transposed)
+            apply_q_adjoint(work.factors, c, count, shape);
+        for (int j = 0; j < count; ++j) {
+            for (int l = 0; l < n; ++l) {
+                d[l] = E{};
+                for (int i = 0; i < n; ++i)
+                    d[l] = add_inner(d[l], left[l * n + i], c[j * ld + i]);
             }
-            if (group.transposed)
-                q.multiply(c, count);
-        });
+            for (int i = 0; i < n; ++i) {
+                E sum = E{};
+                for (int l = 0; l < n; ++l)
+                    sum = add_product(sum, right[l * n + i], d[l]);
+                c[j * ld + i] = sum;
+            }
+        }
+        if (transposed)
+            apply_q(work.factors, c, count, shape);
     }
 };
 
-// ---- few right-hand sides, and many -------------------------------------------------------------
+// ---- by X ---------------------------------------------------------------------------------------
 
-template <int lanes> bool has_many(const LaneGroup &group) { return group.k >= 4 * lanes; }
-
-// Once the reflections are known, and what y holds is not needed any more.
-template <int lanes, class E, class V>
-void form_q(const LaneGroup &group, const Workspace<E, V> &work, Shape<int> shape) {
-    if (!has_many<lanes>(group))
-        return;
-    for (int j = 0; j < shape.n; ++j)
-        for (int i = 0; i < shape.n; ++i)
-            work.y[j * shape.ld + i] = i == j ? unit<E>() : E{};
-    apply_q(work.factors, work.y, static_cast<int>(shape.n), shape);
+// Calls act(rows, row, columns, column) for tiles of a rows×columns matrix, as large as the
+// registers hold sums of.
+template <class E, class V, class Act>
+BATCHPINV_INLINE void tiles(int rows, int columns, Act &&act) {
+    constexpr int most = sizeof(V) < 64 ? 4 / element_of<E>::parts : 4;
+    const auto tile = [](auto size, int count, auto &&each) BATCHPINV_INLINE_LAMBDA {
+        int start = 0;
+        for (; start + size <= count; start += size)
+            each(size, start);
+        with_size<size - 1>(count - start,
+                            [&](auto rest) BATCHPINV_INLINE_LAMBDA { each(rest, start); });
+    };
+    tile(std::integral_constant<int, most>{}, rows,
+         [&](auto height, int row) BATCHPINV_INLINE_LAMBDA {
+             tile(std::integral_constant<int, 2>{}, columns,
+                  [&](auto width, int column)
+                      BATCHPINV_INLINE_LAMBDA { act(height, row, width, column); });
+         });
 }
+
+// product = X c, X conjugated and by rows in y.
+template <class E, class V>
+__attribute__((noinline)) void multiply(const Workspace<E, V> &work, Shape<int> shape, const E *c,
+                                        int count) {
+    const auto [m, n, ld] = shape;
+    const E *const y = work.y;
+    E *const product = work.product;
+    tiles<E, V>(
+        n, count, [&](auto rows, int row, auto columns, int column) BATCHPINV_INLINE_LAMBDA {
+            E sum[rows][columns] = {};
+            for (int i = 0; i < m; ++i)
+                for (int l = 0; l < rows; ++l)
+                    for (int j = 0; j < columns; ++j)
+                        sum[l][j] =
+                            add_inner(sum[l][j], y[(row + l) * ld + i], c[(column + j) * ld + i]);
+            for (int l = 0; l < rows; ++l)
+                for (int j = 0; j < columns; ++j)
+                    product[(column + j) * ld + row + l] = sum[l][j];
+        });
+}
+
+// product = X^H c
+template <class E, class V>
+__attribute__((noinline)) void multiply_adjoint(const Workspace<E, V> &work, Shape<int> shape,
+                                                const E *c, int count) {
+    const auto [m, n, ld] = shape;
+    const E *const y = work.y;
+    E *const product = work.product;
+    tiles<E, V>(
+        m, count, [&](auto rows, int row, auto columns, int column) BATCHPINV_INLINE_LAMBDA {
+            E sum[rows][columns] = {};
+            for (int l = 0; l < n; ++l)
+                for (int i = 0; i < rows; ++i)
+                    for (int j = 0; j < columns; ++j)
+                        sum[i][j] =
+                            add_product(sum[i][j], y[l * ld + row + i], c[(column + j) * ld + l]);
+            for (int i = 0; i < rows; ++i)
+                for (int j = 0; j < columns; ++j)
+                    product[(column + j) * ld + row + i] = sum[i][j];
+        });
+}
+
+template <class V, class E> BATCHPINV_INLINE V squares(const E *x, int length) {
+    V sum{};
+    for (int i = 0; i < length; ++i)
+        sum = add_square(sum, x[i]);
+    return sum;
+}
+
+inline bool multiplies(const LaneGroup &group) { return group.k >= group.n; }
+
+// What multiply needs besides X in y.
+template <class E, class V> void measure_inverse(const Workspace<E, V> &work, Shape<int> shape) {
+    *work.size2 = V{};
+    for (int i = 0; i < shape.n; ++i)
+        *work.size2 += squares<V>(work.y + i * shape.ld, shape.m);
+}
+
+// X b is as good as what the factors give where it is about as large as |X| |b|, as it is for most
+// b; where it is far smaller, as many digits are lost (Higham, Accuracy and Stability,
+// section 14.1).
+template <class Method, class R, class E, class V>
+BATCHPINV_INLINE void solve_by_product(bool transposed, const Workspace<E, V> &work,
+                                       Shape<int> shape, E *c, int count) {
+    const int rows = transposed ? shape.n : shape.m, solution_rows = transposed ? shape.m : shape.n;
+    const int ld = shape.ld;
+    const R typical2 = 64 * static_cast<R>(shape.m);
+    if (transposed)
+        multiply_adjoint(work, shape, c, count);
+    else
+        multiply(work, shape, c, count);
+    decltype(V{} > V{}) poor[BLOCK], any{};
+    for (int j = 0; j < count; ++j) {
+        const V b2 = squares<V>(c + j * ld, rows);
+        const V x2 = squares<V>(work.product + j * ld, solution_rows);
+        poor[j] = *work.size2 * b2 > typical2 * x2;
+        any |= poor[j];
+    }
+    const bool all_good = !any_lane(any);
+    if (!all_good)
+        Method::template solve<R>(transposed, work, shape, c, count);
+    for (int j = 0; j < count; ++j)
+        for (int i = 0; i < solution_rows; ++i)
+            c[j * ld + i] = all_good ? work.product[j * ld + i]
+                                     : choose(poor[j], c[j * ld + i], work.product[j * ld + i]);
+}
+
+// ---- solve --------------------------------------------------------------------------------------
 
 // Solves the systems of the lanes in `answered`.
 template <class Method, class R, int lanes, class E, class V>
 __attribute__((noinline)) void solve(const LaneGroup &group, unsigned answered,
                                      const Workspace<E, V> &work, Shape<int> shape) {
-    if (!has_many<lanes>(group)) {
-        const ByReflections<E, V> q{work.factors, shape};
-        return Method::template solve<R, lanes>(group, answered, work, shape, q);
-    }
-    const Workspace<E, V> same(work.next(), shape.ld, shape.n);
-    const ByMatrix<E, V> q{same.y, same.product, shape};
-    for (int lane = 0; lane < group.filled; ++lane) {
-        if (!(answered >> lane & 1))
-            continue;
-        work.spread(lane, same);
-        LaneGroup columns = group;
-        for (std::int64_t start = 0; start < group.k; start += columns.k * columns.filled) {
-            const std::int64_t left = group.k - start, each = left / lanes;
-            columns.k = each < 1 ? 1 : each < BLOCK ? each : BLOCK;
-            columns.filled = left < lanes ? static_cast<int>(left) : lanes;
-            columns.b_ahead = columns.k * lanes * group.b_col;
-            for (int at = 0; at < columns.filled; ++at) {
-                const std::int64_t first = start + at * columns.k;
-                columns.b[at] = group.b[lane] + first * group.b_col;
-                columns.out[at] = group.out[lane] + first * group.out_col;
-            }
-            Method::template solve<R, lanes>(columns, filled_lanes(columns), same, shape, q);
-        }
-    }
+    const bool by_product = multiplies(group);
+    each_block<R, lanes>(group, answered, work, shape.ld, [&](E *c, int count) {
+        if (by_product)
+            solve_by_product<Method, R>(group.transposed, work, shape, c, count);
+        else
+            Method::template solve<R>(group.transposed, work, shape, c, count);
+    });
 }
