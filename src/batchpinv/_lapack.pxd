@@ -17,6 +17,7 @@ cdef extern from "drivers/lapack.hpp" namespace "batchpinv" nogil:
         void *gemv
         void *herk
         void *trsm
+        void *trsv
 
     cppclass RoutineTable:
         Routines of[4]

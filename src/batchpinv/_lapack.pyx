@@ -25,6 +25,7 @@ routines.of[0].gemm = <void *>blas.sgemm
 routines.of[0].gemv = <void *>blas.sgemv
 routines.of[0].herk = <void *>blas.ssyrk
 routines.of[0].trsm = <void *>blas.strsm
+routines.of[0].trsv = <void *>blas.strsv
 
 routines.of[1].gesdd = <void *>lapack.dgesdd
 routines.of[1].gesvd = <void *>lapack.dgesvd
@@ -43,6 +44,7 @@ routines.of[1].gemm = <void *>blas.dgemm
 routines.of[1].gemv = <void *>blas.dgemv
 routines.of[1].herk = <void *>blas.dsyrk
 routines.of[1].trsm = <void *>blas.dtrsm
+routines.of[1].trsv = <void *>blas.dtrsv
 
 routines.of[2].gesdd = <void *>lapack.cgesdd
 routines.of[2].gesvd = <void *>lapack.cgesvd
@@ -61,6 +63,7 @@ routines.of[2].gemm = <void *>blas.cgemm
 routines.of[2].gemv = <void *>blas.cgemv
 routines.of[2].herk = <void *>blas.cherk
 routines.of[2].trsm = <void *>blas.ctrsm
+routines.of[2].trsv = <void *>blas.ctrsv
 
 routines.of[3].gesdd = <void *>lapack.zgesdd
 routines.of[3].gesvd = <void *>lapack.zgesvd
@@ -79,5 +82,6 @@ routines.of[3].gemm = <void *>blas.zgemm
 routines.of[3].gemv = <void *>blas.zgemv
 routines.of[3].herk = <void *>blas.zherk
 routines.of[3].trsm = <void *>blas.ztrsm
+routines.of[3].trsv = <void *>blas.ztrsv
 
 LAPACK_INT_MAX = 2 ** (8 * sizeof(blas_int) - 1) - 1

@@ -103,9 +103,11 @@ template <class T, class C, class Factor> class CertifiedRung final : public Run
     }
 
     void solve(const Matrix &matrix) {
-        const auto apply = [&](blas_int k, C *b, C *x) { factor.apply(columns->adjoint, k, b, x); };
+        const auto apply = [&](blas_int k, C *b, blas_int, C *x) {
+            factor.apply(columns->adjoint, k, b, x);
+        };
         columns->gather(matrix.data[B], batch.k);
-        apply(columns->k, columns->b, columns->x);
+        apply(columns->k, columns->b, columns->k, columns->x);
         if constexpr (Factor::by_inverse)
             refinement.refine(*columns, factor.lapack, verdict.inverse_norm, apply,
                               [&] { return given.get(); });

@@ -12,38 +12,84 @@
 
 namespace batchpinv {
 
+// Adds the squares of a row of k columns, in double.
+template <class C> void add_squares(const C *row, std::int64_t k, double *sums) {
+    for (std::int64_t j = 0; j < k; ++j) {
+        const auto re = static_cast<double>(std::real(row[j]));
+        const auto im = static_cast<double>(std::imag(row[j]));
+        sums[j] += re * re + im * im;
+    }
+}
+
+// Squared norms of k columns, by rows that are `step` apart.
+template <class C>
+void sum_squares(const C *columns, std::int64_t rows, std::int64_t k, std::int64_t step,
+                 double *sums) {
+    std::fill_n(sums, k, 0.0);
+    for (std::int64_t i = 0; i < rows; ++i)
+        add_squares(columns + i * step, k, sums);
+}
+
 // The caller's elements are Stored, those of the workspace C.
 template <class Stored, class C> class Columns {
     const Batch &batch;
-    Buffer<Real<C>> most;
     Buffer<int> exponents;
+    bool ordinary = true; // all exponents are 0
 
   public:
     const bool adjoint;                 // b and x are conjugated
     const blas_int rows, solution_rows; // of the caller's b, rows×k, and x
-    blas_int k = 0;
+    blas_int k = 0, ld = 0;             // ld: from a row of `sides` to the next
+    const C *sides = nullptr;           // b, or where view() finds it
     Buffer<C> b, x;
+    Buffer<double> b2; // squared norms
 
     Columns(const Batch &batch, bool adjoint)
-        : batch(batch), most(batch.width), exponents(batch.width), adjoint(adjoint),
+        : batch(batch), exponents(batch.width), adjoint(adjoint),
           rows(static_cast<blas_int>(batch.transposed ? batch.n : batch.m)),
           solution_rows(static_cast<blas_int>(batch.transposed ? batch.m : batch.n)),
-          b(batch.width * rows), x(batch.width * solution_rows) {}
+          b(batch.width * rows), x(batch.width * solution_rows), b2(batch.width) {}
 
+    // Copies the caller's columns to b.
     void gather(const char *from, std::int64_t count) {
-        k = static_cast<blas_int>(count);
+        k = ld = static_cast<blas_int>(count);
+        sides = b;
         batchpinv::gather<C, Stored, false>(from, batch.b_row, batch.b_col, rows, k, b);
         if (is_complex<C> && adjoint)
             conjugate_all(b, rows);
-        find_largest();
-        for (blas_int j = 0; j < k; ++j)
-            exponents[j] = std::isfinite(most[j]) ? scale_exponent<C>(most[j]) : 0;
-        scale_columns(b, rows, 0, 1);
+        sum_squares<C>(b, rows, k, k, b2);
+        ordinary = true;
+        for (blas_int j = 0; j < k; ++j) {
+            exponents[j] = is_ordinary(b2[j]) ? 0 : bring_near_one(j);
+            ordinary = ordinary && exponents[j] == 0;
+        }
+    }
+
+    // The same; but leaves them where they lie if they can be read there.
+    void view(const char *from, std::int64_t count) {
+        constexpr std::ptrdiff_t size = sizeof(C);
+        const std::ptrdiff_t step = batch.b_row / size;
+        if (std::is_same_v<Stored, C> && !adjoint && batch.b_col == size &&
+            step * size == batch.b_row && step >= count &&
+            step <= std::numeric_limits<blas_int>::max() &&
+            reinterpret_cast<std::uintptr_t>(from) % alignof(C) == 0) {
+            k = static_cast<blas_int>(count);
+            ld = static_cast<blas_int>(step);
+            sides = reinterpret_cast<const C *>(from);
+            sum_squares<C>(sides, rows, k, ld, b2);
+            std::fill_n(exponents.get(), k, 0);
+            ordinary = true;
+            if (std::all_of(b2.get(), b2.get() + k, is_ordinary))
+                return;
+        }
+        gather(from, count);
     }
 
     // `exponent` is that of the matrix: W was multiplied by its power of two.
     void scatter(int exponent, char *to) {
-        scale_columns(x, solution_rows, exponent, -1);
+        if (exponent != 0 || !ordinary)
+            for (blas_int j = 0; j < k; ++j)
+                scale_column(x, solution_rows, j, exponent - exponents[j]);
         if (is_complex<C> && adjoint)
             conjugate_all(x, solution_rows);
         if (std::is_same_v<Stored, C> && batch.out_col == sizeof(C))
@@ -57,43 +103,39 @@ template <class Stored, class C> class Columns {
     }
 
   private:
+    // Sizes of columns that need no scaling, squared.
+    static bool is_ordinary(double norm2) {
+        constexpr bool is_double = std::is_same_v<Real<C>, double>;
+        constexpr double least = is_double ? 0x1p-512 : 0x1p-80, most = 1 / least;
+        return norm2 > least && norm2 < most;
+    }
+
+    // Scales a column of b by a power of two, if it is finite and not 0, and returns the exponent.
+    int bring_near_one(blas_int j) {
+        Real<C> most = 0;
+        for (std::int64_t i = 0; i < rows; ++i) {
+            const Real<C> size = largest<C>(b + i * k + j, 1);
+            if (!std::isfinite(size))
+                return 0;
+            most = std::max(most, size);
+        }
+        const int exponent = most > 0 ? -std::ilogb(most) : 0;
+        scale_column(b, rows, j, exponent);
+        b2[j] = 0;
+        for (std::int64_t i = 0; i < rows; ++i)
+            add_squares<C>(b + i * k + j, 1, b2 + j);
+        return exponent;
+    }
+
+    void scale_column(C *columns, std::int64_t rows, blas_int j, int exponent) const {
+        for (std::int64_t i = 0; i < rows; ++i)
+            scale<C>(columns + i * k + j, 1, exponent);
+    }
+
     void conjugate_all(C *columns, std::int64_t rows) const {
         for (std::int64_t i = 0; i < rows * k; ++i)
             columns[i] = conjugate(columns[i]);
     }
-
-    // Of each column, the largest real number; NaN where there is one, or infinity.
-    void find_largest() {
-        std::fill_n(most.get(), k, Real<C>(0));
-        for (std::int64_t i = 0; i < rows; ++i)
-            for (std::int64_t j = 0; j < k; ++j) {
-                const C value = b[i * k + j];
-                const Real<C> size =
-                    std::max(std::fabs(std::real(value)), std::fabs(std::imag(value)));
-                const Real<C> nothing = std::real(value - value) + std::imag(value - value);
-                most[j] = (size > most[j] ? size : most[j]) + nothing;
-            }
-    }
-
-    // Multiplies column j by 2^(exponent + sign * exponents[j]).
-    void scale_columns(C *columns, std::int64_t rows, int exponent, int sign) const {
-        for (std::int64_t j = 0; j < k; ++j)
-            if (const int by = exponent + sign * exponents[j])
-                for (std::int64_t i = 0; i < rows; ++i)
-                    scale<C>(columns + i * k + j, 1, by);
-    }
 };
-
-// Sums of the squares of k columns, in double, by rows.
-template <class C>
-void sum_squares(const C *columns, std::int64_t rows, std::int64_t k, double *sums) {
-    std::fill_n(sums, k, 0.0);
-    for (std::int64_t i = 0; i < rows; ++i)
-        for (std::int64_t j = 0; j < k; ++j) {
-            const auto re = static_cast<double>(std::real(columns[i * k + j]));
-            const auto im = static_cast<double>(std::imag(columns[i * k + j]));
-            sums[j] += re * re + im * im;
-        }
-}
 
 } // namespace batchpinv

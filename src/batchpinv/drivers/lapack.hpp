@@ -20,7 +20,7 @@ using blas_int = int;
 // syrk, orgqr and ormrz when real.
 struct Routines {
     void *gesdd, *gesvd, *heevd, *heev, *getrf, *getri, *potrf, *pstrf, *trtri, *geqp3, *ungqr,
-        *tzrzf, *unmrz, *gemm, *gemv, *herk, *trsm;
+        *tzrzf, *unmrz, *gemm, *gemv, *herk, *trsm, *trsv;
 };
 
 // One entry a dtype, in the order float32, float64, complex64, complex128.
@@ -181,6 +181,13 @@ template <class T> class Lapack {
     void gemm(char op_a, char op_b, blas_int rows, blas_int cols, blas_int r, const T *a,
               blas_int lda, const T *b, blas_int ldb, T beta, T *c, blas_int ldc) const {
         T one = 1;
+        if (rows == 1 && lda == 1 && ldc == 1 && op_a == 'N' && (op_b != 'C' || !is_complex<T>)) {
+            char op = op_b == 'N' ? 'T' : 'N'; // C^T = op(B)^T A^T, without the copies of gemm
+            blas_int step = 1;
+            call(routine.gemv, &op, op == 'T' ? &r : &cols, op == 'T' ? &cols : &r, &one, b, &ldb,
+                 a, &step, &beta, c, &step);
+            return;
+        }
         call(routine.gemm, &op_a, &op_b, &rows, &cols, &r, &one, a, &lda, b, &ldb, &beta, c, &ldc);
     }
 
@@ -204,6 +211,12 @@ template <class T> class Lapack {
         char uplo = 'U', diag = 'N';
         T one = 1;
         const blas_int order = side == 'L' ? rows : cols;
+        if (side == 'R' && rows == 1 && ldb == 1 && (op == 'N' || !is_complex<T>)) {
+            char transposed = op == 'N' ? 'T' : 'N'; // op(R)^T B^T
+            blas_int step = 1;
+            call(routine.trsv, &uplo, &transposed, &diag, &order, r, &order, b, &step);
+            return;
+        }
         call(routine.trsm, &side, &uplo, &op, &diag, &rows, &cols, &one, r, &order, b, &ldb);
     }
 

@@ -107,13 +107,13 @@ template <class T> class ProductSolver final : public Solver {
     }
 
     void multiply(const Matrix &matrix) {
-        columns.gather(matrix.data[B], width(matrix.index));
+        columns.view(matrix.data[B], width(matrix.index));
         const blas_int k = columns.k, rows = columns.rows, solution_rows = columns.solution_rows;
-        const auto times_inverse = [&](blas_int count, const T *b, T *to) {
-            lapack.gemm('N', 'N', count, solution_rows, rows, b, count, x, rows, 0, to, count);
+        const auto times_inverse = [&](blas_int count, const T *b, blas_int ld, T *to) {
+            lapack.gemm('N', 'N', count, solution_rows, rows, b, ld, x, rows, 0, to, count);
         };
         if (outcome == Outcome::solved) {
-            times_inverse(k, columns.b, columns.x);
+            times_inverse(k, columns.sides, columns.ld, columns.x);
             refinement.refine(columns, lapack, norm, times_inverse,
                               [&] { return gather_w(matrix); });
         } else

@@ -38,7 +38,7 @@ template <class T> class Residual final : public ResidualPass {
         // b^T = x^T A^T - b^T, where W is A, or its transpose.
         lapack.gemm('N', batch.transposed ? 'T' : 'N', k, m, n, x, k, w,
                     static_cast<blas_int>(batch.n), -1, b, k);
-        sum_squares<T>(b, m, k, sums);
+        sum_squares<T>(b, m, k, k, sums);
         if (bench.pass.enter()) {
             for (std::int64_t j = 0; j < k; ++j) {
                 const auto sum = static_cast<Real<T>>(sums[j]);
