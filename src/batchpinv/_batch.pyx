@@ -23,20 +23,23 @@ cdef extern from "drivers/batch.hpp" namespace "batchpinv" nogil:
     enum:
         A, OUT, ATOL, RTOL, RANK, RUNG, B, RESIDUAL
     cdef cppclass Batch:
-        int64_t m, n, k, width, blocks
+        int64_t m, n, blocks
         char kind
         int itemsize
-        cbool swapped, hermitian, lower, svd_only, nan_on_failure, multiplies
+        cbool swapped, hermitian, lower, svd_only, nan_on_failure
         Py_ssize_t a_row, a_col, b_row, b_col, out_row, out_col, residual_col
         int64_t count
         int ndim
         int64_t shape[65]
         char *data[8]
         Py_ssize_t strides[8][65]
-        void cut_in_blocks(int64_t width)
+        void set_sides(int64_t total)
         void lay_flat()
         void coalesce()
+    int64_t block_width(int64_t m, int64_t n, int64_t k)
     cdef cppclass Failures:
+        pass
+    cdef cppclass FailureList(Failures):
         vector[int64_t] non_finite, no_convergence
     cdef cppclass Gate:
         cbool is_open "open"()
@@ -64,6 +67,12 @@ cdef extern from "drivers/permits.hpp" namespace "batchpinv" nogil:
     Permits permits "batchpinv::lapack_permits"
     double seconds_now()
 
+cdef extern from "drivers/strided.hpp" namespace "batchpinv" nogil:
+    int64_t solve_strided(
+        const StridedCall &call, const RoutineTable &routines, const LaneTable *lanes)
+    int64_t strided_work_bytes(
+        const StridedCall &call, const RoutineTable &routines, const LaneTable *lanes)
+
 
 cdef class Job:
     """One call of `pinv` or `lstsq`, shared by the workers that compute it.
@@ -86,14 +95,11 @@ cdef class Job:
         svd_only: no rung but the last.
     chunk : int
         Matrices that a worker claims at a time.
-    width : int
-        0; or where there are so many right-hand sides that pseudo-inverses are formed for them,
-        how many are solved together.
     """
 
     cdef Batch batch
     cdef Gate gate
-    cdef Failures found
+    cdef FailureList found
     cdef Holding permits_held
     cdef atomic[int64_t] claimed
     cdef atomic[int64_t] finished
@@ -104,7 +110,7 @@ cdef class Job:
     def __init__(
         self, cnp.ndarray a, cnp.ndarray b, cnp.ndarray out, cnp.ndarray atol, cnp.ndarray rtol,
         cnp.ndarray rank, cnp.ndarray residual, cnp.ndarray rung, *, cbool hermitian, cbool lower,
-        cbool svd_only, cbool nan_on_failure, int64_t chunk, int64_t width=0
+        cbool svd_only, cbool nan_on_failure, int64_t chunk
     ):
         cdef int ndim = cnp.PyArray_NDIM(out) - 2
         cdef int axis, a_ndim = cnp.PyArray_NDIM(a)
@@ -121,9 +127,9 @@ cdef class Job:
         self.batch.nan_on_failure = nan_on_failure
         self.batch.a_row = cnp.PyArray_STRIDE(a, a_ndim - 2)
         self.batch.a_col = cnp.PyArray_STRIDE(a, a_ndim - 1)
-        self.batch.k = 0
+        cdef int64_t sides = 0
         if b is not None:
-            self.batch.k = cnp.PyArray_DIM(b, cnp.PyArray_NDIM(b) - 1)
+            sides = cnp.PyArray_DIM(b, cnp.PyArray_NDIM(b) - 1)
             self.batch.b_row = cnp.PyArray_STRIDE(b, cnp.PyArray_NDIM(b) - 2)
             self.batch.b_col = cnp.PyArray_STRIDE(b, cnp.PyArray_NDIM(b) - 1)
         if residual is not None:
@@ -143,11 +149,7 @@ cdef class Job:
         self.set_operand(RANK, rank, 0)
         self.set_operand(RUNG, rung, 0)
         self.set_operand(RESIDUAL, residual, 1)
-        self.batch.width = self.batch.k
-        self.batch.blocks = 1
-        self.batch.multiplies = False
-        if width:
-            self.batch.cut_in_blocks(width)
+        self.batch.set_sides(sides)
         self.batch.lay_flat()
         self.batch.coalesce()
         self.chunk = chunk
@@ -275,6 +277,21 @@ def choose_lanes(name):
     return found.instruction_set.decode()
 
 
+def count_blocks(m: int, n: int, k: int) -> tuple[int, int]:
+    """Into how many blocks k right-hand sides of a matrix are cut, and of how many each is."""
+    cdef int64_t width = block_width(m, n, k)
+    return (-(-k // width), width) if width else (1, k)
+
+
+cdef int64_t compute_strided(const StridedCall *call) noexcept nogil:
+    """One call from compiled code, by the thread that makes it."""
+    return solve_strided(call[0], routines, lane_table)
+
+
+cdef int64_t strided_workspace(const StridedCall *call) noexcept nogil:
+    return strided_work_bytes(call[0], routines, lane_table)
+
+
 def limit_lapack(int threads) -> None:
     """Let at most that many threads be inside LAPACK at one time, and never more than 32."""
     permits.set_limit(threads)
@@ -283,4 +300,3 @@ def limit_lapack(int threads) -> None:
 def forget_permits() -> None:
     """Give back, in a forked child, what the parent's other threads held."""
     permits.reset()
-

@@ -19,10 +19,10 @@ from ._arrays import (
     result_dtype,
     without_overlap,
 )
-from ._batch import Job
+from ._batch import Job, count_blocks
 from ._errors import check_failures
 from ._info import Rung
-from ._plan import Plan, block_width, check_size, make_plan
+from ._plan import Plan, check_size, make_plan
 from ._pool import compute
 from ._progress import Progress, check_progress, open_progress
 from ._tolerance import broadcast_batch, resolve_tolerances
@@ -169,10 +169,9 @@ def compute_lstsq(
     residual = np.zeros((*batch_shape, k), dtype.char.lower()) if wants_residuals else None
 
     if math.prod(batch_shape) and m and n and k:
-        svd_only, width = driver == "svd", block_width(m, n, k)
-        blocks = -(-k // width) if width else 1
+        svd_only, (blocks, width) = driver == "svd", count_blocks(m, n, k)
         plan = make_plan(
-            math.prod(batch_shape), m, n, width or k, blocks, dtype, hermitian, svd_only, workers
+            math.prod(batch_shape), m, n, width, blocks, dtype, hermitian, svd_only, workers
         )
         job = Job(
             array,
@@ -188,7 +187,6 @@ def compute_lstsq(
             svd_only=svd_only,
             nan_on_failure=on_failure == "nan",
             chunk=plan.chunk,
-            width=width,
         )
         _compute(job, plan, progress, "lstsq")
         if job.failed:

@@ -29,9 +29,6 @@ _LARGE_FROM, _LONG_FROM = 384, 1000
 # Matrices of no longer smaller side and no more entries than these are computed in SIMD lanes.
 _LANES_TO = 48
 _LANE_ENTRIES = 4096
-# Right-hand sides of which there are as many as this, and as rows and columns, are multiplied by a
-# pseudo-inverse, in blocks of about so many entries: half of a usual L2 cache.
-_MANY, _BLOCK_ENTRIES = 128, 32768
 # Seconds that one right-hand side takes for each entry of its matrix.
 _SIDE = 0.3e-9
 
@@ -80,13 +77,6 @@ def make_plan(
     workers = min(workers, count)
     chunk = max(1, min(int(_CHUNK / each), -(-count // (4 * workers))))
     return Plan(workers, chunk, last < _PATIENCE, blas_threads, False)
-
-
-def block_width(m: int, n: int, k: int) -> int:
-    """Right-hand sides in a block, where k are so many that a pseudo-inverse pays; else 0."""
-    if k < max(_MANY, m, n):
-        return 0
-    return min(k, max(64, min(_BLOCK_ENTRIES // max(m, n), 1024)))
 
 
 def check_size(m: int, n: int) -> None:

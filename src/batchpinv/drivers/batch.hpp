@@ -17,6 +17,15 @@ namespace batchpinv {
 enum Operand { A, OUT, ATOL, RTOL, RANK, RUNG, B, RESIDUAL, N_OPERANDS };
 constexpr int MAX_DIMS = 64 + 1; // NumPy's, and one for blocks
 
+// How many of k right-hand sides are multiplied together by a pseudo-inverse; 0 where they are too
+// few for one. A block has about half of a usual L2 cache, so that workers can share a matrix.
+inline std::int64_t block_width(std::int64_t m, std::int64_t n, std::int64_t k) {
+    const std::int64_t longer = std::max<std::int64_t>({m, n, 1});
+    if (k < std::max<std::int64_t>(128, longer))
+        return 0;
+    return std::min(k, std::clamp<std::int64_t>(32768 / longer, 64, 1024));
+}
+
 // Wanted are pseudo-inverses; or where B is not null, solutions x = pinv(A) b of k columns.
 //
 // Matrices are m×n with m <= n: a tall one is described as its transpose, since pinv(A^T) =
@@ -47,9 +56,15 @@ struct Batch {
 
     bool solves() const { return data[B]; }
 
-    // One more axis: blocks of `width` right-hand sides, the last of which may be shorter.
-    void cut_in_blocks(std::int64_t wanted) {
-        multiplies = true;
+    // `total` right-hand sides for each matrix; where there are so many that a pseudo-inverse pays,
+    // in blocks along one more axis, the last of which may be shorter.
+    void set_sides(std::int64_t total) {
+        k = width = total;
+        blocks = 1;
+        const std::int64_t wanted = block_width(m, n, k);
+        multiplies = wanted > 0;
+        if (!multiplies)
+            return;
         width = wanted;
         blocks = (k + width - 1) / width;
         const std::ptrdiff_t steps[N_OPERANDS] = {0, out_col, 0, 0, 0, 0, b_col, residual_col};
@@ -156,12 +171,21 @@ class Cursor {
 
 enum class Outcome { solved, non_finite, no_convergence };
 
-// What went wrong, in the order it was found. Failures are rare, so one lock serves all workers.
-struct Failures {
+// Told of each matrix that has no answer, by any worker. Failures are rare.
+class Failures {
+  public:
+    virtual ~Failures() = default;
+    virtual void add(std::int64_t index, Outcome outcome) = 0;
+};
+
+// Remembers them, in the order they were found.
+class FailureList final : public Failures {
     std::mutex lock;
+
+  public:
     std::vector<std::int64_t> non_finite, no_convergence;
 
-    void add(std::int64_t index, Outcome outcome) {
+    void add(std::int64_t index, Outcome outcome) override {
         std::lock_guard<std::mutex> guard(lock);
         (outcome == Outcome::non_finite ? non_finite : no_convergence).push_back(index);
     }
@@ -175,18 +199,23 @@ class Gate {
   public:
     class Pass {
         Gate &gate;
+        Pass *before = nullptr, *after; // in the gate's list
         alignas(64) std::atomic<bool> inside{false};
         friend Gate;
 
       public:
         explicit Pass(Gate &gate) : gate(gate) {
             std::lock_guard<std::mutex> guard(gate.lock);
-            gate.passes.push_back(this);
+            after = std::exchange(gate.passes, this);
+            if (after)
+                after->before = this;
         }
         Pass(const Pass &) = delete;
         ~Pass() {
             std::lock_guard<std::mutex> guard(gate.lock);
-            gate.passes.erase(std::find(gate.passes.begin(), gate.passes.end(), this));
+            (before ? before->after : gate.passes) = after;
+            if (after)
+                after->before = before;
         }
 
         bool open() const { return gate.open(); }
@@ -208,7 +237,7 @@ class Gate {
     void close() {
         closed.store(true);
         std::lock_guard<std::mutex> guard(lock);
-        for (const Pass *pass : passes)
+        for (const Pass *pass = passes; pass; pass = pass->after)
             while (pass->inside.load())
                 std::this_thread::yield();
     }
@@ -216,7 +245,7 @@ class Gate {
   private:
     std::atomic<bool> closed{false};
     std::mutex lock;
-    std::vector<Pass *> passes;
+    Pass *passes = nullptr;
 };
 
 } // namespace batchpinv

@@ -13,8 +13,6 @@
 #include "residual.hpp"
 #include "semidefinite.hpp"
 
-#include <vector>
-
 namespace batchpinv {
 namespace {
 
@@ -86,6 +84,8 @@ template <class T, bool hermitian> bool fits_pivoted(const Bench &bench) {
 
 bool always(const Bench &) { return true; }
 
+constexpr int MOST_RUNGS = 8;
+
 // From the top. What a batch climbs depends on its shape, dtype and flags alone.
 template <class T>
 const Step steps[] = {
@@ -110,10 +110,12 @@ class Ladder final : public Solver {
 
     Gate::Pass pass;
     const Bench bench;
-    std::vector<Level> levels;
+    int height = 0;
+    Level levels[MOST_RUNGS];
     std::unique_ptr<ResidualPass> residual; // null where none is wanted
     // A large matrix that is handed down leaves no workspace behind on the rung above.
-    const bool one_at_a_time = bench.batch.m * bench.batch.n * bench.batch.itemsize >= 4 << 20;
+    const bool one_at_a_time =
+        Workplace::is_heap() && bench.batch.m * bench.batch.n * bench.batch.itemsize >= 4 << 20;
 
   public:
     template <std::size_t size>
@@ -123,12 +125,15 @@ class Ladder final : public Solver {
         : pass(gate), bench{batch, routines, lanes, pass, failures} {
         if (batch.data[RESIDUAL])
             residual = make_residual(bench);
-        levels.reserve(size);
+        static_assert(size <= MOST_RUNGS);
         for (const Step &step : steps)
-            if (&step == steps + size - 1 || (!bench.batch.svd_only && step.applies(bench))) {
-                levels.emplace_back();
-                levels.back().step = &step;
-            }
+            if (&step == steps + size - 1 || (!bench.batch.svd_only && step.applies(bench)))
+                levels[height++].step = &step;
+    }
+
+    void prepare() override {
+        for (int level = 0; level < height; ++level)
+            open(level);
     }
 
     void run(std::int64_t start, std::int64_t stop) override {
@@ -147,14 +152,14 @@ class Ladder final : public Solver {
             if (taken == room)
                 climb(0);
         }
-        for (std::size_t level = 1; level < levels.size(); ++level)
+        for (int level = 1; level < height; ++level)
             climb(level);
         if (residual)
             measure(start, stop);
     }
 
   private:
-    Level &open(std::size_t at) {
+    Level &open(int at) {
         Level &level = levels[at];
         if (!level.rung) {
             level.rung = level.step->make(bench);
@@ -174,7 +179,7 @@ class Ladder final : public Solver {
     }
 
     // Lets the rung answer those that wait on it; the others go down.
-    void climb(std::size_t at) {
+    void climb(int at) {
         const int count = levels[at].count;
         if (!count || !pass.open())
             return;

@@ -1,18 +1,21 @@
 // The ladder as _batch.pyx sees it: a solver that takes stretches of a batch, one for each worker.
 #pragma once
 
+#include "memory.hpp"
 #include "rung.hpp"
 
 #include <memory>
 
 namespace batchpinv {
 
-class Solver {
+class Solver : public InWorkplace {
   public:
     virtual ~Solver() = default;
     // Computes the matrices start <= index < stop, or fewer once the gate is closed.
     // Throws std::bad_alloc where there is no memory for a rung or to record a failure.
     virtual void run(std::int64_t start, std::int64_t stop) = 0;
+    // Takes all workspace that it may ever need.
+    virtual void prepare() = 0;
 };
 
 // Keeps references to all that it is given.

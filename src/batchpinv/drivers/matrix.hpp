@@ -8,32 +8,13 @@
 
 #include "batch.hpp"
 #include "lapack.hpp"
+#include "memory.hpp"
 
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <memory>
-#include <new>
 
 namespace batchpinv {
-
-// Uninitialised memory on a cache line of its own, so that no bit depends on what malloc returns.
-template <class T> class Buffer {
-    struct Free {
-        void operator()(T *p) const {
-            ::operator delete(static_cast<void *>(p), std::align_val_t(64));
-        }
-    };
-    std::unique_ptr<T, Free> memory;
-
-  public:
-    explicit Buffer(std::int64_t count)
-        : memory(static_cast<T *>(
-              ::operator new(static_cast<std::size_t>(std::max<std::int64_t>(count, 1)) * sizeof(T),
-                             std::align_val_t(64)))) {}
-    operator T *() const { return memory.get(); }
-    T *get() const { return memory.get(); }
-};
 
 // ---- gather -------------------------------------------------------------------------------------
 

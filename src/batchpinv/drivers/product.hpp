@@ -10,6 +10,11 @@
 
 namespace batchpinv {
 
+struct LastFailure final : Failures {
+    Outcome outcome = Outcome::solved;
+    void add(std::int64_t, Outcome of) override { outcome = of; }
+};
+
 template <class T> class ProductSolver final : public Solver {
     using MakeLadder = std::unique_ptr<Solver> (*)(const Batch &, const RoutineTable &,
                                                    const LaneTable *, Gate &, Failures &);
@@ -26,10 +31,9 @@ template <class T> class ProductSolver final : public Solver {
 
     std::int64_t rank = 0;
     Batch inverse_batch; // of the one matrix that is held
-    Failures found;
+    LastFailure found;
     std::unique_ptr<Solver> ladder;
     Held held;
-    Outcome outcome = Outcome::solved;
     int exponent = 0; // W is multiplied by its power of two, and X divided
     double norm = 0;  // |X|_F, so scaled
 
@@ -52,14 +56,16 @@ template <class T> class ProductSolver final : public Solver {
                 invert(matrix);
             if (!pass.open())
                 return;
-            if (outcome != Outcome::solved && !batch.nan_on_failure)
-                bench.failures.add(index, outcome);
+            if (found.outcome != Outcome::solved && !batch.nan_on_failure)
+                bench.failures.add(index, found.outcome);
             multiply(matrix);
             if (residual)
                 residual->measure(matrix, width(index));
             cursor.advance(1);
         }
     }
+
+    void prepare() override { ladder->prepare(); }
 
   private:
     // Right-hand sides of that block.
@@ -85,14 +91,10 @@ template <class T> class ProductSolver final : public Solver {
     void invert(const Matrix &matrix) {
         for (const int op : {A, ATOL, RTOL})
             inverse_batch.data[op] = matrix.data[op];
-        found.non_finite.clear();
-        found.no_convergence.clear();
+        found.outcome = Outcome::solved;
         ladder->run(0, 1);
         held.take(matrix);
-        outcome = !found.non_finite.empty()       ? Outcome::non_finite
-                  : !found.no_convergence.empty() ? Outcome::no_convergence
-                                                  : Outcome::solved;
-        if (outcome != Outcome::solved)
+        if (found.outcome != Outcome::solved)
             rank = -1;
         const Real<T> most = largest<T>(x, entries);
         exponent = std::isfinite(most) ? -scale_exponent<T>(most) : 0;
@@ -112,7 +114,7 @@ template <class T> class ProductSolver final : public Solver {
         const auto times_inverse = [&](blas_int count, const T *b, blas_int ld, T *to) {
             lapack.gemm('N', 'N', count, solution_rows, rows, b, ld, x, rows, 0, to, count);
         };
-        if (outcome == Outcome::solved) {
+        if (found.outcome == Outcome::solved) {
             times_inverse(k, columns.sides, columns.ld, columns.x);
             refinement.refine(columns, lapack, norm, times_inverse,
                               [&] { return gather_w(matrix); });

@@ -7,7 +7,7 @@
 
 namespace batchpinv {
 
-class ResidualPass {
+class ResidualPass : public InWorkplace {
   public:
     virtual ~ResidualPass() = default;
     // Of that block of `count` right-hand sides.

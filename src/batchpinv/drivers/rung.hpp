@@ -3,6 +3,7 @@
 
 #include "batch.hpp"
 #include "lapack.hpp"
+#include "memory.hpp"
 
 #include "../lanes/kernels.hpp"
 
@@ -61,7 +62,7 @@ struct Bench {
     Failures &failures;
 };
 
-class Rung {
+class Rung : public InWorkplace {
   public:
     virtual ~Rung() = default;
     // How many matrices it takes at a time.

@@ -1,0 +1,22 @@
+# What cython_pinv needs of this extension: the kernels and permits that all of the package shares.
+from libc.stdint cimport int64_t
+
+cdef extern from "drivers/strided.hpp" namespace "batchpinv" nogil:
+    struct Stack:
+        char *data
+        int64_t step, row, col
+    struct StridedCall:
+        char kind
+        int itemsize
+        bint solves
+        int64_t count, m, n, k
+        Stack a, b, x
+        double atol, rtol
+        int flags
+        int64_t *rank
+        int *status
+        void *work
+        int64_t work_bytes
+
+cdef int64_t compute_strided(const StridedCall *call) noexcept nogil
+cdef int64_t strided_workspace(const StridedCall *call) noexcept nogil

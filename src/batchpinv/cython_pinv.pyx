@@ -1,0 +1,257 @@
+# cython: language_level=3, embedsignature=True, freethreading_compatible=True
+# distutils: language = c++
+"""Pseudo-inverses and least squares for compiled code: no Python, no GIL.
+
+For each type (``s`` float32, ``d`` float64, ``c`` complex64, ``z`` complex128) there are four
+functions to ``cimport``; their addresses are also in this module's capsules, for Numba's
+``get_cython_function_address`` and for C. Of type T::
+
+    int64_t Tpinv(int64_t count, int64_t m, int64_t n,
+                  const T *a, int64_t a_step, int64_t a_row, int64_t a_col,
+                  T *x, int64_t x_step, int64_t x_row, int64_t x_col,
+                  double atol, double rtol, int flags,
+                  int64_t *rank, int *status, void *work, int64_t work_bytes)
+    int64_t Tlstsq(int64_t count, int64_t m, int64_t n, int64_t k,
+                   const T *a, int64_t a_step, int64_t a_row, int64_t a_col,
+                   const T *b, int64_t b_step, int64_t b_row, int64_t b_col,
+                   T *x, int64_t x_step, int64_t x_row, int64_t x_col,
+                   double atol, double rtol, int flags,
+                   int64_t *rank, int *status, void *work, int64_t work_bytes)
+    int64_t Tpinv_work(int64_t m, int64_t n, int flags)
+    int64_t Tlstsq_work(int64_t m, int64_t n, int64_t k, int flags)
+
+`Tpinv` puts the pseudo-inverses (n, m) of `count` matrices `a` (m, n) into `x`; `Tlstsq` the
+solutions (n, k) for `b` (m, k). ``step``, ``row`` and ``col`` are strides in bytes, any at all:
+those of an ndarray of three dimensions. A step of 0 is one matrix for all. `x` may not overlap the
+others. Many matrices in one call are faster than many calls: small ones are computed several at a
+time.
+
+atol, rtol
+    As for `batchpinv.pinv`; a negative `rtol` is its default for this `atol`.
+flags
+    0, or a sum of HERMITIAN, UPPER (of a Hermitian matrix the upper triangle is read) and SVD (no
+    other way is tried): `Flags`.
+rank, status
+    Null, or room for `count` numbers: the ranks (-1 where a matrix failed), and SOLVED, NON_FINITE
+    or NO_CONVERGENCE.
+work
+    Null, or `work_bytes` bytes of any alignment, at least what `Tpinv_work` or `Tlstsq_work` gives
+    for these sizes and flags. Then nothing is allocated; what BLAS does by itself is its own.
+
+The result is how many matrices failed; their `x` are NaN. Negative results are BAD_SIZE,
+BAD_FLAGS, BAD_TOLERANCE, and NO_MEMORY, where `work` is too small or there is none; then `x` is
+undefined.
+
+The functions may be called from any number of threads at once; each call computes in the thread
+that makes it, and no more of them than there are processors at a time. They never touch Python, and
+give the bits that `batchpinv.pinv` and `batchpinv.lstsq` give. Those hold BLAS at one thread
+meanwhile; here that is the caller's to do, for matrices that are too large for SIMD lanes: for
+example with ``threadpoolctl.threadpool_limits(1, "blas")``.
+"""
+
+from libc.stdint cimport int64_t
+
+from ._batch cimport Stack, StridedCall, compute_strided, strided_workspace
+
+
+cdef inline StridedCall sizes(
+    char kind, int itemsize, bint solves, int64_t m, int64_t n, int64_t k, int flags
+) noexcept nogil:
+    cdef StridedCall call
+    call.kind = kind
+    call.itemsize = itemsize
+    call.solves = solves
+    call.count = 1
+    call.m = m
+    call.n = n
+    call.k = k
+    call.flags = flags
+    call.atol = call.rtol = 0
+    call.rank = NULL
+    call.status = NULL
+    call.work = NULL
+    call.work_bytes = 0
+    call.a = call.b = call.x = stack(NULL, 0, 0, 0)
+    return call
+
+
+cdef inline Stack stack(const void *data, int64_t step, int64_t row, int64_t col) noexcept nogil:
+    cdef Stack found
+    found.data = <char *>data
+    found.step = step
+    found.row = row
+    found.col = col
+    return found
+
+
+cdef inline int64_t compute(
+    StridedCall call, int64_t count, Stack a, Stack b, Stack x, double atol, double rtol,
+    int64_t *rank, int *status, void *work, int64_t work_bytes
+) noexcept nogil:
+    call.count = count
+    call.a = a
+    call.b = b
+    call.x = x
+    call.atol = atol
+    call.rtol = rtol
+    call.rank = rank
+    call.status = status
+    call.work = work
+    call.work_bytes = work_bytes
+    return compute_strided(&call)
+
+
+# ---- float32 ----
+
+cdef int64_t spinv(
+    int64_t count, int64_t m, int64_t n,
+    const float *a, int64_t a_step, int64_t a_row, int64_t a_col,
+    float *x, int64_t x_step, int64_t x_row, int64_t x_col,
+    double atol, double rtol, int flags,
+    int64_t *rank, int *status, void *work, int64_t work_bytes
+) noexcept nogil:
+    return compute(
+        sizes(b"f", 4, False, m, n, 0, flags), count, stack(a, a_step, a_row, a_col),
+        stack(NULL, 0, 0, 0), stack(x, x_step, x_row, x_col), atol, rtol, rank, status, work,
+        work_bytes)
+
+
+cdef int64_t slstsq(
+    int64_t count, int64_t m, int64_t n, int64_t k,
+    const float *a, int64_t a_step, int64_t a_row, int64_t a_col,
+    const float *b, int64_t b_step, int64_t b_row, int64_t b_col,
+    float *x, int64_t x_step, int64_t x_row, int64_t x_col,
+    double atol, double rtol, int flags,
+    int64_t *rank, int *status, void *work, int64_t work_bytes
+) noexcept nogil:
+    return compute(
+        sizes(b"f", 4, True, m, n, k, flags), count, stack(a, a_step, a_row, a_col),
+        stack(b, b_step, b_row, b_col), stack(x, x_step, x_row, x_col), atol, rtol, rank, status,
+        work, work_bytes)
+
+
+cdef int64_t spinv_work(int64_t m, int64_t n, int flags) noexcept nogil:
+    cdef StridedCall call = sizes(b"f", 4, False, m, n, 0, flags)
+    return strided_workspace(&call)
+
+
+cdef int64_t slstsq_work(int64_t m, int64_t n, int64_t k, int flags) noexcept nogil:
+    cdef StridedCall call = sizes(b"f", 4, True, m, n, k, flags)
+    return strided_workspace(&call)
+
+
+# ---- float64 ----
+
+cdef int64_t dpinv(
+    int64_t count, int64_t m, int64_t n,
+    const double *a, int64_t a_step, int64_t a_row, int64_t a_col,
+    double *x, int64_t x_step, int64_t x_row, int64_t x_col,
+    double atol, double rtol, int flags,
+    int64_t *rank, int *status, void *work, int64_t work_bytes
+) noexcept nogil:
+    return compute(
+        sizes(b"f", 8, False, m, n, 0, flags), count, stack(a, a_step, a_row, a_col),
+        stack(NULL, 0, 0, 0), stack(x, x_step, x_row, x_col), atol, rtol, rank, status, work,
+        work_bytes)
+
+
+cdef int64_t dlstsq(
+    int64_t count, int64_t m, int64_t n, int64_t k,
+    const double *a, int64_t a_step, int64_t a_row, int64_t a_col,
+    const double *b, int64_t b_step, int64_t b_row, int64_t b_col,
+    double *x, int64_t x_step, int64_t x_row, int64_t x_col,
+    double atol, double rtol, int flags,
+    int64_t *rank, int *status, void *work, int64_t work_bytes
+) noexcept nogil:
+    return compute(
+        sizes(b"f", 8, True, m, n, k, flags), count, stack(a, a_step, a_row, a_col),
+        stack(b, b_step, b_row, b_col), stack(x, x_step, x_row, x_col), atol, rtol, rank, status,
+        work, work_bytes)
+
+
+cdef int64_t dpinv_work(int64_t m, int64_t n, int flags) noexcept nogil:
+    cdef StridedCall call = sizes(b"f", 8, False, m, n, 0, flags)
+    return strided_workspace(&call)
+
+
+cdef int64_t dlstsq_work(int64_t m, int64_t n, int64_t k, int flags) noexcept nogil:
+    cdef StridedCall call = sizes(b"f", 8, True, m, n, k, flags)
+    return strided_workspace(&call)
+
+
+# ---- complex64 ----
+
+cdef int64_t cpinv(
+    int64_t count, int64_t m, int64_t n,
+    const float complex *a, int64_t a_step, int64_t a_row, int64_t a_col,
+    float complex *x, int64_t x_step, int64_t x_row, int64_t x_col,
+    double atol, double rtol, int flags,
+    int64_t *rank, int *status, void *work, int64_t work_bytes
+) noexcept nogil:
+    return compute(
+        sizes(b"c", 8, False, m, n, 0, flags), count, stack(a, a_step, a_row, a_col),
+        stack(NULL, 0, 0, 0), stack(x, x_step, x_row, x_col), atol, rtol, rank, status, work,
+        work_bytes)
+
+
+cdef int64_t clstsq(
+    int64_t count, int64_t m, int64_t n, int64_t k,
+    const float complex *a, int64_t a_step, int64_t a_row, int64_t a_col,
+    const float complex *b, int64_t b_step, int64_t b_row, int64_t b_col,
+    float complex *x, int64_t x_step, int64_t x_row, int64_t x_col,
+    double atol, double rtol, int flags,
+    int64_t *rank, int *status, void *work, int64_t work_bytes
+) noexcept nogil:
+    return compute(
+        sizes(b"c", 8, True, m, n, k, flags), count, stack(a, a_step, a_row, a_col),
+        stack(b, b_step, b_row, b_col), stack(x, x_step, x_row, x_col), atol, rtol, rank, status,
+        work, work_bytes)
+
+
+cdef int64_t cpinv_work(int64_t m, int64_t n, int flags) noexcept nogil:
+    cdef StridedCall call = sizes(b"c", 8, False, m, n, 0, flags)
+    return strided_workspace(&call)
+
+
+cdef int64_t clstsq_work(int64_t m, int64_t n, int64_t k, int flags) noexcept nogil:
+    cdef StridedCall call = sizes(b"c", 8, True, m, n, k, flags)
+    return strided_workspace(&call)
+
+
+# ---- complex128 ----
+
+cdef int64_t zpinv(
+    int64_t count, int64_t m, int64_t n,
+    const double complex *a, int64_t a_step, int64_t a_row, int64_t a_col,
+    double complex *x, int64_t x_step, int64_t x_row, int64_t x_col,
+    double atol, double rtol, int flags,
+    int64_t *rank, int *status, void *work, int64_t work_bytes
+) noexcept nogil:
+    return compute(
+        sizes(b"c", 16, False, m, n, 0, flags), count, stack(a, a_step, a_row, a_col),
+        stack(NULL, 0, 0, 0), stack(x, x_step, x_row, x_col), atol, rtol, rank, status, work,
+        work_bytes)
+
+
+cdef int64_t zlstsq(
+    int64_t count, int64_t m, int64_t n, int64_t k,
+    const double complex *a, int64_t a_step, int64_t a_row, int64_t a_col,
+    const double complex *b, int64_t b_step, int64_t b_row, int64_t b_col,
+    double complex *x, int64_t x_step, int64_t x_row, int64_t x_col,
+    double atol, double rtol, int flags,
+    int64_t *rank, int *status, void *work, int64_t work_bytes
+) noexcept nogil:
+    return compute(
+        sizes(b"c", 16, True, m, n, k, flags), count, stack(a, a_step, a_row, a_col),
+        stack(b, b_step, b_row, b_col), stack(x, x_step, x_row, x_col), atol, rtol, rank, status,
+        work, work_bytes)
+
+
+cdef int64_t zpinv_work(int64_t m, int64_t n, int flags) noexcept nogil:
+    cdef StridedCall call = sizes(b"c", 16, False, m, n, 0, flags)
+    return strided_workspace(&call)
+
+
+cdef int64_t zlstsq_work(int64_t m, int64_t n, int64_t k, int flags) noexcept nogil:
+    cdef StridedCall call = sizes(b"c", 16, True, m, n, k, flags)
+    return strided_workspace(&call)

@@ -1,0 +1,83 @@
+// Where workspace comes from: the heap; or while a Workplace exists in this thread, a piece of
+// memory that the caller of compiled code has given.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <new>
+
+namespace batchpinv {
+
+// Every allocation is on cache lines of its own, so that no bit depends on what malloc returns.
+constexpr std::size_t LINE = 64;
+
+class Workplace {
+    std::uintptr_t next, end; // 0 where only counting
+    Workplace *const outer;
+
+    static inline thread_local Workplace *current = nullptr;
+
+  public:
+    std::int64_t used = LINE; // bytes, with room to align the first
+
+    // Counts what is taken from the heap.
+    Workplace() : next(0), end(0), outer(current) { current = this; }
+    // Takes everything from there. Throws std::bad_alloc where it does not suffice.
+    Workplace(void *memory, std::int64_t bytes)
+        : next((reinterpret_cast<std::uintptr_t>(memory) + LINE - 1) / LINE * LINE),
+          end(reinterpret_cast<std::uintptr_t>(memory) + static_cast<std::size_t>(bytes)),
+          outer(current) {
+        current = this;
+    }
+    Workplace(const Workplace &) = delete;
+    ~Workplace() { current = outer; }
+
+    static void *take(std::size_t bytes) {
+        bytes = (std::max<std::size_t>(bytes, 1) + LINE - 1) / LINE * LINE;
+        if (current)
+            current->used += static_cast<std::int64_t>(bytes);
+        if (!current || !current->end)
+            return ::operator new(bytes, std::align_val_t(LINE));
+        if (current->next > current->end || current->end - current->next < bytes)
+            throw std::bad_alloc();
+        const std::uintptr_t taken = current->next;
+        current->next += bytes;
+        return reinterpret_cast<void *>(taken);
+    }
+
+    static void give_back(void *memory) {
+        if (!current || !current->end)
+            ::operator delete(memory, std::align_val_t(LINE));
+    }
+
+    // Whether what is given back can be taken again.
+    static bool is_heap() { return !current || !current->end; }
+};
+
+// Uninitialised memory.
+template <class T> class Buffer {
+    struct Free {
+        void operator()(T *p) const { Workplace::give_back(p); }
+    };
+    std::unique_ptr<T, Free> memory;
+
+  public:
+    explicit Buffer(std::int64_t count)
+        : memory(static_cast<T *>(Workplace::take(static_cast<std::size_t>(count) * sizeof(T)))) {}
+    operator T *() const { return memory.get(); }
+    T *get() const { return memory.get(); }
+};
+
+// Objects that are workspace, too.
+struct InWorkplace {
+    static void *operator new(std::size_t bytes) { return Workplace::take(bytes); }
+    static void *operator new(std::size_t bytes, std::align_val_t) {
+        return Workplace::take(bytes);
+    }
+    static void operator delete(void *memory) { Workplace::give_back(memory); }
+    static void operator delete(void *memory, std::align_val_t) { Workplace::give_back(memory); }
+};
+
+} // namespace batchpinv

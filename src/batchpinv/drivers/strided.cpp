@@ -1,0 +1,163 @@
+#include "strided.hpp"
+
+#include "ladder.hpp"
+#include "permits.hpp"
+
+namespace batchpinv {
+namespace {
+
+// Where each failure is told to the caller.
+struct Statuses final : Failures {
+    int *const status;
+    std::int64_t blocks = 1, count = 0, last = -1;
+
+    explicit Statuses(int *status) : status(status) {}
+
+    void add(std::int64_t block, Outcome outcome) override {
+        const std::int64_t index = block / blocks;
+        if (status)
+            status[index] = static_cast<int>(outcome);
+        count += index != last;
+        last = index;
+    }
+};
+
+bool fits_lapack(std::int64_t m, std::int64_t n) {
+    constexpr std::int64_t most = std::numeric_limits<blas_int>::max();
+    if (m < 0 || n < 0 || (n > 0 && m > most / n))
+        return false;
+    const std::int64_t smaller = std::min(m, n);
+    return smaller == 0 || 5 * smaller + 300 <= most / smaller;
+}
+
+std::int64_t check(const StridedCall &call) {
+    if (call.count < 0 || call.k < 0 || !fits_lapack(call.m, call.n))
+        return BAD_SIZE;
+    if (call.flags & ~(HERMITIAN | UPPER | SVD))
+        return BAD_FLAGS;
+    if (call.flags & HERMITIAN && call.m != call.n)
+        return BAD_SIZE;
+    if (!(call.atol >= 0) || std::isnan(call.rtol))
+        return BAD_TOLERANCE;
+    return 0;
+}
+
+double default_rtol(const StridedCall &call) {
+    if (call.atol > 0)
+        return 0;
+    const bool is_single = call.itemsize == (call.kind == 'c' ? 8 : 4);
+    const double eps =
+        is_single ? std::numeric_limits<float>::epsilon() : std::numeric_limits<double>::epsilon();
+    return static_cast<double>(std::max(call.m, call.n)) * eps;
+}
+
+Batch describe(const StridedCall &call, const double &rtol) {
+    Batch batch{};
+    batch.m = call.m;
+    batch.n = call.n;
+    batch.kind = call.kind;
+    batch.itemsize = call.itemsize;
+    batch.hermitian = call.flags & HERMITIAN;
+    batch.lower = !(call.flags & UPPER);
+    batch.svd_only = call.flags & SVD;
+    batch.a_row = call.a.row;
+    batch.a_col = call.a.col;
+    batch.out_row = call.x.row;
+    batch.out_col = call.x.col;
+    batch.ndim = 1;
+    batch.shape[0] = batch.count = call.count;
+    const auto set = [&](Operand op, const void *data, std::ptrdiff_t step) {
+        batch.data[op] = static_cast<char *>(const_cast<void *>(data));
+        batch.strides[op][0] = data ? step : 0; // null stays null
+    };
+    set(A, call.a.data, call.a.step);
+    set(OUT, call.x.data, call.x.step);
+    set(ATOL, &call.atol, 0);
+    set(RTOL, &rtol, 0);
+    set(RANK, call.rank, sizeof(std::int64_t));
+    if (call.solves) {
+        batch.b_row = call.b.row;
+        batch.b_col = call.b.col;
+        set(B, call.b.data, call.b.step);
+    }
+    batch.set_sides(call.solves ? call.k : 0);
+    batch.lay_flat();
+    batch.coalesce();
+    return batch;
+}
+
+void fill_with_zeros(const StridedCall &call) {
+    for (std::int64_t at = 0; at < call.count; ++at)
+        for (std::int64_t i = 0; i < call.n; ++i)
+            for (std::int64_t j = 0; j < call.k; ++j)
+                std::memset(call.x.data + at * call.x.step + i * call.x.row + j * call.x.col, 0,
+                            static_cast<std::size_t>(call.itemsize));
+}
+
+std::int64_t solve(const StridedCall &call, const RoutineTable &routines, const LaneTable *lanes) {
+    const double rtol = call.rtol < 0 ? default_rtol(call) : call.rtol;
+    for (std::int64_t at = 0; at < call.count; ++at) {
+        if (call.status)
+            call.status[at] = 0;
+        if (call.rank)
+            call.rank[at] = 0;
+    }
+    if (call.m == 0 || call.n == 0 || call.count == 0 || (call.solves && call.k == 0)) {
+        fill_with_zeros(call);
+        return 0;
+    }
+    Batch batch = describe(call, rtol);
+    Gate gate;
+    Statuses statuses(call.status);
+    statuses.blocks = batch.blocks;
+    const std::unique_ptr<Solver> solver = make_solver(batch, routines, lanes, gate, statuses);
+    Holding holding;
+    lapack_permits.acquire(holding);
+    try {
+        solver->run(0, batch.count);
+    } catch (...) {
+        lapack_permits.release(holding);
+        throw;
+    }
+    lapack_permits.release(holding);
+    return statuses.count;
+}
+
+} // namespace
+
+std::int64_t solve_strided(const StridedCall &call, const RoutineTable &routines,
+                           const LaneTable *lanes) noexcept {
+    if (const std::int64_t wrong = check(call))
+        return wrong;
+    try {
+        if (!call.work)
+            return solve(call, routines, lanes);
+        const Workplace there(call.work, call.work_bytes);
+        return solve(call, routines, lanes);
+    } catch (const std::bad_alloc &) {
+        return NO_MEMORY;
+    }
+}
+
+std::int64_t strided_work_bytes(const StridedCall &call, const RoutineTable &routines,
+                                const LaneTable *lanes) noexcept {
+    if (const std::int64_t wrong = check(call))
+        return wrong;
+    if (call.m == 0 || call.n == 0 || (call.solves && call.k == 0))
+        return 0;
+    try {
+        double rtol = 0;
+        StridedCall sized = call;
+        sized.b.data = reinterpret_cast<char *>(&rtol); // not null: systems are wanted
+        Batch batch = describe(sized, rtol);
+        Gate gate;
+        Statuses statuses(nullptr);
+        Workplace counting;
+        make_solver(batch, routines, lanes, gate, statuses)->prepare();
+        return counting.used;
+    } catch (const std::bad_alloc &) {
+        return NO_MEMORY;
+    }
+}
+
+} // namespace batchpinv

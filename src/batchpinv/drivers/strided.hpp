@@ -1,0 +1,46 @@
+// Stacks of matrices for compiled code: what cython_pinv.pyx exports, without types.
+//
+// Nothing here knows Python. One call is computed by the thread that makes it.
+#pragma once
+
+#include "lapack.hpp"
+
+#include "../lanes/kernels.hpp"
+
+namespace batchpinv {
+
+enum StridedFlags { HERMITIAN = 1, UPPER = 2, SVD = 4 };
+
+// Strides are bytes, from one matrix of the stack, row or column to the next.
+struct Stack {
+    char *data;
+    std::int64_t step, row, col;
+};
+
+// pinv: x = pinv(a), n×m, and k is 0; or lstsq: x = pinv(a) b, n×k.
+struct StridedCall {
+    char kind; // NumPy's: 'f' or 'c'
+    int itemsize;
+    bool solves;
+    std::int64_t count, m, n, k;
+    Stack a, b, x;
+    double atol, rtol; // rtol < 0 is the default
+    int flags;
+    std::int64_t *rank; // count of each, or null
+    int *status;
+    void *work; // or null
+    std::int64_t work_bytes;
+};
+
+// What is wrong with a call, apart from its matrices. Positive results are counts.
+constexpr std::int64_t BAD_SIZE = -1, BAD_FLAGS = -2, BAD_TOLERANCE = -3, NO_MEMORY = -4;
+
+// How many matrices failed, or one of the above.
+std::int64_t solve_strided(const StridedCall &call, const RoutineTable &routines,
+                           const LaneTable *lanes) noexcept;
+
+// Bytes of workspace for calls of these sizes and flags, or one of the above.
+std::int64_t strided_work_bytes(const StridedCall &call, const RoutineTable &routines,
+                                const LaneTable *lanes) noexcept;
+
+} // namespace batchpinv

@@ -1,0 +1,72 @@
+"""The functions of batchpinv.cython_pinv as C sees them: through the addresses in its capsules."""
+
+import ctypes
+from ctypes import c_double, c_int, c_int64, c_void_p
+
+import numpy as np
+
+from batchpinv import cython_pinv
+
+PREFIX = {"float32": "s", "float64": "d", "complex64": "c", "complex128": "z"}
+_STACK = [c_void_p, c_int64, c_int64, c_int64]
+_REST = [c_double, c_double, c_int, c_void_p, c_void_p, c_void_p, c_int64]
+ARGUMENTS = {
+    "pinv": [c_int64] * 3 + _STACK * 2 + _REST,
+    "lstsq": [c_int64] * 4 + _STACK * 3 + _REST,
+    "pinv_work": [c_int64, c_int64, c_int],
+    "lstsq_work": [c_int64] * 3 + [c_int],
+}
+
+_pointer_of = ctypes.pythonapi.PyCapsule_GetPointer
+_pointer_of.restype, _pointer_of.argtypes = c_void_p, [ctypes.py_object, ctypes.c_char_p]
+_name_of = ctypes.pythonapi.PyCapsule_GetName
+_name_of.restype, _name_of.argtypes = ctypes.c_char_p, [ctypes.py_object]
+
+
+def signatures():
+    """What the capsules say of each function."""
+    capsules = cython_pinv.__pyx_capi__
+    return {name: _name_of(capsule).decode() for name, capsule in capsules.items()}
+
+
+def function(name, dtype):
+    capsule = cython_pinv.__pyx_capi__[PREFIX[str(np.dtype(dtype))] + name]
+    prototype = ctypes.CFUNCTYPE(c_int64, *ARGUMENTS[name])
+    return prototype(_pointer_of(capsule, _name_of(capsule)))
+
+
+def stack(array):
+    """Address and strides of an array of three dimensions, or none."""
+    return (array.ctypes.data, *array.strides) if array is not None else (None, 0, 0, 0)
+
+
+def compute(a, b=None, x=None, *, atol=0.0, rtol=-1.0, flags=0, work=None, work_bytes=None):
+    """(result, x, rank, status) of pinv, or with b, of lstsq; a, b and x have three dimensions."""
+    count, m, n = a.shape
+    if x is None:
+        x = np.full((count, n, m if b is None else b.shape[2]), 7, a.dtype)
+    rank, status = np.full(count, 7), np.full(count, 7, np.intc)
+    sizes = (count, m, n) if b is None else (count, m, n, b.shape[2])
+    stacks = stack(a) + (() if b is None else stack(b)) + stack(x)
+    if work is not None and work_bytes is None:
+        work_bytes = work.nbytes
+    result = function("pinv" if b is None else "lstsq", a.dtype)(
+        *sizes,
+        *stacks,
+        atol,
+        rtol,
+        flags,
+        rank.ctypes.data,
+        status.ctypes.data,
+        None if work is None else work.ctypes.data,
+        work_bytes or 0,
+    )
+    return result, x, rank, status
+
+
+def work_for(a, b=None, flags=0, offset=0):
+    """Workspace of the size that the query gives, which begins at an odd address if wanted."""
+    sizes = a.shape[1:] if b is None else (*a.shape[1:], b.shape[2])
+    size = function("pinv_work" if b is None else "lstsq_work", a.dtype)(*sizes, flags)
+    assert size >= 0
+    return np.full(size + offset, 0xAB, np.uint8)[offset:]
