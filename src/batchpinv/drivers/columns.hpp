@@ -25,9 +25,15 @@ template <class C> void add_squares(const C *row, std::int64_t k, double *sums) 
 template <class C>
 void sum_squares(const C *columns, std::int64_t rows, std::int64_t k, std::int64_t step,
                  double *sums) {
+    constexpr std::int64_t line = 64 / sizeof(C);
     std::fill_n(sums, k, 0.0);
-    for (std::int64_t i = 0; i < rows; ++i)
-        add_squares(columns + i * step, k, sums);
+    for (std::int64_t i = 0; i < rows; ++i) {
+        const C *const row = columns + i * step, *const next = i + 1 < rows ? row + step : row;
+        for (std::int64_t j = 0; j < k; j += line) { // the processor does not foresee a new row
+            __builtin_prefetch(next + j);
+            add_squares(row + j, std::min(line, k - j), sums + j);
+        }
+    }
 }
 
 // The caller's elements are Stored, those of the workspace C.

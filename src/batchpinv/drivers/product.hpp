@@ -15,6 +15,9 @@ struct LastFailure final : Failures {
     void add(std::int64_t, Outcome of) override { outcome = of; }
 };
 
+// Up to so many rows of X the lanes are faster than BLAS.
+constexpr blas_int MOST_FEW = 16;
+
 template <class T> class ProductSolver final : public Solver {
     using MakeLadder = std::unique_ptr<Solver> (*)(const Batch &, const RoutineTable &,
                                                    const LaneTable *, Gate &, Failures &);
@@ -26,6 +29,7 @@ template <class T> class ProductSolver final : public Solver {
     const std::int64_t entries;
     Buffer<T> x, w; // X, by rows, and W
     Columns<T, T> columns;
+    decltype(LaneKernels::multiply) multiply_few = nullptr; // where X has few rows
     Refinement<T> refinement;
     std::unique_ptr<Residual<T>> residual; // null where none is wanted
 
@@ -45,7 +49,10 @@ template <class T> class ProductSolver final : public Solver {
           columns(batch, false), refinement(batch, true),
           residual(batch.data[RESIDUAL] ? std::make_unique<Residual<T>>(bench) : nullptr),
           inverse_batch(batch),
-          ladder(make_ladder(describe_inverse(), routines, lanes, gate, found)) {}
+          ladder(make_ladder(describe_inverse(), routines, lanes, gate, found)) {
+        if (lanes && columns.solution_rows <= MOST_FEW)
+            multiply_few = lanes->of[dtype_index<T>].multiply;
+    }
 
     void run(std::int64_t start, std::int64_t stop) override {
         Cursor cursor(batch, start);
@@ -112,7 +119,10 @@ template <class T> class ProductSolver final : public Solver {
         columns.view(matrix.data[B], width(matrix.index));
         const blas_int k = columns.k, rows = columns.rows, solution_rows = columns.solution_rows;
         const auto times_inverse = [&](blas_int count, const T *b, blas_int ld, T *to) {
-            lapack.gemm('N', 'N', count, solution_rows, rows, b, ld, x, rows, 0, to, count);
+            if (multiply_few)
+                multiply_few(x, solution_rows, rows, b, ld, count, to);
+            else
+                lapack.gemm('N', 'N', count, solution_rows, rows, b, ld, x, rows, 0, to, count);
         };
         if (found.outcome == Outcome::solved) {
             times_inverse(k, columns.sides, columns.ld, columns.x);

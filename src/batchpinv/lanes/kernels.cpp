@@ -14,6 +14,7 @@ namespace {
 #include "jacobi.hpp"
 #include "pivoted.hpp"
 #include "planes.hpp"
+#include "product.hpp"
 #include "solve.hpp"
 
 // ---- what the lanes are told ----
@@ -324,8 +325,12 @@ template <class R, int lanes, class E> unsigned jacobi(LaneGroup &group) {
 template <class R, int lanes> using Real = typename vector_of<R, lanes>::type;
 
 template <class R, int lanes, class E> constexpr LaneKernels kernels() {
-    return {lanes, direct<R, lanes, E>, rank_revealing<R, lanes, E>, jacobi<R, lanes, E>,
-            Workspace<E, Real<R, lanes>>::bytes};
+    return {lanes,
+            direct<R, lanes, E>,
+            rank_revealing<R, lanes, E>,
+            jacobi<R, lanes, E>,
+            Workspace<E, Real<R, lanes>>::bytes,
+            element_of<E>::parts == 1 ? multiply_few_rows<R, lanes> : nullptr};
 }
 
 } // namespace

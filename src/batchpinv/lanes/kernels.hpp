@@ -47,6 +47,10 @@ struct LaneKernels {
     int count;
     LaneKernel direct, rank_revealing, jacobi;
     std::int64_t (*workspace_bytes)(std::int64_t m, std::int64_t n);
+    // out = X b for X of `rows` rows and m columns and b of k columns, by rows, those of b being ld
+    // apart. Null for complex numbers.
+    void (*multiply)(const void *x, int rows, std::int64_t m, const void *b, std::int64_t ld,
+                     std::int64_t k, void *out);
 };
 
 // All dtypes of one instruction set, in the order float32, float64, complex64, complex128.
