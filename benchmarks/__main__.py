@@ -44,6 +44,12 @@ def run_gradient(options: Namespace) -> Any:
     return gradient(options.dtypes, options.seconds)
 
 
+def run_lstsq(options: Namespace) -> Any:
+    from .systems import systems
+
+    return systems(options.dtypes, options.sizes, options.quick, options.seconds)
+
+
 def run_tune(options: Namespace) -> Any:
     from .tune import tune
 
@@ -56,6 +62,7 @@ COMMANDS = {
     "accuracy": run_accuracy,
     "ranks": run_ranks,
     "gradient": run_gradient,
+    "lstsq": run_lstsq,
     "tune": run_tune,
 }
 
@@ -83,9 +90,7 @@ def _parse() -> Namespace:
     parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=DTYPES)
     parser.add_argument("--sizes", nargs="+", metavar="MxN", default=(), help="such as 8x8 64x8")
     parser.add_argument("--peers", nargs="*", choices=peers.NAMES, default=peers.NAMES)
-    parser.add_argument(
-        "--seconds", type=float, default=1.5, help="time for one case of `speed` or `gradient`"
-    )
+    parser.add_argument("--seconds", type=float, default=1.5, help="time for one timed case")
     parser.add_argument("--matrices", type=int, default=1_000_000, help="how many `ranks` tries")
     parser.add_argument("--quick", action="store_true", help="fewer sizes")
     options = parser.parse_args()

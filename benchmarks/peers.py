@@ -88,7 +88,7 @@ def make_torch(stack: Stack, hermitian: bool, rtol: float | None) -> Call:
 
 
 def make_jax(stack: Stack, hermitian: bool, rtol: float | None) -> Call:
-    jax = _jax()
+    jax = load_jax()
     if rtol is None:  # JAX's own default is ten times as much
         rtol = max(stack.shape[-2:]) * float(np.finfo(stack.dtype).eps)
     array = jax.numpy.asarray(stack)
@@ -124,7 +124,7 @@ def _pool() -> ThreadPoolExecutor:
 
 
 @cache
-def _jax() -> Any:
+def load_jax() -> Any:
     import jax
 
     jax.config.update("jax_platforms", "cpu")

@@ -96,6 +96,12 @@ def _pinv_rational(a):
     return g.T @ solved[:, len(pivots) :], len(pivots)
 
 
+def solve_exactly(a, b):
+    """The least squares solution of full rank, by normal equations in rational arithmetic."""
+    solved, _ = _row_echelon(np.hstack([a.T @ a, (a.T @ b)[:, None]]))
+    return solved[:, -1]
+
+
 def _row_echelon(a):
     """Reduced row echelon form, and the columns of its pivots."""
     a, pivots = a.copy(), []

@@ -2,10 +2,14 @@
 tolerances and failures of `pinv`, whatever the batch, the layout and the workers.
 """
 
+import csv
+from fractions import Fraction
+from pathlib import Path
+
 import numpy as np
 import pytest
 from cases import DTYPES, LAYOUTS, Case, Draw, make_cases, mixed_stack, same_bits
-from references import lstsq_mp, lstsq_units
+from references import lstsq_mp, lstsq_units, solve_exactly
 
 import batchpinv
 
@@ -309,14 +313,86 @@ def test_out_is_checked(lstsq):
         lstsq(a, np.ones(3), out=np.empty((3, 1)))
 
 
+# ---- digits that the condition would cost --------------------------------------------------------
+
+
+def curve_fits(dtype, count=12):
+    """Overdetermined and far from consistent, of conditions from 1 to 1e7 (1e4 in single)."""
+    t = np.linspace(0, 1, 25)[:, None]
+    columns = 6 if np.finfo(dtype).dtype.itemsize == 4 else 7
+    cosines = np.cos(t * np.arange(7) * 8)
+    powers = t ** np.arange(7)
+    stack = np.stack([cosines * 0.3**i + powers for i in range(count)])[:, :, :columns]
+    draw = Draw(dtype, seed=3)
+    phases = np.exp(1j * np.arange(25))[:, None] if np.dtype(dtype).kind == "c" else 1
+    return (stack * phases).astype(dtype), draw.normal(25, 2).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_overdetermined_systems_lose_no_digits_to_their_condition(dtype):
+    stack, b = curve_fits(dtype)
+    eps, refined = np.finfo(dtype).eps, 0
+    x = batchpinv.lstsq(stack, b)
+    for a, found in zip(stack, x, strict=True):
+        cond = np.linalg.cond(a.astype(np.complex128))
+        ill = cond > 1000
+        refined += ill
+        allowed = 2 if ill else 1000
+        if not LANES:  # LAPACK's rungs refine less
+            allowed = 100 * cond**2
+        for column, exact in zip(found.T, lstsq_mp(a, b).x.T, strict=True):
+            error = max(abs(value) for value in np.array(column.tolist(), object) - exact)
+            lost = float(error / max(abs(value) for value in exact)) / eps
+            assert lost < allowed
+    assert refined > 2
+
+
+def test_refinement_knows_no_company():
+    a, b = curve_fits(np.float64)
+    x = batchpinv.lstsq(a, b)
+    for workers in 1, 2:
+        each = [batchpinv.lstsq(one, b, workers=workers) for one in a]
+        assert same_bits(x, np.stack(each))
+    assert same_bits(batchpinv.lstsq(a[::-1], b), x[::-1])
+
+
 # ---- NIST ----------------------------------------------------------------------------------------
 
+# Of each model, the powers of x, and the digits of the worst coefficient: as many as the data have
+# as doubles, or 15.
+NIST = {
+    "norris": (range(2), 13.5),
+    "pontius": (range(3), 13),
+    "noint1": (range(1, 2), 15),
+    "noint2": (range(1, 2), 15),
+    "filip": (range(11), 7),
+    "longley": (range(2), 14),
+    "wampler1": (range(6), 15),
+    "wampler2": (range(6), 12.5),
+    "wampler3": (range(6), 15),
+    "wampler4": (range(6), 15),
+    "wampler5": (range(6), 15),
+}
 
-def test_pontius_keeps_its_digits():
-    """A quadratic whose columns differ by 1e12: an SVD of them as they are leaves 6 digits, and so
-    does LAPACK, which answers where no kernels are used."""
-    rows = np.arange(1.0, 41)[:, None] * 75000.0
-    design = np.hstack([np.ones((40, 1)), rows, rows**2])
-    exact = np.array([0.0005, 7e-7, -3e-15])
-    x = batchpinv.lstsq(design, design @ exact, rtol=0)
-    assert np.all(np.abs(x / exact - 1) < (1e-9 if LANES else 1e-5))
+
+def read_regression(name, powers):
+    """Design, observations, and the exact coefficients for the decimals that are printed."""
+    with (Path(__file__).parent / "data" / "nist" / f"{name}.csv").open() as file:
+        _, *lines = csv.reader(file)
+    data = [[Fraction(cell) for cell in line] for line in lines]
+    design = [
+        [Fraction(1)] * (0 in powers) + [x**power for x in xs for power in powers if power]
+        for _, *xs in data
+    ]
+    return np.array(design, object), np.array([row[0] for row in data], object)
+
+
+@pytest.mark.parametrize("name", NIST)
+def test_the_digits_of_nist_regressions(name):
+    powers, digits = NIST[name]
+    design, y = read_regression(name, powers)
+    exact = solve_exactly(design, y)
+    x = batchpinv.lstsq(design.astype(float), y.astype(float), rtol=0)
+    error = max(abs(Fraction(float(b)) / c - 1) for b, c in zip(x, exact, strict=True))
+    # Without kernels LAPACK's rungs answer, which refine less.
+    assert error <= 10.0 ** -(digits if LANES else min(digits, 5.5))

@@ -53,6 +53,15 @@ template <class T> class Eigen {
         return negative + positive;
     }
 
+    // Of what is kept.
+    double condition() const {
+        double least = std::numeric_limits<double>::infinity();
+        for (blas_int c = 0; c < n; ++c)
+            if (is_kept(c))
+                least = std::min(least, std::abs(static_cast<double>(lambda[c])));
+        return static_cast<double>(std::max(-lambda[0], lambda[n - 1])) / least;
+    }
+
     // W, which holds Q, becomes pinv(W).
     void pseudo_inverse(T *w) {
         R least = std::numeric_limits<R>::max();

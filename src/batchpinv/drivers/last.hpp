@@ -2,7 +2,7 @@
 // reports the others.
 #pragma once
 
-#include "columns.hpp"
+#include "defect.hpp"
 #include "held.hpp"
 #include "rung.hpp"
 #include "svd.hpp"
@@ -11,15 +11,19 @@
 
 namespace batchpinv {
 
+// A condition that costs three digits.
+constexpr double LOSING = 1e3;
+
 // Factor is Svd<T> or Eigen<T>.
 template <class T, class Factor> class LastRung final : public Rung {
     const Bench bench;
     const Batch &batch;
     const Gather<T> gather;
     const std::int64_t entries;
-    Buffer<T> w;
+    Buffer<T> w, given; // given: W itself, where solutions are refined
     Factor factor;
     std::optional<Columns<T, T>> columns;
+    Buffer<T> defect, correction;
     Held held;
     Outcome outcome = Outcome::solved;
     std::int64_t rank = -1;
@@ -28,7 +32,9 @@ template <class T, class Factor> class LastRung final : public Rung {
   public:
     explicit LastRung(const Bench &bench)
         : bench(bench), batch(bench.batch), gather(make_gather<T>(batch)),
-          entries(batch.m * batch.n), w(entries), factor(bench) {
+          entries(batch.m * batch.n), w(entries), given(batch.solves() ? entries : 0),
+          factor(bench), defect(batch.solves() ? batch.width * batch.n : 0),
+          correction(batch.solves() ? batch.width * batch.n : 0) {
         if (batch.solves())
             columns.emplace(batch, batch.transposed);
     }
@@ -60,6 +66,8 @@ template <class T, class Factor> class LastRung final : public Rung {
             return Outcome::non_finite;
         exponent = scale_exponent<T>(most);
         scale<T>(w, entries, exponent);
+        if (batch.solves())
+            std::copy_n(w.get(), entries, given.get());
         if (!factor.factorise(w)) {
             gather.whole(batch, matrix.data[A], w);
             scale<T>(w, entries, exponent);
@@ -86,14 +94,36 @@ template <class T, class Factor> class LastRung final : public Rung {
 
     void solve(const Matrix &matrix) {
         columns->gather(matrix.data[B], batch.k);
-        if (outcome == Outcome::solved)
+        if (outcome == Outcome::solved) {
             factor.apply(columns->adjoint, columns->k, columns->b, columns->x);
-        else
+            if (factor.condition() > LOSING)
+                refine();
+        } else
             fill_with_nan<T>(columns->x, columns->k * std::int64_t(columns->solution_rows));
         if (bench.pass.enter()) {
             columns->scatter(exponent, matrix.data[OUT]);
             matrix.write_rank(rank);
             bench.pass.leave();
+        }
+    }
+
+    // x += X (b - A x), twice, as long as that is less than half of x.
+    void refine() {
+        const blas_int k = columns->k, rows = columns->rows, solution_rows = columns->solution_rows;
+        T *const x = columns->x;
+        for (int step = 0; step < 2; ++step) {
+            find_defect<T>(given, batch.n, columns->adjoint, columns->b, x, rows, solution_rows, k,
+                           defect);
+            factor.apply(columns->adjoint, k, defect, correction);
+            for (std::int64_t j = 0; j < k; ++j) {
+                double change2 = 0, size2 = 0;
+                for (std::int64_t i = 0; i < solution_rows; ++i) {
+                    change2 += static_cast<double>(std::norm(correction[i * k + j]));
+                    size2 += static_cast<double>(std::norm(x[i * k + j]));
+                }
+                for (std::int64_t i = 0; i < solution_rows && 4 * change2 < size2; ++i)
+                    x[i * k + j] += correction[i * k + j];
+            }
         }
     }
 };

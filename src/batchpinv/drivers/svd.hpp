@@ -56,6 +56,11 @@ template <class T> class Svd {
         return rank;
     }
 
+    // Of what is kept.
+    double condition() const {
+        return rank ? static_cast<double>(s[0]) / static_cast<double>(s[rank - 1]) : 1;
+    }
+
     // X = pinv(W), q×p, which may lie over W; once.
     void pseudo_inverse(T *x) {
         const std::int64_t entries = static_cast<std::int64_t>(p) * q;

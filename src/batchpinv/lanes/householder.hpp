@@ -247,17 +247,23 @@ template <class E, class V, class S> void factorise(const Factors<E, V> &factors
     }
 }
 
-// Q y for `columns` columns y, ld apart. They are 0 from row n on, and not read there.
+// Q y for `columns` columns y, ld apart. They are 0 from row `filled` >= n on, and not read there.
 template <class E, class V, class Columns, class S>
-void apply_q(const Factors<E, V> &factors, E *y, Columns columns, S shape) {
+void apply_q_filled(const Factors<E, V> &factors, E *y, Columns columns, S shape, int filled) {
     const int m = shape.m, n = shape.n, ld = shape.ld;
     const int last = (n - 1) / PANEL * PANEL, reflections = m == n ? n - 1 : n;
     with_size<PANEL>(reflections - last, [&](auto width) BATCHPINV_INLINE_LAMBDA {
         reflect<width, false>(panel_of(factors, last, ld), ld, m - last, y + last, columns,
-                              n - last);
+                              filled - last);
     });
     for (int k = last - PANEL; k >= 0; k -= PANEL)
         reflect<PANEL, false>(panel_of(factors, k, ld), ld, m - k, y + k, columns, m - k);
+}
+
+// The same for columns that are 0 from row n on.
+template <class E, class V, class Columns, class S>
+BATCHPINV_INLINE void apply_q(const Factors<E, V> &factors, E *y, Columns columns, S shape) {
+    apply_q_filled(factors, y, columns, shape, shape.n);
 }
 
 // Q^H y for `columns` columns y, ld apart.

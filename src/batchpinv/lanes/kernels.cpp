@@ -72,10 +72,10 @@ BATCHPINV_INLINE unsigned factorise_directly(LaneGroup &group, const Workspace<E
     for (int lane = 0; lane < lanes; ++lane)
         group.rank[lane] = shape.n;
     const unsigned certain = certify<R>(group, *work.factor, norm2, inverse_norm2);
-    if (certain && inverts(group)) {
+    *work.norm2 = norm2;
+    *work.size2 = inverse_norm2;
+    if (certain && inverts(group))
         apply_q(work.factors, work.y, shape.n, shape);
-        *work.size2 = inverse_norm2;
-    }
     return certain;
 }
 
@@ -179,6 +179,8 @@ unsigned factorise_completely(LaneGroup &group, const Workspace<E, V> &work, Sha
         return 0;
     for (int lane = 0; lane < lanes; ++lane)
         group.rank[lane] = static_cast<std::int64_t>(found.rank[lane]);
+    *work.norm2 = found.norm2;
+    *work.size2 = inverse_norm2;
     find_all_inner_products(work.factors, shape);
     if (inverts(group)) {
         E *const y = work.y, *const z = work.v;
@@ -188,7 +190,6 @@ unsigned factorise_completely(LaneGroup &group, const Workspace<E, V> &work, Sha
                 y[i * ld + c] = conjugate(z[c * n + i]);
         apply_q(work.factors, y, n, shape);
         unpivot(y, work.pivot, shape);
-        *work.size2 = inverse_norm2;
     }
     return certain;
 }
@@ -290,6 +291,10 @@ unsigned factorise_by_jacobi(LaneGroup &group, const Workspace<E, V> &work, Shap
     }
     if (!certain)
         return 0;
+    *work.norm2 = norm2;
+    *work.size2 = V{};
+    for (int j = 0; j < n; ++j)
+        *work.size2 += work.length2[j];
     for (int j = 0; j < n; ++j)
         for (int i = 0; i < n; ++i)
             b[j * n + i] = times(b[j * n + i], work.length2[j]);
@@ -302,7 +307,6 @@ unsigned factorise_by_jacobi(LaneGroup &group, const Workspace<E, V> &work, Shap
                 work.y[i * ld + c] = sum;
             }
         apply_q(work.factors, work.y, n, shape);
-        measure_inverse(work, shape);
     }
     return certain;
 }

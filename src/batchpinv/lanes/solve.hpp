@@ -8,6 +8,7 @@
 #pragma once
 
 #include "pivoted.hpp"
+#include "refine.hpp"
 #include "workspace.hpp"
 
 inline unsigned filled_lanes(const LaneGroup &group) { return (1u << group.filled) - 1; }
@@ -86,9 +87,24 @@ BATCHPINV_INLINE void move_columns(const E *c, int ld, E *d, int d_ld, int n, in
 
 // ---- by factors ---------------------------------------------------------------------------------
 
-// Each turns `count` columns c, ld apart, into X c, or X^H c where the matrix is transposed.
+// Each turns `count` columns c, ld apart, into X c, or X^H c where the matrix is transposed; and
+// refines a solution. Under the solution stays what Q^H leaves of b: its size is the residual's.
 
-// A = Q R: X = R^-1 Q^H.
+// x += X (b - A x), twice.
+template <class Method, class R, class E, class V, class Mask>
+void refine_solution(const Workspace<E, V> &work, Shape<int> shape, Mask wanted, const E *b, E *x) {
+    E *const none = work.residual, *const d = none + shape.ld;
+    for (int i = 0; i < shape.m; ++i)
+        none[i] = E{};
+    for (int step = 0; step < 2; ++step) {
+        find_defect(work.given, b, none, x, d, shape);
+        Method::template solve<R>(false, work, shape, d, 1);
+        add_correction(wanted, d, x, shape.n);
+    }
+}
+
+// A = Q R: X = R^-1 Q^H. Of more rows than columns, digits that the condition costs are brought
+// back.
 struct ByQR {
     template <class R, class E, class V>
     static void solve(bool transposed, const Workspace<E, V> &work, Shape<int> shape, E *c,
@@ -101,6 +117,12 @@ struct ByQR {
             apply_q_adjoint(work.factors, c, count, shape);
             back_substitute(work.factors, n, ld, c, count, ld);
         }
+    }
+
+    template <class R, class E, class V, class Mask>
+    static void refine(const Workspace<E, V> &work, Shape<int> shape, Mask wanted, const E *b,
+                       E *x) {
+        refine_augmented(work, shape, wanted, b, x);
     }
 };
 
@@ -150,6 +172,12 @@ struct ByCompleteOrthogonal {
             for (int i = 0; i < rows; ++i)
                 c[j * ld + i] = plus(c[j * ld + i], E{});
     }
+
+    template <class R, class E, class V, class Mask>
+    static void refine(const Workspace<E, V> &work, Shape<int> shape, Mask wanted, const E *b,
+                       E *x) {
+        refine_solution<ByCompleteOrthogonal, R>(work, shape, wanted, b, x);
+    }
 };
 
 // A = Q B V^H, the columns in the place of B being those of B over their squared lengths:
@@ -178,6 +206,12 @@ struct BySVD {
         }
         if (transposed)
             apply_q(work.factors, c, count, shape);
+    }
+
+    template <class R, class E, class V, class Mask>
+    static void refine(const Workspace<E, V> &work, Shape<int> shape, Mask wanted, const E *b,
+                       E *x) {
+        refine_solution<BySVD, R>(work, shape, wanted, b, x);
     }
 };
 
@@ -245,21 +279,7 @@ __attribute__((noinline)) void multiply_adjoint(const Workspace<E, V> &work, Sha
         });
 }
 
-template <class V, class E> BATCHPINV_INLINE V squares(const E *x, int length) {
-    V sum{};
-    for (int i = 0; i < length; ++i)
-        sum = add_square(sum, x[i]);
-    return sum;
-}
-
 inline bool multiplies(const LaneGroup &group) { return group.k >= group.n; }
-
-// What multiply needs besides X in y.
-template <class E, class V> void measure_inverse(const Workspace<E, V> &work, Shape<int> shape) {
-    *work.size2 = V{};
-    for (int i = 0; i < shape.n; ++i)
-        *work.size2 += squares<V>(work.y + i * shape.ld, shape.m);
-}
 
 // X b is as good as what the factors give where it is about as large as |X| |b|, as it is for most
 // b; where it is far smaller, as many digits are lost (Higham, Accuracy and Stability,
@@ -292,6 +312,31 @@ BATCHPINV_INLINE void solve_by_product(bool transposed, const Workspace<E, V> &w
 
 // ---- solve --------------------------------------------------------------------------------------
 
+// By the factors. Digits of overdetermined systems that the condition costs are brought back.
+template <class Method, class R, int lanes, class E, class V>
+BATCHPINV_INLINE void solve_by_factors(const LaneGroup &group, const Workspace<E, V> &work,
+                                       Shape<int> shape, E *c, int count) {
+    const auto [m, n, ld] = shape;
+    const bool refines = m > n && !group.transposed;
+    if (refines)
+        move_columns(c, ld, work.sides, ld, m, count);
+    Method::template solve<R>(group.transposed, work, shape, c, count);
+    bool has_a = false;
+    for (int j = 0; j < count && refines; ++j) {
+        E *const x = c + j * ld;
+        const auto wanted = loses_digits(work, squares<V>(x + n, m - n), squares<V>(x, n));
+        if (!any_lane(wanted))
+            continue;
+        if (!has_a) {
+            E *const a = work.given;
+            load_strided<R, lanes, element_of<E>::parts>(group, shape, reinterpret_cast<R *>(a));
+            scale(a, *work.factor, shape);
+            has_a = true;
+        }
+        Method::template refine<R>(work, shape, wanted, work.sides + j * ld, x);
+    }
+}
+
 // Solves the systems of the lanes in `answered`.
 template <class Method, class R, int lanes, class E, class V>
 __attribute__((noinline)) void solve(const LaneGroup &group, unsigned answered,
@@ -301,6 +346,6 @@ __attribute__((noinline)) void solve(const LaneGroup &group, unsigned answered,
         if (by_product)
             solve_by_product<Method, R>(group.transposed, work, shape, c, count);
         else
-            Method::template solve<R>(group.transposed, work, shape, c, count);
+            solve_by_factors<Method, R, lanes>(group, work, shape, c, count);
     });
 }

@@ -25,18 +25,21 @@ template <class E, class V> class Workspace {
     }
 
   public:
-    V *factor, *rank, *size2; // the power of two that scales A, its rank, |X|_F^2
+    V *factor, *rank; // the power of two that scales A, its rank
+    V *norm2, *size2; // |A|_F^2, so scaled, and |X|_F^2
     V *pivot, *length2;
     E *y, *v;                             // n×m by rows, n×n
     Factors<E, V> factors, second;        // of a, m×n, and of b, n×n
     E *columns, *short_columns, *product; // BLOCK of m, n and m rows
+    E *given, *sides, *residual;          // A, BLOCK of m rows, and 4 of m: see refine
 
     Workspace(void *memory, int ld, int n)
-        : start(static_cast<V *>(memory)), factor(take<V>(1)), rank(take<V>(1)), size2(take<V>(1)),
-          pivot(take<V>(n)), length2(take<V>(n)), y(take<E>(ld * n)), v(take<E>(n * n)),
-          factors(take_factors(take<E>(ld * n), n)), second(take_factors(take<E>(n * n), n)),
-          columns(take<E>(ld * BLOCK)), short_columns(take<E>(n * BLOCK)),
-          product(take<E>(ld * BLOCK)) {}
+        : start(static_cast<V *>(memory)), factor(take<V>(1)), rank(take<V>(1)), norm2(take<V>(1)),
+          size2(take<V>(1)), pivot(take<V>(n)), length2(take<V>(n)), y(take<E>(ld * n)),
+          v(take<E>(n * n)), factors(take_factors(take<E>(ld * n), n)),
+          second(take_factors(take<E>(n * n), n)), columns(take<E>(ld * BLOCK)),
+          short_columns(take<E>(n * BLOCK)), product(take<E>(ld * BLOCK)), given(take<E>(ld * n)),
+          sides(take<E>(ld * BLOCK)), residual(take<E>(4 * ld)) {}
 
     static std::int64_t bytes(std::int64_t m, std::int64_t n) {
         const int ld = leading_dimension(static_cast<int>(m));
@@ -44,3 +47,10 @@ template <class E, class V> class Workspace {
                static_cast<std::int64_t>(sizeof(V));
     }
 };
+
+template <class V, class E> BATCHPINV_INLINE V squares(const E *x, int length) {
+    V sum{};
+    for (int i = 0; i < length; ++i)
+        sum = add_square(sum, x[i]);
+    return sum;
+}

@@ -1,0 +1,176 @@
+// Refinement of least squares problems whose condition would cost digits: the augmented system
+//     r + A x = b, A^H r = 0,
+// with its residuals in twice the working precision, and corrections by the QR factors at hand
+// (Bjorck, BIT 7, 1967; Demmel, Hida, Riedy and Li, ACM Trans. Math. Softw. 35, 2009). Two steps
+// leave the error that the rounding of x itself makes, unless A is singular to working precision.
+//
+// Residuals are sums of products without error (Ogita, Rump and Oishi, SIAM J. Sci. Comput. 26,
+// 2005).
+#pragma once
+
+#include "workspace.hpp"
+
+// x, of which the compiler knows no longer what it is: so it is neither fused nor computed once.
+template <class V> BATCHPINV_INLINE V rounded(V x) {
+#if defined(__x86_64__)
+    asm("" : "+x"(x));
+#elif defined(__aarch64__)
+    asm("" : "+w"(x));
+#else
+    asm("" : "+m"(x));
+#endif
+    return x;
+}
+
+// x = high + low, each of half the digits (Veltkamp).
+template <class V> BATCHPINV_INLINE void split(V x, V &high, V &low) {
+    using R = std::remove_reference_t<decltype(x[0] + 0)>;
+    const V spread = rounded(x * (R(std::int64_t(1) << (Format<R>::mantissa + 2) / 2) + 1));
+    high = rounded(spread - rounded(spread - x));
+    low = x - high;
+}
+
+// The rounding error of product = a b.
+template <class V> BATCHPINV_INLINE V product_error(V a, V b, V product) {
+#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
+    return rounded(a) * b - product; // a product of its own, which is fused with the difference
+#else
+    V a_high, a_low, b_high, b_low;
+    split(a, a_high, a_low);
+    split(b, b_high, b_low);
+    return a_low * b_low - (((product - a_high * b_high) - a_low * b_high) - a_high * b_low);
+#endif
+}
+
+// A sum in twice the working precision.
+template <class V> struct Twice {
+    V sum{}, rest{};
+
+    BATCHPINV_INLINE void add(V x) {
+        const V total = sum + x, part = total - sum;
+        rest += (sum - (total - part)) + (x - part);
+        sum = total;
+    }
+    BATCHPINV_INLINE void add(const Twice &other) {
+        add(other.sum);
+        rest += other.rest;
+    }
+    BATCHPINV_INLINE void add_product(V a, V b) {
+        const V product = rounded(a * b);
+        add(product);
+        rest += product_error(a, b, product);
+    }
+    BATCHPINV_INLINE V value() const { return sum + rest; }
+};
+
+// The same for the elements of a matrix.
+template <class E> struct TwiceOf : Twice<E> {
+    BATCHPINV_INLINE void subtract_product(E a, E b) { this->add_product(-a, b); }
+    BATCHPINV_INLINE void subtract_inner(E a, E b) { this->add_product(-a, b); }
+};
+template <class V> struct TwiceOf<Pair<V>> {
+    Twice<V> re, im;
+
+    BATCHPINV_INLINE void add(Pair<V> x) {
+        re.add(x.re);
+        im.add(x.im);
+    }
+    BATCHPINV_INLINE void add(const TwiceOf &other) {
+        re.add(other.re);
+        im.add(other.im);
+    }
+    BATCHPINV_INLINE void subtract_product(Pair<V> a, Pair<V> b) {
+        re.add_product(-a.re, b.re);
+        re.add_product(a.im, b.im);
+        im.add_product(-a.re, b.im);
+        im.add_product(-a.im, b.re);
+    }
+    BATCHPINV_INLINE void subtract_inner(Pair<V> a, Pair<V> b) {
+        subtract_product(conjugate(a), b);
+    }
+    BATCHPINV_INLINE Pair<V> value() const { return {re.value(), im.value()}; }
+};
+
+template <class E> BATCHPINV_INLINE E negative(E x) { return subtract_product(E{}, unit<E>(), x); }
+
+// f = b - r - A x
+template <class E>
+__attribute__((noinline)) void find_defect(const E *a, const E *b, const E *r, const E *x, E *f,
+                                           Shape<int> shape) {
+    constexpr int most = 4 / element_of<E>::parts;
+    for (int row = 0; row < shape.m; row += most) {
+        TwiceOf<E> sum[most];
+        for (int at = 0; at < most; ++at) {
+            const int i = row + at < shape.m ? row + at : row;
+            sum[at].add(b[i]);
+            sum[at].add(negative(r[i]));
+            for (int j = 0; j < shape.n; ++j)
+                sum[at].subtract_product(a[j * shape.ld + i], x[j]);
+        }
+        for (int at = 0; at < most && row + at < shape.m; ++at)
+            f[row + at] = sum[at].value();
+    }
+}
+
+// g = -A^H r
+template <class E>
+__attribute__((noinline)) void find_gradient(const E *a, const E *r, E *g, Shape<int> shape) {
+    for (int j = 0; j < shape.n; ++j) {
+        TwiceOf<E> sum[2];
+        int i = 0;
+        for (; i + 2 <= shape.m; i += 2)
+            for (int at = 0; at < 2; ++at)
+                sum[at].subtract_inner(a[j * shape.ld + i + at], r[i + at]);
+        if (i < shape.m)
+            sum[0].subtract_inner(a[j * shape.ld + i], r[i]);
+        sum[0].add(sum[1]);
+        g[j] = sum[0].value();
+    }
+}
+
+// Whether digits are lost: the error of x is about eps kappa (1 + kappa |r| / |A| |x|) of it
+// (Higham, Accuracy and Stability, theorem 20.1).
+template <class E, class V>
+BATCHPINV_INLINE auto loses_digits(const Workspace<E, V> &work, V residual2, V x2) {
+    const V kappa2 = *work.norm2 * *work.size2;
+    const V by_residual = square_root(kappa2 * residual2 / (*work.norm2 * x2));
+    return kappa2 * (1 + by_residual) * (1 + by_residual) > 1e6f;
+}
+
+// x += d in the wanted lanes, as long as that is less than half of x.
+template <class E, class Mask>
+BATCHPINV_INLINE void add_correction(Mask &wanted, const E *d, E *x, int n) {
+    using V = typename element_of<E>::real;
+    wanted &= 4 * squares<V>(d, n) < squares<V>(x, n);
+    for (int j = 0; j < n; ++j)
+        x[j] = choose(wanted, plus(x[j], d[j]), x[j]);
+}
+
+// x is the solution for b by the QR factors of A, which is in work.given.
+template <class E, class V, class Mask>
+void refine_augmented(const Workspace<E, V> &work, Shape<int> shape, Mask wanted, const E *b,
+                      E *x) {
+    const auto [m, n, ld] = shape;
+    const E *const a = work.given;
+    E *const r = work.residual, *const f = r + ld, *const d = f + ld, *const g = d + ld;
+    for (int i = 0; i < m; ++i)
+        r[i] = E{};
+    find_defect(a, b, r, x, r, shape);
+    for (int step = 0; step < 2; ++step) {
+        find_defect(a, b, r, x, f, shape);
+        find_gradient(a, r, g, shape);
+        forward_substitute(work.factors, n, ld, g, 1, ld);
+        for (int i = 0; i < m; ++i)
+            d[i] = f[i];
+        apply_q_adjoint(work.factors, d, 1, shape);
+        for (int j = 0; j < n; ++j) {
+            f[j] = plus(d[j], negative(g[j]));
+            d[j] = g[j];
+        }
+        back_substitute(work.factors, n, ld, f, 1, ld);
+        apply_q_filled(work.factors, d, 1, shape, m);
+        add_correction(wanted, f, x, n);
+        for (int i = 0; i < m; ++i)
+            r[i] = plus(r[i], d[i]);
+    }
+}
