@@ -193,7 +193,7 @@ def lstsq(
         Right-hand sides: k for each matrix, or one. It is read as (*, m) where it has one
         dimension, or one less than `a` and the shape ``a.shape[:-1]``. The batch shapes of `a` and
         `b` broadcast: one `a` for many `b` is factorised once by each worker, and many `a` for one
-        `b` do not copy it.
+        `b` do not copy it. One `a` for many `b` is fastest with these as columns of one matrix.
     rcond : array_like of real, optional
         The old name of `rtol`, for callers of NumPy and PyTorch. Not together with `rtol`.
     hermitian : bool, default False
@@ -219,7 +219,7 @@ def lstsq(
         What to do with matrices that hold NaN or Inf, as for `pinv`. NaN and Inf in `b` are no
         failure: they make the solutions of their own column NaN or Inf.
     progress : bool or callable, optional
-        As for `pinv`. What is counted is systems; more than 16 right-hand sides of one matrix may
+        As for `pinv`. What is counted is systems; 128 or more right-hand sides of one matrix may
         be counted in parts.
 
     Returns
@@ -252,10 +252,17 @@ def lstsq(
     -----
     The ways are those of `pinv` [1]_: Householder QR in SIMD lanes or CholeskyQR2 apply Q^H to `b`
     and solve with R; QR with column pivoting does so with both orthogonal factors; the SVD applies
-    U^H, divides by the singular values, and applies V. Square and Hermitian matrices of more than
-    48 rows, and tall ones in single precision, are inverted, and x is refined where it is small
-    against norm(pinv(a)) norm(b) [2]_. Operands of different dtypes are promoted first, which
-    copies one of them.
+    U^H, divides by the singular values, and applies V. A few systems of a larger matrix that is
+    not square take the corrected seminormal equations [3]_. Square and Hermitian matrices of more
+    than 48 rows, and tall ones in single precision, are inverted; and so is a matrix of as many
+    right-hand sides as it has columns, or rows and columns where it is larger. Then x is refined
+    where it is small against norm(pinv(a)) norm(b) [2]_.
+
+    Small overdetermined systems whose condition would cost more than three digits are refined with
+    residuals in twice the working precision [4]_, so that x is right to about its last digit as
+    long as the condition is below 1/eps; the same is done, with less effect on systems of large
+    residual, for ill-conditioned ones that end on the SVD. Operands of different dtypes are
+    promoted first, which copies one of them.
 
     References
     ----------
@@ -263,6 +270,10 @@ def lstsq(
        sections 5.3 and 5.5.
     .. [2] N. J. Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., SIAM, 2002,
        chapters 12, 14 and 20.
+    .. [3] A. Bjorck, Stability analysis of the method of seminormal equations for linear least
+       squares problems, Linear Algebra Appl. 88/89, 1987.
+    .. [4] J. Demmel, Y. Hida, E. J. Riedy and X. S. Li, Extra-precise iterative refinement for
+       overdetermined least squares problems, ACM Trans. Math. Softw. 35, 2009.
 
     Examples
     --------

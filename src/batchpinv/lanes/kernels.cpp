@@ -31,11 +31,19 @@ template <class V> BATCHPINV_INLINE V lanes_from(const double *numbers) {
 // Whether X is formed: it is wanted, or multiplies.
 inline bool inverts(const LaneGroup &group) { return group.k == 0 || multiplies(group); }
 
-template <class R, int lanes, class E, class V, class S>
-BATCHPINV_INLINE void store_inverse(const LaneGroup &group, unsigned answered,
-                                    const Workspace<E, V> &work, S shape) {
-    store<R, lanes, element_of<E>::parts>(reinterpret_cast<const R *>(work.y), *work.factor,
-                                          answered, group, shape);
+// Stores X, or the solutions, of the lanes that find(work) vouches for.
+template <class Method, class R, int lanes, class E, class S, class Find>
+BATCHPINV_INLINE unsigned answer(LaneGroup &group, S shape, Find &&find) {
+    const Workspace<E, typename element_of<E>::real> work(group.workspace, shape.ld, shape.n);
+    if (!group.held)
+        group.certain = find(work);
+    const unsigned answered = group.certain & filled_lanes(group);
+    if (answered && group.k > 0)
+        solve<Method, R, lanes>(group, answered, work, {shape.m, shape.n, shape.ld});
+    else if (answered)
+        store<R, lanes, element_of<E>::parts>(reinterpret_cast<const R *>(work.y), *work.factor,
+                                              answered, group, shape);
+    return answered;
 }
 
 // ---- the direct rung ----------------------------------------------------------------------------
@@ -81,16 +89,9 @@ BATCHPINV_INLINE unsigned factorise_directly(LaneGroup &group, const Workspace<E
 
 template <class R, int lanes, class E, class S>
 BATCHPINV_INLINE unsigned direct_of_shape(LaneGroup &group, S shape) {
-    using V = typename element_of<E>::real;
-    const Workspace<E, V> work(group.workspace, shape.ld, shape.n);
-    if (!group.held)
-        group.certain = factorise_directly<R, lanes>(group, work, shape);
-    const unsigned answered = group.certain & filled_lanes(group);
-    if (answered && group.k > 0)
-        solve<ByQR, R, lanes>(group, answered, work, {shape.m, shape.n, shape.ld});
-    else if (answered)
-        store_inverse<R, lanes>(group, answered, work, shape);
-    return answered;
+    return answer<ByQR, R, lanes, E>(group, shape, [&](const auto &work) {
+        return factorise_directly<R, lanes>(group, work, shape);
+    });
 }
 
 template <class R, int lanes, class E, int n> unsigned direct_of_order(LaneGroup &group) {
@@ -195,18 +196,10 @@ unsigned factorise_completely(LaneGroup &group, const Workspace<E, V> &work, Sha
 }
 
 template <class R, int lanes, class E> unsigned rank_revealing(LaneGroup &group) {
-    using V = typename element_of<E>::real;
     const Shape<int> shape = shape_of(group);
-    const int n = shape.n, ld = shape.ld;
-    const Workspace<E, V> work(group.workspace, ld, n);
-    if (!group.held)
-        group.certain = factorise_completely<R, lanes>(group, work, shape);
-    const unsigned answered = group.certain & filled_lanes(group);
-    if (answered && group.k > 0)
-        solve<ByCompleteOrthogonal, R, lanes>(group, answered, work, shape);
-    else if (answered)
-        store_inverse<R, lanes>(group, answered, work, shape);
-    return answered;
+    return answer<ByCompleteOrthogonal, R, lanes, E>(group, shape, [&](const auto &work) {
+        return factorise_completely<R, lanes>(group, work, shape);
+    });
 }
 
 // ---- the SVD in lanes ---------------------------------------------------------------------------
@@ -312,18 +305,10 @@ unsigned factorise_by_jacobi(LaneGroup &group, const Workspace<E, V> &work, Shap
 }
 
 template <class R, int lanes, class E> unsigned jacobi(LaneGroup &group) {
-    using V = typename element_of<E>::real;
     const Shape<int> shape = shape_of(group);
-    const int n = shape.n, ld = shape.ld;
-    const Workspace<E, V> work(group.workspace, ld, n);
-    if (!group.held)
-        group.certain = factorise_by_jacobi<R, lanes>(group, work, shape);
-    const unsigned answered = group.certain & filled_lanes(group);
-    if (answered && group.k > 0)
-        solve<BySVD, R, lanes>(group, answered, work, shape);
-    else if (answered)
-        store_inverse<R, lanes>(group, answered, work, shape);
-    return answered;
+    return answer<BySVD, R, lanes, E>(group, shape, [&](const auto &work) {
+        return factorise_by_jacobi<R, lanes>(group, work, shape);
+    });
 }
 
 template <class R, int lanes> using Real = typename vector_of<R, lanes>::type;

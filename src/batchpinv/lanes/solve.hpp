@@ -103,8 +103,7 @@ void refine_solution(const Workspace<E, V> &work, Shape<int> shape, Mask wanted,
     }
 }
 
-// A = Q R: X = R^-1 Q^H. Of more rows than columns, digits that the condition costs are brought
-// back.
+// A = Q R: X = R^-1 Q^H.
 struct ByQR {
     template <class R, class E, class V>
     static void solve(bool transposed, const Workspace<E, V> &work, Shape<int> shape, E *c,
