@@ -115,6 +115,37 @@ def test_interrupt_is_served_soon_and_out_is_left_alone_after_it(kind, shape, wo
     assert float(delay) < 2
 
 
+@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize(
+    ("batch", "m", "n", "k"),
+    [((60_000,), 90, 60, 1), ((), 300, 200, 200_000), ((60,), 900, 600, 1)],
+    ids=["many systems", "many right-hand sides", "large systems"],
+)
+def test_interrupted_systems_leave_out_alone(batch, m, n, k, workers):
+    delay = run_python(f"""{INTERRUPT}
+    from batchpinv import lstsq
+    rng = np.random.default_rng(0)
+    a = np.broadcast_to(rng.standard_normal(({m}, {n})), (*{batch}, {m}, {n}))
+    b = np.broadcast_to(rng.standard_normal(({m}, 1)), (*{batch}, {m}, {k}))
+    tolerances = np.linspace(0, 1e-9, {max(batch, default=1)}).reshape({batch})  # none is held
+    probe = a[..., :3, :3], b[..., :3, :1]
+    expected = lstsq(*probe, workers=2).tobytes()
+    out = np.full((*{batch}, {n}, {k}), 7.0)
+    try:
+        lstsq(a, b, rtol=tolerances, out=out, workers={workers}, progress=progress_once)
+    except KeyboardInterrupt:
+        print(time.perf_counter() - sent)
+    else:
+        raise SystemExit("finished before the signal")
+    left = out.copy()
+    assert (left == 7).any()
+    assert lstsq(*probe, workers=2).tobytes() == expected
+    time.sleep(0.3)
+    assert (out == left).all()
+    """)
+    assert float(delay) < 2
+
+
 def test_interrupted_matrix_does_not_keep_the_pool_waiting():
     run_python(
         f"""{INTERRUPT}
