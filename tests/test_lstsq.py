@@ -365,7 +365,7 @@ def test_refinement_knows_no_company():
 NIST = {
     "norris": (range(2), 13.5),
     "pontius": (range(3), 13),
-    "noint1": (range(1, 2), 15),
+    "noint1": (range(1, 2), 16),
     "noint2": (range(1, 2), 15),
     "filip": (range(11), 7),
     "longley": (range(2), 14),

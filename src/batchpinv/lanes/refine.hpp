@@ -129,9 +129,12 @@ __attribute__((noinline)) void find_gradient(const E *a, const E *r, E *g, Shape
 }
 
 // Whether digits are lost: the error of x is about eps kappa (1 + kappa |r| / |A| |x|) of it
-// (Higham, Accuracy and Stability, theorem 20.1).
+// (Higham, Accuracy and Stability, theorem 20.1). More than three of them; or of a single column,
+// which costs next to nothing to refine, the last one.
 template <class E, class V>
-BATCHPINV_INLINE auto loses_digits(const Workspace<E, V> &work, V residual2, V x2) {
+BATCHPINV_INLINE auto loses_digits(const Workspace<E, V> &work, int n, V residual2, V x2) {
+    if (n == 1)
+        return x2 == x2;
     const V kappa2 = *work.norm2 * *work.size2;
     const V by_residual = square_root(kappa2 * residual2 / (*work.norm2 * x2));
     return kappa2 * (1 + by_residual) * (1 + by_residual) > 1e6f;

@@ -278,7 +278,7 @@ __attribute__((noinline)) void multiply_adjoint(const Workspace<E, V> &work, Sha
         });
 }
 
-inline bool multiplies(const LaneGroup &group) { return group.k >= group.n; }
+inline bool multiplies(const LaneGroup &group) { return group.k >= group.n && group.n > 1; }
 
 // X b is as good as what the factors give where it is about as large as |X| |b|, as it is for most
 // b; where it is far smaller, as many digits are lost (Higham, Accuracy and Stability,
@@ -323,7 +323,7 @@ BATCHPINV_INLINE void solve_by_factors(const LaneGroup &group, const Workspace<E
     bool has_a = false;
     for (int j = 0; j < count && refines; ++j) {
         E *const x = c + j * ld;
-        const auto wanted = loses_digits(work, squares<V>(x + n, m - n), squares<V>(x, n));
+        const auto wanted = loses_digits(work, n, squares<V>(x + n, m - n), squares<V>(x, n));
         if (!any_lane(wanted))
             continue;
         if (!has_a) {
