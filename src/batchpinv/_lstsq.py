@@ -254,14 +254,15 @@ def lstsq(
     and solve with R; QR with column pivoting does so with both orthogonal factors; the SVD applies
     U^H, divides by the singular values, and applies V. A few systems of a larger matrix that is
     not square take the corrected seminormal equations [3]_. Square and Hermitian matrices of more
-    than 48 rows, and tall ones in single precision, are inverted; and so is a matrix of as many
-    right-hand sides as it has columns, or rows and columns where it is larger. Then x is refined
-    where it is small against norm(pinv(a)) norm(b) [2]_.
+    than 48 rows, and larger tall ones in single precision, are inverted; and so is a matrix of at
+    least as many right-hand sides as its shorter side in lanes, or as 128 and its longer side
+    anywhere. Then x is solved for anew, or refined, where it is small against norm(pinv(a))
+    norm(b) [2]_.
 
     Small overdetermined systems whose condition would cost more than three digits are refined with
-    residuals in twice the working precision [4]_, so that x is right to about its last digit as
-    long as the condition is below 1/eps; the same is done, with less effect on systems of large
-    residual, for ill-conditioned ones that end on the SVD. Operands of different dtypes are
+    residuals in twice the working precision [4]_, so that x is right to about its last digit up to
+    conditions of 1e11 (1e4 in single precision). The same is done, with less effect on systems of
+    large residual, for ill-conditioned ones that end on the SVD. Operands of different dtypes are
     promoted first, which copies one of them.
 
     References

@@ -2,7 +2,7 @@
 //     r + A x = b, A^H r = 0,
 // with its residuals in twice the working precision, and corrections by the QR factors at hand
 // (Bjorck, BIT 7, 1967; Demmel, Hida, Riedy and Li, ACM Trans. Math. Softw. 35, 2009). Two steps
-// leave the error that the rounding of x itself makes, unless A is singular to working precision.
+// leave the error that the rounding of x itself makes, up to conditions of 1e11, 1e4 in single.
 //
 // Residuals are sums of products without error (Ogita, Rump and Oishi, SIAM J. Sci. Comput. 26,
 // 2005).
