@@ -12,7 +12,7 @@ import batchpinv
 sys.path.insert(0, str(Path(__file__).parent))
 
 # The tests of an array library are for where it is installed.
-LIBRARIES = "array_api_strict", "jax", "numba", "pandas", "torch"
+LIBRARIES = "array_api_strict", "dask", "distributed", "jax", "numba", "pandas", "torch", "xarray"
 collect_ignore = [f"test_{name}.py" for name in LIBRARIES if not find_spec(name)]
 
 

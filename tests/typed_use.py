@@ -100,6 +100,19 @@ def with_another_library(a: Tensor) -> None:
     assert_type(lstsq(a, a, return_residuals=True, return_rank=True), tuple[Tensor, Tensor, Tensor])
 
 
+class Lazy:
+    """The same of Dask's."""
+
+    def compute_chunk_sizes(self) -> "Lazy":
+        return self
+
+
+def with_chunks(a: Lazy) -> None:
+    assert_type(pinv(a), Lazy)
+    assert_type(pinv(a, rtol=a, return_rank=True), tuple[Lazy, Lazy])
+    assert_type(lstsq(a, a, return_residuals=True), tuple[Lazy, Lazy])
+
+
 assert_type(pinv_jvp(f8, f8, f8), NDArray[Any])
 assert_type(pinv_vjp(f8, f8, f8, hermitian=True), NDArray[Any])
 

@@ -24,10 +24,7 @@ def read_input(a: Any) -> Array:
     """`a` as an ndarray of two or more dimensions and a dtype that `result_dtype` knows."""
     array = a if type(a) is np.ndarray else _as_array(a)
     result_dtype(array.dtype)
-    if array.ndim < 2:
-        raise ValueError(
-            f"a must have two or more dimensions, (*, m, n); got {array.ndim}, shape {array.shape}"
-        )
+    check_matrices(array.shape)
     return array
 
 
@@ -35,15 +32,29 @@ def read_sides(b: Any, a: Array) -> tuple[Array, bool]:
     """The right-hand sides of the systems of `a` in shape (*, m, k), and whether b is (*, m)."""
     array = b if type(b) is np.ndarray else _as_array(b, "b")
     result_dtype(array.dtype, "b")
-    is_vector = array.ndim == 1 or (array.ndim == a.ndim - 1 and array.shape == a.shape[:-1])
+    is_vector = check_sides(a.shape, array.shape)
     if is_vector:
         array = array[..., None]
-    if array.ndim < 2 or array.shape[-2] != a.shape[-2]:
+    return array, is_vector
+
+
+def check_matrices(shape: tuple[int, ...]) -> None:
+    if len(shape) < 2:
+        raise ValueError(
+            f"a must have two or more dimensions, (*, m, n); got {len(shape)}, shape {shape}"
+        )
+
+
+def check_sides(a_shape: tuple[int, ...], b_shape: tuple[int, ...]) -> bool:
+    """Whether b is (*, m), and not (*, m, k)."""
+    is_vector = len(b_shape) == 1 or b_shape == a_shape[:-1]
+    row = -1 if is_vector else -2
+    if len(b_shape) < -row or b_shape[row] != a_shape[-2]:
         raise ValueError(
             f"b must have shape (*, m, k), or (*, m), for a of shape (*, m, n); "
-            f"b has shape {np.shape(b)}, a has {a.shape}"
+            f"b has shape {b_shape}, a has {a_shape}"
         )
-    return array, is_vector
+    return is_vector
 
 
 def result_dtype(dtype: np.dtype[Any], name: str = "a") -> np.dtype[Any]:

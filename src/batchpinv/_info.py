@@ -58,5 +58,5 @@ class Info(NamedTuple):
 
     def counts(self) -> dict[Rung, int]:
         """How many matrices each rung answered; those that answered none are left out."""
-        codes, counts = np.unique(self.rung, return_counts=True)
+        codes, counts = np.unique(np.asarray(self.rung), return_counts=True)
         return {Rung(code): int(count) for code, count in zip(codes, counts, strict=True)}

@@ -194,6 +194,7 @@ def lstsq(
         dimension, or one less than `a` and the shape ``a.shape[:-1]``. The batch shapes of `a` and
         `b` broadcast: one `a` for many `b` is factorised once by each worker, and many `a` for one
         `b` do not copy it. One `a` for many `b` is fastest with these as columns of one matrix.
+        An array of Dask may be cut between the columns, too.
     rcond : array_like of real, optional
         The old name of `rtol`, for callers of NumPy and PyTorch. Not together with `rtol`.
     hermitian : bool, default False
@@ -204,7 +205,8 @@ def lstsq(
         dtype; but ``rtol = 0`` for matrices whose given `atol` is above 0.
     out : ndarray, shape (*, n, k) or (*, n), optional
         Where to put the result: the shape and dtype of the result, any strides. It may overlap
-        `a` and `b`. Of the same library as `a`; not for JAX, nor where a derivative is taken.
+        `a` and `b`. Of the same library as `a`; not for JAX or Dask, nor where a derivative is
+        taken.
     return_rank : bool, default False
         Whether to return how many singular values were kept, too.
     return_residuals : bool, default False

@@ -28,7 +28,11 @@ class _JaxArray(Protocol):
     def block_until_ready(self) -> Any: ...
 
 
-Foreign = TypeVar("Foreign", bound=_Tensor | _JaxArray)
+class _DaskArray(Protocol):
+    def compute_chunk_sizes(self) -> Any: ...
+
+
+Foreign = TypeVar("Foreign", bound=_Tensor | _JaxArray | _DaskArray)
 
 
 @overload
@@ -231,7 +235,8 @@ def pinv(
         complex64 or complex128, in any memory layout and byte order; integers and booleans are
         computed as float64. It is read in place, never copied, and never changed. Tensors of
         PyTorch, arrays of JAX and others that follow the array API come back as what they are, with
-        derivatives where their library has them; they must be in the CPU's memory.
+        derivatives where their library has them; they must be in the CPU's memory. Of Dask's
+        arrays, each chunk of the batch becomes a task; a matrix must lie in one chunk.
     rcond : array_like of real, optional
         The old name of `rtol`, for callers of NumPy and PyTorch. Not together with `rtol`.
     hermitian : bool, default False
@@ -245,7 +250,7 @@ def pinv(
         matrices whose given `atol` is above 0.
     out : ndarray, shape (*, n, m), optional
         Where to put the result: the shape and dtype of the result, any strides. It may overlap `a`.
-        Of the same library as `a`; not for JAX, nor where a derivative is taken.
+        Of the same library as `a`; not for JAX or Dask, nor where a derivative is taken.
     return_rank : bool, default False
         Whether to return how many singular values were kept, too.
     return_info : bool, default False
@@ -261,7 +266,7 @@ def pinv(
         Negative counts from the end, -1 is all of them. The bits of the result do not depend on it;
         only those of a single matrix with a side of 1000 or more, or with two of 384, may, since
         BLAS's own threads then share it, and ``workers=1`` gives it the bits that it has in a
-        stack.
+        stack. Tasks of Dask have one each where nothing else is said.
     on_failure : {'raise', 'nan'}, default 'raise'
         What to do when matrices hold NaN or Inf, or no SVD converges on them: raise once all others
         are done, or fill their results with NaN (rank -1).

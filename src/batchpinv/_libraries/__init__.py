@@ -32,6 +32,10 @@ def find_library(*operands: object) -> Library | None:
             from . import _jax
 
             return _jax
+        if _is(a, "dask.array", "Array"):
+            from . import _dask
+
+            return _dask
         if hasattr(a, "__array_namespace__") and not isinstance(a, np.ndarray | np.generic):
             from . import _array_api
 

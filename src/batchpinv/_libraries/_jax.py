@@ -16,6 +16,7 @@ import numpy as np
 from jax.experimental.buffer_callback import buffer_callback
 
 from .. import _derivatives
+from .._arrays import check_matrices, check_sides
 from .._compute import Request, Result, SystemRequest, compute_lstsq, compute_pinv
 
 _ALIGNED = 64  # bytes: what JAX wants of memory that it takes over
@@ -97,10 +98,7 @@ def _traced(a: Any, request: Request) -> Result:
         raise ValueError("rcond is the old name of rtol: give one of them, not both")
     if request.progress:
         raise ValueError("there is no progress under a transform of JAX")
-    if a.ndim < 2:
-        raise ValueError(
-            f"a must have two or more dimensions, (*, m, n); got {a.ndim}, shape {a.shape}"
-        )
+    check_matrices(a.shape)
     rtol = request.rtol if request.rcond is None else request.rcond
     # Plain numbers keep all their digits; arrays become JAX's, and may be mapped over.
     fixed: dict[str, Any] = {}
@@ -123,7 +121,8 @@ def _traced(a: Any, request: Request) -> Result:
 
 def _traced_lstsq(a: Any, b: Any, asked: SystemRequest) -> Result:
     """By the pseudo-inverse, which the derivatives need anyway; refined, as `lstsq` is."""
-    is_vector = b.ndim == 1 or (b.ndim == a.ndim - 1 and b.shape == a.shape[:-1])
+    check_matrices(a.shape)
+    is_vector = check_sides(a.shape, b.shape)
     columns = b[..., None] if is_vector else b
     request = Request(
         asked.rcond, asked.hermitian, asked.atol, asked.rtol, None, True, False, *asked[7:]

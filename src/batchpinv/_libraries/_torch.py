@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from .. import _derivatives
-from .._arrays import ACCEPTED
+from .._arrays import ACCEPTED, check_matrices, check_sides
 from .._compute import Request, Result, SystemRequest, compute_lstsq, compute_pinv
 
 _PLAIN = (Tensor, torch.nn.Parameter)
@@ -58,7 +58,8 @@ def _differentiable_lstsq(a: Tensor, b: Tensor, asked: SystemRequest) -> Result:
     computed = [torch.float64 if _is_integer(given) else given.dtype for given in (a, b)]
     dtype = torch.promote_types(*computed)
     a, b = a.to(dtype), b.to(dtype)
-    is_vector = b.ndim == 1 or (b.ndim == a.ndim - 1 and b.shape == a.shape[:-1])
+    check_matrices(a.shape)
+    is_vector = check_sides(a.shape, b.shape)
     columns = b[..., None] if is_vector else b
     request = Request(
         asked.rcond, asked.hermitian, asked.atol, asked.rtol, None, True, False, *asked[7:]

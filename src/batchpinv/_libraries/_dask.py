@@ -1,0 +1,259 @@
+"""Dask's arrays: lazy, chunked along the batch; a chunk's task is the public function on chunks.
+
+So chunks may be of any library that has a module here. A task computes in one thread where nothing
+else is asked for, since Dask brings the threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import accumulate, chain, product
+from typing import Any
+
+import dask.array as da
+import numpy as np
+from dask.layers import ArrayValuesDep
+
+from .. import _lstsq, _pinv
+from .._arrays import check_matrices, check_sides
+from .._compute import Request, Result, SystemRequest
+from .._errors import LinAlgError
+from .._tolerance import broadcast_batch, resolve_tolerances
+
+# What blockwise calls the axes of one matrix and of its right-hand sides; those of the batch are
+# counted from the last one, -1.
+_M, _N, _K = range(3)
+_TOLERANCES = "atol", "rtol", "rcond"
+
+Labels = tuple[int, ...]
+Operands = dict[str, tuple[Any, Labels]]
+
+
+def pinv(a: Any, request: Request) -> Result:
+    options = _options(request)
+    a = _as_dask(a, core=2)
+    check_matrices(a.shape)
+    _check_whole("a", a, -2, -1)
+    x = _pinv.pinv(_example(a), **_scalars(options))
+    operands = {"a": (a, (_M, _N))} | _tolerances(options, a, x.dtype)
+    returns = {"return_rank": request.wants_rank and not request.wants_rung}
+    returns["return_info"] = request.wants_rung
+    call = _Call(pinv_chunk, operands, (_N, _M), x, {**_scalars(options), **returns})
+    if not any(returns.values()):
+        return call.result, None, None
+    rank = call.part(1, (), np.empty(0, np.int64))
+    rung = call.part(2, (), np.empty(0, np.uint8)) if request.wants_rung else None
+    return call.part(0, (_N, _M), x), rank, rung
+
+
+def lstsq(a: Any, b: Any, *request: Any) -> Result:
+    asked = SystemRequest(*request)
+    options = _options(asked)
+    a = _as_dask(a, core=2)
+    check_matrices(a.shape)
+    _check_whole("a", a, -2, -1)
+    b = _as_dask(b, core=1)
+    is_vector = check_sides(_comparable(a.shape), _comparable(b.shape))
+    _check_whole("b", b, -1 if is_vector else -2)
+    sides: Labels = () if is_vector else (_K,)
+    b_example = _example(b[..., None] if is_vector else b)
+    x = _lstsq.lstsq(_example(a), b_example, **_scalars(options))
+    operands = {"a": (a, (_M, _N)), "b": (b, (_M, *sides))} | _tolerances(options, a, x.dtype)
+    returns = {"return_rank": asked.wants_rank, "return_residuals": asked.wants_residuals}
+    options = {**_scalars(options), **returns, "is_vector": is_vector}
+    call = _Call(lstsq_chunk, operands, (_N, *sides), x, options)
+    if not any(returns.values()):
+        return call.result, None, None
+    rank = call.part(1, (), np.empty(0, np.int64)) if asked.wants_rank else None
+    residuals = call.part(-1, sides, np.abs(x)) if asked.wants_residuals else None
+    return call.part(0, (_N, *sides), x), rank, residuals
+
+
+# ---- what a task does ---------------------------------------------------------------------------
+
+
+def pinv_chunk(
+    start: tuple[int | None, ...], names: Sequence[str], *chunks: Any, **options: Any
+) -> Any:
+    """The result of `pinv` for a chunk of the batch; x, rank and rung where an Info is wanted."""
+    with _located(start):
+        found = _pinv.pinv(**_named(names, chunks), **options)
+    return (found[0], *found[1]) if options["return_info"] else found
+
+
+def lstsq_chunk(
+    start: tuple[int | None, ...],
+    names: Sequence[str],
+    *chunks: Any,
+    is_vector: bool,
+    **options: Any,
+) -> Any:
+    """The result of `lstsq` for a chunk of the batch."""
+    given = _named(names, chunks)
+    if is_vector:
+        given["b"] = given["b"][..., None]
+    with _located(start):
+        found = _lstsq.lstsq(**given, **options)
+    if not is_vector:
+        return found
+    if not isinstance(found, tuple):
+        return found[..., 0]
+    parts = list(found)
+    for at in [0, -1] if options["return_residuals"] else [0]:
+        parts[at] = parts[at][..., 0]
+    return tuple(parts)
+
+
+def take_part(found: Any, index: int) -> Any:
+    """One of the results of a task, which blockwise hands over in a list for each summed axis."""
+    while isinstance(found, list):
+        found = found[0]
+    return np.asarray(found[index])
+
+
+def _named(names: Sequence[str], chunks: Sequence[Any]) -> dict[str, Any]:
+    """The operands by name; a and b of a system come in a list, since they share an axis."""
+    return {
+        name: chunk[0] if isinstance(chunk, list) else chunk
+        for name, chunk in zip(names, chunks, strict=True)
+    }
+
+
+@contextmanager
+def _located(start: tuple[int | None, ...]) -> Iterator[None]:
+    """Names failures by their indices in the whole batch, where the sizes of chunks are known."""
+    try:
+        yield
+    except LinAlgError as error:
+        if not start:
+            raise
+        first = "an unknown index" if None in start else start[0] if len(start) == 1 else start
+        message = f"in the chunk of the batch that begins at {first}: {error}"
+        indices = tuple(i + (s or 0) for i, s in zip(error.indices, start, strict=True))
+        raise LinAlgError(message, indices, error.count) from None
+
+
+# ---- the graph ----------------------------------------------------------------------------------
+
+
+class _Call:
+    """A layer of tasks: one for each chunk of the broadcast batch, and of right-hand sides."""
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        operands: Operands,
+        core: Labels,
+        example: Any,
+        options: dict[str, Any],
+    ) -> None:
+        ndims = (array.ndim - len(own) for array, own in operands.values())
+        self._batch: Labels = tuple(range(-max(ndims), 0))
+        self._core = core
+        labelled = [
+            (array, (*range(len(own) - array.ndim, 0), *own)) for array, own in operands.values()
+        ]
+        chunks, arrays = da.unify_chunks(*chain.from_iterable(labelled))
+        pairs = zip(arrays, (labels for _, labels in labelled), strict=True)
+        self.result = da.blockwise(
+            function,
+            (*self._batch, *core),
+            _starts([chunks[axis] for axis in self._batch]),
+            self._batch,
+            tuple(operands),
+            None,
+            *chain.from_iterable(pairs),
+            align_arrays=False,
+            meta=self._meta(example, core),
+            **options,
+        )
+
+    def part(self, index: int, core: Labels, example: Any) -> Any:
+        """One of several results of each task."""
+        labels = (*self._batch, *core)
+        all_labels = (*self._batch, *self._core)
+        meta = self._meta(example, core)
+        return da.blockwise(take_part, labels, self.result, all_labels, index=index, meta=meta)
+
+    def _meta(self, example: Any, core: Labels) -> Any:
+        return np.empty_like(example, shape=(0,) * (len(self._batch) + len(core)))
+
+
+def _starts(chunks: Sequence[tuple[int, ...]]) -> ArrayValuesDep:
+    """Where in the batch each chunk begins; None in each axis whose chunk sizes are not known."""
+    axes = [
+        [None if np.isnan(start) else start for start in accumulate(sizes[:-1], initial=0)]
+        for sizes in chunks
+    ]
+    places = product(*(range(len(sizes)) for sizes in chunks))
+    values = dict(zip(places, product(*axes), strict=True))
+    return ArrayValuesDep(tuple(chunks), values)
+
+
+# ---- what is asked, checked before anything is computed -----------------------------------------
+
+
+def _options(request: Request | SystemRequest) -> dict[str, Any]:
+    """The keywords of a task, without what it is to return."""
+    if request.out is not None:
+        raise TypeError("Dask arrays are lazy: out must be None; dask.array.store writes a result")
+    if request.progress:
+        raise ValueError("Dask arrays are lazy: progress must be None; use dask.diagnostics")
+    names = (*_TOLERANCES, "hermitian", "lower", "driver", "on_failure")
+    workers = 1 if request.workers is None else request.workers
+    return {**{name: getattr(request, name) for name in names}, "workers": workers}
+
+
+def _scalars(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: given for name, given in options.items() if not _is_array(name, given)}
+
+
+def _tolerances(options: dict[str, Any], a: Any, dtype: np.dtype[Any]) -> Operands:
+    """The tolerances that are arrays; of Dask's, the values are only seen by the tasks."""
+    given = {name: options[name] for name in _TOLERANCES}
+    seen = {name: 0.0 if isinstance(tol, da.Array) else tol for name, tol in given.items()}
+    m, n = a.shape[-2:]
+    resolve_tolerances(seen["atol"], seen["rtol"], seen["rcond"], m, n, dtype)
+    arrays = {n: _as_dask(tol, core=0) for n, tol in given.items() if _is_array(n, tol)}
+    for array in arrays.values():
+        if not np.isnan([*a.shape[:-2], *array.shape]).any():
+            broadcast_batch(a.shape[:-2], array, array)
+    return {name: (array, ()) for name, array in arrays.items()}
+
+
+def _is_array(name: str, given: Any) -> bool:
+    return name in _TOLERANCES and np.ndim(given) > 0
+
+
+def _as_dask(given: Any, core: int) -> Any:
+    """`given`, or NumPy's array in chunks that leave the last `core` axes whole."""
+    if isinstance(given, da.Array):
+        return given
+    array = np.asarray(given)
+    whole = min(core, array.ndim)
+    return da.from_array(array, chunks=("auto",) * (array.ndim - whole) + (-1,) * whole)
+
+
+def _check_whole(name: str, array: Any, *axes: int) -> None:
+    if np.isnan([array.shape[axis] for axis in axes]).any():
+        raise ValueError(
+            f"{name} has matrices of unknown size, shape {array.shape}: "
+            f"call {name}.compute_chunk_sizes() first"
+        )
+    if any(array.numblocks[axis] != 1 for axis in axes):
+        whole = ", ".join(f"{array.ndim + axis}: -1" for axis in axes)
+        raise ValueError(
+            f"each matrix of {name} must lie in one chunk; {name} has {array.numblocks} chunks: "
+            f"call {name}.rechunk({{{whole}}}) first"
+        )
+
+
+def _comparable(shape: tuple[Any, ...]) -> tuple[Any, ...]:
+    """With None for unknown sizes, which are NaN and equal nothing."""
+    return tuple(None if np.isnan(size) else size for size in shape)
+
+
+def _example(array: Any) -> Any:
+    """No matrix of that size, of the library and dtype that the chunks are of."""
+    return np.empty_like(array._meta, shape=(0, *array.shape[-2:]))
