@@ -90,7 +90,7 @@ template <class R, class V> BATCHPINV_INLINE V scale_factor(V largest, int ordin
     Int exponent = (reinterpret_cast<Int>(largest) >> F::mantissa) - F::bias;
     exponent = exponent < -F::bias + 1 ? Int{} - F::bias + 1 : exponent;
     exponent = exponent > F::bias - 1 ? Int{} + F::bias - 1 : exponent;
-    exponent = (exponent < -ordinary) | (exponent > ordinary) ? exponent : Int{};
+    exponent = ((exponent < -ordinary) | (exponent > ordinary)) ? exponent : Int{};
     const Int bits = (F::bias - exponent) << F::mantissa;
     return reinterpret_cast<V>(bits);
 }

@@ -240,7 +240,7 @@ BATCHPINV_INLINE void tiles(int rows, int columns, Act &&act) {
 template <class E, class V>
 __attribute__((noinline)) void multiply(const Workspace<E, V> &work, Shape<int> shape, const E *c,
                                         int count) {
-    const auto [m, n, ld] = shape;
+    const int m = shape.m, n = shape.n, ld = shape.ld;
     const E *const y = work.y;
     E *const product = work.product;
     tiles<E, V>(
@@ -261,7 +261,7 @@ __attribute__((noinline)) void multiply(const Workspace<E, V> &work, Shape<int> 
 template <class E, class V>
 __attribute__((noinline)) void multiply_adjoint(const Workspace<E, V> &work, Shape<int> shape,
                                                 const E *c, int count) {
-    const auto [m, n, ld] = shape;
+    const int m = shape.m, n = shape.n, ld = shape.ld;
     const E *const y = work.y;
     E *const product = work.product;
     tiles<E, V>(
