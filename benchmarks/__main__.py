@@ -20,6 +20,24 @@ def run_speed(options: Namespace) -> Any:
     return speed(wanted, peers.installed(options.peers), options.seconds)
 
 
+def run_floor(options: Namespace) -> Any:
+    from .floor import floor
+
+    return floor()
+
+
+def run_scaling(options: Namespace) -> Any:
+    from .scaling import scaling
+
+    return scaling(peers.installed(options.peers), options.seconds)
+
+
+def run_dask(options: Namespace) -> Any:
+    from .chunks import chunks
+
+    return chunks(options.seconds)
+
+
 def run_memory(options: Namespace) -> Any:
     from .memory import memory
 
@@ -57,7 +75,10 @@ def run_tune(options: Namespace) -> Any:
 
 
 COMMANDS = {
+    "floor": run_floor,
     "speed": run_speed,
+    "scaling": run_scaling,
+    "dask": run_dask,
     "memory": run_memory,
     "accuracy": run_accuracy,
     "ranks": run_ranks,
@@ -76,16 +97,28 @@ def main() -> None:
         return
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     print_environment()
-    names = COMMANDS if options.command == "all" else [options.command]
-    results = {name: COMMANDS[name](options) for name in names}
+    found = _earlier(options.json)
+    for name in COMMANDS if options.command == "all" else [options.command]:
+        found[name] = COMMANDS[name](options)
     if options.json:
-        options.json.write_text(json.dumps({"environment": environment(), **results}, indent=1))
+        options.json.write_text(json.dumps(found, indent=1))
+
+
+def _earlier(path: Path | None) -> dict[str, Any]:
+    """What the file holds already, as long as it was measured where we measure now."""
+    here = environment()
+    found: dict[str, Any] = {"environment": here}
+    if path and path.exists():
+        found = json.loads(path.read_text())
+        if found["environment"] != here:
+            sys.exit(f"{path} holds results of another machine or of other versions")
+    return found
 
 
 def _parse() -> Namespace:
     parser = ArgumentParser("python -m benchmarks", description=__doc__)
     parser.add_argument("command", choices=[*COMMANDS, "all", "plot"])
-    parser.add_argument("--json", type=Path, metavar="FILE", help="results; `plot` reads them")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="`plot` reads what was added")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=tuple(KINDS))
     parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=DTYPES)
     parser.add_argument("--sizes", nargs="+", metavar="MxN", default=(), help="such as 8x8 64x8")
@@ -95,7 +128,7 @@ def _parse() -> Namespace:
     parser.add_argument("--quick", action="store_true", help="fewer sizes")
     options = parser.parse_args()
     if options.command == "plot" and not options.json:
-        parser.error("plot needs --json FILE, as `speed` wrote it")
+        parser.error("plot needs --json FILE, as the other commands wrote it")
     return options
 
 

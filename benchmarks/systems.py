@@ -141,6 +141,14 @@ def systems(
     return results
 
 
+def make_system(
+    kind: str, m: int, n: int, k: int, count: int, dtype: str
+) -> tuple[Stack, Stack, bool]:
+    """The matrices, the right-hand sides, and whether the matrices are Hermitian."""
+    a, b = KINDS[kind](count, m, n, np.dtype(dtype)), normal(count, m, k, np.dtype(dtype))
+    return a, b, kind == "definite"
+
+
 def _measure(
     dtype: str,
     kind: str,
@@ -151,8 +159,7 @@ def _measure(
     solvers: Sequence[Solver],
     budget: float,
 ) -> Result:
-    a, b = KINDS[kind](count, m, n, np.dtype(dtype)), normal(count, m, k, np.dtype(dtype))
-    hermitian = kind == "definite"
+    a, b, hermitian = make_system(kind, m, n, k, count, dtype)
     fitting = [s for s in solvers if s.name != "torch gels" or (kind == "random" and m >= n)]
     contenders = [_contender(OURS, a, b, hermitian)]
     for solver in fitting:
