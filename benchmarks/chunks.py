@@ -78,8 +78,12 @@ def _on_processes(workers: int) -> Iterator[Way]:
             with warnings.catch_warnings():  # of a large graph: this once, it is the data
                 warnings.simplefilter("ignore", UserWarning)
                 held = client.persist(lazy)
-            wait(held)
             client.rebalance(held)
-            return lambda: wait(client.persist(batchpinv.pinv(held)))
+
+            def call() -> Any:
+                with client.as_current():
+                    return wait(client.persist(batchpinv.pinv(held)))
+
+            return call
 
         yield make

@@ -1,0 +1,198 @@
+"""The README's examples run and compute what they say, and what it tells to write instead of other
+libraries' calls means the same.
+"""
+
+import re
+import warnings
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.linalg
+
+import batchpinv
+
+ROOT = Path(__file__).parents[1]
+TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+SECTIONS = re.findall(r"^###? (.*?)\n(.*?)(?=^###? |\Z)", TEXT, re.MULTILINE | re.DOTALL)
+CODE = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+EXAMPLES = {title: "".join(CODE.findall(text)) for title, text in SECTIONS if CODE.search(text)}
+# Left of each bar what a user has, right of it what to write; `a` is a stack.
+CALLS = re.findall(r"^\| `((?:np|scipy|torch|jnp)\.[^`]*)` \| `([^`]*)` \|", TEXT, re.MULTILINE)
+
+
+def installed(code):
+    modules = re.findall(r"^(?:import|from) (\w+)", code, re.MULTILINE)
+    return all(find_spec(module) for module in modules)
+
+
+@pytest.fixture(scope="module")
+def after():
+    """The names after each example, which may use those of the examples before it."""
+    names, found = {}, {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        for title, code in EXAMPLES.items():
+            if installed(code):
+                exec(compile(code, title, "exec"), names)
+                found[title] = dict(names)
+    return found
+
+
+def close(x, expected, tol=1e-9):
+    np.testing.assert_allclose(x, expected, rtol=tol, atol=tol * np.abs(expected).max())
+
+
+def check_use(names):
+    assert names["x"].shape == (100_000, 7, 6)
+    close(names["x"][:100], np.linalg.pinv(names["a"][:100], rtol=None), 1e-9)
+    assert names["info"].rank.shape == (100_000,)
+    assert 5.9 < names["rank"].mean() <= 6  # a few lose one to rtol=1e-3
+    assert names["residuals"].shape == (20_000,)
+
+
+def check_derivatives(names):
+    close(names["dx"][:100], -names["x"][:100])  # since pinv(t a) is pinv(a) / t
+    assert names["ga"].shape == names["a"].shape
+
+
+def check_beamforming(names):
+    assert names["w"].shape == (1200, 8, 64)
+    assert names["w"].dtype == np.complex64
+    close(names["w"], np.linalg.pinv(names["h"]), 1e-4)
+    assert 1e-8 < names["crosstalk"] < 1e-5
+
+
+def check_jacobians(names):
+    jacobian, twist = names["jacobian"], names["twist"]
+    assert names["rank"].tolist() == [5, 6] * 50_000
+    few = slice(0, 200)
+    expected = np.linalg.pinv(jacobian[few], rtol=1e-4)
+    close(names["x"][few], expected, 1e-8)
+    close(names["speed"][few], (expected @ twist[few, :, None])[..., 0], 1e-8)
+    s1 = np.linalg.svd(jacobian[few])[1][:, 0]
+    assert (np.linalg.norm(jacobian[few] @ names["idle"][few], 2, (1, 2)) < 1e-4 * s1).all()
+
+
+def check_voxels(names):
+    design, logs, weights = names["design"], names["logs"], names["weights"]
+    close(names["first"][7], np.linalg.lstsq(design, logs[7])[0])
+    matrix = weights[7][:, None] * design
+    close(names["tensors"][7], np.linalg.lstsq(matrix, weights[7] * logs[7])[0])
+
+
+def check_pontius(names):
+    certified, x, y = names["certified"], names["X"], names["y"]
+    for tol, solution in (1e-13, batchpinv.lstsq(x, y)), (1e-6, np.linalg.lstsq(x, y)[0]):
+        np.testing.assert_allclose(solution, certified, rtol=tol)
+    said = [float(digits) for digits in re.findall(r"# ([\d., ]+)$", POLYNOMIAL)[0].split(",")]
+    solutions = [
+        batchpinv.lstsq(x, y), np.linalg.lstsq(x, y)[0], np.linalg.pinv(x) @ y,
+    ]  # fmt: skip
+    found = [-np.log10(np.abs(solution / certified - 1).max()) for solution in solutions]
+    assert found == pytest.approx(said, abs=1.5)
+
+
+def check_layer(names):
+    import torch
+
+    layer, task = names["layer"], names["task"]
+    given = torch.nn.functional.linear(task[:, :20], *layer.features[0].parameters()).tanh()
+    fit = torch.linalg.pinv(given) @ task[:, :20].sin().sum(-1, keepdim=True)
+    torch.testing.assert_close(
+        names["guess"], layer.features(task[:, 20:]) @ fit, rtol=1e-2, atol=1e-2
+    )
+    gradients = [parameter.grad for parameter in layer.parameters()]
+    assert all(gradient.isfinite().all() and gradient.abs().max() > 0 for gradient in gradients)
+
+
+def check_jax(names):
+    a, b = np.asarray(names["one"], float), np.asarray(names["y"], float)
+    x, (residual,) = np.linalg.lstsq(a, b)[:2]
+    assert float(names["value"]) == pytest.approx(residual, rel=1e-3)
+    close(names["slope"], 2 * np.outer(a @ x - b, x), 1e-3)
+
+
+def check_dask(names):
+    stack = names["weights"][:, :, None] * names["design"]
+    assert names["lazy"].chunks[0] == (2_000,) * 10
+    assert (names["rank"] == 7).all()
+    np.testing.assert_array_equal(names["x"], batchpinv.pinv(stack))
+
+
+def check_numba(names):
+    np.testing.assert_array_equal(names["x"], batchpinv.pinv(names["jacobian"][:1000]))
+
+
+CHECKS = {
+    "Use": check_use,
+    "Beamforming weights for every subcarrier": check_beamforming,
+    "Robot Jacobians near a singularity": check_jacobians,
+    "Weighted fits in every voxel": check_voxels,
+    "A polynomial that is badly scaled": check_pontius,
+    "A layer of PyTorch that fits by least squares": check_layer,
+    "JAX under `jit`": check_jax,
+    "A stack larger than memory, with Dask": check_dask,
+    "A parallel loop of Numba": check_numba,
+    "Other array libraries": check_derivatives,
+}
+POLYNOMIAL = EXAMPLES["A polynomial that is badly scaled"]
+
+
+def test_each_example_has_its_check():
+    assert list(CHECKS) == list(EXAMPLES)
+
+
+@pytest.mark.parametrize("title", [title for title, code in EXAMPLES.items() if installed(code)])
+def test_example(after, title):
+    CHECKS[title](after[title])
+
+
+def stack(kind):
+    """Of rank 3 with noise of 1e-10, so that tolerances matter; Hermitian, for `pinvh`."""
+    rng = np.random.default_rng(5)
+    left, right = rng.standard_normal((20, 5, 3)), rng.standard_normal((20, 3, 4))
+    if kind == "hermitian":
+        return left @ left.mT
+    return left @ right + 1e-10 * rng.standard_normal((20, 5, 4))
+
+
+def evaluate(call, library, operands):
+    names = {"np": np, "scipy": scipy, "pinv": batchpinv.pinv, "lstsq": batchpinv.lstsq}
+    if library in ("torch", "jnp"):
+        names[library] = pytest.importorskip({"jnp": "jax.numpy"}.get(library, library))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return eval(call, names, operands)
+
+
+def test_there_are_calls_to_translate():
+    assert {call.partition(".")[0] for call, _ in CALLS} == {"np", "scipy", "torch", "jnp"}
+    assert len(CALLS) >= 8
+
+
+MODULES = {"np": "numpy", "scipy": "scipy", "torch": "torch", "jnp": "jax"}
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [pair for pair in CALLS if find_spec(MODULES[pair[0].partition(".")[0]])],
+)
+def test_translation(theirs, ours):
+    library = theirs.partition(".")[0]
+    kind = "hermitian" if "hermitian" in ours else "general"
+    a = stack(kind)
+    if library == "torch":
+        import torch
+
+        a = torch.from_numpy(a)
+    if library == "jnp":
+        import jax
+
+        a = jax.numpy.asarray(a)
+    operands = {"a": a, "b": a[0, :, 0], "t": 1e-9, "r": 1e-6}
+    expected = evaluate(theirs, library, operands)
+    found = evaluate(ours, library, operands)
+    assert type(found) is type(expected) or library == "np"
+    close(np.asarray(found), np.asarray(expected), 1e-3)
