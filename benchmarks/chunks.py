@@ -14,7 +14,7 @@ from .cases import Case, Stack
 from .report import print_table
 from .timing import Contender, compare
 
-_STACKS = ((4, 4, 2_000_000), (65, 7, 100_000), (64, 64, 4_000), (256, 256, 64))
+_STACKS = ((4, 4, 200_000), (65, 7, 20_000), (64, 64, 1_000), (256, 256, 32))
 _CHUNKS = 16
 _TASKS = 1000  # of one tiny matrix each, for what a task costs
 _WORKERS = 1, 2
