@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from torch import library
 from torch.autograd import gradcheck, gradgradcheck
 from torch.func import hessian, jacfwd, jacrev, vmap
 from torch.testing._internal.opinfo.definitions.linalg import op_db
@@ -229,7 +230,7 @@ def test_vmap_of_gradients():
 def test_operator_passes_the_checks_of_pytorch(dtype, requires_grad):
     a = normal(2, 4, 3, dtype=dtype).requires_grad_(requires_grad)
     arguments = (a, None, torch.tensor(1e-3), False, True, "auto", None, "raise")
-    torch.library.opcheck(_torch._operator, arguments)
+    library.opcheck(_torch._operator, arguments)
 
 
 @pytest.mark.parametrize("dynamic", [False, True])

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, library
 from torch.autograd import forward_ad
 
 from .. import _derivatives
@@ -196,7 +196,7 @@ def _answer(
     return x, rank, torch.as_tensor(rung, dtype=torch.uint8)
 
 
-_operator = torch.library.custom_op(
+_operator = library.custom_op(
     "batchpinv::pinv",
     _answer,
     mutates_args=(),
