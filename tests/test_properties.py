@@ -122,13 +122,24 @@ def times(a, scale):
     return (a.view(real) * real.type(scale)).view(a.dtype)
 
 
+def check_exact_scaling(x, y, scale):
+    """Of x = pinv(a) and y = pinv(scale * a): the same bits, but for parts of either that are so
+    small that rounding to a multiple of the least subnormal number shows."""
+    real = x.real.dtype
+    info = np.finfo(real)
+    x, y, back = x.view(real), y.view(real), times(y, scale).view(real)
+    whole = np.minimum(np.abs(x), np.abs(y)) >= info.tiny / info.eps
+    assert same_bits(back[whole], x[whole])
+    assert np.all(np.abs(back - x)[~whole] <= info.tiny * max(scale, 1))
+
+
 @search
 @given(stacks(), st.integers(-30, 30))
 def test_a_power_of_two_scales_the_answer_exactly(pinv, made, k):
     a, _, _ = made
     x, rank = pinv(a, return_rank=True)
     y, scaled_rank = pinv(times(a, 2.0**k), return_rank=True)
-    assert same_bits(times(y, 2.0**k), x)
+    check_exact_scaling(x, y, 2.0**k)
     assert np.array_equal(rank, scaled_rank)
 
 
@@ -140,7 +151,7 @@ def test_a_power_of_four_scales_the_answer_of_a_hermitian_matrix_exactly(pinv, m
     a, _, _ = made
     x, rank = pinv(a, hermitian=True, return_rank=True)
     y, scaled_rank = pinv(times(a, 4.0**k), hermitian=True, return_rank=True)
-    assert same_bits(times(y, 4.0**k), x)
+    check_exact_scaling(x, y, 4.0**k)
     assert np.array_equal(rank, scaled_rank)
 
 
