@@ -29,6 +29,8 @@ def make_cases(dtype):
     far = 1e30 if single else 1e150
     # Under the normal range, and still large enough for reciprocals not to overflow.
     low = draw.tiny * 0.6
+    # Its square is subnormal, and has few digits.
+    tiny = np.sqrt(draw.tiny) / (100 if single else 1000)
     decay = np.logspace(0, -4 if single else -12, 6)
     hilbert = 1 / (np.arange(5 if single else 9)[:, None] + np.arange(1, 5 if single else 9))
     near_identity = np.eye(3) + draw.normal(3, 3) / 16
@@ -69,6 +71,9 @@ def make_cases(dtype):
         "small": draw.normal(4, 4) / far,
         "large of rank 2": draw.integers(4, 2) @ draw.integers(2, 6) * far,
         "small of rank 2": draw.integers(6, 2) @ draw.integers(2, 4) / far,
+        "tiny corner": draw.normal(4, 4) * np.where(np.eye(4)[:1] * np.eye(4)[:, :1], tiny, 1),
+        "tiny row": draw.normal(4, 3) * np.array([[tiny], [1], [1], [1]]),
+        "tiny row and column": draw.normal(3, 3) * np.outer([1, 1, tiny], [tiny, 1, 1]),
         "subnormal": near_identity * low,
         "subnormal tall": np.vstack([near_identity, near_identity[:1] / 2]) * low,
     }

@@ -25,6 +25,20 @@ def kept(pinv, a, *args, **options):
     return rank
 
 
+@pytest.mark.parametrize("m", [3, 6])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_columns_that_are_nothing_beside_the_others_are_dropped(pinv, dtype, m):
+    """Down to those whose squares underflow, beside one that is dropped under any wide gap."""
+    draw = Draw(dtype, 5)
+    roots = np.sqrt(draw.tiny) * np.logspace(-4, 4, 100)
+    a = np.array([draw.normal(m, 3) * [1, 1e-4, root] for root in roots], dtype)
+    x, rank = pinv(a, rtol=1e-3, return_rank=True)
+    reference = pinv_mp(a[::9], rtol=1e-3)
+    assert set(rank) == {1}
+    assert error_units(x[::9], reference.x, draw.eps, reference.cond) < 100
+    assert np.isfinite(x).all()
+
+
 # ---- defaults ------------------------------------------------------------------------------------
 
 

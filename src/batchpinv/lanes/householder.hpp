@@ -50,11 +50,14 @@ template <class E, class V>
 BATCHPINV_INLINE Reflection<E, V> find_reflection(E x, V square, int rows) {
     if (rows == 1)
         return {x, E{}, x, reciprocal(x), V{}};
-    const V norm = square_root(square), head = magnitude(x), sum = norm + head;
+    const auto [head, direction] = polar(x);
+    const V norm = square_root(square), sum = norm + head;
     const V size = norm * sum, inverse = 1 / size;
-    const E direction = phase(x, head);
+    // No reflection of a column that is nothing beside the matrix, where 1 / size would overflow.
+    constexpr auto least =
+        std::numeric_limits<std::remove_reference_t<decltype(head[0] + 0)>>::min();
     return {times(direction, sum), times(direction, norm), times(direction, -norm),
-            times(conjugate(direction), -(inverse * sum)), size > 0 ? inverse : V{}};
+            times(conjugate(direction), -(inverse * sum)), size >= least ? inverse : V{}};
 }
 
 // ---- one panel ----------------------------------------------------------------------------------

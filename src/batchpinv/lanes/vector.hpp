@@ -17,6 +17,7 @@ template <> struct Format<double> {
     static constexpr int ordinary = 200; // see scale_factor
     static constexpr double epsilon = 0x1p-52;
     static constexpr double root_of_smallest = 0x1p-500;
+    static constexpr double up = 0x1p300, directed = 0x1p-484; // see polar
 };
 template <> struct Format<float> {
     using Int = std::int32_t;
@@ -24,6 +25,7 @@ template <> struct Format<float> {
     static constexpr int ordinary = 16;
     static constexpr float epsilon = 0x1p-23f;
     static constexpr double root_of_smallest = 0x1p-60;
+    static constexpr float up = 0x1p40f, directed = 0x1p-50f;
 };
 
 // A real number in each lane is the vector itself; a complex one is a pair.
@@ -106,16 +108,23 @@ template <class V> BATCHPINV_INLINE V magnitude(V a) {
     constexpr auto all_but_sign = std::numeric_limits<decltype(Bits{}[0] + 0)>::max();
     return reinterpret_cast<V>(reinterpret_cast<Bits>(a) & all_but_sign);
 }
-template <class V> BATCHPINV_INLINE V magnitude(Pair<V> a) {
-    return square_root(a.re * a.re + a.im * a.im);
-}
 
-// a / |a|, and 1 where a is 0
-template <class V> BATCHPINV_INLINE V phase(V a, V) { return a < 0 ? V{} - 1 : V{} + 1; }
-template <class V> BATCHPINV_INLINE Pair<V> phase(Pair<V> a, V magnitude_of_a) {
-    const V reciprocal = 1 / magnitude_of_a;
-    return {magnitude_of_a > 0 ? a.re * reciprocal : V{} + 1,
-            magnitude_of_a > 0 ? a.im * reciprocal : V{}};
+// |a| and a / |a|, and for an `a` that is nothing beside a matrix of ordinary size, 0 or not, 1.
+// Squares of small numbers would lose digits, and then the direction's length would not be 1: they
+// are taken of `up` times a, and none under `directed`.
+template <class E, class V> struct Polar {
+    V size;
+    E direction;
+};
+template <class V> BATCHPINV_INLINE Polar<V, V> polar(V a) {
+    return {magnitude(a), a < 0 ? V{} - 1 : V{} + 1};
+}
+template <class V> BATCHPINV_INLINE Polar<Pair<V>, V> polar(Pair<V> a) {
+    using F = Format<std::remove_reference_t<decltype(a.re[0] + 0)>>;
+    const Pair<V> b = times(a, V{} + F::up);
+    const V size = square_root(b.re * b.re + b.im * b.im), reciprocal = 1 / size;
+    const auto directed = size > F::directed;
+    return {size * (1 / F::up), choose(directed, times(b, reciprocal), Pair<V>{V{} + 1, V{}})};
 }
 
 // max(s, |re a|, |im a|); NaN is passed over
