@@ -130,6 +130,13 @@ def mixed_stack(batch_shape, m, n, dtype, hermitian=False, seed=0):
     return stack + stack.conj().swapaxes(-1, -2) if hermitian else stack
 
 
+def random_stack(*shape, dtype="float64", seed=0):
+    """A stack with entries from the standard normal distribution."""
+    rng = np.random.default_rng(seed)
+    a = rng.standard_normal(shape) + 1j * rng.standard_normal(shape)
+    return (a if np.dtype(dtype).kind == "c" else a.real).astype(dtype)
+
+
 class Draw:
     """Random matrices for one dtype, in double precision."""
 

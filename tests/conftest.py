@@ -1,4 +1,6 @@
-"""What every test file shares: `pinv` and `lstsq` under each driver; the path to the helpers."""
+"""What every test file shares: `pinv` and `lstsq` under each driver, stacks of four sizes; the path
+to the helpers.
+"""
 
 import functools
 import sys
@@ -10,6 +12,9 @@ import pytest
 import batchpinv
 
 sys.path.insert(0, str(Path(__file__).parent))
+
+from callers import SIZES
+from cases import random_stack
 
 # The tests of an array library are for where it is installed.
 LIBRARIES = "array_api_strict", "dask", "distributed", "jax", "numba", "pandas", "torch", "xarray"
@@ -24,3 +29,8 @@ def pinv(request):
 @pytest.fixture(scope="session", params=["auto", "svd"])
 def lstsq(request):
     return functools.partial(batchpinv.lstsq, driver=request.param)
+
+
+@pytest.fixture(params=SIZES)
+def stack(request):
+    return random_stack(*SIZES[request.param])

@@ -1,0 +1,33 @@
+"""Calls of different sizes, and many of them at once."""
+
+import contextlib
+import threading
+import time
+
+# The caller computes too in the first two, and only waits in the last two.
+SIZES = {
+    "one small matrix": (5, 4),
+    "many small matrices": (3000, 12, 10),
+    "few large matrices": (3, 430, 420),
+    "one large matrix": (400, 400),
+}
+
+
+def call_at_once(function, items, callers):
+    """[function(item) for item in items], by many threads; none may hang."""
+    found, waiting = {}, list(enumerate(items))
+
+    def serve():
+        with contextlib.suppress(IndexError):
+            while True:
+                index, item = waiting.pop()
+                found[index] = function(item)
+
+    threads = [threading.Thread(target=serve, daemon=True) for _ in range(callers)]
+    for thread in threads:
+        thread.start()
+    deadline = time.monotonic() + 60
+    for thread in threads:
+        thread.join(max(0, deadline - time.monotonic()))
+        assert not thread.is_alive()
+    return [found[index] for index in range(len(items))]

@@ -1,0 +1,103 @@
+"""BLAS's own threads are held down while a batch is computed, and given back as they were."""
+
+import contextlib
+import os
+import time
+
+import numpy as np
+import pytest
+from callers import call_at_once
+from cases import random_stack
+from threadpoolctl import ThreadpoolController, threadpool_limits
+
+from batchpinv import LinAlgError, pinv, show_config
+
+
+@pytest.fixture
+def blas_threads():
+    """How many threads the BLAS that computes may use, as a function; 3 is the user's own limit."""
+    file = show_config("dicts")["lapack"]["file"]
+    [blas] = [
+        library
+        for library in ThreadpoolController().lib_controllers
+        if os.path.samefile(library.filepath, file)
+    ]
+    with threadpool_limits(3, user_api="blas"):
+        assert blas.get_num_threads() == 3
+        yield blas.get_num_threads
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5])
+def test_blas_has_one_thread_while_a_batch_is_computed(blas_threads, workers):
+    seen = []
+    for shape in [(300, 64, 64), (4, 430, 430), (3, 900, 70)]:
+        a = random_stack(*shape)
+        pinv(a, workers=workers, driver="svd", progress=lambda *_: seen.append(blas_threads()))
+        assert blas_threads() == 3
+    assert set(seen) == {1}
+
+
+def test_blas_has_one_thread_in_calls_from_other_threads_too(blas_threads):
+    seen = []
+    a = random_stack(4, 300, 300)
+
+    def compute(_):
+        pinv(a, driver="svd", progress=lambda *_: seen.append(blas_threads()))
+
+    for callers in (1, 4):
+        call_at_once(compute, range(callers), callers)
+        assert blas_threads() == 3
+    assert set(seen) == {1}
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3, 8])
+def test_blas_has_at_most_as_many_threads_as_workers_on_one_large_matrix(blas_threads, workers):
+    seen = []
+    pinv(random_stack(400, 400), workers=workers, progress=lambda *_: seen.append(blas_threads()))
+    assert seen
+    assert max(seen) <= min(workers, 3)
+    assert blas_threads() == 3
+
+
+@pytest.mark.parametrize("fails_by", ["nan", "progress", "nested"])
+def test_blas_threads_come_back_after_an_exception(blas_threads, stack, fails_by):
+    a = stack.copy()
+    if fails_by == "nan":
+        a[..., 0, 0] = np.nan
+
+    def progress(*_):
+        if fails_by == "nested":
+            pinv(a, progress=lambda *_: 1 / 0)
+        if fails_by == "progress":
+            raise ZeroDivisionError
+
+    with pytest.raises((LinAlgError, ZeroDivisionError)):
+        pinv(a, progress=progress)
+    deadline = time.monotonic() + 60
+    while blas_threads() != 3:  # until LAPACK has left the matrices that nobody waits for
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_blas_threads_come_back_after_concurrent_calls(blas_threads):
+    stacks = [random_stack(*shape) for shape in [(60, 64, 70), (3, 430, 430), (400, 400), (9, 9)]]
+    stacks.append(np.full((90, 64, 64), np.nan))
+
+    def compute(index):
+        with contextlib.suppress(LinAlgError):
+            pinv(stacks[index % len(stacks)], workers=1 + index % 4)
+
+    call_at_once(compute, range(60), callers=10)
+    assert blas_threads() == 3
+    pinv(stacks[0])
+    assert blas_threads() == 3
+
+
+def test_users_limit_of_blas_threads_is_neither_raised_nor_lost(blas_threads):
+    seen = []
+    with threadpool_limits(1, user_api="blas"):
+        for a in (random_stack(400, 400), random_stack(100, 80, 80)):
+            pinv(a, workers=4, progress=lambda *_: seen.append(blas_threads()))
+        assert blas_threads() == 1
+    assert set(seen) == {1}
+    assert blas_threads() == 3

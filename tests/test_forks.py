@@ -1,0 +1,86 @@
+"""Forked children compute, whatever the threads of their parent were doing."""
+
+from children import run_python
+
+FORK = """
+    import os, sys, threading
+    import numpy as np
+    from batchpinv import pinv, show_config
+    rng = np.random.default_rng(0)
+    stacks = [rng.standard_normal(shape) for shape in [(2000, 8, 8), (3, 430, 430), (100, 70, 70)]]
+    def compute():
+        return [pinv(a, workers=3).tobytes() for a in stacks]
+    def blas():
+        return show_config("dicts")["lapack"]["threads"]
+    expected, threads = compute(), blas()
+    def compute_in_child():
+        child = os.fork()
+        if child == 0:
+            try:
+                os._exit(0 if (compute(), blas()) == (expected, threads) else 3)
+            finally:
+                os._exit(4)
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+"""
+IGNORE_FORK = ("-W", "ignore:This process:DeprecationWarning")
+
+
+def test_forked_child_has_a_pool_of_its_own():
+    run_python(
+        f"""{FORK}
+    assert [compute_in_child() for _ in range(3)] == [0, 0, 0]
+    assert compute() == expected
+    """,
+        *IGNORE_FORK,
+    )
+
+
+def test_child_forked_during_the_call_of_another_thread_computes():
+    run_python(
+        f"""{FORK}
+    inside, leave = threading.Event(), threading.Event()
+    def pause(done, total):
+        if done == total:
+            inside.set()
+            leave.wait()
+    options = {{"workers": 2, "progress": pause}}
+    other = threading.Thread(target=pinv, args=stacks[1:2], kwargs=options, daemon=True)
+    other.start()
+    assert inside.wait(60)
+    assert blas() == 1
+    assert [compute_in_child() for _ in range(3)] == [0, 0, 0]
+    leave.set()
+    other.join()
+    assert (compute(), blas()) == (expected, threads)
+    """,
+        *IGNORE_FORK,
+    )
+
+
+def test_forked_processes_of_multiprocessing_compute():
+    run_python(
+        f"""{FORK}
+    import multiprocessing
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        found = [x.tobytes() for _ in range(2) for x in pool.map(pinv, stacks)]
+    assert found == [pinv(a).tobytes() for a in stacks] * 2
+    """,
+        *IGNORE_FORK,
+    )
+
+
+def test_child_forked_by_a_progress_function_computes():
+    run_python(
+        f"""{FORK}
+    codes = []
+    def fork_at_the_end(done, total):
+        if done == total:
+            codes.append(compute_in_child())
+    for a in stacks[1:]:
+        pinv(a, workers=2, progress=fork_at_the_end)
+    assert set(codes) == {{0}}
+    assert len(codes) >= 2
+    assert (compute(), blas()) == (expected, threads)
+    """,
+        *IGNORE_FORK,
+    )

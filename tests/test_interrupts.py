@@ -1,0 +1,134 @@
+"""Ctrl-C ends a batch soon, lets no thread write to the caller's arrays after it, and leaves the
+pool and the end of the process in order.
+"""
+
+import pytest
+from children import run_python
+
+INTERRUPT = """
+    import os, signal, sys, threading, time
+    import numpy as np
+    from batchpinv import pinv
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever the parent did
+    def interrupt():
+        global sent
+        sent = time.perf_counter()
+        os.kill(os.getpid(), signal.SIGINT)
+    def interrupt_soon(*_):
+        global progress
+        progress = None
+        threading.Timer(0.05, interrupt).start()
+    def progress_once(*call):
+        if progress:
+            progress()
+    progress = interrupt_soon
+"""
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize(
+    ("kind", "shape"),
+    [
+        ("small matrices", (6000, 64, 64)),
+        ("large matrices", (6, 700, 700)),
+        ("one large matrix", (1400, 1400)),
+    ],
+)
+def test_interrupt_is_served_soon_and_out_is_left_alone_after_it(kind, shape, workers):
+    delay = run_python(f"""{INTERRUPT}
+    probe = np.random.default_rng(1).standard_normal((300, 40, 40))
+    expected = pinv(probe).tobytes()
+    *batch_shape, m, n = {shape}
+    a = np.broadcast_to(np.random.default_rng(0).standard_normal((m, n)), {shape})
+    out = np.full((*batch_shape, n, m), 7.0)
+    try:
+        pinv(a, out=out, driver="svd", workers={workers}, progress=progress_once)
+    except KeyboardInterrupt:
+        print(time.perf_counter() - sent)
+    else:
+        raise SystemExit("finished before the signal")
+    left = out.copy()
+    busy = [thread for thread in threading.enumerate() if thread.name == "batchpinv"]
+    assert (left == 7).any()
+    assert pinv(probe).tobytes() == expected
+    for thread in busy:
+        thread.join(0.2 if "{kind}" == "small matrices" else 30)
+    assert (out == left).all()
+    """)
+    print(f"{kind}, {workers} workers: {float(delay):.3f} s from the signal to KeyboardInterrupt")
+    assert float(delay) < 2
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize(
+    ("batch", "m", "n", "k"),
+    [((60_000,), 90, 60, 1), ((), 300, 200, 200_000), ((60,), 900, 600, 1)],
+    ids=["many systems", "many right-hand sides", "large systems"],
+)
+def test_interrupted_systems_leave_out_alone(batch, m, n, k, workers):
+    delay = run_python(f"""{INTERRUPT}
+    from batchpinv import lstsq
+    rng = np.random.default_rng(0)
+    a = np.broadcast_to(rng.standard_normal(({m}, {n})), (*{batch}, {m}, {n}))
+    b = np.broadcast_to(rng.standard_normal(({m}, 1)), (*{batch}, {m}, {k}))
+    tolerances = np.linspace(0, 1e-9, {max(batch, default=1)}).reshape({batch})  # none is held
+    probe = a[..., :3, :3], b[..., :3, :1]
+    expected = lstsq(*probe, workers=2).tobytes()
+    out = np.full((*{batch}, {n}, {k}), 7.0)
+    try:
+        lstsq(a, b, rtol=tolerances, out=out, workers={workers}, progress=progress_once)
+    except KeyboardInterrupt:
+        print(time.perf_counter() - sent)
+    else:
+        raise SystemExit("finished before the signal")
+    left = out.copy()
+    assert (left == 7).any()
+    assert lstsq(*probe, workers=2).tobytes() == expected
+    time.sleep(0.3)
+    assert (out == left).all()
+    """)
+    assert float(delay) < 2
+
+
+def test_interrupted_matrix_does_not_keep_the_pool_waiting():
+    run_python(
+        f"""{INTERRUPT}
+    from children import hang_routine
+    """.replace("from batchpinv import pinv", "")
+        + """
+    hang_routine("dgesdd")
+    from batchpinv import pinv
+    hanging = np.random.default_rng(0).standard_normal((3, 600, 600))
+    for count in (1, 3):
+        progress = interrupt_soon
+        try:
+            pinv(hanging[:count], driver="svd", workers=2, progress=progress_once)
+        except KeyboardInterrupt:
+            pass
+        else:
+            raise SystemExit("the routine did not hang")
+        for shape in [(400, 20, 20), (3, 450, 450)]:
+            a = np.random.default_rng(1).standard_normal(shape) + 50 * np.eye(shape[-1])
+            a = a.astype("float32")
+            assert abs(pinv(a, driver="svd", workers=2) @ a - np.eye(shape[-1])).max() < 1e-2
+    os._exit(0)
+    """,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize("shape", [(4, 900, 900), (1200, 1200)])
+def test_process_ends_well_after_an_interrupt_although_lapack_is_still_busy(shape):
+    """OpenBLAS hangs or crashes if it is unloaded during a call, so the exit waits for it."""
+    for _ in range(3):
+        run_python(
+            f"""{INTERRUPT}
+    a = np.random.default_rng(0).standard_normal({shape})
+    try:
+        pinv(a, driver="svd", progress=progress_once)
+    except KeyboardInterrupt:
+        sys.exit(0)
+    raise SystemExit("finished before the signal")
+    """,
+            timeout=60,
+        )
