@@ -57,6 +57,45 @@ def test_child_forked_during_the_call_of_another_thread_computes():
     )
 
 
+def test_children_forked_while_others_compute_do_not_hang():
+    """Whatever locks of LAPACK and BLAS are taken at that moment: the first fork of each pair lets
+    OpenBLAS stop its threads, so that the second one may come while they are started again.
+    """
+    run_python(
+        f"""{FORK}
+    import time
+    few = rng.standard_normal((4, 70, 70))
+    few_expected = pinv(few).tobytes()
+    done = False
+    def compute_on():
+        while not done:
+            pinv(few, workers=2, driver="svd")
+    others = [threading.Thread(target=compute_on) for _ in range(4)]
+    for other in others:
+        other.start()
+    codes = []
+    for turn in range(200):
+        first = os.fork()
+        if first == 0:
+            os._exit(0)
+        time.sleep(turn % 50 * 4e-5)
+        second = os.fork()
+        if second == 0:
+            try:
+                os._exit(0 if pinv(few, workers=2).tobytes() == few_expected else 3)
+            finally:
+                os._exit(4)
+        codes += [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in (first, second)]
+    assert codes == [0] * 400
+    done = True
+    for other in others:
+        other.join()
+    assert compute() == expected
+    """,
+        *IGNORE_FORK,
+    )
+
+
 def test_forked_processes_of_multiprocessing_compute():
     run_python(
         f"""{FORK}

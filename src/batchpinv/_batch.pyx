@@ -63,6 +63,8 @@ cdef extern from "drivers/permits.hpp" namespace "batchpinv" nogil:
         cbool acquire(Holding &holding)
         void release(Holding &holding)
         void forgive(Holding &holding)
+        void bar(double seconds)
+        void lift()
         void reset()
     Permits permits "batchpinv::lapack_permits"
     double seconds_now()
@@ -295,6 +297,16 @@ cdef int64_t strided_workspace(const StridedCall *call) noexcept nogil:
 def limit_lapack(int threads) -> None:
     """Let at most that many threads be inside LAPACK at one time, and never more than 32."""
     permits.set_limit(threads)
+
+
+def bar_lapack(double seconds) -> None:
+    """Let no thread into LAPACK until `unbar_lapack`, and wait so long for those inside."""
+    with nogil:
+        permits.bar(seconds)
+
+
+def unbar_lapack() -> None:
+    permits.lift()
 
 
 def forget_permits() -> None:

@@ -10,10 +10,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import Lock
+from threading import Lock, get_ident
 from typing import Any
 
 from threadpoolctl import ThreadpoolController
+
+# How long a fork waits for a thread that changes the setting. Seconds.
+_FORK_WAITS = 0.5
 
 
 class BlasThreads:
@@ -21,6 +24,7 @@ class BlasThreads:
 
     def __init__(self) -> None:
         self._lock = Lock()
+        self._forking: set[int] = set()  # threads that hold the lock while they fork
         self._holds: list[int] = []
         self._found: list[tuple[Any, int]] = []
         self._libraries: list[Any] | None = None
@@ -43,9 +47,26 @@ class BlasThreads:
                 self._holds.remove(threads)
                 self._apply()
 
+    def keep_still(self) -> None:
+        """Let no thread change the setting from now on: before a fork.
+
+        OpenBLAS locks its threads while it changes their number, and in a child that is forked
+        meanwhile they would stay locked. Waits no longer than that: the change may be that of the
+        very thread that forks, from a signal handler.
+        """
+        if self._lock.acquire(timeout=_FORK_WAITS):
+            self._forking.add(get_ident())
+
+    def go_on(self) -> None:
+        """After the fork, in the parent."""
+        if get_ident() in self._forking:
+            self._forking.remove(get_ident())
+            self._lock.release()
+
     def restore_after_fork(self) -> None:
         """In a forked child: the holds belong to threads that are not in it."""
         self._lock = Lock()
+        self._forking.clear()
         if self._holds:
             self._holds.clear()
             self._apply()
@@ -84,4 +105,8 @@ def _is_scipys(path: str) -> bool:
 
 blas_threads = BlasThreads()
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=blas_threads.restore_after_fork)
+    os.register_at_fork(
+        before=blas_threads.keep_still,
+        after_in_parent=blas_threads.go_on,
+        after_in_child=blas_threads.restore_after_fork,
+    )

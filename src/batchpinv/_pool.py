@@ -8,10 +8,11 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
+from functools import partial
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 
-from ._batch import Job, Worker, forget_permits, limit_lapack
+from ._batch import Job, Worker, bar_lapack, forget_permits, limit_lapack, unbar_lapack
 from ._blas import blas_threads
 from ._plan import Plan
 from ._workers import usable_cpus
@@ -23,6 +24,9 @@ _busy: set[Crew] = set()
 
 # How long the caller is away from Python: Ctrl-C and progress are served in between. Seconds.
 _SLICE = 0.05
+
+# How long a fork waits for the workers to come out of LAPACK, which may hold locks. Seconds.
+_FORK_WAITS = 0.5
 
 
 class Crew:
@@ -189,4 +193,8 @@ def _after_fork() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+    os.register_at_fork(
+        before=partial(bar_lapack, _FORK_WAITS),
+        after_in_parent=unbar_lapack,
+        after_in_child=_after_fork,
+    )

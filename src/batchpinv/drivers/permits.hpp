@@ -27,6 +27,7 @@ class Permits {
     std::mutex lock;
     std::condition_variable freed;
     int free = MOST_PERMITS, all = MOST_PERMITS;
+    int barriers = 0; // while there are any, no permit is given out
 
   public:
     void set_limit(int limit) {
@@ -39,7 +40,7 @@ class Permits {
     // False where the job is forgiven: then there is nothing left to do for it.
     bool acquire(Holding &holding) {
         std::unique_lock<std::mutex> guard(lock);
-        freed.wait(guard, [&] { return free > 0 || holding.forgiven; });
+        freed.wait(guard, [&] { return (free > 0 && !barriers) || holding.forgiven; });
         if (holding.forgiven)
             return false;
         --free;
@@ -52,8 +53,25 @@ class Permits {
         if (!holding.forgiven) {
             --holding.count;
             ++free;
-            freed.notify_one();
+            if (barriers)
+                freed.notify_all();
+            else
+                freed.notify_one();
         }
+    }
+
+    // Gives out no more permits until `lift`, and waits until all are back, though no longer than
+    // that: before a fork, since what a thread inside LAPACK has locked stays locked in the child.
+    void bar(double seconds) {
+        std::unique_lock<std::mutex> guard(lock);
+        ++barriers;
+        freed.wait_for(guard, std::chrono::duration<double>(seconds), [&] { return free >= all; });
+    }
+
+    void lift() {
+        std::lock_guard<std::mutex> guard(lock);
+        --barriers;
+        freed.notify_all();
     }
 
     // Takes back the permits of a job whose caller waits no longer, though its threads are still
