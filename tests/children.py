@@ -75,7 +75,7 @@ def break_routine(name: str, first_entry: float, how: str = "info") -> list[str]
     failures: list[str] = []
     real, parts = _SCALARS[name[0]]
     at_a, at_rows, at_values, at_lwork = _PLACES[name[1:]]
-    integer = _lapack_integer()
+    integer = lapack_integer()
 
     def fail(original: Callable[..., None], *addresses: int) -> None:
         a = addresses[at_a]
@@ -100,7 +100,7 @@ def hang_routine(name: str) -> None:
     """Let a routine never return, but from questions about its workspace."""
     from threading import Event
 
-    integer, at_lwork = _lapack_integer(), _PLACES[name[1:]][3]
+    integer, at_lwork = lapack_integer(), _PLACES[name[1:]][3]
 
     def hang(original: Callable[..., None], *addresses: int) -> None:
         if integer.from_address(addresses[at_lwork]).value == -1:
@@ -110,7 +110,8 @@ def hang_routine(name: str) -> None:
     replace_routine(name, hang)
 
 
-def _lapack_integer() -> type[ctypes.c_int] | type[ctypes.c_int64]:
+def lapack_integer() -> type[ctypes.c_int] | type[ctypes.c_int64]:
+    """The integers of SciPy's LAPACK."""
     from scipy.linalg import cython_blas
 
     size = getattr(cython_blas, "_blas_int_size", lambda: 4)()

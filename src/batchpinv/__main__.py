@@ -56,7 +56,9 @@ def _run(options: argparse.Namespace) -> str:
     stack = read_input(_open_stack(options.input))
     batch_shape, (m, n) = stack.shape[:-2], stack.shape[-2:]
     with _new_file(options.output) as path:
-        out = _create_stack(path, (*batch_shape, n, m), result_dtype(stack.dtype))
+        out = np.lib.format.open_memmap(
+            path, mode="w+", dtype=result_dtype(stack.dtype), shape=(*batch_shape, n, m)
+        )
         start = time.perf_counter()
         _, rank = pinv(
             stack,
@@ -85,18 +87,6 @@ def _open_stack(path: Path) -> NDArray[Any]:
         return np.lib.format.open_memmap(path, mode="r")
     except ValueError as error:
         raise ValueError(f"{path} is not a .npy file of numbers: {error}") from error
-
-
-def _create_stack(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """A new memory-mapped .npy file whose space on the disk is already taken.
-
-    Writing to a mapped page that the disk has no room for would kill the process.
-    """
-    stack = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
-    with open(path, "r+b") as file:
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(file.fileno(), 0, os.path.getsize(path))
-    return stack
 
 
 @contextmanager

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ._disk import reserve
+
 # NumPy's character codes: half and long double are no LAPACK type, and nothing else is a number.
 _COMPUTED = {code: np.dtype(code) for code in "fdFD"}
 ACCEPTED = "float32, float64, complex64, complex128, integers and booleans"
@@ -104,6 +106,8 @@ def check_out(out: object, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Arra
         stride == 0 and size > 1 for stride, size in zip(out.strides, shape, strict=True)
     ):
         raise ValueError("out has a stride of zero: its elements share memory; give a plain array")
+    if out.size:
+        reserve(out)
     return out
 
 

@@ -293,6 +293,8 @@ def pinv(
         for LAPACK's integers.
     MemoryError
         If there is none for the result or for the workers.
+    OSError
+        If `out` is a memory-mapped file, sparse as yet, and there is no room for it on the disk.
 
     See Also
     --------
