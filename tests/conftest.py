@@ -17,7 +17,17 @@ from callers import SIZES
 from cases import random_stack
 
 # The tests of an array library are for where it is installed.
-LIBRARIES = "array_api_strict", "dask", "distributed", "jax", "numba", "pandas", "torch", "xarray"
+LIBRARIES = (
+    "array_api_strict",
+    "dask",
+    "distributed",
+    "jax",
+    "joblib",
+    "numba",
+    "pandas",
+    "torch",
+    "xarray",
+)
 collect_ignore = [f"test_{name}.py" for name in LIBRARIES if not find_spec(name)]
 
 

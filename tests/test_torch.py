@@ -341,3 +341,29 @@ def test_systems_that_cannot_be_solved_are_refused():
         lstsq(a, torch.ones(3, 1).to_sparse())
     with pytest.raises(batchpinv.LinAlgError):
         lstsq(a * torch.nan, b)
+
+
+# ---- processes -----------------------------------------------------------------------------------
+
+
+class Designs(torch.utils.data.Dataset):
+    """Pseudo-inverses that are computed by the workers of a DataLoader."""
+
+    def __init__(self):
+        self.a = normal(12, 50, 9, 4)
+
+    def __len__(self):
+        return len(self.a)
+
+    def __getitem__(self, index):
+        return pinv(self.a[index])
+
+
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_workers_of_a_data_loader(start):
+    designs = Designs()
+    loader = torch.utils.data.DataLoader(
+        designs, batch_size=3, num_workers=2, multiprocessing_context=start
+    )
+    assert torch.equal(torch.cat(list(loader)), pinv(designs.a))

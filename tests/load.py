@@ -1,0 +1,175 @@
+"""Many threads that call at once, with forks and interrupts: python -m tests.load --minutes 2
+
+Each answer is compared, bit for bit, with the one that its call gets alone. Ends with an error
+where one differs, where a thread hangs, or where BLAS has another number of threads than before.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import faulthandler
+import os
+import signal
+import sys
+import threading
+import time
+import warnings
+from collections import Counter
+from typing import Any
+
+import numpy as np
+
+from batchpinv import LinAlgError, lstsq, pinv, show_config
+
+THREADS = 64
+
+
+class Stop(Exception):
+    """From a progress function."""
+
+
+def stop(done: int, total: int) -> None:
+    raise Stop
+
+
+def make_work() -> list[tuple[Any, tuple[np.ndarray, ...], dict[str, Any]]]:
+    """(function, arrays, options) from one small matrix to seconds of work for one worker."""
+    rng = np.random.default_rng(0)
+
+    def normal(*shape: int) -> np.ndarray:
+        return rng.standard_normal(shape)
+
+    bad = normal(3000, 5, 5)
+    bad[::7, 2, 2] = np.nan
+    lowered = normal(400, 30, 4) @ normal(400, 4, 30)
+    shapes = [(3, 3), (6, 4), (5000, 3, 3), (800, 12, 8), (40, 60, 60), (6, 130, 90), (2, 300, 280)]
+    return [
+        *((pinv, (normal(*shape),), {}) for shape in shapes),
+        (pinv, (normal(300, 20, 20) + 1j * normal(300, 20, 20),), {}),
+        (pinv, (normal(9, 80, 80).astype("f"),), {"driver": "svd"}),
+        (pinv, (bad,), {"on_failure": "nan"}),
+        (pinv, (lowered,), {}),
+        (pinv, (lowered @ lowered.swapaxes(-1, -2),), {"hermitian": True}),
+        (lstsq, (normal(900, 9, 4), normal(900, 9, 2)), {}),
+        (lstsq, (normal(80, 20), normal(80, 700)), {}),
+        (lstsq, (normal(5, 90, 70), normal(5, 90, 3)), {}),
+    ]
+
+
+class Load:
+    """The threads' work, and what came of it."""
+
+    def __init__(self) -> None:
+        self.work = make_work()
+        self.expected = [self.answer(index, 1) for index in range(len(self.work))]
+        self.counts: Counter[str] = Counter()
+        self.lock = threading.Lock()
+        self.ended = False
+
+    def answer(self, index: int, workers: int | None, **options: Any) -> bytes:
+        function, arrays, own = self.work[index]
+        x: np.ndarray = function(*arrays, workers=workers, **own, **options)
+        return x.tobytes()
+
+    def count(self, name: str) -> None:
+        with self.lock:
+            self.counts[name] += 1
+
+    def call_on(self, seed: int) -> None:
+        """What each thread does."""
+        rng = np.random.default_rng(seed)
+        while not self.ended:
+            index, workers = int(rng.integers(len(self.work))), self.some_workers(rng)
+            fault = rng.random()
+            if fault < 0.05:
+                with contextlib.suppress(Stop):
+                    self.answer(index, workers, progress=stop)
+                self.count("stopped by progress")
+            elif fault < 0.1:
+                with contextlib.suppress(LinAlgError):
+                    pinv(np.full((500, 4, 4), np.inf), workers=workers)
+                self.count("failing")
+            else:
+                right = self.answer(index, workers) == self.expected[index]
+                self.count("right" if right else "wrong")
+
+    @staticmethod
+    def some_workers(rng: np.random.Generator) -> int | None:
+        return [1, 2, 3, 8, None][rng.integers(5)]
+
+    def fork(self, rng: np.random.Generator) -> None:
+        """A child that computes while all threads of its parent do."""
+        index = int(rng.integers(len(self.work)))
+        child = os.fork()
+        if child == 0:
+            code = 1
+            with contextlib.suppress(BaseException):
+                code = int(self.answer(index, 2) != self.expected[index])
+            os._exit(code)
+        _, status = os.waitpid(child, 0)
+        self.count("wrong" if status else "forked")
+
+    def interrupt(self, rng: np.random.Generator) -> float:
+        """Ctrl-C to a call of the main thread; seconds until it is answered."""
+        a = np.random.default_rng(1).standard_normal((300_000, 5, 5))
+        sent = [0.0]
+
+        def send() -> None:
+            time.sleep(rng.uniform(0, 0.1))
+            sent[0] = time.perf_counter()
+            os.kill(os.getpid(), signal.SIGINT)
+
+        sender = threading.Thread(target=send)
+        try:
+            sender.start()
+            while True:
+                pinv(a, workers=2)
+        except KeyboardInterrupt:
+            seconds = time.perf_counter() - sent[0]
+        sender.join()
+        self.count("interrupted")
+        return seconds
+
+
+def blas_threads() -> int:
+    threads: int = show_config("dicts")["lapack"]["threads"]
+    return threads
+
+
+def run(minutes: float, threads: int = THREADS) -> tuple[Counter[str], float]:
+    """Counts of what happened, and the slowest answer to Ctrl-C in seconds."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    warnings.filterwarnings("ignore", "This process", DeprecationWarning)
+    before = blas_threads()
+    load, rng, slowest = Load(), np.random.default_rng(), 0.0
+    callers = [threading.Thread(target=load.call_on, args=[seed]) for seed in range(threads)]
+    for caller in callers:
+        caller.start()
+    end = time.monotonic() + 60 * minutes
+    while time.monotonic() < end:
+        load.fork(rng)
+        slowest = max(slowest, load.interrupt(rng))
+    load.ended = True
+    faulthandler.dump_traceback_later(300, exit=True)  # should a thread hang
+    for caller in callers:
+        caller.join()
+    faulthandler.cancel_dump_traceback_later()
+    if blas_threads() != before:
+        load.count("BLAS threads lost")
+    return load.counts, slowest
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--minutes", type=float, default=2.0)
+    parser.add_argument("--threads", type=int, default=THREADS)
+    options = parser.parse_args()
+    counts, slowest = run(options.minutes, options.threads)
+    done = ", ".join(f"{number} {name}" for name, number in counts.items())
+    print(f"{done}; {counts['wrong']} wrong; slowest answer to Ctrl-C {slowest:.2f} s")
+    sys.exit(counts["wrong"] + counts["BLAS threads lost"] > 0)
+
+
+if __name__ == "__main__":
+    main()
