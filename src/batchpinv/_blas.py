@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import Lock, get_ident
+from threading import RLock, get_ident
 from typing import Any
 
 from threadpoolctl import ThreadpoolController
@@ -23,10 +23,11 @@ class BlasThreads:
     """The thread count of the BLAS behind SciPy's LAPACK."""
 
     def __init__(self) -> None:
-        self._lock = Lock()
+        # Reentrant: a signal handler may call us in the middle of anything here.
+        self._lock = RLock()
         self._forking: set[int] = set()  # threads that hold the lock while they fork
-        self._holds: list[int] = []
-        self._found: list[tuple[Any, int]] = []
+        self._holds: dict[object, int] = {}
+        self._found: list[tuple[Any, int]] | None = None  # None while nothing is held
         self._libraries: list[Any] | None = None
 
     @contextmanager
@@ -35,17 +36,16 @@ class BlasThreads:
         if threads is None:
             yield
             return
-        with self._lock:
-            if not self._holds:
-                self._found = [(blas, blas.get_num_threads()) for blas in self.libraries()]
-            self._holds.append(threads)
-            self._apply()
+        key = object()
         try:
+            self._take(key, threads)
             yield
         finally:
-            with self._lock:
-                self._holds.remove(threads)
-                self._apply()
+            try:
+                self._give_back(key)
+            except BaseException:  # Ctrl-C at this moment must not leave it undone
+                self._give_back(key)
+                raise
 
     def keep_still(self) -> None:
         """Let no thread change the setting from now on: before a fork.
@@ -65,11 +65,10 @@ class BlasThreads:
 
     def restore_after_fork(self) -> None:
         """In a forked child: the holds belong to threads that are not in it."""
-        self._lock = Lock()
+        self._lock = RLock()
         self._forking.clear()
-        if self._holds:
-            self._holds.clear()
-            self._apply()
+        self._holds.clear()
+        self._apply()
 
     def libraries(self) -> list[Any]:
         """threadpoolctl's handles of the BLAS that SciPy uses; looked for once."""
@@ -79,10 +78,25 @@ class BlasThreads:
             self._libraries = bundled or found
         return self._libraries
 
+    def _take(self, key: object, threads: int) -> None:
+        with self._lock:
+            if self._found is None:
+                self._found = [(blas, blas.get_num_threads()) for blas in self.libraries()]
+            self._holds[key] = threads
+            self._apply()
+
+    def _give_back(self, key: object) -> None:
+        with self._lock:
+            self._holds.pop(key, None)
+            self._apply()
+
     def _apply(self) -> None:
-        limit = min(self._holds, default=None)
-        for blas, found in self._found:
+        """What was found is forgotten last, so that whoever interrupts this restores it, too."""
+        limit = min(self._holds.values(), default=None)
+        for blas, found in self._found or ():
             _set_threads(blas, found if limit is None else min(limit, found))
+        if not self._holds:
+            self._found = None
 
 
 def _set_threads(blas: Any, threads: int) -> None:

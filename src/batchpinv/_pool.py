@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
 from functools import partial
 from queue import Empty, SimpleQueue
-from threading import Lock, Thread
+from threading import Lock, RLock, Thread
 
 from ._batch import Job, Worker, bar_lapack, forget_permits, limit_lapack, unbar_lapack
 from ._blas import blas_threads
@@ -80,10 +80,13 @@ class Crew:
 
 
 class Pool:
-    """Daemon threads that serve one queue; as many as the largest crew so far."""
+    """Daemon threads that serve one queue; as many as the largest crew so far.
+
+    Its lock is reentrant, since a signal handler may compute while its thread is in here.
+    """
 
     def __init__(self) -> None:
-        self._lock = Lock()
+        self._lock = RLock()
         self._tasks: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._threads = 0
         self.retired = False
@@ -95,6 +98,8 @@ class Pool:
                 return False
             while self._threads < size and self._start_thread():
                 self._threads += 1
+            if self.retired:
+                return False
             crew.size = min(size, self._threads)
             for _ in range(crew.size):
                 self._tasks.put(crew)
@@ -125,7 +130,7 @@ class _Current:
 
     def __init__(self) -> None:
         self.pool = Pool()
-        self.lock = Lock()
+        self.lock = RLock()
 
     def submit(self, crew: Crew, size: int) -> Pool:
         while not self.pool.submit(crew, size):
