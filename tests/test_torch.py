@@ -343,6 +343,13 @@ def test_systems_that_cannot_be_solved_are_refused():
         lstsq(a * torch.nan, b)
 
 
+@pytest.mark.parametrize("given", [10**400, "x", [0.1, "x"]])
+def test_wrong_tolerances_are_refused_alike_with_a_gradient(given):
+    for a in (torch.eye(2), torch.eye(2, requires_grad=True)):
+        with pytest.raises(TypeError, match="atol must be a real number"):
+            pinv(a, atol=given)
+
+
 # ---- processes -----------------------------------------------------------------------------------
 
 

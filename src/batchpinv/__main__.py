@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from . import __version__, pinv, show_config
 from ._arrays import read_input, result_dtype
+from ._truncation import end_where_truncated
 
 
 class _Stopped(BaseException):
@@ -36,6 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if options.input is None or options.output is None:
         _parser().error("IN.npy and OUT.npy are required")
+    if options.rank is not None and options.rank.resolve() == options.output.resolve():
+        _parser().error("OUT.npy and RANK.npy are the same file")
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
     try:
@@ -56,6 +60,8 @@ def _run(options: argparse.Namespace) -> str:
     stack = read_input(_open_stack(options.input))
     batch_shape, (m, n) = stack.shape[:-2], stack.shape[-2:]
     with _new_file(options.output) as path:
+        message = f"batchpinv: {options.input} became shorter while it was read\n"
+        end_where_truncated(os.fsencode(message), os.fsencode(path))
         out = np.lib.format.open_memmap(
             path, mode="w+", dtype=result_dtype(stack.dtype), shape=(*batch_shape, n, m)
         )
@@ -84,9 +90,14 @@ def _run(options: argparse.Namespace) -> str:
 
 def _open_stack(path: Path) -> NDArray[Any]:
     try:
-        return np.lib.format.open_memmap(path, mode="r")
-    except ValueError as error:
-        raise ValueError(f"{path} is not a .npy file of numbers: {error}") from error
+        with warnings.catch_warnings(action="error"):
+            warnings.filterwarnings("ignore", category=UserWarning)  # of Python 2's headers
+            return np.lib.format.open_memmap(path, mode="r")
+    except OSError:
+        raise
+    except Exception as error:  # a header that lies may fail anywhere
+        reason = str(error) or type(error).__name__
+        raise ValueError(f"{path} is not a .npy file of numbers: {reason}") from error
 
 
 @contextmanager

@@ -23,8 +23,12 @@ Array = NDArray[Any]
 
 
 def read_input(a: Any) -> Array:
-    """`a` as an ndarray of two or more dimensions and a dtype that `result_dtype` knows."""
-    array = a if type(a) is np.ndarray else _as_array(a)
+    """`a` as an ndarray of two or more dimensions and a dtype that `result_dtype` knows.
+
+    It is a view of its own, so that nothing that the caller's objects do to theirs while they are
+    read, or that another thread does, changes a shape that was checked.
+    """
+    array = (a if type(a) is np.ndarray else _as_array(a)).view()
     result_dtype(array.dtype)
     check_matrices(array.shape)
     return array
@@ -32,7 +36,7 @@ def read_input(a: Any) -> Array:
 
 def read_sides(b: Any, a: Array) -> tuple[Array, bool]:
     """The right-hand sides of the systems of `a` in shape (*, m, k), and whether b is (*, m)."""
-    array = b if type(b) is np.ndarray else _as_array(b, "b")
+    array = (b if type(b) is np.ndarray else _as_array(b, "b")).view()
     result_dtype(array.dtype, "b")
     is_vector = check_sides(a.shape, array.shape)
     if is_vector:
@@ -86,29 +90,48 @@ def _as_array(a: Any, name: str = "a") -> Array:
         )
     try:
         if hasattr(a, "__dlpack__") and not hasattr(a, "__array__"):
-            return np.from_dlpack(a)
+            return read_dlpack(a, name)
         return np.asarray(a)
     except ValueError as error:
         raise ValueError(f"{name} cannot be read as an array of numbers: {error}") from error
 
 
+def read_dlpack(a: Any, name: str) -> Array:
+    """The same memory as an ndarray. TypeError where NumPy has no such device or dtype."""
+    try:
+        return np.from_dlpack(a)
+    except (RuntimeError, BufferError) as error:
+        raise TypeError(f"{name} cannot be read through DLPack: {error}") from error
+
+
 def check_out(out: object, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    """`out` itself, if the answer fits into it."""
+    """A plain view of `out`, if the answer fits into it; a subclass might say anything."""
     if not isinstance(out, np.ndarray):
         raise TypeError(f"out must be a numpy.ndarray; got {type(out).__name__}")
+    out = np.ndarray.view(out, np.ndarray)
     if out.shape != shape:
         raise ValueError(f"out must have shape {shape}; got {out.shape}")
     if out.dtype != dtype:
         raise TypeError(f"out must have dtype {dtype}; got {out.dtype}")
     if not out.flags.writeable:
         raise ValueError("out is read-only; it must be writeable")
-    if out.size and any(
-        stride == 0 and size > 1 for stride, size in zip(out.strides, shape, strict=True)
-    ):
-        raise ValueError("out has a stride of zero: its elements share memory; give a plain array")
     if out.size:
+        if not _is_disjoint(out):
+            raise ValueError("out has elements that share memory; give a plain array")
         reserve(out)
     return out
+
+
+def _is_disjoint(out: Array) -> bool:
+    """Whether no two elements can share memory: along each axis a step is at least as long as all
+    that lies inside it, as in whatever slicing and transposing make of a plain array."""
+    reach = out.itemsize
+    axes = ((abs(stride), size) for stride, size in zip(out.strides, out.shape, strict=True))
+    for stride, size in sorted(axis for axis in axes if axis[1] > 1):
+        if stride < reach:
+            return False
+        reach += stride * (size - 1)
+    return True
 
 
 def without_overlap(array: Array, out: Array, read_once: bool = True) -> Array:

@@ -83,6 +83,7 @@ def compute_pinv(
     progress: Progress,
 ) -> Result:
     """The answer for an array_like, as `pinv` documents it. The parameters are a `Request`'s."""
+    hermitian, lower = bool(hermitian), bool(lower)
     array = read_input(a)
     m, n = array.shape[-2:]
     dtype = result_dtype(array.dtype)
@@ -145,6 +146,7 @@ def compute_lstsq(
     progress: Progress,
 ) -> Result:
     """The answer for array_likes, as `lstsq` documents it. The others are a `SystemRequest`'s."""
+    hermitian, lower = bool(hermitian), bool(lower)
     array = read_input(a)
     sides, is_vector = read_sides(b, array)
     m, n = array.shape[-2:]

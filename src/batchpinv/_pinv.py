@@ -262,7 +262,8 @@ def pinv(
         'svd' computes every matrix by LAPACK's SVD (eigenvalues where `hermitian`). 'auto' takes a
         shorter way to the same answer where it can prove that no singular value is dropped.
     workers : int, optional
-        Number of threads. None is the default of `set_workers`: all CPUs that the process may use.
+        Number of threads, 1024 at most. None is the default of `set_workers`: all CPUs that the
+        process may use.
         Negative counts from the end, -1 is all of them. The bits of the result do not depend on it;
         only those of a single matrix with a side of 1000 or more, or with two of 384, may, since
         BLAS's own threads then share it, and ``workers=1`` gives it the bits that it has in a

@@ -31,6 +31,8 @@ _LANES_TO = 48
 _LANE_ENTRIES = 4096
 # Seconds that one right-hand side takes for each entry of its matrix.
 _SIDE = 0.1e-9
+# Beyond any use, so that a slip of the pen does not fill the process with threads.
+_MOST_WORKERS = 1024
 
 
 class Plan(NamedTuple):
@@ -74,7 +76,7 @@ def make_plan(
         workers = get_workers()
     if lone and (min(m, n) >= _LARGE_FROM or max(m, n) >= _LONG_FROM):
         workers, blas_threads = 1, workers
-    workers = min(workers, count)
+    workers = min(workers, count, _MOST_WORKERS)
     chunk = max(1, min(int(_CHUNK / each), -(-count // (4 * workers))))
     return Plan(workers, chunk, last < _PATIENCE, blas_threads, False)
 

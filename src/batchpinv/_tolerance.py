@@ -30,11 +30,11 @@ def resolve_tolerances(
     """
     if rcond is not None and rtol is not None:
         raise ValueError("rcond is the old name of rtol: give one of them, not both")
-    absolute = _ZERO if atol is None else _read("atol", atol)
+    absolute = _ZERO if atol is None else read_tolerance("atol", atol)
     if rtol is not None:
-        return absolute, _read("rtol", rtol)
+        return absolute, read_tolerance("rtol", rtol)
     if rcond is not None:
-        return absolute, _read("rcond", rcond)
+        return absolute, read_tolerance("rcond", rcond)
     default = np.array(max(m, n) * _EPS[dtype.char])
     return absolute, default if atol is None else np.where(absolute > 0, 0.0, default)
 
@@ -48,7 +48,7 @@ def broadcast_batch(
     """The batch shape of the result: that of `a` broadcast with those of `b` and the tolerances."""
     if b_shape != batch_shape and b_shape:
         try:
-            batch_shape = np.broadcast_shapes(batch_shape, b_shape)
+            batch_shape = _broadcast(batch_shape, b_shape)
         except ValueError:
             raise ValueError(
                 "the batch shapes of a and b must broadcast: a.shape[:-2] is "
@@ -57,7 +57,7 @@ def broadcast_batch(
     if not atol.ndim and not rtol.ndim:
         return batch_shape
     try:
-        return np.broadcast_shapes(batch_shape, atol.shape, rtol.shape)
+        return _broadcast(batch_shape, atol.shape, rtol.shape)
     except ValueError:
         raise ValueError(
             "tolerances must broadcast with the batch shape of a: "
@@ -65,7 +65,23 @@ def broadcast_batch(
         ) from None
 
 
-def _read(name: str, given: ArrayLike) -> Tolerances:
+def _broadcast(*shapes: tuple[int, ...]) -> tuple[int, ...]:
+    """`numpy.broadcast_shapes` for any number of dimensions; its own ends at 32."""
+    ndim = max(map(len, shapes))
+    padded = [(1,) * (ndim - len(shape)) + shape for shape in shapes]
+    common = tuple(max(sizes) if 0 not in sizes else 0 for sizes in zip(*padded, strict=True))
+    if any(
+        size not in (1, wanted)
+        for shape in padded
+        for size, wanted in zip(shape, common, strict=True)
+    ):
+        raise ValueError(f"shapes {shapes} do not broadcast")
+    return common
+
+
+def read_tolerance(name: str, given: ArrayLike) -> Tolerances:
+    if isinstance(given, np.ma.MaskedArray) and np.ma.is_masked(given):
+        raise TypeError(f"{name} is a masked array with masked entries; fill them first")
     try:
         array = np.asarray(given)
     except ValueError as error:

@@ -36,11 +36,20 @@ def find_library(*operands: object) -> Library | None:
             from . import _dask
 
             return _dask
-        if hasattr(a, "__array_namespace__") and not isinstance(a, np.ndarray | np.generic):
+        if is_standard(a):
             from . import _array_api
 
             return _array_api
     return None
+
+
+def is_standard(a: object) -> bool:
+    """Whether it follows the array API standard, and is not NumPy's."""
+    return (
+        hasattr(a, "__array_namespace__")
+        and hasattr(a, "__dlpack_device__")
+        and not isinstance(a, np.ndarray | np.generic)
+    )
 
 
 def _is(a: object, module: str, name: str) -> bool:

@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from .._arrays import read_dlpack
 from .._compute import Request, Result, SystemRequest, compute_lstsq, compute_pinv
+from . import is_standard
 
 _CPU = 1  # DLPack's kDLCPU
 
@@ -28,7 +30,7 @@ def pinv(a: Any, request: Request) -> Result:
 
 def lstsq(a: Any, b: Any, *request: Any) -> Result:
     asked = SystemRequest(*request)
-    xp = (a if hasattr(a, "__array_namespace__") else b).__array_namespace__()
+    xp = (a if is_standard(a) else b).__array_namespace__()
     x, rank, residuals = compute_lstsq(
         _read("a", a),
         _read("b", b),
@@ -49,7 +51,7 @@ def lstsq(a: Any, b: Any, *request: Any) -> Result:
 
 def _read(name: str, given: Any) -> Any:
     """The same memory as an ndarray, where it is such an array."""
-    if not hasattr(given, "__array_namespace__") or isinstance(given, np.ndarray | np.generic):
+    if not is_standard(given):
         return given
     device, _ = given.__dlpack_device__()
     if device != _CPU:
@@ -57,4 +59,4 @@ def _read(name: str, given: Any) -> Any:
             f"{name} is a {type(given).__module__}.{type(given).__name__} outside the CPU's memory "
             f"(DLPack device type {int(device)}); copy it to the CPU first"
         )
-    return np.from_dlpack(given)
+    return read_dlpack(given, name)

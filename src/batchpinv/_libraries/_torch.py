@@ -16,6 +16,7 @@ from torch.autograd import forward_ad
 from .. import _derivatives
 from .._arrays import ACCEPTED, check_matrices, check_sides
 from .._compute import Request, Result, SystemRequest, compute_lstsq, compute_pinv
+from .._tolerance import read_tolerance
 
 _PLAIN = (Tensor, torch.nn.Parameter)
 # Where PyTorch should no longer say so, all tensors take the longer way.
@@ -155,8 +156,8 @@ def _traced(a: Tensor, request: Request) -> tuple[Tensor, Tensor, Tensor]:
     rtol = request.rtol if request.rcond is None else request.rcond
     arguments = (
         a,
-        _as_tensor(request.atol),
-        _as_tensor(rtol),
+        _as_tensor("atol", request.atol),
+        _as_tensor("rtol", rtol),
         request.hermitian,
         request.lower,
         request.driver,
@@ -170,9 +171,11 @@ def _traced(a: Tensor, request: Request) -> tuple[Tensor, Tensor, Tensor]:
     return found
 
 
-def _as_tensor(tolerance: Any) -> Tensor | None:
+def _as_tensor(name: str, tolerance: Any) -> Tensor | None:
     if tolerance is None or isinstance(tolerance, Tensor):
         return tolerance
+    if not torch.compiler.is_compiling():
+        read_tolerance(name, tolerance)
     return torch.as_tensor(tolerance, dtype=torch.float64)
 
 

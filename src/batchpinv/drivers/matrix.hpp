@@ -54,6 +54,12 @@ template <class Visit> void in_lower_tiles(std::int64_t n, Visit &&visit) {
                     visit(i, j);
 }
 
+// NumPy's boolean: true is any byte but 0.
+struct Truth {
+    unsigned char byte;
+    explicit operator double() const { return byte != 0; }
+};
+
 template <class T, class Stored, bool swapped>
 void gather(const char *a, std::ptrdiff_t a_row, std::ptrdiff_t a_col, std::int64_t m,
             std::int64_t n, T *w) {
@@ -165,7 +171,7 @@ template <class T> Gather<T> make_gather(const Batch &batch) {
             return Gather<T>::template of<std::uint64_t>(batch.swapped);
         }
         if (batch.kind == 'b')
-            return Gather<T>::template of<std::uint8_t>(false);
+            return Gather<T>::template of<Truth>(false);
     }
     return Gather<T>::template of<R>(batch.swapped);
 }
