@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from children import run_python
 from torch import library
 from torch.autograd import gradcheck, gradgradcheck
 from torch.func import hessian, jacfwd, jacrev, vmap
@@ -353,24 +354,39 @@ def test_wrong_tolerances_are_refused_alike_with_a_gradient(given):
 # ---- processes -----------------------------------------------------------------------------------
 
 
-class Designs(torch.utils.data.Dataset):
-    """Pseudo-inverses that are computed by the workers of a DataLoader."""
+DESIGNS = """
+import torch
+from batchpinv import pinv
 
+class Designs(torch.utils.data.Dataset):
     def __init__(self):
-        self.a = normal(12, 50, 9, 4)
+        self.a = torch.randn(12, 50, 9, 4, dtype=torch.float64)
 
     def __len__(self):
         return len(self.a)
 
     def __getitem__(self, index):
         return pinv(self.a[index])
+"""
 
 
 @pytest.mark.parametrize("start", ["fork", "spawn"])
-@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
-def test_workers_of_a_data_loader(start):
-    designs = Designs()
-    loader = torch.utils.data.DataLoader(
-        designs, batch_size=3, num_workers=2, multiprocessing_context=start
+def test_workers_of_a_data_loader(tmp_path, start):
+    (tmp_path / "designs.py").write_text(DESIGNS)
+    run_python(
+        f"""
+    import sys
+    sys.path.insert(0, {str(tmp_path)!r})
+    import torch
+    from batchpinv import pinv
+    from designs import Designs
+    if __name__ == "__main__":
+        designs = Designs()
+        loader = torch.utils.data.DataLoader(
+            designs, batch_size=3, num_workers=2, multiprocessing_context="{start}"
+        )
+        assert torch.equal(torch.cat(list(loader)), pinv(designs.a))
+    """,
+        "-W",
+        "ignore:This process:DeprecationWarning",
     )
-    assert torch.equal(torch.cat(list(loader)), pinv(designs.a))

@@ -116,7 +116,7 @@ def check_out(out: object, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Arra
     if not out.flags.writeable:
         raise ValueError("out is read-only; it must be writeable")
     if out.size:
-        if not _is_disjoint(out):
+        if not (out.flags.forc or _is_disjoint(out)):
             raise ValueError("out has elements that share memory; give a plain array")
         reserve(out)
     return out

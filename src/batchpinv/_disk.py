@@ -16,12 +16,12 @@ def reserve(out: NDArray[Any]) -> None:
     A page of a sparse file has no place on the disk until it is written, and where the disk is
     full by then, writing kills the process. Raises OSError instead.
     """
-    if not hasattr(os, "posix_fallocate"):
-        return
     root = out
     while isinstance(root.base, np.ndarray):
         root = root.base
-    if not isinstance(root, np.memmap) or root.filename is None or root.mode not in ("r+", "w+"):
+    if not isinstance(root, np.memmap) or not hasattr(os, "posix_fallocate"):
+        return
+    if root.filename is None or root.mode not in ("r+", "w+"):
         return
     steps = [(size - 1) * stride for size, stride in zip(out.shape, out.strides, strict=True)]
     first = root.offset + _address(out) - _address(root) + sum(step for step in steps if step < 0)
