@@ -116,17 +116,17 @@ def check_out(out: object, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Arra
     if not out.flags.writeable:
         raise ValueError("out is read-only; it must be writeable")
     if out.size:
-        if not (out.flags.forc or _is_disjoint(out)):
+        if not (out.flags.forc or is_disjoint(out.shape, out.strides, out.itemsize)):
             raise ValueError("out has elements that share memory; give a plain array")
         reserve(out)
     return out
 
 
-def _is_disjoint(out: Array) -> bool:
+def is_disjoint(shape: tuple[int, ...], strides: tuple[int, ...], itemsize: int) -> bool:
     """Whether no two elements can share memory: along each axis a step is at least as long as all
     that lies inside it, as in whatever slicing and transposing make of a plain array."""
-    reach = out.itemsize
-    axes = ((abs(stride), size) for stride, size in zip(out.strides, out.shape, strict=True))
+    reach = itemsize
+    axes = ((abs(stride), size) for stride, size in zip(strides, shape, strict=True))
     for stride, size in sorted(axis for axis in axes if axis[1] > 1):
         if stride < reach:
             return False

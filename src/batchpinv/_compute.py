@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ._arrays import (
-    Array,
     as_dtype,
     check_out,
     deliver,
@@ -87,7 +86,7 @@ def compute_pinv(
     array = read_input(a)
     m, n = array.shape[-2:]
     dtype = result_dtype(array.dtype)
-    _check_options(array, hermitian, driver, on_failure, progress)
+    check_options(array.shape, hermitian, driver, on_failure, progress)
     atol, rtol = resolve_tolerances(atol, rtol, rcond, m, n, dtype)
     batch_shape = broadcast_batch(array.shape[:-2], atol, rtol)
     check_size(m, n)
@@ -152,7 +151,7 @@ def compute_lstsq(
     m, n = array.shape[-2:]
     k = sides.shape[-1]
     dtype = np.result_type(result_dtype(array.dtype), result_dtype(sides.dtype))
-    _check_options(array, hermitian, driver, on_failure, progress)
+    check_options(array.shape, hermitian, driver, on_failure, progress)
     atol, rtol = resolve_tolerances(atol, rtol, rcond, m, n, dtype)
     batch_shape = broadcast_batch(array.shape[:-2], atol, rtol, sides.shape[:-2])
     check_size(m, n)
@@ -213,8 +212,8 @@ def compute_lstsq(
     return x, None if rank is None else int(rank), residual
 
 
-def _check_options(
-    array: Array, hermitian: bool, driver: str, on_failure: str, progress: Progress
+def check_options(
+    shape: tuple[int, ...], hermitian: bool, driver: str, on_failure: str, progress: Progress
 ) -> None:
     if driver not in ("auto", "svd"):
         raise ValueError(f"driver must be one of 'auto', 'svd'; got {driver!r}")
@@ -222,8 +221,8 @@ def _check_options(
         raise ValueError(f"on_failure must be one of 'raise', 'nan'; got {on_failure!r}")
     if progress is not None:
         check_progress(progress)
-    if hermitian and array.shape[-2] != array.shape[-1]:
-        raise ValueError(f"hermitian=True needs square matrices; a has shape {array.shape}")
+    if hermitian and shape[-2] != shape[-1]:
+        raise ValueError(f"hermitian=True needs square matrices; a has shape {shape}")
 
 
 def _compute(job: Job, plan: Plan, progress: Progress, name: str) -> None:

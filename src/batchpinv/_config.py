@@ -58,6 +58,7 @@ def show_config(mode: Literal["stdout", "dicts"] = "stdout") -> dict[str, Any] |
 
 def _collect() -> dict[str, dict[str, Any]]:
     from . import __version__
+    from .cuda._find import describe
 
     libraries = [blas.info() for blas in blas_threads.libraries()]
     blas = libraries[0] if libraries else {}
@@ -80,5 +81,5 @@ def _collect() -> dict[str, dict[str, Any]]:
             "lapack kernels": blas.get("architecture", "not known"),
             "own kernels": instruction_set,
         },
-        "cuda": {"usable": False, "reason": "this version computes on the CPU only"},
+        "cuda": describe(),
     }

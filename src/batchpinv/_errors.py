@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-
-from ._batch import Job
 
 _SHOWN = 5
 
@@ -36,11 +34,20 @@ class LinAlgError(np.linalg.LinAlgError):
         return type(self), (str(self), self.indices, self.count)
 
 
-def check_failures(job: Job, batch_shape: tuple[int, ...]) -> None:
-    """Raise LinAlgError if the job recorded failures, naming the first few of each kind."""
+class Failures(Protocol):
+    """Sorted flat indices of the matrices that failed, by reason."""
+
+    @property
+    def non_finite(self) -> NDArray[np.int64]: ...
+    @property
+    def no_convergence(self) -> NDArray[np.int64]: ...
+
+
+def check_failures(found: Failures, batch_shape: tuple[int, ...]) -> None:
+    """Raise LinAlgError for them, naming the first few of each kind."""
     kinds = [
-        (job.non_finite, "NaN or Inf in"),
-        (job.no_convergence, "the SVD did not converge on"),
+        (found.non_finite, "NaN or Inf in"),
+        (found.no_convergence, "the SVD did not converge on"),
     ]
     reasons = [f"{what} {_name(flat, batch_shape)}" for flat, what in kinds if flat.size]
     failed = np.sort(np.concatenate([flat for flat, _ in kinds]))

@@ -36,6 +36,10 @@ def find_library(*operands: object) -> Library | None:
             from . import _dask
 
             return _dask
+        if is_on_cuda(a):
+            from ..cuda import _compute as _cuda
+
+            return _cuda
         if is_standard(a):
             from . import _array_api
 
@@ -50,6 +54,16 @@ def is_standard(a: object) -> bool:
         and hasattr(a, "__dlpack_device__")
         and not isinstance(a, np.ndarray | np.generic)
     )
+
+
+def is_on_cuda(a: object) -> bool:
+    """Whether it is an array in the memory of a CUDA device."""
+    if isinstance(a, np.ndarray | np.generic):
+        return False
+    if hasattr(type(a), "__dlpack_device__"):
+        device: int = a.__dlpack_device__()[0]  # type: ignore[attr-defined]
+        return device in (2, 13)  # kDLCUDA, kDLCUDAManaged
+    return hasattr(type(a), "__cuda_array_interface__")
 
 
 def _is(a: object, module: str, name: str) -> bool:

@@ -1,4 +1,5 @@
-"""PyTorch's CPU tensors: with gradients, forward derivatives, torch.func, and torch.compile.
+"""PyTorch's tensors, on the CPU and on CUDA: with gradients, forward derivatives, torch.func,
+and torch.compile.
 
 A tensor that nobody differentiates is read and written in place. Others take `_Pinv`, which knows
 both modes of differentiation and vmap; compilers and fake tensors take the operator
@@ -24,8 +25,8 @@ _transforms_active = getattr(torch._C, "_are_functorch_transforms_active", lambd
 
 
 def pinv(a: Any, request: Request) -> Result:
-    _check("a", a)
-    _check_tolerances(request)
+    _check("a", a, cuda=True)
+    _check_tolerances(request, cuda=a.is_cuda)
     if request.out is not None:
         return _into(a, request)
     if not torch.compiler.is_compiling() and _is_plain(a):
@@ -80,11 +81,11 @@ def _is_integer(given: Tensor) -> bool:
     return not (given.dtype.is_floating_point or given.dtype.is_complex)
 
 
-def _check_tolerances(request: Request | SystemRequest) -> None:
+def _check_tolerances(request: Request | SystemRequest, cuda: bool = False) -> None:
     for name in ("atol", "rtol", "rcond"):
         given = getattr(request, name)
         if isinstance(given, Tensor):
-            _check(name, given)
+            _check(name, given, cuda)
             if given.requires_grad:
                 raise ValueError(f"there is no derivative by {name}; give {name}.detach()")
 
@@ -96,11 +97,11 @@ def _with_arrays(request: Any) -> Any:
     )
 
 
-def _check(name: str, given: Tensor) -> None:
-    if given.device.type not in ("cpu", "meta"):
+def _check(name: str, given: Tensor, cuda: bool = False) -> None:
+    if given.device.type not in ("cpu", "meta") and not (cuda and given.is_cuda):
         raise TypeError(
-            f"{name} is on the device {given.device}; batchpinv computes PyTorch tensors on the "
-            f"CPU: give {name}.cpu()"
+            f"{name} is on the device {given.device}, where batchpinv does not compute it; "
+            f"give {name}.cpu()"
         )
     if given.layout is not torch.strided:
         raise TypeError(f"{name} has the layout {given.layout}; give {name}.to_dense()")
@@ -112,7 +113,7 @@ def _is_plain(a: Tensor) -> bool:
         type(a) in _PLAIN
         and not (a.requires_grad and torch.is_grad_enabled())
         and getattr(forward_ad, "_current_level", 0) < 0
-        and a.device.type == "cpu"
+        and a.device.type in ("cpu", "cuda")
         and not _transforms_active()
     )
 
@@ -127,6 +128,10 @@ def _read(given: Any) -> Any:
 
 
 def _compute(a: Tensor, request: Request) -> Result:
+    if a.is_cuda:
+        from ..cuda import _compute as cuda
+
+        return cuda.pinv(a.detach().resolve_conj().resolve_neg(), request)
     x, rank, rung = compute_pinv(_read(a), *_with_arrays(request))
     return torch.from_numpy(x), torch.as_tensor(rank) if request.wants_rank else None, rung
 
@@ -134,7 +139,7 @@ def _compute(a: Tensor, request: Request) -> Result:
 def _check_out(out: Any, *operands: Tensor) -> None:
     if not isinstance(out, Tensor):
         raise TypeError(f"out must be a torch.Tensor, as a is; got {type(out).__name__}")
-    _check("out", out)
+    _check("out", out, cuda=operands[0].is_cuda)
     if torch.is_grad_enabled() and any(given.requires_grad for given in (out, *operands)):
         raise ValueError("out= supports no automatic differentiation, but a tensor requires grad")
     if out.is_conj() or out.is_neg():
@@ -144,7 +149,8 @@ def _check_out(out: Any, *operands: Tensor) -> None:
 def _into(a: Tensor, request: Request) -> Result:
     out = request.out
     _check_out(out, a)
-    _, rank, rung = _compute(a, request._replace(out=out.detach().numpy()))
+    plain = out.detach() if a.is_cuda else out.detach().numpy()
+    _, rank, rung = _compute(a, request._replace(out=plain))
     return out, rank, rung
 
 
@@ -196,14 +202,14 @@ def _answer(
         None, hermitian, atol, rtol, None, True, True, lower, driver, workers, on_failure
     )
     x, rank, rung = _compute(a, request)
-    return x, rank, torch.as_tensor(rung, dtype=torch.uint8)
+    return x, rank, torch.as_tensor(rung, dtype=torch.uint8, device=a.device)
 
 
 _operator = library.custom_op(
     "batchpinv::pinv",
     _answer,
     mutates_args=(),
-    device_types="cpu",
+    device_types=("cpu", "cuda"),
     schema="(Tensor a, Tensor? atol, Tensor? rtol, bool hermitian, bool lower, str driver, "
     "SymInt? workers, str on_failure) -> (Tensor, Tensor, Tensor)",
 )

@@ -1,0 +1,284 @@
+"""Arrays on a CUDA device: what they are made of, and how their own library makes more of them."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .._arrays import is_disjoint, result_dtype
+from . import _shim
+from ._shim import Stream
+
+_CUDA = (2, 13)  # DLPack's kDLCUDA and kDLCUDAManaged
+_LEGACY = 1  # the default stream
+Dtype = np.dtype[Any]
+
+
+class View(NamedTuple):
+    """Numbers on a device, with strides in bytes; those of a batch lie in front."""
+
+    pointer: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    dtype: Dtype
+    owner: Any
+    capsule: object = None  # which keeps them alive, too
+
+    @property
+    def transposed(self) -> View:
+        """With the last two axes exchanged."""
+        return self._replace(
+            shape=(*self.shape[:-2], self.shape[-1], self.shape[-2]),
+            strides=(*self.strides[:-2], self.strides[-1], self.strides[-2]),
+        )
+
+    @property
+    def is_packed(self) -> bool:
+        packed = packed_strides(self.shape, self.dtype.itemsize)
+        steps = zip(self.shape, self.strides, packed, strict=True)
+        return all(size == 1 or stride == wanted for size, stride, wanted in steps)
+
+    @property
+    def is_disjoint(self) -> bool:
+        """Whether no two elements can share memory."""
+        return not self.nbytes or is_disjoint(self.shape, self.strides, self.dtype.itemsize)
+
+    @property
+    def nbytes(self) -> int:
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    def broadcast_to(self, shape: tuple[int, ...]) -> View:
+        missing = len(shape) - len(self.shape)
+        own = zip(self.shape, self.strides, shape[missing:], strict=True)
+        strides = tuple(stride if size == wanted else 0 for size, stride, wanted in own)
+        return self._replace(shape=shape, strides=(0,) * missing + strides)
+
+    def overlaps(self, other: View) -> bool:
+        (first, end), (other_first, other_end) = self._reach(), other._reach()
+        return first < other_end and other_first < end
+
+    def _reach(self) -> tuple[int, int]:
+        if not self.nbytes:
+            return self.pointer, self.pointer
+        steps = [stride * (size - 1) for size, stride in zip(self.shape, self.strides, strict=True)]
+        first = self.pointer + sum(step for step in steps if step < 0)
+        return first, self.pointer + sum(s for s in steps if s > 0) + self.dtype.itemsize
+
+
+def packed_strides(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
+    steps = [itemsize]
+    for size in reversed(shape[1:]):
+        steps.append(steps[-1] * size)
+    return tuple(reversed(steps[: len(shape)]))
+
+
+class Library(NamedTuple):
+    """What the owner of an array is asked for."""
+
+    name: str
+    stream: Callable[[int], int]  # of a device: the current one's address
+    empty: Callable[[tuple[int, ...], Dtype], Any]  # on the device of the array, packed
+    as_double: Callable[[Any], Any] | None  # a copy of integers or booleans
+    transposed: Callable[[Any], Any] | None  # a view, if it has such views
+    is_ordered: bool = False  # whether memory that is freed is used again in the stream's order
+    has_scalars: bool = False  # whether a number is an array, too
+
+
+def device_of(a: Any) -> int:
+    """The number of its device."""
+    if hasattr(type(a), "__dlpack_device__"):
+        return int(a.__dlpack_device__()[1])
+    pointer = a.__cuda_array_interface__["data"][0]
+    return _shim.device_of(pointer) if pointer else 0  # an empty one is nowhere
+
+
+def find_library(a: Any) -> Library:
+    """The library whose array it is; TypeError where that cannot make arrays."""
+    owner = type(a).__module__.partition(".")[0]
+    if owner == "torch":
+        return _torch(a)
+    if owner == "cupy":
+        return _cupy(a)
+    if owner == "numba":
+        return _numba(a)
+    if hasattr(a, "__array_namespace__"):
+        return _standard(a)
+    raise TypeError(
+        f"{type(a).__module__}.{type(a).__qualname__} is on a CUDA device, but of no library that "
+        "can make the answer: give an array of CuPy, PyTorch, Numba or the array API standard"
+    )
+
+
+def _torch(a: Any) -> Library:
+    torch = sys.modules["torch"]
+    return Library(
+        "torch",
+        lambda device: torch.cuda.current_stream(device).cuda_stream,
+        lambda shape, dtype: torch.empty(shape, dtype=getattr(torch, dtype.name), device=a.device),
+        lambda given: given.to(torch.float64),
+        lambda given: given.mT,
+        is_ordered=True,
+        has_scalars=True,
+    )
+
+
+def _cupy(a: Any) -> Library:
+    cupy = sys.modules["cupy"]
+
+    def stream(device: int) -> int:
+        with cupy.cuda.Device(device):
+            return int(cupy.cuda.get_current_stream().ptr)
+
+    def empty(shape: tuple[int, ...], dtype: Dtype) -> Any:
+        with cupy.cuda.Device(device_of(a)):
+            return cupy.empty(shape, dtype)
+
+    return Library(
+        "cupy",
+        stream,
+        empty,
+        lambda given: given.astype(np.float64),
+        lambda given: given.swapaxes(-1, -2),
+        is_ordered=True,
+    )
+
+
+def _numba(a: Any) -> Library:
+    from numba import cuda
+
+    def empty(shape: tuple[int, ...], dtype: Dtype) -> Any:
+        with cuda.gpus[device_of(a)]:
+            return cuda.device_array(shape, dtype)
+
+    return Library("numba", lambda device: _stream_of(a), empty, None, None)
+
+
+def _standard(a: Any) -> Library:
+    xp = a.__array_namespace__()
+    return Library(
+        xp.__name__,
+        lambda device: _stream_of(a),
+        lambda shape, dtype: xp.empty(shape, dtype=getattr(xp, dtype.name), device=a.device),
+        lambda given: xp.astype(given, xp.float64),
+        lambda given: given.mT,
+    )
+
+
+def _stream_of(a: Any) -> int:
+    """The stream on which its numbers are made, by the CUDA array interface."""
+    interface = getattr(a, "__cuda_array_interface__", None) or {}
+    return interface.get("stream") or _LEGACY
+
+
+def read(name: str, a: Any, stream: Stream) -> View:
+    """Its memory. The stream waits for whoever fills it, and it is checked to be of the device."""
+    view = _torch_view(a) if type(a).__module__.partition(".")[0] == "torch" else None
+    if view is None:
+        interface = getattr(a, "__cuda_array_interface__", None)
+        view = _interface_view(name, a, stream) if interface else _dlpack_view(name, a, stream)
+    if view.nbytes and (device := _shim.device_of(view.pointer)) != stream.device:
+        raise ValueError(f"{name} is on device {device}, but a is on device {stream.device}")
+    return view
+
+
+def _torch_view(a: Any) -> View:
+    itemsize = a.element_size()
+    return View(
+        a.data_ptr(),
+        tuple(a.shape),
+        tuple(step * itemsize for step in a.stride()),
+        np.dtype(str(a.dtype).removeprefix("torch.")),
+        a,
+    )
+
+
+def _interface_view(name: str, a: Any, stream: Stream) -> View:
+    interface = a.__cuda_array_interface__
+    dtype, shape = np.dtype(interface["typestr"]), tuple(interface["shape"])
+    if interface.get("mask") is not None:
+        raise TypeError(f"{name} has a mask; fill what is masked first")
+    producer = interface.get("stream")
+    if producer is not None and producer != stream.pointer:
+        stream.wait_for(producer)
+    strides = interface.get("strides") or packed_strides(shape, dtype.itemsize)
+    return View(interface["data"][0], shape, tuple(strides), dtype, a)
+
+
+def _dlpack_view(name: str, a: Any, stream: Stream) -> View:
+    try:
+        capsule = a.__dlpack__(stream=stream.pointer or _LEGACY, max_version=(1, 0))
+    except TypeError:  # a version before 1
+        capsule = a.__dlpack__(stream=stream.pointer or _LEGACY)
+    pointer, kind, shape, strides, code, _ = _shim.read_dlpack(capsule)
+    if kind not in _CUDA:
+        raise TypeError(f"{name} is on DLPack's device {kind}, which is not CUDA's")
+    return View(pointer, shape, strides, np.dtype(code), a, capsule)
+
+
+def is_read_only(a: Any) -> bool:
+    interface = getattr(a, "__cuda_array_interface__", None)
+    return bool(interface and interface["data"][1])
+
+
+def read_numbers(name: str, a: Any, library: Library, stream: Stream) -> View:
+    """As `read`, in one of the dtypes that are computed."""
+    view = read(name, a, stream)
+    dtype = result_dtype(view.dtype, name)
+    if view.dtype == dtype:
+        return view
+    if library.as_double is None or not view.dtype.isnative:
+        raise TypeError(
+            f"{name} has dtype {view.dtype}, which {library.name} cannot convert on the device: "
+            f"give {dtype}"
+        )
+    return read(name, library.as_double(a), stream)
+
+
+def fetch(view: View, library: Library, stream: Stream) -> np.ndarray[Any, Any]:
+    """A copy on the host."""
+    packed = view if view.is_packed else pack(view, library, stream)
+    array = np.empty(view.shape, view.dtype)
+    stream.copy_out(array.reshape(-1).view(np.uint8), packed.pointer)
+    return array
+
+
+def pack(view: View, library: Library, stream: Stream) -> View:
+    """A copy in C order, on the device."""
+    owner = library.empty(view.shape, view.dtype)
+    copy = read("a copy", owner, stream)
+    assign(copy, view, stream)
+    return copy
+
+
+def assign(to: View, source: View, stream: Stream) -> None:
+    """Copy into an array of the same shape and dtype, whatever the strides of both.
+
+    The longest run that both have packed is a row, the longest axis that is left the rows' pitch.
+    """
+    axes = [
+        (size, into, out_of)
+        for size, into, out_of in zip(to.shape, to.strides, source.strides, strict=True)
+        if size != 1
+    ]
+    width = to.dtype.itemsize
+    if not math.prod(to.shape):
+        return
+    while axes and axes[-1][1] == axes[-1][2] == width:
+        width *= axes.pop()[0]
+    pitched = [i for i, (_, into, out_of) in enumerate(axes) if into >= width and out_of >= width]
+    longest = max(pitched, key=lambda i: axes[i][0], default=None)
+    height, into, out_of = (1, width, width) if longest is None else axes.pop(longest)
+    for index in np.ndindex(*(size for size, _, _ in axes)):
+        steps = list(zip(index, axes, strict=True))
+        stream.copy(
+            to.pointer + sum(i * axis[1] for i, axis in steps),
+            into,
+            source.pointer + sum(i * axis[2] for i, axis in steps),
+            out_of,
+            width,
+            height,
+        )

@@ -1,0 +1,148 @@
+"""One call for an array on a CUDA device: it is read, computed and delivered there."""
+
+from __future__ import annotations
+
+import math
+from contextlib import nullcontext
+from typing import Any, NoReturn
+
+import numpy as np
+
+from .._arrays import check_matrices
+from .._compute import Request, Result, check_options
+from .._errors import check_failures
+from .._info import Rung
+from .._libraries import is_on_cuda
+from .._progress import open_progress
+from .._tolerance import Tolerances, broadcast_batch, resolve_tolerances
+from .._workers import resolve_workers
+from ._arrays import (
+    Library,
+    View,
+    assign,
+    device_of,
+    fetch,
+    find_library,
+    is_read_only,
+    pack,
+    read,
+    read_numbers,
+)
+from ._find import open_cuda
+from ._shim import Stream
+from ._stack import Found, Stack
+
+_INT_MAX = 2**31 - 1
+
+
+def pinv(a: Any, request: Request) -> Result:
+    """The answer for an array on a CUDA device, by its own library and there."""
+    open_cuda()
+    check_matrices(tuple(a.shape))
+    library = find_library(a)
+    device = device_of(a)
+    stream = Stream(device, library.stream(device))
+    stream.check()
+    view = read_numbers("a", a, library, stream)
+    (m, n), dtype = view.shape[-2:], view.dtype
+    hermitian, lower = bool(request.hermitian), bool(request.lower)
+    check_options(view.shape, hermitian, request.driver, request.on_failure, request.progress)
+    if request.workers is not None:
+        resolve_workers(request.workers)
+    atol, rtol = resolve_tolerances(
+        _on_host("atol", request.atol, library, stream),
+        _on_host("rtol", request.rtol, library, stream),
+        _on_host("rcond", request.rcond, library, stream),
+        m,
+        n,
+        dtype,
+    )
+    batch = broadcast_batch(view.shape[:-2], atol, rtol)
+    if m * n > _INT_MAX:
+        raise ValueError(f"cuSOLVER counts in 32 bits, too few for {m} x {n}")
+    out = None
+    if request.out is not None:
+        out = _read_out(request.out, library, (*batch, n, m), dtype, stream)
+
+    # Stacks are computed in C order, from the lower triangles. Transposes have the upper ones, and
+    # those of Fortran order are in C order.
+    source = view.broadcast_to((*batch, m, n))
+    flipped = not lower if hermitian else source.transposed.is_packed and not source.is_packed
+    target = out
+    if flipped:
+        source, target = source.transposed, out and out.transposed
+    if not source.is_packed:
+        source = pack(source, library, stream)
+    answer = target
+    if answer is None or not answer.is_packed or answer.overlaps(source):
+        answer = read("x", library.empty(source.transposed.shape, dtype), stream)
+    found = Found(math.prod(batch))
+    if source.nbytes:
+        stack = Stack(source, answer, hermitian, library, stream)
+        progress = request.progress
+        with open_progress(progress, stack.count, "pinv") if progress else nullcontext() as report:
+            stack.compute(_flat(atol, batch), _flat(rtol, batch), found, report)
+    if target is not None and answer is not target:
+        assign(target, answer, stream)
+    if not library.is_ordered:
+        stream.synchronise()
+
+    if request.on_failure == "raise" and found.failed:
+        check_failures(found, batch)
+    x = request.out if out is not None else _owner(answer, flipped, library, stream)
+    rung = found.rung.reshape(batch) if batch else Rung(int(found.rung[0]))
+    return x, _rank(found, batch, library, stream) if request.wants_rank else None, rung
+
+
+def lstsq(a: Any, b: Any, *request: Any) -> NoReturn:
+    raise TypeError(
+        "lstsq does not compute on CUDA devices: multiply by the pseudo-inverse, pinv(a) @ b, or "
+        "copy a and b to the CPU"
+    )
+
+
+def _on_host(name: str, given: Any, library: Library, stream: Stream) -> Any:
+    """A tolerance on a device as an ndarray; any other as it is."""
+    return fetch(read(name, given, stream), library, stream) if is_on_cuda(given) else given
+
+
+def _flat(tolerance: Tolerances, batch: tuple[int, ...]) -> Tolerances:
+    return np.ascontiguousarray(np.broadcast_to(tolerance, batch)).reshape(-1)
+
+
+def _read_out(
+    out: Any, library: Library, shape: tuple[int, ...], dtype: np.dtype[Any], stream: Stream
+) -> View:
+    if not is_on_cuda(out) or find_library(out).name != library.name:
+        raise TypeError(
+            f"out must be an array of {library.name} on the device of a; got "
+            f"{type(out).__module__}.{type(out).__qualname__}"
+        )
+    view = read("out", out, stream)
+    if view.shape != shape:
+        raise ValueError(f"out must have shape {shape}; got {view.shape}")
+    if view.dtype != dtype:
+        raise TypeError(f"out must have dtype {dtype}; got {view.dtype}")
+    if is_read_only(out):
+        raise ValueError("out is read-only; it must be writeable")
+    if not view.is_disjoint:
+        raise ValueError("out has elements that share memory; give a plain array")
+    return view
+
+
+def _owner(answer: View, flipped: bool, library: Library, stream: Stream) -> Any:
+    """The library's array of the answer, whose memory may be that of the transpose."""
+    if not flipped:
+        return answer.owner
+    if library.transposed is not None:
+        return library.transposed(answer.owner)
+    return pack(answer.transposed, library, stream).owner
+
+
+def _rank(found: Found, batch: tuple[int, ...], library: Library, stream: Stream) -> Any:
+    if not batch and not library.has_scalars:
+        return int(found.rank[0])
+    rank = library.empty(batch, found.rank.dtype)
+    if found.rank.size:
+        stream.copy_in(read("rank", rank, stream).pointer, found.rank.view(np.uint8))
+    return rank

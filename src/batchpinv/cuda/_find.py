@@ -1,0 +1,118 @@
+"""Where NVIDIA's libraries are, and why CUDA cannot be used where it cannot."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from collections.abc import Iterator
+from threading import Lock
+
+from ._errors import CudaError, CudaUnavailable
+
+try:
+    from . import _shim
+except ImportError:  # not built: no Linux
+    _shim = None  # type: ignore[assignment]
+
+# What the shim opens, in this order, by the names that cuda-pathfinder and the linker know.
+_SONAMES = {
+    "cudart": ("libcudart.so.13", "libcudart.so.12"),
+    "cublas": ("libcublas.so.13", "libcublas.so.12"),
+    "cusolver": ("libcusolver.so.12", "libcusolver.so.11"),
+}
+# Three paths, separated by colons, of which one is a library to be opened instead.
+_VARIABLE = "BATCHPINV_CUDA_LIBRARIES"
+_ADVICE = "pip install 'batchpinv[cuda13]', or [cuda12] for an older driver"
+
+_lock = Lock()
+_is_open = False
+
+
+def open_cuda() -> None:
+    """Load the libraries, unless they are. CudaUnavailable where they cannot be used."""
+    global _is_open
+    if _is_open:
+        return
+    with _lock:
+        if not _is_open:
+            _open()
+            _is_open = True
+
+
+def _open() -> None:
+    if _shim is None:
+        raise CudaUnavailable(f"CUDA cannot be used: it is not supported on {sys.platform}")
+    reasons: list[str] = []
+    for paths in _candidates(reasons):
+        try:
+            _shim.open_libraries(*(os.fsencode(path) for path in paths))
+        except CudaError as error:
+            reasons.append(str(error))
+            if _shim.versions()[0]:  # found, and no others will have another driver
+                break
+        else:
+            return
+    raise CudaUnavailable(f"CUDA cannot be used: {'; '.join(dict.fromkeys(reasons))}")
+
+
+def _candidates(reasons: list[str]) -> Iterator[tuple[str, ...]]:
+    """Three paths at a time; what stood in the way of more goes to the reasons."""
+    given = os.environ.get(_VARIABLE)
+    if given:
+        paths = tuple(given.split(":"))
+        if len(paths) != len(_SONAMES):
+            reasons.append(f"{_VARIABLE} must hold three paths, separated by colons; got {given!r}")
+        else:
+            yield paths
+        return
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        reasons.append("no NVIDIA driver (libcuda.so.1) on this machine")
+        return
+    found = _by_pathfinder(reasons)
+    if found:
+        yield found
+    yield from zip(*_SONAMES.values(), strict=True)
+    reasons.append(_ADVICE)
+
+
+def _by_pathfinder(reasons: list[str]) -> tuple[str, ...] | None:
+    try:
+        from cuda.pathfinder import load_nvidia_dynamic_lib  # type: ignore[import-not-found]
+    except ImportError:
+        return None
+    paths = []
+    for name in _SONAMES:
+        try:
+            path = load_nvidia_dynamic_lib(name).abs_path
+        except (ImportError, RuntimeError, OSError) as error:
+            first_line = str(error).partition("\n")[0]
+            reasons.append(f"cuda-pathfinder finds no {name}: {first_line}")
+            return None
+        if path is None:
+            return None
+        paths.append(path)
+    return tuple(paths)
+
+
+def describe() -> dict[str, object]:
+    """For `show_config`: whether CUDA can be used, and why not, or which versions."""
+    try:
+        open_cuda()
+    except CudaUnavailable as error:
+        return {"usable": False, "reason": str(error).removeprefix("CUDA cannot be used: ")}
+    runtime, driver, blas, solver = _shim.versions()
+    return {
+        "usable": True,
+        "runtime": _version(runtime),
+        "driver": _version(driver),
+        "cublas": str(blas),
+        "cusolver": f"{solver // 1000}.{solver // 100 % 10}.{solver % 100}",
+        "batched eigenvalues": _shim.has_batched_eigen(),
+    }
+
+
+def _version(number: int) -> str:
+    return f"{number // 1000}.{number % 1000 // 10}"

@@ -1,0 +1,163 @@
+"""What is asked of PyTorch, CuPy and Numba for arrays of theirs on a CUDA device.
+
+PyTorch's tensors are real ones of the CPU, whose memory is said to be the played device's. CuPy and
+Numba make no array without a GPU: here are the few of their functions that are called, by name.
+"""
+
+import contextlib
+import sys
+from ctypes import c_int64, c_void_p
+from importlib.util import find_spec
+from types import ModuleType, SimpleNamespace
+
+import numpy as np
+import pytest
+from cuda_device import Array, Device, Stream, libraries
+
+from batchpinv import pinv
+from batchpinv._compute import Request
+from batchpinv.cuda import _compute
+
+DTYPES = ["float32", "float64", "complex64", "complex128"]
+
+
+@pytest.fixture(autouse=True)
+def device():
+    libraries()
+    device = Device()
+    device.reset()
+    yield device
+    assert not (complaints := device.complaints()), complaints
+
+
+def random_stack(*shape, dtype):
+    rng = np.random.default_rng(0)
+    a = rng.standard_normal(shape) + 1j * rng.standard_normal(shape)
+    return (a if np.dtype(dtype).kind == "c" else a.real).astype(dtype)
+
+
+def check_close(x, y):
+    assert x.dtype == y.dtype
+    np.testing.assert_allclose(x, y, rtol=0, atol=1e4 * np.finfo(y.dtype).eps * np.abs(y).max())
+
+
+if find_spec("torch"):
+    import torch
+
+    @pytest.fixture
+    def on_device(monkeypatch):
+        """A function that says of a tensor's memory that it is the device's; new ones' is, too."""
+        kept, empty = [], torch.empty
+
+        def register(tensor):
+            storage = tensor.untyped_storage()
+            if storage.nbytes():
+                start = c_void_p(storage.data_ptr())
+                libraries().standin_register(start, c_int64(storage.nbytes()), 0)
+                kept.append((start, storage))
+            return tensor
+
+        monkeypatch.setattr(torch, "empty", lambda *a, **k: register(empty(*a, **k)))
+        stream = SimpleNamespace(cuda_stream=0)
+        monkeypatch.setattr(torch.cuda, "current_stream", lambda device: stream)
+        yield register
+        libraries().cudaDeviceSynchronize()
+        for start, _ in kept:
+            libraries().standin_unregister(start)
+
+    def wait():
+        libraries().cudaDeviceSynchronize()
+
+    @pytest.mark.parametrize("dtype", DTYPES)
+    def test_tensors(on_device, dtype):
+        a = random_stack(4, 5, 3, dtype=dtype)
+        for given in (torch.tensor(a), torch.tensor(a).mT.contiguous().mT, torch.tensor(a).mT):
+            x, rank, _ = _compute.pinv(on_device(given), Request(wants_rank=True))
+            wait()
+            assert isinstance(x, torch.Tensor)
+            check_close(x.numpy(), pinv(given.numpy()))
+            assert rank.dtype == torch.int64
+            assert rank.tolist() == [3, 3, 3, 3]
+
+    def test_one_tensor_has_a_tensor_as_its_rank(on_device):
+        _, rank, _ = _compute.pinv(on_device(torch.eye(3)), Request(wants_rank=True))
+        wait()
+        assert rank.shape == ()
+        assert rank.item() == 3
+
+    def test_tensors_of_integers(on_device, monkeypatch):
+        to = torch.Tensor.to
+        monkeypatch.setattr(torch.Tensor, "to", lambda a, dtype: on_device(to(a, dtype)))
+        x, _, _ = _compute.pinv(on_device(torch.tensor([[1, 2], [3, 5]])), Request())
+        wait()
+        check_close(x.numpy(), np.array([[-5.0, 2], [3, -1]]))
+
+    def test_out_of_pytorch(on_device, monkeypatch):
+        monkeypatch.setattr(_compute, "is_on_cuda", torch.is_tensor)
+        a = random_stack(4, 5, 3, dtype="float64")
+        out = on_device(torch.zeros(4, 5, 3, dtype=torch.float64)).mT
+        x, _, _ = _compute.pinv(on_device(torch.tensor(a)), Request(out=out))
+        wait()
+        assert x is out
+        check_close(out.numpy(), pinv(a))
+
+
+class Foreign(Array):
+    """An array of a library that does not follow the standard."""
+
+    __array_namespace__ = property()
+
+    def swapaxes(self, first, second):
+        return self.mT
+
+    def astype(self, dtype):
+        return type(self).of(self.numpy().astype(dtype))
+
+
+def make_class(module, stream):
+    """Such a class of that module's, whose arrays are made on a stream."""
+    return type("ndarray", (Foreign,), {"__module__": module, "stream": stream.pointer})
+
+
+def test_cupy(monkeypatch):
+    cupy, used = ModuleType("cupy"), []
+    with Stream() as stream:
+        kind = make_class("cupy._core.core", stream)
+        cupy.empty = kind.empty
+        cupy.cuda = SimpleNamespace(
+            Device=lambda number: contextlib.nullcontext(used.append(number)),
+            get_current_stream=lambda: SimpleNamespace(ptr=stream.pointer),
+        )
+        monkeypatch.setitem(sys.modules, "cupy", cupy)
+        for dtype in DTYPES:
+            a = random_stack(4, 5, 3, dtype=dtype)
+            for given in (a, np.ascontiguousarray(a.swapaxes(1, 2)).swapaxes(1, 2)):
+                array = kind.of(given)
+                x, rank = pinv(array, return_rank=True)
+                assert type(x) is type(rank) is kind
+                check_close(x.numpy(), pinv(a))
+        integers = np.array([[1, 2], [3, 5]])
+        check_close(pinv(kind.of(integers)).numpy(), pinv(integers))
+        assert set(used) == {0}
+
+
+def test_numba(monkeypatch):
+    numba, used = ModuleType("numba"), []
+    with Stream() as stream:
+        kind = make_class("numba.cuda.cudadrv.devicearray", stream)
+
+        class Devices:
+            def __getitem__(self, number):
+                return contextlib.nullcontext(used.append(number))
+
+        numba.cuda = SimpleNamespace(gpus=Devices(), device_array=kind.empty)
+        monkeypatch.setitem(sys.modules, "numba", numba)
+        for dtype in DTYPES:
+            a = random_stack(4, 5, 3, dtype=dtype)
+            for given in (a, np.ascontiguousarray(a.swapaxes(1, 2)).swapaxes(1, 2)):
+                x, rank = pinv(kind.of(given), return_rank=True)
+                assert type(x) is type(rank) is kind
+                check_close(x.numpy(), pinv(a))
+        with pytest.raises(TypeError, match="a has dtype int64, which numba cannot convert"):
+            pinv(kind.of(np.array([[1, 2], [3, 5]])))
+        assert set(used) == {0}

@@ -1,0 +1,21 @@
+"""The tests of `pinv` on the CPU pass with every array on the played CUDA device."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from children import HERE, environment
+
+FILES = ["test_semantics.py", "test_tolerances.py", "test_failure.py"]
+
+
+def test_suite_of_the_cpu_passes(tmp_path):
+    ran = subprocess.run(
+        [sys.executable, "-P", "-m", "pytest", "-p", "cuda_plugin", "-p", "no:cacheprovider", "-q",
+         "-c", HERE.parent / "pyproject.toml", "--rootdir", tmp_path,
+         *(Path(HERE, file) for file in FILES)],
+        cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=280,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert int(re.search(r"(\d+) passed", ran.stdout)[1]) >= 1000
