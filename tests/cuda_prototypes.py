@@ -23,7 +23,8 @@ LISTS = (
 FOUR = """
 #define FOUR(field, library, S, D, C, Z, PARAMETERS) \\
     TYPED(library, S, PARAMETERS(float, float)) TYPED(library, D, PARAMETERS(double, double)) \\
-    TYPED(library, C, PARAMETERS(cuComplex, float)) TYPED(library, Z, PARAMETERS(cuDoubleComplex, double))
+    TYPED(library, C, PARAMETERS(cuComplex, float)) \\
+    TYPED(library, Z, PARAMETERS(cuDoubleComplex, double))
 """
 
 

@@ -5,6 +5,8 @@ Numba make no array without a GPU: here are the few of their functions that are 
 """
 
 import contextlib
+import re
+import subprocess
 import sys
 from ctypes import c_int64, c_void_p
 from importlib.util import find_spec
@@ -16,6 +18,7 @@ from cuda_device import Array, Device, Stream, libraries
 
 from batchpinv import pinv
 from batchpinv._compute import Request
+from batchpinv.cuda import __main__ as report
 from batchpinv.cuda import _compute
 
 DTYPES = ["float32", "float64", "complex64", "complex128"]
@@ -161,3 +164,45 @@ def test_numba(monkeypatch):
         with pytest.raises(TypeError, match="a has dtype int64, which numba cannot convert"):
             pinv(kind.of(np.array([[1, 2], [3, 5]])))
         assert set(used) == {0}
+
+
+# ---- python -m batchpinv.cuda --------------------------------------------------------------------
+
+
+def test_report_of_a_machine_without_a_device():
+    ran = subprocess.run(
+        [sys.executable, "-m", "batchpinv.cuda"], capture_output=True, text=True, timeout=100
+    )
+    assert ran.returncode == 1
+    assert re.match(r"CUDA cannot be used: .+\n$", ran.stdout)
+
+
+def test_report_of_a_device(monkeypatch, capsys):
+    monkeypatch.setattr(report, "SHAPES", ((3, 3), (40, 33), (50, 6)))
+    monkeypatch.setattr(report, "HERMITIAN", (4, 36))
+    monkeypatch.setattr(report, "TIMED", ((5, 3, 3),))
+    monkeypatch.setattr(report, "STREAMED", (20, 8, 8))
+    monkeypatch.setattr(report, "HELD", (2, 40, 33))
+    made = []
+
+    class Doubled(Array):
+        def __imul__(self, factor):
+            return Doubled.of(self.numpy() * factor)
+
+    bench = report.Bench(
+        "played",
+        "no device",
+        Doubled.of,
+        lambda x: x.numpy(),
+        contextlib.nullcontext,
+        lambda: libraries().cudaDeviceSynchronize(),
+        lambda: Device().count("live_blocks"),
+        lambda a: made.append(a),
+    )
+    assert report.report(bench)
+    printed = capsys.readouterr().out
+    assert "all right" in printed
+    assert "WRONG" not in printed
+    broken = bench._replace(get=lambda x: x.numpy() + (x.ndim > 1))
+    assert not report.report(broken)
+    assert "SOMETHING IS WRONG" in capsys.readouterr().out

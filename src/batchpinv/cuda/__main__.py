@@ -1,0 +1,236 @@
+"""Checks `pinv` on the CUDA device of this machine and times it: python -m batchpinv.cuda
+
+Takes a minute, needs CuPy or PyTorch for the device's arrays, and prints a report to be pasted into
+an issue. Ends with 1 where something is wrong, or where CUDA cannot be used.
+"""
+
+from __future__ import annotations
+
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import LinAlgError, pinv, show_config
+
+Array = NDArray[Any]
+DTYPES = ("float32", "float64", "complex64", "complex128")
+SHAPES = ((3, 3), (8, 6), (32, 32), (33, 33), (100, 64), (64, 100), (500, 16), (16, 500), (300, 60))
+HERMITIAN = (4, 32, 33, 100)
+TIMED = ((100_000, 3, 3), (100_000, 6, 7), (10_000, 16, 16), (4000, 32, 32), (500, 64, 64),
+         (100, 128, 128), (10, 512, 512), (1, 2000, 2000), (1000, 500, 16))  # fmt: skip
+STREAMED, HELD = (2000, 8, 8), (500, 40, 33)
+
+
+class Bench(NamedTuple):
+    """A library that has arrays on a device."""
+
+    name: str
+    device: str
+    put: Callable[[Array], Any]
+    get: Callable[[Any], Array]
+    side_stream: Callable[[], AbstractContextManager[Any]]
+    wait: Callable[[], None]
+    bytes_in_use: Callable[[], int]
+    pinv: Callable[[Any], Any]  # the library's own
+
+
+def find_bench() -> Bench | None:
+    """PyTorch or CuPy, whichever has a device."""
+    try:
+        import torch
+    except ImportError:
+        pass
+    else:
+        if torch.cuda.is_available():
+            return Bench(
+                f"torch {torch.__version__}",
+                torch.cuda.get_device_name(),
+                lambda a: torch.from_numpy(a).cuda(),
+                lambda x: x.cpu().numpy() if torch.is_tensor(x) else np.asarray(x),
+                lambda: torch.cuda.stream(torch.cuda.Stream()),
+                torch.cuda.synchronize,
+                torch.cuda.memory_allocated,
+                torch.linalg.pinv,
+            )
+    try:
+        import cupy  # type: ignore[import-not-found]
+    except ImportError:
+        return None
+    return Bench(
+        f"cupy {cupy.__version__}",
+        cupy.cuda.runtime.getDeviceProperties(0)["name"].decode(),
+        cupy.asarray,
+        cupy.asnumpy,
+        lambda: cupy.cuda.Stream(non_blocking=True),
+        cupy.cuda.runtime.deviceSynchronize,
+        cupy.get_default_memory_pool().used_bytes,
+        cupy.linalg.pinv,
+    )
+
+
+# ---- the gallery ---------------------------------------------------------------------------------
+
+
+def gallery(shape: tuple[int, int], dtype: str, hermitian: bool) -> Iterator[tuple[str, Array]]:
+    """Stacks of five, by what is known of their singular values."""
+    k, rng = min(shape), np.random.default_rng(shape)
+    eps = np.finfo(dtype).eps
+    spectra = {
+        "random": None,
+        "equal": np.ones(k),
+        "graded": np.geomspace(1, 1e3 * eps, k),
+        "half the rank": np.where(np.arange(k) < (k + 1) // 2, 1.0, 0.0),
+        "pairs": np.repeat(np.geomspace(1, 1e-2, (k + 1) // 2), 2)[:k],
+        "zero": np.zeros(k),
+    }
+    for name, s in spectra.items():
+        stack = []
+        for _ in range(5):
+            u, v = (_unitary(rng, side) for side in shape)
+            values = np.abs(rng.standard_normal(k)) + 0.1 if s is None else s
+            if hermitian:
+                stack.append((u * (values * rng.choice([-1, 1], k))) @ u.conj().T)
+            else:
+                stack.append((u[:, :k] * values) @ v[:, :k].conj().T)
+        a = np.stack(stack)
+        yield name, (a if np.dtype(dtype).kind == "c" else a.real).astype(dtype)
+
+
+def _unitary(rng: np.random.Generator, side: int) -> Array:
+    return np.linalg.qr(rng.standard_normal((side, side)))[0]
+
+
+def check_answers(bench: Bench) -> Iterator[tuple[str, float, int]]:
+    """(what, worst error in eps * condition, wrong ranks) against the CPU's answers."""
+    for dtype in DTYPES:
+        cases = [(shape, False) for shape in SHAPES] + [((n, n), True) for n in HERMITIAN]
+        for shape, hermitian in cases:
+            worst, wrong = 0.0, 0
+            for _, a in gallery(shape, dtype, hermitian):
+                x, rank = pinv(bench.put(a), hermitian=hermitian, return_rank=True)
+                y, expected = pinv(a, hermitian=hermitian, return_rank=True)
+                wrong += int((bench.get(rank) != expected).sum())
+                worst = max(worst, _error(a, bench.get(x), y))
+            kind = " hermitian" if hermitian else ""
+            yield f"{dtype} {shape[0]}x{shape[1]}{kind}", worst, wrong
+
+
+def _error(a: Array, x: Array, y: Array) -> float:
+    """The worst in units of eps and of each matrix's condition, over what is kept."""
+    scale = np.linalg.norm(y, 2, axis=(-2, -1))
+    condition = np.maximum(scale * np.linalg.norm(a, 2, axis=(-2, -1)), 1)
+    error = np.linalg.norm(x - y, axis=(-2, -1)) / np.where(scale > 0, scale, 1)
+    return float((error / condition).max() / np.finfo(a.dtype).eps)
+
+
+# ---- faults, streams, memory ---------------------------------------------------------------------
+
+
+def check_failures(bench: Bench) -> Iterator[tuple[str, bool]]:
+    for n in (4, 40):
+        a = np.random.default_rng(n).standard_normal((50, n, n))
+        expected = bench.get(pinv(bench.put(a)))
+        a[7, 0, 0], a[30, -1, 0] = np.nan, np.inf
+        good = np.delete(np.arange(50), [7, 30])
+        x = bench.get(pinv(bench.put(a), on_failure="nan"))
+        yield (
+            f"{n}x{n}: NaN and Inf spoil only themselves",
+            bool(np.array_equal(x[good], expected[good]) and np.isnan(x[[7, 30]]).all()),
+        )
+        try:
+            pinv(bench.put(a))
+        except LinAlgError as error:
+            yield f"{n}x{n}: they are named", error.indices[0].tolist() == [7, 30]
+        for scale in (1e-200, 1e200):
+            x = bench.get(pinv(bench.put(a[:7] * scale))) * scale
+            yield f"{n}x{n}: scale {scale:g}", bool(np.allclose(x, expected[:7], rtol=1e-9))
+
+
+def check_streams(bench: Bench) -> Iterator[tuple[str, bool]]:
+    a = np.random.default_rng(0).standard_normal(STREAMED)
+    expected = bench.get(pinv(bench.put(a)))
+    with bench.side_stream():
+        right = True
+        for _ in range(20):
+            given = bench.put(a)
+            given *= 2  # still under way
+            right &= bool(np.array_equal(bench.get(pinv(given)) * 2, expected))
+    yield "work follows the current stream", right
+
+
+def check_memory(bench: Bench) -> Iterator[tuple[str, bool]]:
+    given = bench.put(np.random.default_rng(0).standard_normal(HELD))
+    pinv(given)
+    bench.wait()
+    before = bench.bytes_in_use()
+    for _ in range(50):
+        pinv(given)
+    bench.wait()
+    yield "50 calls hold no memory", bench.bytes_in_use() <= before
+
+
+def time_calls(bench: Bench, repeats: int = 7) -> Iterator[tuple[str, float, float]]:
+    """(what, seconds here, seconds of the library's own pinv): medians of alternating calls."""
+    for dtype in ("float32", "float64"):
+        for shape in TIMED:
+            given = bench.put(np.random.default_rng(0).standard_normal(shape).astype(dtype))
+            times: tuple[list[float], list[float]] = ([], [])
+            for _ in range(repeats):
+                times[0].append(_seconds(bench, pinv, given))
+                times[1].append(_seconds(bench, bench.pinv, given))
+            name = f"{dtype} {'x'.join(map(str, shape))}"
+            yield name, statistics.median(times[0][1:]), statistics.median(times[1][1:])
+
+
+def _seconds(bench: Bench, function: Callable[[Any], Any], given: Any) -> float:
+    bench.wait()
+    start = time.perf_counter()
+    function(given)
+    bench.wait()
+    return time.perf_counter() - start
+
+
+def report(bench: Bench) -> bool:
+    """Print it; whether all is right."""
+    print(f"{bench.device}, arrays of {bench.name}, Python {platform.python_version()}")
+    for name, fact in show_config("dicts")["cuda"].items():
+        print(f"  {name}: {fact}")
+    right = True
+    print("\nanswers: worst error in eps * condition, wrong ranks (against the CPU)")
+    for what, error, wrong in check_answers(bench):
+        fine = error < 500 and not wrong
+        right &= fine
+        print(f"  {what:30} {error:10.1f} {wrong:4}{'' if fine else '  WRONG'}")
+    print("\nfaults, streams, memory")
+    for check in (check_failures, check_streams, check_memory):
+        for what, fine in check(bench):
+            right &= fine
+            print(f"  {what:45} {'right' if fine else 'WRONG'}")
+    print(f"\nmilliseconds: here, {bench.name}'s own pinv, ratio")
+    for what, here, there in time_calls(bench):
+        print(f"  {what:30} {1e3 * here:10.3f} {1e3 * there:10.3f} {there / here:8.1f}x")
+    print("\nall right" if right else "\nSOMETHING IS WRONG")
+    return right
+
+
+def main() -> int:
+    config = show_config("dicts")["cuda"]
+    if not config["usable"]:
+        print(f"CUDA cannot be used: {config['reason']}")
+        return 1
+    bench = find_bench()
+    if bench is None:
+        print("neither PyTorch nor CuPy has arrays on a CUDA device here; install one")
+        return 1
+    return 0 if report(bench) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
