@@ -235,8 +235,9 @@ def pinv(
         complex64 or complex128, in any memory layout and byte order; integers and booleans are
         computed as float64. It is read in place, never copied, and never changed. Tensors of
         PyTorch, arrays of JAX and others that follow the array API come back as what they are, with
-        derivatives where their library has them; they must be in the CPU's memory. Of Dask's
-        arrays, each chunk of the batch becomes a task; a matrix must lie in one chunk.
+        derivatives where their library has them. Those of PyTorch, CuPy, Numba and the array API
+        that are on a CUDA device stay there; see the notes. Of Dask's arrays, each chunk of the
+        batch becomes a task; a matrix must lie in one chunk.
     rcond : array_like of real, optional
         The old name of `rtol`, for callers of NumPy and PyTorch. Not together with `rtol`.
     hermitian : bool, default False
@@ -296,6 +297,10 @@ def pinv(
         If there is none for the result or for the workers.
     OSError
         If `out` is a memory-mapped file, sparse as yet, and there is no room for it on the disk.
+    batchpinv.cuda.CudaUnavailable
+        If `a` is on a CUDA device and CUDA cannot be used; the message says why and what to do.
+    batchpinv.cuda.CudaError
+        If a call of CUDA or of its libraries fails; both are RuntimeErrors.
 
     See Also
     --------
@@ -324,6 +329,13 @@ def pinv(
 
     The batch is shared by the workers in chunks of a millisecond or so, without the GIL. Memory,
     beyond the result: one workspace a worker, of a few times the size of one matrix.
+
+    On a CUDA device the whole stack is decomposed at once, by cuSOLVER: `gesvdjBatched` up to 32
+    rows and columns, else the eigenvectors of ``[[0, A], [A^H, 0]]`` by `XsyevBatched`; where one
+    side is four times the other, the triangular factor of its QR decomposition is. Larger ones
+    take `Xgesvdp`, one by one, and what any of these fails on takes `Xgesvd`. Options mean the
+    same; `driver` and `workers` change nothing, and Hermitian results are so to rounding. The work
+    is on the current stream of the array's library; `pinv` waits for it, twice a chunk of 256 MB.
 
     References
     ----------

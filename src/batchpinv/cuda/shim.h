@@ -12,11 +12,11 @@ enum bp_dtype { BP_FLOAT, BP_DOUBLE, BP_COMPLEX_FLOAT, BP_COMPLEX_DOUBLE };
 
 /* How a stack is decomposed. */
 enum bp_method {
-    BP_JACOBI,            /* gesvdjBatched; both sides at most 32 */
-    BP_WIELANDT,          /* XsyevBatched of [[0, A], [A^H, 0]], the matrix of Jordan and Wielandt */
-    BP_POLAR,             /* Xgesvdp, matrix by matrix; fails where it had to perturb too much */
-    BP_SVD,               /* Xgesvd, matrix by matrix */
-    BP_HERMITIAN_JACOBI,  /* syevjBatched */
+    BP_JACOBI,           /* gesvdjBatched; both sides at most 32 */
+    BP_WIELANDT,         /* XsyevBatched of [[0, A], [A^H, 0]], the matrix of Jordan and Wielandt */
+    BP_POLAR,            /* Xgesvdp, matrix by matrix; fails where it had to perturb too much */
+    BP_SVD,              /* Xgesvd, matrix by matrix */
+    BP_HERMITIAN_JACOBI, /* syevjBatched */
     BP_HERMITIAN_BATCHED, /* XsyevBatched */
     BP_HERMITIAN,         /* Xsyevd, matrix by matrix */
 };
@@ -41,7 +41,8 @@ typedef struct {
     unsigned char *failed; /* an enum bp_failure */
 } bp_call;
 
-/* Load the libraries, unless they are; 0 where there is a device to compute on. Paths or sonames. */
+/* Load the libraries, unless they are; 0 where there is a device to compute on. Paths or sonames.
+ */
 int bp_open(const char *cudart, const char *cublas, const char *cusolver);
 const char *bp_why(void);
 void bp_versions(int versions[4]); /* runtime and driver, cuBLAS (major) and cuSOLVER */
@@ -49,14 +50,14 @@ int bp_has_batched_eigen(void);    /* a cuSOLVER whose XsyevBatched can be trust
 
 int bp_device_of(const void *pointer); /* the number of the device, or negative */
 int bp_wait_for(int device, void *stream, void *producer); /* work on a stream awaits another's */
-int bp_check_stream(int device, void *stream); /* fails where a graph is captured */
+int bp_check_stream(int device, void *stream);             /* fails where a graph is captured */
 int bp_copy(int device, void *stream, void *to, const void *from, int64_t bytes, int kind);
 int bp_copy_2d(int device, void *stream, void *to, int64_t to_pitch, const void *from,
                int64_t from_pitch, int64_t width, int64_t height);
 int bp_fill(int device, void *stream, void *to, int byte, int64_t bytes);
 int bp_synchronise(int device, void *stream);
 
-int64_t bp_most(const bp_call *call);      /* the longest chunk that the libraries can count */
+int64_t bp_most(const bp_call *call); /* the longest chunk that the libraries can count */
 int64_t bp_work_bytes(const bp_call *call);
 /* The squared Frobenius norm of each matrix, in its real type; needs batch * itemsize of work. */
 int bp_norms(const bp_call *call, double *norms);
