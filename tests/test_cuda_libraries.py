@@ -178,8 +178,8 @@ def test_report_of_a_machine_without_a_device():
 
 
 def test_report_of_a_device(monkeypatch, capsys):
-    monkeypatch.setattr(report, "SHAPES", ((3, 3), (40, 33), (50, 6)))
-    monkeypatch.setattr(report, "HERMITIAN", (4, 36))
+    monkeypatch.setattr(report, "SHAPES", ((3, 3), (36, 33)))
+    monkeypatch.setattr(report, "HERMITIAN", (4,))
     monkeypatch.setattr(report, "TIMED", ((5, 3, 3),))
     monkeypatch.setattr(report, "STREAMED", (20, 8, 8))
     monkeypatch.setattr(report, "HELD", (2, 40, 33))
