@@ -16,6 +16,8 @@ from cuda_device import Array, Device, DeviceError, DlpackArray, Stream, build, 
 from batchpinv import LinAlgError, lstsq, pinv
 from batchpinv.cuda import CudaError
 from batchpinv.cuda import _stack as stack_module
+from batchpinv.cuda._shim import Chunks, Method
+from batchpinv.cuda._shim import Stream as PlainStream
 
 DTYPES = ["f", "d", "F", "D"]
 SQUARE = [(1, 1), (3, 3), (32, 32), (33, 33), (70, 70)]
@@ -165,6 +167,7 @@ LAYOUTS = {
     "backwards": lambda a: np.ascontiguousarray(a[..., ::-1, :])[..., ::-1, :],
     "stack innermost": lambda a: np.moveaxis(np.ascontiguousarray(np.moveaxis(a, 0, -1)), -1, 0),
     "padded": lambda a: np.pad(a, ((0, 0), (1, 2), (2, 1)))[:, 1:-2, 2:-1],
+    "Fortran": lambda a: np.ascontiguousarray(a.swapaxes(-1, -2)).swapaxes(-1, -2),
     "broadcast": lambda a: np.broadcast_to(a[:1], a.shape),
 }
 
@@ -258,13 +261,17 @@ def test_chunks_give_the_bits_of_one(device, monkeypatch):
         monkeypatch.undo()
 
 
-def test_more_matrices_than_the_library_takes_go_in_chunks(device):
-    a = np.broadcast_to(random_stack(1, 33, 33, dtype="f", hermitian=True), (40_000, 33, 33))
-    before = device.count("cusolverDnXsyevBatched")
-    device.set("syev_bytes", 1)
-    x = pinv(Array.of(np.ascontiguousarray(a[:2])), hermitian=True).numpy()
-    assert device.count("cusolverDnXsyevBatched") - before == 1
-    assert x.shape == (2, 33, 33)
+def test_matrices_are_counted_in_32_bits():
+    def most(method, m, n):
+        return Chunks(method, False, 1, PlainStream(0, 0), m, n).most()
+
+    assert most(Method.SVD, 46_341, 46_341) == 0
+    assert most(Method.SVD, 46_340, 46_340) == 1
+    assert most(Method.WIELANDT, 20_000, 26_340) == 1
+    assert most(Method.WIELANDT, 20_000, 26_341) == 0
+    assert most(Method.HERMITIAN_BATCHED, 10, 10) == 32_768
+    assert most(Method.JACOBI, 33, 3) == 0
+    assert most(Method.JACOBI, 32, 32) == 2_097_151
 
 
 # ---- tolerances ----------------------------------------------------------------------------------

@@ -61,6 +61,8 @@ if find_spec("torch"):
             return tensor
 
         monkeypatch.setattr(torch, "empty", lambda *a, **k: register(empty(*a, **k)))
+        packed = torch.Tensor.contiguous
+        monkeypatch.setattr(torch.Tensor, "contiguous", lambda a: register(packed(a)))
         stream = SimpleNamespace(cuda_stream=0)
         monkeypatch.setattr(torch.cuda, "current_stream", lambda device: stream)
         yield register
@@ -127,6 +129,7 @@ def test_cupy(monkeypatch):
     with Stream() as stream:
         kind = make_class("cupy._core.core", stream)
         cupy.empty = kind.empty
+        cupy.ascontiguousarray = lambda a: kind.of(np.ascontiguousarray(a.numpy()))
         cupy.cuda = SimpleNamespace(
             Device=lambda number: contextlib.nullcontext(used.append(number)),
             get_current_stream=lambda: SimpleNamespace(ptr=stream.pointer),

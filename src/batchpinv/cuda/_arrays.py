@@ -84,6 +84,7 @@ class Library(NamedTuple):
     empty: Callable[[tuple[int, ...], Dtype], Any]  # on the device of the array, packed
     as_double: Callable[[Any], Any] | None  # a copy of integers or booleans
     transposed: Callable[[Any], Any] | None  # a view, if it has such views
+    packed: Callable[[Any], Any] | None = None  # in C order, if it is better at that
     is_ordered: bool = False  # whether memory that is freed is used again in the stream's order
     has_scalars: bool = False  # whether a number is an array, too
 
@@ -121,6 +122,7 @@ def _torch(a: Any) -> Library:
         lambda shape, dtype: torch.empty(shape, dtype=getattr(torch, dtype.name), device=a.device),
         lambda given: given.to(torch.float64),
         lambda given: given.mT,
+        lambda given: given.contiguous(),
         is_ordered=True,
         has_scalars=True,
     )
@@ -143,6 +145,7 @@ def _cupy(a: Any) -> Library:
         empty,
         lambda given: given.astype(np.float64),
         lambda given: given.swapaxes(-1, -2),
+        cupy.ascontiguousarray,
         is_ordered=True,
     )
 

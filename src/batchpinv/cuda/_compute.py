@@ -64,11 +64,11 @@ def pinv(a: Any, request: Request) -> Result:
     if request.out is not None:
         out = _read_out(request.out, library, (*batch, n, m), dtype, stream)
 
-    # Stacks are computed in C order, from the lower triangles. Transposes have the upper ones, and
-    # those of Fortran order are in C order.
-    source = view.broadcast_to((*batch, m, n))
-    flipped = not lower if hermitian else source.transposed.is_packed and not source.is_packed
-    target = out
+    # Stacks are computed in C order, from the lower triangles; transposes have the upper ones.
+    flipped = hermitian and not lower
+    if not (flipped or view.is_packed or library.packed is None):
+        view = read("a", library.packed(view.owner), stream)
+    source, target = view.broadcast_to((*batch, m, n)), out
     if flipped:
         source, target = source.transposed, out and out.transposed
     if not source.is_packed:

@@ -49,8 +49,6 @@ def _open() -> None:
             _shim.open_libraries(*(os.fsencode(path) for path in paths))
         except CudaError as error:
             reasons.append(str(error))
-            if _shim.versions()[0]:  # found, and no others will have another driver
-                break
         else:
             return
     raise CudaUnavailable(f"CUDA cannot be used: {'; '.join(dict.fromkeys(reasons))}")
@@ -74,8 +72,19 @@ def _candidates(reasons: list[str]) -> Iterator[tuple[str, ...]]:
     found = _by_pathfinder(reasons)
     if found:
         yield found
-    yield from zip(*_SONAMES.values(), strict=True)
+    # First what another library has loaded.
+    yield from sorted(
+        zip(*_SONAMES.values(), strict=True), key=lambda names: not _is_loaded(names[0])
+    )
     reasons.append(_ADVICE)
+
+
+def _is_loaded(name: str) -> bool:
+    try:
+        ctypes.CDLL(name, mode=os.RTLD_NOLOAD | os.RTLD_NOW)
+    except OSError:
+        return False
+    return True
 
 
 def _by_pathfinder(reasons: list[str]) -> tuple[str, ...] | None:
