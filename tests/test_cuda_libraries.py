@@ -15,6 +15,7 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 from cuda_device import Array, Device, Stream, libraries
+from threadpoolctl import threadpool_limits
 
 from batchpinv import pinv
 from batchpinv._compute import Request
@@ -29,7 +30,8 @@ def device():
     libraries()
     device = Device()
     device.reset()
-    yield device
+    with threadpool_limits(1):  # the played library's matrices are small
+        yield device
     assert not (complaints := device.complaints()), complaints
 
 
