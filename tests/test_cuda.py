@@ -162,6 +162,12 @@ def test_no_scale_is_out_of_reach(shape, exponent, dtype):
     check_close(x, pinv(a), 1e5)
 
 
+def test_tolerances_hold_at_every_scale():
+    a = np.stack([np.diag([1.0, 1e-3]) * scale for scale in (1e-300, 1, 1e300)])
+    _, rank = pinv(Array.of(a), atol=[[5e-304], [1e-200], [1e301]], return_rank=True)
+    assert rank.numpy().tolist() == [[2, 2, 2], [0, 2, 2], [0, 0, 0]]
+
+
 # ---- memory --------------------------------------------------------------------------------------
 
 LAYOUTS = {
@@ -259,7 +265,7 @@ def test_chunks_give_the_bits_of_one(device, monkeypatch):
         assert parts.numpy().tobytes() == whole.tobytes()
         assert len(chunks) > 1
         assert chunks[-1] == (shape[0], shape[0])
-        assert device.count("synchronisations") - before <= 2 * len(chunks) + 6
+        assert device.count("synchronisations") - before <= 3 * len(chunks) + 6
         monkeypatch.undo()
 
 

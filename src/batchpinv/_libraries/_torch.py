@@ -100,7 +100,7 @@ def _with_arrays(request: Any) -> Any:
 def _check(name: str, given: Tensor, cuda: bool = False) -> None:
     if given.device.type not in ("cpu", "meta") and not (cuda and given.is_cuda):
         raise TypeError(
-            f"{name} is on the device {given.device}, where batchpinv does not compute it; "
+            f"{name} is on the device {given.device}; batchpinv does not compute it there: "
             f"give {name}.cpu()"
         )
     if given.layout is not torch.strided:

@@ -99,12 +99,11 @@ def device_of(a: Any) -> int:
 
 def find_library(a: Any) -> Library:
     """The library whose array it is; TypeError where that cannot make arrays."""
-    owner = type(a).__module__.partition(".")[0]
-    if owner == "torch":
+    if _is_of("torch", a):
         return _torch(a)
-    if owner == "cupy":
+    if _is_of("cupy", a):
         return _cupy(a)
-    if owner == "numba":
+    if _is_of("numba", a):
         return _numba(a)
     if hasattr(a, "__array_namespace__"):
         return _standard(a)
@@ -112,6 +111,11 @@ def find_library(a: Any) -> Library:
         f"{type(a).__module__}.{type(a).__qualname__} is on a CUDA device, but of no library that "
         "can make the answer: give an array of CuPy, PyTorch, Numba or the array API standard"
     )
+
+
+def _is_of(package: str, a: object) -> bool:
+    """Whether its class, or one that this extends, is that package's."""
+    return any(kind.__module__.partition(".")[0] == package for kind in type(a).__mro__)
 
 
 def _torch(a: Any) -> Library:
@@ -131,21 +135,20 @@ def _torch(a: Any) -> Library:
 def _cupy(a: Any) -> Library:
     cupy = sys.modules["cupy"]
 
-    def stream(device: int) -> int:
-        with cupy.cuda.Device(device):
-            return int(cupy.cuda.get_current_stream().ptr)
+    def there(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            with cupy.cuda.Device(device_of(a)):
+                return function(*arguments)
 
-    def empty(shape: tuple[int, ...], dtype: Dtype) -> Any:
-        with cupy.cuda.Device(device_of(a)):
-            return cupy.empty(shape, dtype)
+        return call
 
     return Library(
         "cupy",
-        stream,
-        empty,
-        lambda given: given.astype(np.float64),
+        there(lambda device: int(cupy.cuda.get_current_stream().ptr)),
+        there(cupy.empty),
+        there(lambda given: given.astype(np.float64)),
         lambda given: given.swapaxes(-1, -2),
-        cupy.ascontiguousarray,
+        there(cupy.ascontiguousarray),
         is_ordered=True,
     )
 
@@ -179,10 +182,12 @@ def _stream_of(a: Any) -> int:
 
 def read(name: str, a: Any, stream: Stream) -> View:
     """Its memory. The stream waits for whoever fills it, and it is checked to be of the device."""
-    view = _torch_view(a) if type(a).__module__.partition(".")[0] == "torch" else None
-    if view is None:
-        interface = getattr(a, "__cuda_array_interface__", None)
-        view = _interface_view(name, a, stream) if interface else _dlpack_view(name, a, stream)
+    if _is_of("torch", a):
+        view = _torch_view(a)
+    elif getattr(a, "__cuda_array_interface__", None):
+        view = _interface_view(name, a, stream)
+    else:
+        view = _dlpack_view(name, a, stream)
     if view.nbytes and (device := _shim.device_of(view.pointer)) != stream.device:
         raise ValueError(f"{name} is on device {device}, but a is on device {stream.device}")
     return view

@@ -96,7 +96,8 @@ class Stack:
                 copy = copy or self._copy(source, len(rank))
                 mended = Mended(self, copy, odd)
                 source = copy.pointer
-                given = np.ldexp(given[0], mended.exponent), given[1]
+                with np.errstate(over="ignore"):
+                    given = np.ldexp(given[0], mended.exponent), given[1]
             self._run(chunks, source, answer, *given, rank, failure)
             for i in map(int, np.flatnonzero(failure)):
                 one, offset = slice(i, i + 1), i * self.member
@@ -177,6 +178,8 @@ class Stack:
     def _run(self, chunks: Chunks, source: int, answer: int, *arrays: NDArray[Any]) -> None:
         work = self.allocate((chunks.work_bytes(len(arrays[0])),), np.dtype(np.uint8))
         chunks.pinv(source, answer, work.pointer, work.nbytes, *arrays)
+        if not self.library.is_ordered:  # the workspace might serve another stream at once
+            self.stream.synchronise()
 
 
 class Mended:
