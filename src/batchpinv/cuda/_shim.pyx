@@ -1,6 +1,8 @@
 # cython: language_level=3, embedsignature=True, freethreading_compatible=True
 """The shim, for Python: addresses and sizes in, exceptions out. Others compute meanwhile."""
 
+from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_IsValid
 from libc.stdint cimport int64_t, uintptr_t
 
 from enum import IntEnum
@@ -61,6 +63,18 @@ cdef inline void *address(uintptr_t number) noexcept nogil:
     return <void *>number
 
 
+cdef void *memory(array, Py_ssize_t size, bint writable=False) except? NULL:
+    """Where the bytes of an array on the host are, as long as it lives: so many, and packed."""
+    cdef Py_buffer view
+    PyObject_GetBuffer(array, &view, PyBUF_WRITABLE if writable else PyBUF_SIMPLE)
+    cdef void *start = view.buf
+    cdef Py_ssize_t found = view.len
+    PyBuffer_Release(&view)
+    if found != size:
+        raise ValueError(f"{found} bytes for {size}")
+    return start
+
+
 def open_libraries(bytes cudart, bytes cublas, bytes cusolver) -> None:
     """Load the libraries, unless they are, and look for a device. CudaError where that fails."""
     check(bp_open(cudart, cublas, cusolver))
@@ -101,22 +115,25 @@ cdef class Stream:
         """What comes next waits for what is on another stream now."""
         check(bp_wait_for(self.device, address(self.pointer), address(producer)))
 
-    def copy_in(self, uintptr_t to, const unsigned char[::1] source not None) -> None:
-        """From the host; it may be changed at once."""
+    def copy_in(self, uintptr_t to, source not None) -> None:
+        """From an array on the host; it may be changed at once."""
+        cdef int64_t size = source.nbytes
+        cdef const void *start = memory(source, size)
         cdef int result = 0
-        if source.shape[0]:
+        if size:
             with nogil:
-                result = bp_copy(
-                    self.device, address(self.pointer), address(to), &source[0], source.shape[0], 1)
+                result = bp_copy(self.device, address(self.pointer), address(to), start, size, 1)
         check(result)
 
-    def copy_out(self, unsigned char[::1] to not None, uintptr_t source) -> None:
-        """To the host, once all before is done."""
+    def copy_out(self, to not None, uintptr_t source) -> None:
+        """To an array on the host, once all before is done."""
+        cdef int64_t size = to.nbytes
+        cdef void *start = memory(to, size, True)
         cdef int result = 0
-        if to.shape[0]:
+        if size:
             with nogil:
                 result = bp_copy(
-                    self.device, address(self.pointer), &to[0], address(source), to.shape[0], 2)
+                    self.device, address(self.pointer), start, address(source), size, 2)
                 if result == 0:
                     result = bp_synchronise(self.device, address(self.pointer))
         check(result)
@@ -176,22 +193,21 @@ cdef class Chunks:
             size = bp_work_bytes(&call)
         return check(size)
 
-    def norms(self, uintptr_t a, uintptr_t work, double[::1] norms not None) -> None:
+    def norms(self, uintptr_t a, uintptr_t work, norms not None) -> None:
         """The squared Frobenius norms; `work` is of the size of as many numbers."""
         cdef bp_call call = self.call
         cdef int result
         call.a = address(a)
         call.work = address(work)
-        call.batch = norms.shape[0]
+        call.batch = len(norms)
+        cdef double *squares = <double *>memory(norms, 8 * call.batch, True)
         with nogil:
-            result = bp_norms(&call, &norms[0])
+            result = bp_norms(&call, squares)
         check(result)
 
     def pinv(
-        self, uintptr_t a, uintptr_t out, uintptr_t work, int64_t work_bytes,
-        const double[::1] atol not None, const double[::1] rtol not None,
-        int64_t[::1] rank not None,
-        unsigned char[::1] failed not None
+        self, uintptr_t a, uintptr_t out, uintptr_t work, int64_t work_bytes, atol not None,
+        rtol not None, rank not None, failed not None
     ) -> None:
         """The pseudo-inverses, with ranks, and which have none."""
         cdef bp_call call = self.call
@@ -200,11 +216,11 @@ cdef class Chunks:
         call.out = address(out)
         call.work = address(work)
         call.work_bytes = work_bytes
-        call.batch = rank.shape[0]
-        call.atol = &atol[0]
-        call.rtol = &rtol[0]
-        call.rank = &rank[0]
-        call.failed = &failed[0]
+        call.batch = len(rank)
+        call.atol = <double *>memory(atol, 8 * call.batch)
+        call.rtol = <double *>memory(rtol, 8 * call.batch)
+        call.rank = <int64_t *>memory(rank, 8 * call.batch, True)
+        call.failed = <unsigned char *>memory(failed, call.batch, True)
         with nogil:
             result = bp_pinv(&call)
         check(result)
@@ -248,8 +264,6 @@ cdef extern from *:
         int major
         int64_t flags
         bp_tensor tensor
-
-from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_IsValid
 
 _KINDS = {0: "i", 1: "u", 2: "f", 5: "c", 6: "b"}
 
