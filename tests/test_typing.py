@@ -11,7 +11,7 @@ PACKAGE_SETTINGS = """
 [mypy]
 [mypy-scipy.*,threadpoolctl,tqdm.*]
 ignore_missing_imports = True
-[mypy-dask.*,torch.*,jax.*]
+[mypy-cuda.*,cupy.*,dask.*,torch.*,jax.*]
 follow_imports = skip
 ignore_missing_imports = True
 [mypy-batchpinv._libraries.*]

@@ -60,7 +60,7 @@ def find_bench() -> Bench | None:
                 torch.linalg.pinv,
             )
     try:
-        import cupy  # type: ignore[import-not-found]
+        import cupy
     except ImportError:
         return None
     return Bench(

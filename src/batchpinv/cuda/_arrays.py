@@ -154,7 +154,7 @@ def _cupy(a: Any) -> Library:
 
 
 def _numba(a: Any) -> Library:
-    from numba import cuda
+    cuda = sys.modules["numba"].cuda
 
     def empty(shape: tuple[int, ...], dtype: Dtype) -> Any:
         with cuda.gpus[device_of(a)]:

@@ -89,7 +89,7 @@ def _is_loaded(name: str) -> bool:
 
 def _by_pathfinder(reasons: list[str]) -> tuple[str, ...] | None:
     try:
-        from cuda.pathfinder import load_nvidia_dynamic_lib  # type: ignore[import-not-found]
+        from cuda.pathfinder import load_nvidia_dynamic_lib
     except ImportError:
         return None
     paths = []
