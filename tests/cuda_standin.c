@@ -107,7 +107,7 @@ typedef struct { char *start; int64_t bytes; int device; char *raw; } Block;
 typedef struct { const char *symbol; int64_t count, fail_in; int fail_status; } Counter;
 typedef struct {
     const char *symbol;
-    int library, device, n_ranges;
+    int origin, device, n_ranges;
     Object *handle, *stream;
     Range ranges[MAX_RANGES];
 } Call;
@@ -267,9 +267,9 @@ static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 static int refuse(Call *c, Args *a, int i, const char *condition, const char *manual)
 {
     complain(c->symbol, "parameter %d: not (%s): %s", i, condition, manual);
-    const Block *b = c->library == SOLVER && a->info && !a->lwork_out && !a->device_out ? find_block(a->info) : NULL;
+    const Block *b = c->origin == SOLVER && a->info && !a->lwork_out && !a->device_out ? find_block(a->info) : NULL;
     if (b && b->start + b->bytes - (char *)a->info >= 4) *a->info = -i; /* "the first element info[0] = -i" */
-    return STATUS[c->library].invalid;
+    return STATUS[c->origin].invalid;
 }
 
 static int range(Call *c, Args *a, int i, const char *what, const void *p, int64_t bytes, int align, int flags)
@@ -277,7 +277,7 @@ static int range(Call *c, Args *a, int i, const char *what, const void *p, int64
     if (bytes <= 0) return 0;
     if (!p) return refuse(c, a, i, what, "the pointer is NULL");
     const Block *b = find_block(p);
-    const int bad = STATUS[c->library].execution_failed;
+    const int bad = STATUS[c->origin].execution_failed;
     if (!b) return complain(c->symbol, "%s: %p is no live device memory", what, p), bad;
     if ((const char *)p + bytes > b->start + b->bytes)
         return complain(c->symbol, "%s: needs %lld bytes, block has %lld", what, (long long)bytes,
@@ -302,7 +302,7 @@ static int host(Call *c, Args *a, int i, const char *what, const void *p, int64_
     if (!p) return refuse(c, a, i, what, "the pointer is NULL");
     if (!touches_block(p, bytes)) return 0;
     complain(c->symbol, "%s: device memory where host memory is wanted", what);
-    return STATUS[c->library].invalid;
+    return STATUS[c->origin].invalid;
 }
 
 /* Bytes of a column-major matrix up to its last element. */
@@ -349,20 +349,20 @@ static int tick(const char *symbol, int library)
 
 static int enter(Call *c)
 {
-    int rc = tick(c->symbol, c->library);
+    int rc = tick(c->symbol, c->origin);
     if (rc) return rc;
-    if (!c->handle) return c->library == RUNTIME ? driver_status() : 0;
+    if (!c->handle) return c->origin == RUNTIME ? driver_status() : 0;
     /* "The device associated with a particular cuBLAS context is assumed to remain unchanged between the
        corresponding cublasCreate() and cublasDestroy() calls." */
     if (c->handle->device != current_device) {
         complain(c->symbol, "handle of device %d, current device is %d", c->handle->device, current_device);
-        return STATUS[c->library].execution_failed;
+        return STATUS[c->origin].execution_failed;
     }
     c->device = c->handle->device;
     c->stream = stream_of(c->handle->stream, c->device);
     if (c->stream || strstr(c->symbol, "SetStream") || strstr(c->symbol, "bufferSize")) return 0;
     complain(c->symbol, "the handle's stream was destroyed");
-    return STATUS[c->library].execution_failed;
+    return STATUS[c->origin].execution_failed;
 }
 
 #define NO_HANDLE ((void *)-1)
@@ -387,7 +387,7 @@ static bool claim(const void *handle, bool take)
 
 static int call(int library, const char *symbol, void *handle, int (*body)(Call *, Args *), Args a)
 {
-    Call c = {.symbol = symbol, .library = library, .device = current_device};
+    Call c = {.symbol = symbol, .origin = library, .device = current_device};
     const bool has_handle = handle != NO_HANDLE && handle, shared = has_handle && claim(handle, true);
     int rc = STATUS[library].not_initialized;
     if (has_handle && KNOB(dwell_us)) usleep((useconds_t)KNOB(dwell_us));
@@ -705,7 +705,7 @@ int cudaPointerGetAttributes(void *out, const void *p) { CUDA(cudaPointerGetAttr
 /* Without a driver cublasCreate gives 1 and NULL, cusolverDnCreate 1 and a handle that only Destroy takes. */
 static int create_handle(Call *c, Args *a)
 {
-    const int kind = c->library == BLAS ? BLAS_HANDLE : SOLVER_HANDLE;
+    const int kind = c->origin == BLAS ? BLAS_HANDLE : SOLVER_HANDLE;
     const bool broken = driver_status() != 0;
     *a->out = NULL;
     if (broken && kind == BLAS_HANDLE) return STATUS[BLAS].not_initialized;
@@ -718,7 +718,7 @@ static int create_handle(Call *c, Args *a)
 static int destroy(Call *c, Args *a)
 {
     Object *o = find_object(a->A, a->kind);
-    if (!o) return complain(c->symbol, "%p is not live", a->A), STATUS[c->library].not_initialized;
+    if (!o) return complain(c->symbol, "%p is not live", a->A), STATUS[c->origin].not_initialized;
     if (claim(a->A, true)) complain(c->symbol, "another thread is inside the handle");
     claim(a->A, false);
     o->live = false;
@@ -728,9 +728,9 @@ static int destroy(Call *c, Args *a)
 static int set_stream(Call *c, Args *a)
 {
     const Object *s = stream_of(a->stream, c->device);
-    if (!s) return complain(c->symbol, "%p is no live stream", a->stream), STATUS[c->library].invalid;
+    if (!s) return complain(c->symbol, "%p is no live stream", a->stream), STATUS[c->origin].invalid;
     if (s->device != c->device)
-        return complain(c->symbol, "stream of device %d on a handle of device %d", s->device, c->device), STATUS[c->library].invalid;
+        return complain(c->symbol, "stream of device %d on a handle of device %d", s->device, c->device), STATUS[c->origin].invalid;
     c->handle->stream = a->stream;
     return 0;
 }
@@ -1531,7 +1531,7 @@ static void N(qr)(Op *op)
     poison(a);
     for (int64_t b = 0; geqrf_ && b < (a->single ? 1 : a->batch); b++) {
         T *A = a->single ? a->A : ((T **)a->A)[b], *tau = a->single ? a->tau : ((T **)a->tau)[b];
-        Call c = {.symbol = op->symbol, .library = BLAS, .device = op->device};
+        Call c = {.symbol = op->symbol, .origin = BLAS, .device = op->device};
         if (!a->single && (range(&c, a, 3, "Aarray[i]", A, a->lda * a->n * (int64_t)sizeof(T), sizeof(T), WRITE)
                            || range(&c, a, 5, "TauArray[i]", tau, k * (int64_t)sizeof(T), sizeof(T), WRITE))) continue;
         geqrf_(&m, &n, A, &lda, tau, w, &lwork, &info);

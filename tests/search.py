@@ -368,11 +368,20 @@ def check(call: Call) -> None:
 
 
 def _check_bits(call: Call, answer: Answer) -> None:
+    # A single matrix with so long a side may use BLAS's own threads, which change its bits.
+    is_long = max(call.a.shape[-2:]) >= 1000
+    if is_long and len(answer.x) == 1 and call.workers != 1:
+        return
     for index in call.bits_of:
         only = slice(index, index + 1)
         others = [
             {"workers": 1, "layout": "C", "out": None, "swapped": False, "on_failure": "nan"},
-            {"workers": 2, "layout": "all backwards", "out": "C", "on_failure": "nan"},
+            {
+                "workers": 1 if is_long else 2,
+                "layout": "all backwards",
+                "out": "C",
+                "on_failure": "nan",
+            },
         ]
         for changes, keep in zip(others, (only, slice(max(0, index - 3), index + 1)), strict=True):
             other = run(call, keep, **changes)

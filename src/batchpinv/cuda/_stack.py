@@ -60,7 +60,7 @@ class Stack:
         self.source = source
         self.answer = answer
         self.hermitian = hermitian
-        self.library = library
+        self.maker = library
         self.stream = stream
         self.m, self.n = source.shape[-2:]
         self.dtype = source.dtype
@@ -118,7 +118,7 @@ class Stack:
         return (norms >= 1 / bound) & (norms <= bound)  # NaN is not
 
     def allocate(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> View:
-        return read("a workspace", self.library.empty(shape, dtype), self.stream)
+        return read("a workspace", self.maker.empty(shape, dtype), self.stream)
 
     def _choose(self) -> tuple[Method, bool]:
         """How to decompose them, and whether after a QR decomposition.
@@ -178,7 +178,7 @@ class Stack:
     def _run(self, chunks: Chunks, source: int, answer: int, *arrays: NDArray[Any]) -> None:
         work = self.allocate((chunks.work_bytes(len(arrays[0])),), np.dtype(np.uint8))
         chunks.pinv(source, answer, work.pointer, work.nbytes, *arrays)
-        if not self.library.is_ordered:  # the workspace might serve another stream at once
+        if not self.maker.is_ordered:  # the workspace might serve another stream at once
             self.stream.synchronise()
 
 
