@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from threadpoolctl import threadpool_limits
 
 import batchpinv
 
@@ -44,3 +45,19 @@ def lstsq(request):
 @pytest.fixture(params=SIZES)
 def stack(request):
     return random_stack(*SIZES[request.param])
+
+
+@pytest.fixture
+def device():
+    """The played CUDA device, as it comes; after the test nobody has complained, and all is as it
+    was."""
+    from cuda_device import Device, libraries
+
+    libraries()
+    device = Device()
+    device.reset()
+    with threadpool_limits(1):  # what it computes with is small
+        yield device
+    device.reset()
+    assert not (complaints := device.complaints()), complaints
+    assert device.count("current_device") == 0

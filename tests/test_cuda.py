@@ -11,8 +11,7 @@ import threading
 import numpy as np
 import pytest
 from children import run_python
-from cuda_device import Array, Device, DeviceError, DlpackArray, Stream, build, libraries
-from threadpoolctl import threadpool_limits
+from cuda_device import Array, DeviceError, DlpackArray, Stream, build
 
 from batchpinv import LinAlgError, lstsq, pinv
 from batchpinv.cuda import CudaError
@@ -36,17 +35,7 @@ OBLONG = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def device():
-    """As it comes; after each test nobody has complained, and all is as it was."""
-    libraries()
-    device = Device()
-    device.reset()
-    with threadpool_limits(1):  # the played library's matrices are small
-        yield device
-    device.reset()
-    assert not (complaints := device.complaints()), complaints
-    assert device.count("current_device") == 0
+pytestmark = pytest.mark.usefixtures("device")
 
 
 @pytest.fixture(params=[True, False], ids=["batched eigenvalues", "one by one"])

@@ -15,7 +15,6 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 from cuda_device import Array, Device, Stream, libraries
-from threadpoolctl import threadpool_limits
 
 from batchpinv import pinv
 from batchpinv._compute import Request
@@ -25,14 +24,7 @@ from batchpinv.cuda import _compute
 DTYPES = ["float32", "float64", "complex64", "complex128"]
 
 
-@pytest.fixture(autouse=True)
-def device():
-    libraries()
-    device = Device()
-    device.reset()
-    with threadpool_limits(1):  # the played library's matrices are small
-        yield device
-    assert not (complaints := device.complaints()), complaints
+pytestmark = pytest.mark.usefixtures("device")
 
 
 def random_stack(*shape, dtype):
