@@ -203,6 +203,12 @@ def test_out_may_be_the_input():
     assert np.array_equal(given.mT.numpy(), pinv(Array.of(a)).numpy())
 
 
+def test_out_that_dlpack_calls_read_only_is_refused():
+    out = DlpackArray.of(np.zeros((3, 4, 4)), read_only=True)
+    with pytest.raises(ValueError, match="out is read-only"):
+        pinv(DlpackArray.of(random_stack(3, 4, 4)), out=out)
+
+
 def test_the_input_stays_as_it_was():
     for shape in [(3, 4, 4), (2, 40, 36), (2, 100, 7)]:
         a = random_stack(*shape)

@@ -27,6 +27,7 @@ class View(NamedTuple):
     dtype: Dtype
     owner: Any
     capsule: object = None  # which keeps them alive, too
+    read_only: bool = False
 
     @property
     def transposed(self) -> View:
@@ -213,7 +214,8 @@ def _interface_view(name: str, a: Any, stream: Stream) -> View:
     if producer is not None and producer != stream.pointer:
         stream.wait_for(producer)
     strides = interface.get("strides") or packed_strides(shape, dtype.itemsize)
-    return View(interface["data"][0], shape, tuple(strides), dtype, a)
+    pointer, read_only = interface["data"]
+    return View(pointer, shape, tuple(strides), dtype, a, None, read_only)
 
 
 def _dlpack_view(name: str, a: Any, stream: Stream) -> View:
@@ -221,15 +223,10 @@ def _dlpack_view(name: str, a: Any, stream: Stream) -> View:
         capsule = a.__dlpack__(stream=stream.pointer or _LEGACY, max_version=(1, 0))
     except TypeError:  # a version before 1
         capsule = a.__dlpack__(stream=stream.pointer or _LEGACY)
-    pointer, kind, shape, strides, code, _ = _shim.read_dlpack(capsule)
+    pointer, kind, shape, strides, code, read_only = _shim.read_dlpack(capsule)
     if kind not in _CUDA:
         raise TypeError(f"{name} is on DLPack's device {kind}, which is not CUDA's")
-    return View(pointer, shape, strides, np.dtype(code), a, capsule)
-
-
-def is_read_only(a: Any) -> bool:
-    interface = getattr(a, "__cuda_array_interface__", None)
-    return bool(interface and interface["data"][1])
+    return View(pointer, shape, strides, np.dtype(code), a, capsule, read_only)
 
 
 def read_numbers(name: str, a: Any, library: Library, stream: Stream) -> View:

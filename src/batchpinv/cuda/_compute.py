@@ -23,7 +23,6 @@ from ._arrays import (
     device_of,
     fetch,
     find_library,
-    is_read_only,
     pack,
     read,
     read_numbers,
@@ -123,7 +122,7 @@ def _read_out(
         raise ValueError(f"out must have shape {shape}; got {view.shape}")
     if view.dtype != dtype:
         raise TypeError(f"out must have dtype {dtype}; got {view.dtype}")
-    if is_read_only(out):
+    if view.read_only:
         raise ValueError("out is read-only; it must be writeable")
     if not view.is_disjoint:
         raise ValueError("out has elements that share memory; give a plain array")
