@@ -748,14 +748,6 @@ static int set_info(Call *c, Args *a)
     return 0;
 }
 
-static int set_options(Call *c, Args *a)
-{
-    REQUIRE(1, find_object(a->params, PARAMS), "no live cusolverDnParams_t");
-    REQUIRE(2, a->kind >= 0 && a->kind <= 3, "GETRF 0, POTRF 1, SYEVBATCHED 2, GEQRF 3");
-    REQUIRE(3, a->mode >= 0 && a->mode <= 2, "CUSOLVER_ALG_0, 1 or 2");
-    return 0;
-}
-
 #define MAKE(library, symbol, body, ...) return call(library, #symbol, NO_HANDLE, body, (Args){__VA_ARGS__})
 
 int cublasCreate_v2(void **h) { MAKE(BLAS, cublasCreate_v2, create_handle, .out = h); }
@@ -766,11 +758,6 @@ int cusolverDnDestroy(void *h) { MAKE(SOLVER, cusolverDnDestroy, destroy, .A = h
 int cusolverDnSetStream(void *h, void *s) { return call(SOLVER, "cusolverDnSetStream", h, set_stream, (Args){.stream = s}); }
 int cusolverDnCreateParams(void **p) { MAKE(SOLVER, cusolverDnCreateParams, create_object, .out = p, .kind = PARAMS); }
 int cusolverDnDestroyParams(void *p) { MAKE(SOLVER, cusolverDnDestroyParams, destroy, .A = p, .kind = PARAMS); }
-int cusolverDnSetAdvOptions(void *p, int function, int algorithm)
-{
-    MAKE(SOLVER, cusolverDnSetAdvOptions, set_options, .params = p, .kind = function, .mode = algorithm);
-}
-
 #define JACOBI(Ev, ev, info)                                                                                        \
     int cusolverDnCreate##Ev##Info(void **p) { MAKE(SOLVER, cusolverDnCreate##Ev##Info, create_object, .out = p, .kind = info); } \
     int cusolverDnDestroy##Ev##Info(void *p) { MAKE(SOLVER, cusolverDnDestroy##Ev##Info, destroy, .A = p, .kind = info); } \
@@ -788,34 +775,16 @@ static int property(const char *symbol, int library, int which, int major, int m
     return version(symbol, which == 0 ? major : which == 1 ? minor : patch, value) ? STATUS[library].internal : 0;
 }
 
-int cusolverGetProperty(int which, int *value) /* CUSOLVER_VERSION = major * 1000 + minor * 100 + patch */
-{
-    const int v = (int)KNOB(cusolver_version);
-    return property("cusolverGetProperty", SOLVER, which, v / 1000, v / 100 % 10, v % 100, value);
-}
-
 int cublasGetProperty(int which, int *value) /* CUBLAS_VERSION = major * 10000 + minor * 100 + patch */
 {
     const int v = (int)KNOB(cublas_version);
     return property("cublasGetProperty", BLAS, which, v / 10000, v / 100 % 100, v % 100, value);
 }
 
-const char *cublasGetStatusString(int status)
-{
-    switch (status) {
-    case 0: return "success";
-    case 1: return "the library was not initialized";
-    case 7: return "an invalid value was passed as an argument";
-    case 13: return "the function failed to launch on the GPU";
-    case 14: return "an internal operation failed";
-    default: return "<unknown>";
-    }
-}
-
 /* ---- cuBLAS ---- */
 
 typedef struct {
-    void (*svd)(Op *), (*eig)(Op *), (*qr)(Op *), (*gemm)(Op *), (*geam)(Op *), (*dgmm)(Op *);
+    void (*svd)(Op *), (*eig)(Op *), (*qr)(Op *), (*gemm)(Op *), (*dgmm)(Op *);
     bool (*finite)(const Args *);
 } Kernels;
 static const Kernels kernels[4];
@@ -859,30 +828,6 @@ static int gemm(Call *c, Args *a)
     }
     TRY(range(c, a, 14, "C", a->C, (last * a->sc + one) * size, size, WRITE));
     enqueue(c, a, kernels[a->type].gemm);
-    return 0;
-}
-
-static int geam(Call *c, Args *a)
-{
-    const int size = ELEMENT[a->type];
-    const char *const in_place = "For in-place mode, if C == A, ldc == lda and transa == CUBLAS_OP_N. If C == B, ldc == ldb and transb == CUBLAS_OP_N";
-    bool no_a, no_b;
-    REQUIRE(1, is_op(a->ta), "transa is CUBLAS_OP_N, T or C");
-    REQUIRE(2, is_op(a->tb), "transb is CUBLAS_OP_N, T or C");
-    REQUIRE(3, a->m >= 0, "m < 0");
-    REQUIRE(4, a->n >= 0, "n < 0");
-    REQUIRE(7, a->lda >= max64(1, a->ta ? a->n : a->m), "lda < max(1,m), transposed max(1,n)");
-    REQUIRE(10, a->ldb >= max64(1, a->tb ? a->n : a->m), "ldb < max(1,m), transposed max(1,n)");
-    REQUIRE(12, a->ldc >= max64(1, a->m), "ldc < max(1,m)");
-    REQUIRE(11, a->C != a->A || (a->ldc == a->lda && !a->ta), in_place);
-    REQUIRE(11, a->C != a->B || (a->ldc == a->ldb && !a->tb), in_place);
-    TRY(scalar(c, a, 5, "alpha", a->alpha_at, &a->alpha, &no_a));
-    TRY(scalar(c, a, 8, "beta", a->beta_at, &a->beta, &no_b));
-    /* "If *beta == 0, B does not have to be a valid input" */
-    if (!no_a) TRY(range(c, a, 6, "A", a->A, extent(a->ta ? a->n : a->m, a->ta ? a->m : a->n, a->lda, size), size, READ | ALIAS));
-    if (!no_b) TRY(range(c, a, 9, "B", a->B, extent(a->tb ? a->n : a->m, a->tb ? a->m : a->n, a->ldb, size), size, READ | ALIAS));
-    TRY(range(c, a, 11, "C", a->C, extent(a->m, a->n, a->ldc, size), size, WRITE | ALIAS));
-    if (a->m && a->n) enqueue(c, a, kernels[a->type].geam);
     return 0;
 }
 
@@ -986,7 +931,7 @@ static int64_t columns(char job, int64_t all, int64_t some) { return job == 'A' 
 
 /* Where the parameters of an SVD stand. */
 typedef struct { int m, n, A, lda, S, U, ldu, V, ldv, work, info; } Where;
-static const Where BATCHED = {2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13}, TYPED = {3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14},
+static const Where BATCHED = {2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13},
                    X = {4, 5, 7, 8, 10, 12, 13, 15, 16, 18, 22};
 
 static int svd_sizes(Call *c, Args *a, const Where *at)
@@ -1050,24 +995,6 @@ static int gesvdj_batched(Call *c, Args *a)
     a->code = (int)min64(a->m, a->n) + 1;
     TRY(svd_ranges(c, a, &BATCHED));
     TRY(typed_workspace(c, a, BATCHED.work, lwork));
-    return decompose(c, a, kernels[a->type].svd);
-}
-
-static int gesvdj(Call *c, Args *a)
-{
-    const int64_t lwork = next_prime(17 + a->m + 2 * a->n);
-    a->single = true;
-    set_jobs(a, 'A');
-    REQUIRE(1, a->jobz == 0 || a->jobz == 1, JOBZ);
-    TRY(svd_sizes(c, a, &TYPED));
-    /* Full U and V overflow the int lwork: a bufferSize of INVALID_VALUE was reported for 1024 x 50000. */
-    REQUIRE(4, a->econ || max64(a->m, a->n) * max64(a->m, a->n) <= INT32_MAX, INT_SIZE);
-    TRY(check_info(c, a, 15, GESVDJ_INFO));
-    if (typed_query(a, lwork)) return 0;
-    set_jobs(a, !a->jobz ? 'N' : a->econ ? 'S' : 'A');
-    a->code = (int)min64(a->m, a->n) + 1; /* "If info = min(m,n)+1, gesvdj does not converge" */
-    TRY(svd_ranges(c, a, &TYPED));
-    TRY(typed_workspace(c, a, TYPED.work, lwork));
     return decompose(c, a, kernels[a->type].svd);
 }
 
@@ -1295,7 +1222,7 @@ static void poison(const Args *a)
 #define TYPE 3
 #include "cuda_standin.c"
 
-#define KERNELS(l) {l##_svd, l##_eig, l##_qr, l##_gemm, l##_geam, l##_dgmm, l##_finite}
+#define KERNELS(l) {l##_svd, l##_eig, l##_qr, l##_gemm, l##_dgmm, l##_finite}
 static const Kernels kernels[4] = {KERNELS(S), KERNELS(D), KERNELS(C), KERNELS(Z)};
 
 /* ---- for tests ---- */
@@ -1564,18 +1491,6 @@ static void N(gemm)(Op *op)
             }
 }
 
-static void N(geam)(Op *op)
-{
-    const Args *a = &op->a;
-    T alpha, beta;
-    memcpy(&alpha, &a->alpha, sizeof alpha);
-    memcpy(&beta, &a->beta, sizeof beta);
-    for (int64_t j = 0; j < a->n; j++)
-        for (int64_t i = 0; i < a->m; i++)
-            ((T *)a->C)[i + j * a->ldc] = (alpha != 0 ? alpha * N(element)(a->A, a->ta, a->lda, i, j) : 0)
-                                        + (beta != 0 ? beta * N(element)(a->B, a->tb, a->ldb, i, j) : 0);
-}
-
 static void N(dgmm)(Op *op)
 {
     const Args *a = &op->a;
@@ -1594,13 +1509,6 @@ int API(cublas, gemmStridedBatched)(void *h, int ta, int tb, int m, int n, int k
     return call(BLAS, STR(API(cublas, gemmStridedBatched)), h, gemm,
                 (Args){.type = TYPE, .ta = ta, .tb = tb, .m = m, .n = n, .k = k, .alpha_at = alpha, .A = (void *)A, .lda = lda, .sa = sa,
                        .B = (void *)B, .ldb = ldb, .sb = sb, .beta_at = beta, .C = C, .ldc = ldc, .sc = sc, .batch = batch});
-}
-
-int API(cublas, geam)(void *h, int ta, int tb, int m, int n, const T *alpha, const T *A, int lda, const T *beta, const T *B, int ldb, T *C, int ldc)
-{
-    return call(BLAS, STR(API(cublas, geam)), h, geam,
-                (Args){.type = TYPE, .ta = ta, .tb = tb, .m = m, .n = n, .alpha_at = alpha, .A = (void *)A, .lda = lda, .beta_at = beta,
-                       .B = (void *)B, .ldb = ldb, .C = C, .ldc = ldc});
 }
 
 #if TYPE < 2 && !defined STANDIN_WITHOUT_DGMM
@@ -1632,23 +1540,6 @@ int API(cusolverDn, gesvdjBatched)(void *h, int jobz, int m, int n, T *A, int ld
     return call(SOLVER, STR(API(cusolverDn, gesvdjBatched)), h, gesvdj_batched,
                 (Args){.type = TYPE, .jobz = jobz, .m = m, .n = n, .A = A, .lda = lda, .S = S, .U = U, .ldu = ldu, .V = V, .ldv = ldv,
                        .work = work, .lwork = lwork, .info = info, .params = params, .batch = batch});
-}
-
-int API(cusolverDn, gesvdj_bufferSize)(void *h, int jobz, int econ, int m, int n, const T *A, int lda, const R *S, const T *U,
-                                       int ldu, const T *V, int ldv, int *lwork, void *params)
-{
-    (void)A, (void)S, (void)U, (void)V;
-    return call(SOLVER, STR(API(cusolverDn, gesvdj_bufferSize)), h, gesvdj,
-                (Args){.type = TYPE, .jobz = jobz, .econ = econ, .m = m, .n = n, .lda = lda, .ldu = ldu, .ldv = ldv,
-                       .lwork_out = lwork, .params = params, .batch = 1});
-}
-
-int API(cusolverDn, gesvdj)(void *h, int jobz, int econ, int m, int n, T *A, int lda, R *S, T *U, int ldu, T *V, int ldv, T *work,
-                            int lwork, int *info, void *params)
-{
-    return call(SOLVER, STR(API(cusolverDn, gesvdj)), h, gesvdj,
-                (Args){.type = TYPE, .jobz = jobz, .econ = econ, .m = m, .n = n, .A = A, .lda = lda, .S = S, .U = U, .ldu = ldu,
-                       .V = V, .ldv = ldv, .work = work, .lwork = lwork, .info = info, .params = params, .batch = 1});
 }
 
 int API(cusolverDn, EVJ_BATCHED_QUERY)(void *h, int jobz, int uplo, int n, const T *A, int lda, const R *W, int *lwork, void *params, int batch)
