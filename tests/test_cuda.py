@@ -16,7 +16,8 @@ from cuda_device import Array, DeviceError, DlpackArray, Stream, build
 from batchpinv import LinAlgError, lstsq, pinv
 from batchpinv.cuda import CudaError
 from batchpinv.cuda import _stack as stack_module
-from batchpinv.cuda._shim import Chunks, Method
+from batchpinv.cuda._chunk import Chunks
+from batchpinv.cuda._shim import Routine
 from batchpinv.cuda._shim import Stream as PlainStream
 
 DTYPES = ["f", "d", "F", "D"]
@@ -265,16 +266,15 @@ def test_chunks_give_the_bits_of_one(device, monkeypatch):
 
 
 def test_matrices_are_counted_in_32_bits():
-    def most(method, m, n):
-        return Chunks(method, False, 1, PlainStream(0, 0), m, n).most()
+    def most(routine, m, n, hermitian=False):
+        return Chunks(routine, False, hermitian, np.dtype("d"), m, n, PlainStream(0, 0)).most
 
-    assert most(Method.SVD, 46_341, 46_341) == 0
-    assert most(Method.SVD, 46_340, 46_340) == 1
-    assert most(Method.WIELANDT, 20_000, 26_340) == 1
-    assert most(Method.WIELANDT, 20_000, 26_341) == 0
-    assert most(Method.HERMITIAN_BATCHED, 10, 10) == 32_768
-    assert most(Method.JACOBI, 33, 3) == 0
-    assert most(Method.JACOBI, 32, 32) == 2_097_151
+    assert most(Routine.GESVD, 46_341, 46_341) == 0
+    assert most(Routine.GESVD, 46_340, 46_340) == 1
+    assert most(Routine.SYEV_BATCHED, 20_000, 26_340) == 1
+    assert most(Routine.SYEV_BATCHED, 20_000, 26_341) == 0
+    assert most(Routine.SYEV_BATCHED, 10, 10, hermitian=True) == 32_768
+    assert most(Routine.GESVDJ_BATCHED, 32, 32) == 2_097_151
 
 
 # ---- tolerances ----------------------------------------------------------------------------------

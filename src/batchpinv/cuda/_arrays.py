@@ -247,7 +247,8 @@ def fetch(view: View, library: Library, stream: Stream) -> np.ndarray[Any, Any]:
     """A copy on the host."""
     packed = view if view.is_packed else pack(view, library, stream)
     array = np.empty(view.shape, view.dtype)
-    stream.copy_out(array.reshape(-1).view(np.uint8), packed.pointer)
+    stream.copy_out(array, packed.pointer)
+    stream.synchronise()
     return array
 
 

@@ -143,5 +143,5 @@ def _rank(found: Found, batch: tuple[int, ...], library: Library, stream: Stream
         return int(found.rank[0])
     rank = library.empty(batch, found.rank.dtype)
     if found.rank.size:
-        stream.copy_in(read("rank", rank, stream).pointer, found.rank.view(np.uint8))
+        stream.copy_in(read("rank", rank, stream).pointer, found.rank)
     return rank

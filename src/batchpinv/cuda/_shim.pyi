@@ -1,48 +1,80 @@
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-class Method(IntEnum):
-    JACOBI = 0
-    WIELANDT = 1
-    POLAR = 2
-    SVD = 3
-    HERMITIAN_JACOBI = 4
-    HERMITIAN_BATCHED = 5
-    HERMITIAN = 6
+class Routine(IntEnum):
+    GESVDJ_BATCHED = 0
+    GESVDP = 1
+    GESVD = 2
+    SYEVJ_BATCHED = 3
+    SYEV_BATCHED = 4
+    SYEVD = 5
+
+class Decomposition:
+    def __init__(self, routine: int, dtype: int, rows: int, cols: int) -> None: ...
+
+# The address of the first element, and the steps to the next column and the next member.
+_Matrices = tuple[int, int, int]
 
 class Stream:
-    device: int
-    pointer: int
     def __init__(self, device: int, pointer: int) -> None: ...
+    @property
+    def device(self) -> int: ...
+    @property
+    def pointer(self) -> int: ...
     def check(self) -> None: ...
     def wait_for(self, producer: int) -> None: ...
-    def copy_in(self, to: int, source: NDArray[np.uint8]) -> None: ...
-    def copy_out(self, to: NDArray[np.uint8], source: int) -> None: ...
+    def synchronise(self) -> None: ...
+    def copy_in(self, to: int, source: NDArray[Any]) -> None: ...
+    def copy_out(self, to: NDArray[Any], source: int) -> None: ...
     def copy(
         self, to: int, to_pitch: int, source: int, from_pitch: int, width: int, height: int
     ) -> None: ...
     def fill(self, to: int, byte: int, size: int) -> None: ...
-    def synchronise(self) -> None: ...
-
-class Chunks:
-    def __init__(
-        self, method: int, qr: bool, dtype: int, stream: Stream, m: int, n: int
-    ) -> None: ...
-    def most(self) -> int: ...
-    def work_bytes(self, batch: int) -> int: ...
-    def norms(self, a: int, work: int, norms: NDArray[np.float64]) -> None: ...
-    def pinv(
+    def multiply(
         self,
+        dtype: int,
+        adjoint_a: bool,
+        adjoint_b: bool,
+        rows: int,
+        cols: int,
+        inner: int,
+        a: _Matrices,
+        b: _Matrices,
+        to: _Matrices,
+        batch: int,
+    ) -> None: ...
+    def scale(
+        self, is_double: bool, rows: int, cols: int, a: int, factors: int, to: int
+    ) -> None: ...
+    def qr_bytes(self, decomposition: Decomposition) -> int: ...
+    def qr(
+        self,
+        decomposition: Decomposition,
+        batch: int,
         a: int,
-        out: int,
+        tau: int,
+        pointers: int,
+        info: int,
         work: int,
         work_bytes: int,
-        atol: NDArray[np.float64],
-        rtol: NDArray[np.float64],
-        rank: NDArray[np.int64],
-        failed: NDArray[np.uint8],
+    ) -> None: ...
+    def decompose_bytes(self, decomposition: Decomposition, batch: int) -> tuple[int, int]: ...
+    def decompose(
+        self,
+        decomposition: Decomposition,
+        batch: int,
+        a: int,
+        s: int,
+        u: int,
+        v: int,
+        info: int,
+        work: int,
+        work_bytes: int,
+        host: NDArray[np.uint8],
+        perturbed: NDArray[np.float64],
     ) -> None: ...
 
 def open_libraries(cudart: bytes, cublas: bytes, cusolver: bytes) -> None: ...

@@ -10,50 +10,64 @@ from enum import IntEnum
 from ._errors import CudaError
 
 cdef extern from "shim.h" nogil:
-    ctypedef struct bp_call:
-        int method, qr, dtype, device
+    ctypedef struct bp_stream:
+        int device
         void *stream
-        int64_t m, n, batch
-        const void *a
-        void *out
+    ctypedef struct bp_matrices:
+        void *at
+        int64_t ld, stride
+    ctypedef struct bp_problem:
+        int routine, dtype
+        int64_t rows, cols, batch
+        void *a
+        void *s
+        void *u
+        void *v
+        int *info
         void *work
-        int64_t work_bytes
-        const double *atol
-        const double *rtol
-        int64_t *rank
-        unsigned char *failed
+        void *host
+        size_t work_bytes, host_bytes
+        double *perturbed
     int bp_open(const char *cudart, const char *cublas, const char *cusolver)
     const char *bp_why()
     void bp_versions(int *versions)
     bint bp_has_batched_eigen()
     int bp_device_of(const void *pointer)
-    int bp_wait_for(int device, void *stream, void *producer)
-    int bp_check_stream(int device, void *stream)
-    int bp_copy(int device, void *stream, void *to, const void *source, int64_t bytes, int kind)
-    int bp_copy_2d(
-        int device, void *stream, void *to, int64_t to_pitch, const void *source,
-        int64_t from_pitch, int64_t width, int64_t height)
-    int bp_fill(int device, void *stream, void *to, int byte, int64_t bytes)
-    int bp_synchronise(int device, void *stream)
-    int64_t bp_most(const bp_call *call)
-    int64_t bp_work_bytes(const bp_call *call)
-    int bp_norms(const bp_call *call, double *norms)
-    int bp_pinv(const bp_call *call)
+    int bp_check_stream(bp_stream *s)
+    int bp_wait_for(bp_stream *s, void *producer)
+    int bp_synchronise(bp_stream *s)
+    void bp_release(bp_stream *s)
+    int bp_copy(
+        bp_stream *s, void *to, int64_t to_pitch, const void *source, int64_t from_pitch,
+        int64_t width, int64_t height, int kind)
+    int bp_fill(bp_stream *s, void *to, int byte, int64_t bytes)
+    int bp_multiply(
+        bp_stream *s, int dtype, bint adjoint_a, bint adjoint_b, int64_t rows, int64_t cols,
+        int64_t inner, bp_matrices a, bp_matrices b, bp_matrices to, int64_t batch)
+    int bp_scale(
+        bp_stream *s, bint is_double, int64_t rows, int64_t cols, const void *a,
+        const void *factors, void *to)
+    int bp_qr(bp_stream *s, bp_problem *p, void *pointers)
+    int bp_decompose(bp_stream *s, bp_problem *p)
+
+cdef enum:
+    TO_DEVICE = 1
+    TO_HOST = 2
+    ON_DEVICE = 3
 
 
-class Method(IntEnum):
-    """How a stack is decomposed; see shim.h."""
+class Routine(IntEnum):
+    """Of cuSOLVER; see shim.h."""
 
-    JACOBI = 0
-    WIELANDT = 1
-    POLAR = 2
-    SVD = 3
-    HERMITIAN_JACOBI = 4
-    HERMITIAN_BATCHED = 5
-    HERMITIAN = 6
+    GESVDJ_BATCHED = 0
+    GESVDP = 1
+    GESVD = 2
+    SYEVJ_BATCHED = 3
+    SYEV_BATCHED = 4
+    SYEVD = 5
 
 
-cdef int64_t check(int64_t result) except -1:
+cdef int check(int result) except -1:
     if result < 0:
         raise CudaError(bp_why().decode(errors="replace"))
     return result
@@ -63,16 +77,20 @@ cdef inline void *address(uintptr_t number) noexcept nogil:
     return <void *>number
 
 
-cdef void *memory(array, Py_ssize_t size, bint writable=False) except? NULL:
-    """Where the bytes of an array on the host are, as long as it lives: so many, and packed."""
+cdef void *memory(array, bint writable=False) except? NULL:
+    """Where the bytes of a packed array on the host are, as long as it lives."""
     cdef Py_buffer view
     PyObject_GetBuffer(array, &view, PyBUF_WRITABLE if writable else PyBUF_SIMPLE)
     cdef void *start = view.buf
-    cdef Py_ssize_t found = view.len
     PyBuffer_Release(&view)
-    if found != size:
-        raise ValueError(f"{found} bytes for {size}")
     return start
+
+
+cdef bp_matrices matrices(given) except *:
+    cdef bp_matrices found
+    at, found.ld, found.stride = given
+    found.at = address(at)
+    return found
 
 
 def open_libraries(bytes cudart, bytes cublas, bytes cusolver) -> None:
@@ -97,45 +115,75 @@ def device_of(uintptr_t pointer) -> int:
     return check(bp_device_of(address(pointer)))
 
 
-cdef class Stream:
-    """A stream of a device: what is given to it is done in that order."""
+cdef class Decomposition:
+    """Of stacks of matrices (rows, cols), column-major and packed, by one routine, or by QR."""
 
-    cdef readonly int device
-    cdef readonly uintptr_t pointer
+    cdef bp_problem problem
+
+    def __init__(self, int routine, int dtype, int64_t rows, int64_t cols):
+        self.problem.routine = routine
+        self.problem.dtype = dtype
+        self.problem.rows = rows
+        self.problem.cols = cols
+
+
+cdef class Stream:
+    """A stream of a device: what is given to it is done in that order.
+
+    Of one thread alone. Addresses are numbers; matrices are (address, step to the next column,
+    step to the next member), in elements.
+    """
+
+    cdef bp_stream stream
 
     def __init__(self, int device, uintptr_t pointer):
-        self.device = device
-        self.pointer = pointer
+        self.stream.device = device
+        self.stream.stream = address(pointer)
+
+    def __dealloc__(self):
+        bp_release(&self.stream)
+
+    @property
+    def device(self) -> int:
+        return self.stream.device
+
+    @property
+    def pointer(self) -> int:
+        return <uintptr_t>self.stream.stream
 
     def check(self) -> None:
         """CudaError where it cannot be waited for."""
-        check(bp_check_stream(self.device, address(self.pointer)))
+        check(bp_check_stream(&self.stream))
 
     def wait_for(self, uintptr_t producer) -> None:
         """What comes next waits for what is on another stream now."""
-        check(bp_wait_for(self.device, address(self.pointer), address(producer)))
+        check(bp_wait_for(&self.stream, address(producer)))
+
+    def synchronise(self) -> None:
+        """Return when all is done."""
+        cdef int result
+        with nogil:
+            result = bp_synchronise(&self.stream)
+        check(result)
 
     def copy_in(self, uintptr_t to, source not None) -> None:
-        """From an array on the host; it may be changed at once."""
+        """From a packed array on the host, which may be changed at once."""
         cdef int64_t size = source.nbytes
-        cdef const void *start = memory(source, size)
+        cdef const void *start = memory(source)
         cdef int result = 0
         if size:
             with nogil:
-                result = bp_copy(self.device, address(self.pointer), address(to), start, size, 1)
+                result = bp_copy(&self.stream, address(to), size, start, size, size, 1, TO_DEVICE)
         check(result)
 
     def copy_out(self, to not None, uintptr_t source) -> None:
-        """To an array on the host, once all before is done."""
+        """To a packed array on the host, at the latest by the next `synchronise`."""
         cdef int64_t size = to.nbytes
-        cdef void *start = memory(to, size, True)
+        cdef void *start = memory(to, True)
         cdef int result = 0
         if size:
             with nogil:
-                result = bp_copy(
-                    self.device, address(self.pointer), start, address(source), size, 2)
-                if result == 0:
-                    result = bp_synchronise(self.device, address(self.pointer))
+                result = bp_copy(&self.stream, start, size, address(source), size, size, 1, TO_HOST)
         check(result)
 
     def copy(
@@ -143,86 +191,92 @@ cdef class Stream:
         int64_t height
     ) -> None:
         """Rows of `width` bytes, a pitch apart, on the device."""
-        if height == 1:  # of any length
-            check(bp_copy(
-                self.device, address(self.pointer), address(to), address(source), width, 3))
-        else:
-            check(bp_copy_2d(
-                self.device, address(self.pointer), address(to), to_pitch, address(source),
-                from_pitch, width, height))
+        check(bp_copy(
+            &self.stream, address(to), to_pitch, address(source), from_pitch, width, height,
+            ON_DEVICE))
 
     def fill(self, uintptr_t to, int byte, int64_t size) -> None:
-        check(bp_fill(self.device, address(self.pointer), address(to), byte, size))
+        check(bp_fill(&self.stream, address(to), byte, size))
 
-    def synchronise(self) -> None:
-        """Return when all is done."""
-        cdef int result
-        with nogil:
-            result = bp_synchronise(self.device, address(self.pointer))
-        check(result)
-
-
-cdef class Chunks:
-    """Packed matrices in C order, on one stream, decomposed by one method, chunk after chunk."""
-
-    cdef bp_call call
-    cdef Stream stream
-
-    def __init__(
-        self, int method, bint qr, int dtype, Stream stream not None, int64_t m, int64_t n
-    ):
-        self.stream = stream
-        self.call.method = method
-        self.call.qr = qr
-        self.call.dtype = dtype
-        self.call.device = stream.device
-        self.call.stream = address(stream.pointer)
-        self.call.m = m
-        self.call.n = n
-
-    def most(self) -> int:
-        """The longest chunk that the libraries can count; 0 where not even one matrix."""
-        return bp_most(&self.call)
-
-    def work_bytes(self, int64_t batch) -> int:
-        """The workspace that a chunk of so many matrices needs."""
-        cdef bp_call call = self.call
-        cdef int64_t size
-        call.batch = batch
-        with nogil:
-            size = bp_work_bytes(&call)
-        return check(size)
-
-    def norms(self, uintptr_t a, uintptr_t work, norms not None) -> None:
-        """The squared Frobenius norms; `work` is of the size of as many numbers."""
-        cdef bp_call call = self.call
-        cdef int result
-        call.a = address(a)
-        call.work = address(work)
-        call.batch = len(norms)
-        cdef double *squares = <double *>memory(norms, 8 * call.batch, True)
-        with nogil:
-            result = bp_norms(&call, squares)
-        check(result)
-
-    def pinv(
-        self, uintptr_t a, uintptr_t out, uintptr_t work, int64_t work_bytes, atol not None,
-        rtol not None, rank not None, failed not None
+    def multiply(
+        self, int dtype, bint adjoint_a, bint adjoint_b, int64_t rows, int64_t cols, int64_t inner,
+        a, b, to, int64_t batch
     ) -> None:
-        """The pseudo-inverses, with ranks, and which have none."""
-        cdef bp_call call = self.call
+        """to = op(a) op(b), where op is the conjugate transpose or nothing."""
+        cdef bp_matrices x = matrices(a), y = matrices(b), z = matrices(to)
         cdef int result
-        call.a = address(a)
-        call.out = address(out)
-        call.work = address(work)
-        call.work_bytes = work_bytes
-        call.batch = len(rank)
-        call.atol = <double *>memory(atol, 8 * call.batch)
-        call.rtol = <double *>memory(rtol, 8 * call.batch)
-        call.rank = <int64_t *>memory(rank, 8 * call.batch, True)
-        call.failed = <unsigned char *>memory(failed, call.batch, True)
         with nogil:
-            result = bp_pinv(&call)
+            result = bp_multiply(
+                &self.stream, dtype, adjoint_a, adjoint_b, rows, cols, inner, x, y, z, batch)
+        check(result)
+
+    def scale(
+        self, bint is_double, int64_t rows, int64_t cols, uintptr_t a, uintptr_t factors,
+        uintptr_t to
+    ) -> None:
+        """The columns of one packed real matrix, each by its factor."""
+        cdef int result
+        with nogil:
+            result = bp_scale(
+                &self.stream, is_double, rows, cols, address(a), address(factors), address(to))
+        check(result)
+
+    def qr_bytes(self, Decomposition decomposition not None) -> int:
+        """The workspace that `qr` needs."""
+        cdef bp_problem problem = decomposition.problem
+        check(bp_qr(&self.stream, &problem, NULL))
+        return problem.work_bytes
+
+    def qr(
+        self, Decomposition decomposition not None, int64_t batch, uintptr_t a, uintptr_t tau,
+        uintptr_t pointers, uintptr_t info, uintptr_t work, size_t work_bytes
+    ) -> None:
+        """R takes the place of A's upper triangle: of all at once where there are pointers."""
+        cdef bp_problem problem = decomposition.problem
+        cdef int result
+        problem.batch = batch
+        problem.a = address(a)
+        problem.s = address(tau)
+        problem.info = <int *>info
+        problem.work = address(work)
+        problem.work_bytes = work_bytes
+        with nogil:
+            result = bp_qr(&self.stream, &problem, address(pointers))
+        check(result)
+
+    def decompose_bytes(
+        self, Decomposition decomposition not None, int64_t batch
+    ) -> tuple[int, int]:
+        """The workspaces that `decompose` needs, on the device and on the host."""
+        cdef bp_problem problem = decomposition.problem
+        cdef int result
+        problem.batch = batch
+        with nogil:
+            result = bp_decompose(&self.stream, &problem)
+        check(result)
+        return problem.work_bytes, problem.host_bytes
+
+    def decompose(
+        self, Decomposition decomposition not None, int64_t batch, uintptr_t a, uintptr_t s,
+        uintptr_t u, uintptr_t v, uintptr_t info, uintptr_t work, size_t work_bytes,
+        host not None, perturbed not None
+    ) -> None:
+        """The matrices are overwritten; `host` is a workspace, `perturbed` a float64 for each."""
+        cdef bp_problem problem = decomposition.problem
+        cdef int result
+        problem.batch = batch
+        problem.a = address(a)
+        problem.s = address(s)
+        problem.u = address(u)
+        problem.v = address(v)
+        problem.info = <int *>info
+        problem.work = address(work)
+        problem.work_bytes = work_bytes
+        problem.host = memory(host, True)
+        problem.host_bytes = host.nbytes
+        problem.perturbed = <double *>memory(perturbed, True)
+        with nogil:
+            result = bp_decompose(&self.stream, &problem)
         check(result)
 
 

@@ -12,9 +12,9 @@ from .._info import Rung
 from .._tolerance import Tolerances
 from . import _shim
 from ._arrays import Library, View, read
-from ._shim import Chunks, Method, Stream
+from ._chunk import Chunks
+from ._shim import Routine, Stream
 
-_CODES = {code: number for number, code in enumerate("fdFD")}
 # Bytes of workspace for a chunk, unless one matrix needs more.
 _WORK = 256 << 20
 # Jacobi's method decomposes all matrices at once, up to this side.
@@ -78,7 +78,7 @@ class Stack:
     ) -> None:
         """All of them, with one tolerance of each kind for each."""
         chunks = self._chunks(*self._choose())
-        alone = self._chunks(Method.HERMITIAN if self.hermitian else Method.SVD, False)
+        alone = self._chunks(Routine.SYEVD if self.hermitian else Routine.GESVD, False)
         found.rung[:] = Rung.SVD
         length = self._length(chunks)
         for start in range(0, self.count, length):
@@ -91,18 +91,19 @@ class Stack:
             if self.hermitian:
                 copy = self._triangles(source, len(rank))
                 source = copy.pointer
-            odd = np.flatnonzero(~self.are_safe(self._norms(source, len(rank))))
+            odd = np.flatnonzero(~self.are_safe(self._norms(chunks, source, len(rank))))
             if odd.size:
                 copy = copy or self._copy(source, len(rank))
                 mended = Mended(self, copy, odd)
                 source = copy.pointer
                 with np.errstate(over="ignore"):
                     given = np.ldexp(given[0], mended.exponent), given[1]
-            self._run(chunks, source, answer, *given, rank, failure)
-            for i in map(int, np.flatnonzero(failure)):
+            failed = self._run(chunks, source, answer, *given, rank)
+            for i in map(int, np.flatnonzero(failed)):
                 one, offset = slice(i, i + 1), i * self.member
-                arrays = (each[one] for each in (*given, rank, failure))
-                self._run(alone, source + offset, answer + offset, *arrays)
+                arrays = (each[one] for each in (*given, rank))
+                failed[one] = self._run(alone, source + offset, answer + offset, *arrays)
+            failure[failed] = _NO_CONVERGENCE
             if mended:
                 failure[mended.non_finite] = _NON_FINITE
                 mended.scale_back(answer)
@@ -120,7 +121,7 @@ class Stack:
     def allocate(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> View:
         return read("a workspace", self.maker.empty(shape, dtype), self.stream)
 
-    def _choose(self) -> tuple[Method, bool]:
+    def _choose(self) -> tuple[Routine, bool]:
         """How to decompose them, and whether after a QR decomposition.
 
         It depends on their shape alone, so that a matrix goes the same way in every stack.
@@ -129,23 +130,23 @@ class Stack:
         batched = _shim.has_batched_eigen()
         if self.hermitian:
             if small <= _JACOBI_SIDE:
-                return Method.HERMITIAN_JACOBI, False
+                return Routine.SYEVJ_BATCHED, False
             if batched and small <= _LARGEST_ORDER:
-                return Method.HERMITIAN_BATCHED, False
-            return Method.HERMITIAN, False
+                return Routine.SYEV_BATCHED, False
+            return Routine.SYEVD, False
         qr = large >= _TALL * small and large > _JACOBI_SIDE
         if (small if qr else large) <= _JACOBI_SIDE:
-            return Method.JACOBI, qr
+            return Routine.GESVDJ_BATCHED, qr
         if batched and (2 * small if qr else small + large) <= _LARGEST_ORDER:
-            return Method.WIELANDT, qr
-        return Method.POLAR, qr
+            return Routine.SYEV_BATCHED, qr
+        return Routine.GESVDP, qr
 
-    def _chunks(self, method: Method, qr: bool) -> Chunks:
-        return Chunks(method, qr, _CODES[self.dtype.char], self.stream, self.m, self.n)
+    def _chunks(self, routine: Routine, qr: bool) -> Chunks:
+        return Chunks(routine, qr, self.hermitian, self.dtype, self.m, self.n, self.stream)
 
     def _length(self, chunks: Chunks) -> int:
         """Of a chunk; ValueError where the libraries cannot count one matrix."""
-        length = min(self.count, chunks.most())
+        length = min(self.count, chunks.most)
         if not length:
             raise ValueError(f"cuSOLVER counts in 32 bits, too few for {self.m} x {self.n}")
         while length > 1 and chunks.work_bytes(length) > _WORK:
@@ -168,18 +169,21 @@ class Stack:
             )
         return copy
 
-    def _norms(self, source: int, length: int) -> NDArray[np.float64]:
+    def _norms(self, chunks: Chunks, source: int, length: int) -> NDArray[Any]:
         """Their squared Frobenius norms; no number where an entry is none."""
-        norms = np.empty(length)
+        norms = np.empty(length, self.dtype)
         work = self.allocate((length,), self.dtype)
-        self._chunks(Method.SVD, False).norms(source, work.pointer, norms)
-        return norms
+        chunks.norms(source, work.pointer, norms)
+        return norms.real
 
-    def _run(self, chunks: Chunks, source: int, answer: int, *arrays: NDArray[Any]) -> None:
-        work = self.allocate((chunks.work_bytes(len(arrays[0])),), np.dtype(np.uint8))
-        chunks.pinv(source, answer, work.pointer, work.nbytes, *arrays)
+    def _run(
+        self, chunks: Chunks, source: int, answer: int, *given: NDArray[Any]
+    ) -> NDArray[np.bool_]:
+        work = self.allocate((chunks.work_bytes(len(given[0])),), np.dtype(np.uint8))
+        failed = chunks.pinv(source, answer, work.pointer, *given)
         if not self.maker.is_ordered:  # the workspace might serve another stream at once
             self.stream.synchronise()
+        return failed
 
 
 class Mended:
@@ -222,14 +226,11 @@ class Mended:
         """From the first of the odd ones to the last, and of these the odd ones."""
         first, last = self.indices[[0, -1]]
         span = np.empty((last + 1 - first, self.stack.m, self.stack.n), self.stack.dtype)
-        self.stack.stream.copy_out(_bytes(span), start + int(first) * self.stack.member)
+        self.stack.stream.copy_out(span, start + int(first) * self.stack.member)
+        self.stack.stream.synchronise()
         return span, span[self.indices - first]
 
     def _store(self, start: int, span: NDArray[Any], numbers: NDArray[Any]) -> None:
         first = self.indices[0]
         span.reshape(len(span), -1).view(self.stack.real)[self.indices - first] = numbers
-        self.stack.stream.copy_in(start + int(first) * self.stack.member, _bytes(span))
-
-
-def _bytes(array: NDArray[Any]) -> NDArray[np.uint8]:
-    return array.reshape(-1).view(np.uint8)
+        self.stack.stream.copy_in(start + int(first) * self.stack.member, span)

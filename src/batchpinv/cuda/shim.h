@@ -1,66 +1,78 @@
-/* Pseudo-inverses of stacks that lie on a CUDA device, by cuSOLVER and cuBLAS.
+/* What pseudo-inverses of stacks on a CUDA device need of the runtime, cuBLAS and cuSOLVER.
  *
- * Knows nothing of Python, needs nothing of CUDA to be built, prints nothing and closes nothing.
+ * Knows nothing of Python, needs nothing of CUDA to be built, prints nothing, closes nothing, and
+ * works on the caller's stream only. Matrices are column-major, one after the other in their stack.
  * Functions that can fail return a negative number then, and bp_why() says what it was.
  */
 #ifndef BATCHPINV_CUDA_SHIM_H
 #define BATCHPINV_CUDA_SHIM_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 enum bp_dtype { BP_FLOAT, BP_DOUBLE, BP_COMPLEX_FLOAT, BP_COMPLEX_DOUBLE };
 
-/* How a stack is decomposed. */
-enum bp_method {
-    BP_JACOBI,           /* gesvdjBatched; both sides at most 32 */
-    BP_WIELANDT,         /* XsyevBatched of [[0, A], [A^H, 0]], the matrix of Jordan and Wielandt */
-    BP_POLAR,            /* Xgesvdp, matrix by matrix; fails where it had to perturb too much */
-    BP_SVD,              /* Xgesvd, matrix by matrix */
-    BP_HERMITIAN_JACOBI, /* syevjBatched */
-    BP_HERMITIAN_BATCHED, /* XsyevBatched */
-    BP_HERMITIAN,         /* Xsyevd, matrix by matrix */
+/* Those that are not batched are called for one matrix after the other. */
+enum bp_routine {
+    BP_GESVDJ_BATCHED, /* both sides at most 32; U and V are square */
+    BP_GESVDP,         /* U, V and the smaller side's values, as for the next */
+    BP_GESVD,          /* V^H; no more columns than rows */
+    BP_SYEVJ_BATCHED,  /* eigenvectors take the place of A, of which the upper triangle is read */
+    BP_SYEV_BATCHED,
+    BP_SYEVD,
 };
 
-enum bp_failure { BP_FINE, BP_NO_CONVERGENCE = 2 };
-
-/* One chunk of a stack. Arrays on the device are packed, in C order. */
+/* A stream, and what a thread has alone, to use it, until bp_release(). */
 typedef struct {
-    enum bp_method method;
-    int qr; /* decompose the triangular factor of the QR decomposition, of the smaller side */
-    enum bp_dtype dtype;
     int device;
     void *stream;
-    int64_t m, n, batch;
-    const void *a; /* (batch, m, n); of Hermitian matrices the lower triangles are read */
-    void *out;     /* (batch, n, m) */
-    void *work;    /* on the device */
-    int64_t work_bytes;
-    /* On the host, one for each matrix. */
-    const double *atol, *rtol;
-    int64_t *rank;
-    unsigned char *failed; /* an enum bp_failure */
-} bp_call;
+    struct handles *handles; /* NULL before they are needed */
+} bp_stream;
 
-/* Load the libraries, unless they are; 0 where there is a device to compute on. Paths or sonames.
- */
+typedef struct {
+    void *at;
+    int64_t ld, stride; /* from column to column, and from member to member */
+} bp_matrices;
+
+typedef struct {
+    enum bp_routine routine;
+    enum bp_dtype dtype;
+    int64_t rows, cols, batch;
+    void *a; /* is overwritten */
+    void *s, *u, *v;
+    int *info;
+    void *work, *host; /* on the device and on the host */
+    size_t work_bytes, host_bytes;
+    double *perturbed; /* on the host: by how much gesvdp moved the values of each matrix */
+} bp_problem;
+
+/* Load the libraries, unless they are; 0 where there is a device. Takes paths or sonames. */
 int bp_open(const char *cudart, const char *cublas, const char *cusolver);
 const char *bp_why(void);
 void bp_versions(int versions[4]); /* runtime and driver, cuBLAS (major) and cuSOLVER */
 int bp_has_batched_eigen(void);    /* a cuSOLVER whose XsyevBatched can be trusted */
+int bp_device_of(const void *pointer);
 
-int bp_device_of(const void *pointer); /* the number of the device, or negative */
-int bp_wait_for(int device, void *stream, void *producer); /* work on a stream awaits another's */
-int bp_check_stream(int device, void *stream);             /* fails where a graph is captured */
-int bp_copy(int device, void *stream, void *to, const void *from, int64_t bytes, int kind);
-int bp_copy_2d(int device, void *stream, void *to, int64_t to_pitch, const void *from,
-               int64_t from_pitch, int64_t width, int64_t height);
-int bp_fill(int device, void *stream, void *to, int byte, int64_t bytes);
-int bp_synchronise(int device, void *stream);
+int bp_check_stream(bp_stream *s);             /* fails where a graph is captured */
+int bp_wait_for(bp_stream *s, void *producer); /* what comes next waits for another stream's work */
+int bp_synchronise(bp_stream *s);
+void bp_release(bp_stream *s);
 
-int64_t bp_most(const bp_call *call); /* the longest chunk that the libraries can count */
-int64_t bp_work_bytes(const bp_call *call);
-/* The squared Frobenius norm of each matrix, in its real type; needs batch * itemsize of work. */
-int bp_norms(const bp_call *call, double *norms);
-int bp_pinv(const bp_call *call);
+/* Rows of `width` bytes, a pitch apart; `kind` as CUDA counts. */
+int bp_copy(bp_stream *s, void *to, int64_t to_pitch, const void *from, int64_t from_pitch,
+            int64_t width, int64_t height, int kind);
+int bp_fill(bp_stream *s, void *to, int byte, int64_t bytes);
+/* to = op(a) op(b), where op is the conjugate transpose or nothing. */
+int bp_multiply(bp_stream *s, enum bp_dtype dtype, int adjoint_a, int adjoint_b, int64_t rows,
+                int64_t cols, int64_t inner, bp_matrices a, bp_matrices b, bp_matrices to,
+                int64_t batch);
+/* The columns of one real matrix, each by its factor. */
+int bp_scale(bp_stream *s, int is_double, int64_t rows, int64_t cols, const void *a,
+             const void *factors, void *to);
+
+/* Both do nothing without `work` but ask how much they need. The decompositions by QR take, where
+ * there are `pointers` (on the device, to each `a` and `s`), all at once; R is in `a` then. */
+int bp_qr(bp_stream *s, bp_problem *p, void *pointers);
+int bp_decompose(bp_stream *s, bp_problem *p);
 
 #endif

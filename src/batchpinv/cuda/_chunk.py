@@ -1,0 +1,311 @@
+"""The pseudo-inverses of chunks of packed matrices, each chunk by one decomposition.
+
+What is column-major to the libraries is the transpose of what the caller has: for A (m x n, in C
+order) they see X = A^T with p = n rows and q = m columns, and its pseudo-inverse (q x p) is, in
+C order, that of A. The identity has no conjugation, for complex numbers either.
+
+Y is X, or X^H where it has to be tall; M is Y, or its triangular factor after QR; M = U S V^H.
+Where there are eigenvalues instead, M is Hermitian, or it lies within a Hermitian matrix, that of
+Jordan and Wielandt: [[0, M], [M^H, 0]] has the eigenvalues +-S and 0, and the eigenvectors of S are
+the columns of [U; V] / sqrt(2).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._shim import Decomposition, Routine, Stream
+
+_CODES = {code: number for number, code in enumerate("fdFD")}
+_INT_MAX = 2**31 - 1
+# Of XsyevBatched, which refuses more; no manual says so.
+_LONGEST = 32768
+# Bytes.
+_ALIGNED, _INT, _POINTER = 256, 4, 8
+
+
+class Columns(NamedTuple):
+    """A column-major matrix of each member, and the steps between columns and between members."""
+
+    at: int
+    step: int
+    stride: int
+
+
+_NOWHERE = Columns(0, 0, 0)
+
+
+@dataclass
+class _Layout:
+    """Where everything is in a workspace."""
+
+    m: Columns
+    u: Columns
+    v: Columns  # or V^H, where the routine is gesvd
+    scaled: Columns  # V S^+, or U S^+ there
+    s: int
+    factors: int  # S^+
+    info: int
+    identity: int = 0
+    y: Columns = _NOWHERE
+    product: Columns = _NOWHERE
+    tau: int = 0
+    pointers: int = 0
+    library: int = 0
+    library_bytes: int = 0
+    host_bytes: int = 0
+    end: int = 0
+
+
+class Chunks:
+    """Pseudo-inverses of packed matrices (m, n) by a routine, of their triangular factors if `qr`.
+
+    The shape alone says what is done with a matrix, so it has the same bits in every chunk, as far
+    as the libraries' batched routines go.
+    """
+
+    def __init__(
+        self,
+        routine: Routine,
+        qr: bool,
+        hermitian: bool,
+        dtype: np.dtype[Any],
+        m: int,
+        n: int,
+        stream: Stream,
+    ) -> None:
+        self.routine = routine
+        self.qr = qr
+        self.hermitian = hermitian
+        self.stream = stream
+        self.dtype = dtype
+        self.real = np.empty(0, dtype).real.dtype
+        self.code = _CODES[dtype.char]
+        self.p, self.q, self.k = n, m, min(m, n)
+        self.adjoint = n < m and (qr or routine == Routine.GESVD)
+        self.tall, self.cols = (m, n) if self.adjoint else (n, m)
+        self.rows = self.cols if qr else self.tall
+        self.is_eigen = routine >= Routine.SYEVJ_BATCHED
+        self.is_wielandt = self.is_eigen and not hermitian
+        self.order = self.rows + (self.cols if self.is_wielandt else 0)
+        sides = (self.order, self.order) if self.is_eigen else (self.rows, self.cols)
+        # Numbers for a member: those that come out, and those by which columns are multiplied.
+        self.values = self.order if self.is_eigen else self.k
+        self.columns = self.cols if routine == Routine.GESVDJ_BATCHED else self.values
+        self.decomposition = Decomposition(routine, self.code, *sides)
+        self.factorisation = Decomposition(routine, self.code, self.tall, self.cols)
+
+    @property
+    def most(self) -> int:
+        """The longest chunk that the libraries can count; 0 where not even one matrix."""
+        largest = max(self.p * self.q, self.order**2 if self.is_eigen else 0)
+        count = _INT_MAX // largest
+        return min(count, _LONGEST) if self.routine == Routine.SYEV_BATCHED else count
+
+    def work_bytes(self, batch: int) -> int:
+        """The workspace that a chunk of so many matrices needs."""
+        return self._lay_out(batch, 0).end
+
+    def pinv(
+        self,
+        source: int,
+        answer: int,
+        work: int,
+        atol: NDArray[np.float64],
+        rtol: NDArray[np.float64],
+        rank: NDArray[np.int64],
+    ) -> NDArray[np.bool_]:
+        """Which of them have none. The others lie at `answer`, once the stream has come so far."""
+        batch, stream = len(rank), self.stream
+        at = self._lay_out(batch, work)
+        self._load(at, source, batch)
+        stream.fill(at.info, 0xFF, _INT * batch)  # not written yet
+        if self.routine == Routine.SYEV_BATCHED:  # cuSOLVER 11.7.1 needs a workspace of zeros
+            stream.fill(at.library, 0, at.library_bytes)
+        host, perturbed = np.empty(at.host_bytes, np.uint8), np.zeros(batch)
+        stream.decompose(
+            self.decomposition, batch, at.m.at, at.s, at.u.at, at.v.at, at.info,
+            at.library, at.library_bytes, host, perturbed,
+        )  # fmt: skip
+        values = np.empty((batch, self.values), self.real)
+        info = np.empty(batch, np.intc)
+        stream.copy_out(values, at.s)
+        stream.copy_out(info, at.info)
+        stream.synchronise()
+
+        sizes = np.abs(values)
+        largest = sizes.max(axis=1).astype(np.float64)
+        cutoff = np.maximum(atol, rtol * largest)
+        failed: NDArray[np.bool_] = (info != 0) | ~np.isfinite(largest) | (perturbed > 0.1 * cutoff)
+        kept = ((sizes if self.hermitian else values) > cutoff[:, None]) & ~failed[:, None]
+        if self.is_wielandt:
+            kept[:, : -self.k] = False  # none of these is a singular value
+        rank[:] = kept.sum(axis=1)
+        self._scale(at, values, kept, batch)
+        self._multiply(at, source, answer, batch)
+        return failed
+
+    def norms(self, source: int, work: int, norms: NDArray[Any]) -> None:
+        """The squared Frobenius norms, as numbers of the dtype; `work` has room for as many."""
+        inner, batch = self.p * self.q, len(norms)
+        x, to = Columns(source, inner, inner), Columns(work, 1, 1)
+        self.stream.multiply(self.code, True, False, 1, 1, inner, x, x, to, batch)
+        self.stream.copy_out(norms, work)
+        self.stream.synchronise()
+
+    def _lay_out(self, batch: int, start: int) -> _Layout:
+        end = start
+
+        def take(size: int) -> int:
+            nonlocal end
+            at = end
+            end += -(-size // _ALIGNED) * _ALIGNED
+            return at
+
+        def take_columns(rows: int, cols: int) -> Columns:
+            return Columns(take(rows * cols * self.dtype.itemsize * batch), rows, rows * cols)
+
+        rows, cols, k = self.rows, self.cols, self.k
+        if self.is_eigen:  # eigenvectors take the place of M
+            m = u = v = take_columns(self.order, self.order)
+            scaled = take_columns(self.order, self.order)
+        else:
+            m = take_columns(rows, cols)
+            if self.routine == Routine.GESVDJ_BATCHED:
+                u, v = take_columns(rows, rows), take_columns(cols, cols)
+            elif self.routine == Routine.GESVDP:
+                u, v = take_columns(rows, k), take_columns(cols, k)
+            else:
+                u, v = take_columns(rows, k), take_columns(k, cols)
+            scaled = u if self.routine == Routine.GESVD else v
+        s = take(self.values * self.real.itemsize * batch)
+        factors = take(self.columns * self.real.itemsize * batch)
+        at = _Layout(m, u, v, scaled, s, factors, info=take(_INT * batch))
+        at.library_bytes, at.host_bytes = self.stream.decompose_bytes(self.decomposition, batch)
+        if self.adjoint:
+            at.identity = take(self.p**2 * self.dtype.itemsize)
+        if self.qr:
+            at.y = take_columns(self.tall, cols)
+            at.product = take_columns(self.q, self.p)
+            at.tau = take(cols * self.dtype.itemsize * batch)
+            at.pointers = take(2 * _POINTER * batch)
+            at.library_bytes = max(at.library_bytes, self.stream.qr_bytes(self.factorisation))
+        at.library = take(at.library_bytes)
+        at.end = end
+        return at
+
+    def _load(self, at: _Layout, source: int, batch: int) -> None:
+        """M, from X."""
+        x = Columns(source, self.p, self.p * self.q)
+        to, itemsize = at.m, self.dtype.itemsize
+        if self.is_wielandt:  # its upper right block
+            to = to._replace(at=to.at + self.rows * self.order * itemsize)
+        if self.is_wielandt or self.qr:
+            self.stream.fill(at.m.at, 0, at.m.stride * itemsize * batch)
+        if self.qr:
+            self._copy(at, at.y, x, batch)
+            self._factorise(at, batch)
+            for j in range(self.cols):
+                self._copy_column(to, at.y, j, j + 1, batch)
+        elif self.is_wielandt:
+            self._copy_block(to, x, batch)
+        else:
+            self._copy(at, to, x, batch)
+
+    def _copy(self, at: _Layout, to: Columns, x: Columns, batch: int) -> None:
+        """Y, all at once: X, or X^H I."""
+        if self.adjoint:
+            identity = Columns(at.identity, self.p, 0)
+            self.stream.copy_in(at.identity, np.eye(self.p, dtype=self.dtype))
+            self.stream.multiply(
+                self.code, True, False, self.q, self.p, self.p, x, identity, to, batch
+            )
+        else:
+            size = x.stride * self.dtype.itemsize * batch
+            self.stream.copy(to.at, size, x.at, size, size, 1)
+
+    def _copy_block(self, to: Columns, x: Columns, batch: int) -> None:
+        """X, into larger matrices: by columns or by members, of whichever there are fewer."""
+        itemsize = self.dtype.itemsize
+        if self.q <= batch:
+            for j in range(self.q):
+                self._copy_column(to, x, j, self.p, batch)
+        else:
+            for i in range(batch):
+                self.stream.copy(
+                    to.at + i * to.stride * itemsize, to.step * itemsize,
+                    x.at + i * x.stride * itemsize, x.step * itemsize,
+                    self.p * itemsize, self.q,
+                )  # fmt: skip
+
+    def _copy_column(self, to: Columns, source: Columns, j: int, rows: int, batch: int) -> None:
+        """So many rows of a column of every member."""
+        itemsize = self.dtype.itemsize
+        self.stream.copy(
+            to.at + j * to.step * itemsize, to.stride * itemsize,
+            source.at + j * source.step * itemsize, source.stride * itemsize,
+            rows * itemsize, batch,
+        )  # fmt: skip
+
+    def _factorise(self, at: _Layout, batch: int) -> None:
+        """Y = Q R; small ones all at once, by pointers to them and to their Householder scalars."""
+        at_once = self.routine == Routine.GESVDJ_BATCHED
+        if at_once:
+            steps = np.arange(batch, dtype=np.uintp) * self.dtype.itemsize
+            pointers = np.stack([at.y.at + steps * at.y.stride, at.tau + steps * self.cols])
+            self.stream.copy_in(at.pointers, pointers)
+        self.stream.qr(
+            self.factorisation, batch, at.y.at, at.tau, at.pointers if at_once else 0,
+            at.info, at.library, at.library_bytes,
+        )  # fmt: skip
+
+    def _scale(
+        self, at: _Layout, values: NDArray[Any], kept: NDArray[np.bool_], batch: int
+    ) -> None:
+        """Columns by the reciprocals of the values that are kept, those of all members at once."""
+        # Each half of an eigenvector of [[0, M], [M^H, 0]] is 1 / sqrt(2) long; QR has one, twice.
+        factor = (2**0.5 if self.qr else 2.0) if self.is_wielandt else 1.0
+        factors = np.zeros((batch, self.columns), self.real)
+        with np.errstate(over="ignore"):
+            np.divide(factor, values, out=factors[:, : self.values], where=kept)
+        self.stream.copy_in(at.factors, factors)
+        source = at.scaled if not self.is_eigen else at.v
+        rows = source.step * (2 if self.dtype.kind == "c" else 1)  # real and imaginary parts
+        self.stream.scale(
+            self.real == np.float64, rows, self.columns * batch, source.at, at.factors, at.scaled.at
+        )
+
+    def _multiply(self, at: _Layout, source: int, answer: int, batch: int) -> None:
+        """W U^H, or U W^H where Y is X^H, with W = V S^+.
+
+        After QR it takes no U but Y: W (W^H Y^H), and (X^H W) W^H where Y is X^H.
+        """
+        p, q, k = self.p, self.q, self.k
+        x, to = Columns(source, p, p * q), Columns(answer, q, p * q)
+        u, v, w = at.u, at.v, at.scaled
+
+        def multiply(adjoint_a: bool, a: Columns, adjoint_b: bool, b: Columns, to: Columns) -> None:
+            self.stream.multiply(self.code, adjoint_a, adjoint_b, q, p, k, a, b, to, batch)
+
+        if self.is_wielandt:  # the last eigenvectors
+            itemsize = self.dtype.itemsize
+            first = (self.order - k) * self.order * itemsize
+            u = u._replace(at=u.at + first)
+            w = w._replace(at=w.at + first + self.rows * itemsize)
+        if self.routine == Routine.GESVD:  # U is scaled, and V is V^H
+            if self.adjoint:
+                multiply(False, w, False, v, to)
+            else:
+                multiply(True, v, True, w, to)
+        elif not self.qr:
+            multiply(False, w, True, u, to)
+        elif self.adjoint:
+            multiply(True, x, False, w, at.product)
+            multiply(False, at.product, True, w, to)
+        else:
+            multiply(True, w, True, x, at.product)
+            multiply(False, w, False, at.product, to)
