@@ -139,7 +139,8 @@ class Chunks:
 
         sizes = np.abs(values)
         largest = sizes.max(axis=1).astype(np.float64)
-        cutoff = np.maximum(atol, rtol * largest)
+        with np.errstate(invalid="ignore"):  # inf * 0, which is no bound
+            cutoff = np.fmax(atol, rtol * largest)
         failed: NDArray[np.bool_] = (info != 0) | ~np.isfinite(largest) | (perturbed > 0.1 * cutoff)
         kept = ((sizes if self.hermitian else values) > cutoff[:, None]) & ~failed[:, None]
         if self.is_wielandt:
