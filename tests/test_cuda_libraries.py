@@ -196,10 +196,11 @@ def test_report_of_a_device(monkeypatch, capsys):
         lambda: Device().count("live_blocks"),
         lambda a: made.append(a),
     )
-    assert report.report(bench)
+    assert report.report([bench, bench._replace(name="again")])
     printed = capsys.readouterr().out
     assert "all right" in printed
     assert "WRONG" not in printed
+    assert "again's own pinv" in printed
     broken = bench._replace(get=lambda x: x.numpy() + (x.ndim > 1))
-    assert not report.report(broken)
+    assert not report.report([bench, broken])
     assert "SOMETHING IS WRONG" in capsys.readouterr().out

@@ -1,7 +1,7 @@
 """Checks `pinv` on the CUDA device of this machine and times it: python -m batchpinv.cuda
 
-Takes a minute, needs CuPy or PyTorch for the device's arrays, and prints a report to be pasted into
-an issue. Ends with 1 where something is wrong, or where CUDA cannot be used.
+Takes a minute or two, needs CuPy or PyTorch, or better both, for the device's arrays, and prints a
+report to be pasted into an issue. Ends with 1 where something is wrong, or CUDA cannot be used.
 """
 
 from __future__ import annotations
@@ -41,27 +41,36 @@ class Bench(NamedTuple):
     pinv: Callable[[Any], Any]  # the library's own
 
 
-def find_bench() -> Bench | None:
-    """PyTorch or CuPy, whichever has a device."""
+def find_benches() -> list[Bench]:
+    """PyTorch and CuPy, where they have a device."""
+    return [bench for bench in (_torch_bench(), _cupy_bench()) if bench]
+
+
+def _torch_bench() -> Bench | None:
     try:
         import torch
     except ImportError:
-        pass
-    else:
-        if torch.cuda.is_available():
-            return Bench(
-                f"torch {torch.__version__}",
-                torch.cuda.get_device_name(),
-                lambda a: torch.from_numpy(a).cuda(),
-                lambda x: x.cpu().numpy() if torch.is_tensor(x) else np.asarray(x),
-                lambda: torch.cuda.stream(torch.cuda.Stream()),
-                torch.cuda.synchronize,
-                torch.cuda.memory_allocated,
-                torch.linalg.pinv,
-            )
+        return None
+    if not torch.cuda.is_available():
+        return None
+    return Bench(
+        f"torch {torch.__version__}",
+        torch.cuda.get_device_name(),
+        lambda a: torch.from_numpy(a).cuda(),
+        lambda x: x.cpu().numpy() if torch.is_tensor(x) else np.asarray(x),
+        lambda: torch.cuda.stream(torch.cuda.Stream()),
+        torch.cuda.synchronize,
+        torch.cuda.memory_allocated,
+        torch.linalg.pinv,
+    )
+
+
+def _cupy_bench() -> Bench | None:
     try:
         import cupy
     except ImportError:
+        return None
+    if not cupy.cuda.is_available():
         return None
     return Bench(
         f"cupy {cupy.__version__}",
@@ -197,26 +206,33 @@ def _seconds(bench: Bench, function: Callable[[Any], Any], given: Any) -> float:
     return time.perf_counter() - start
 
 
-def report(bench: Bench) -> bool:
+def report(benches: list[Bench]) -> bool:
     """Print it; whether all is right."""
-    print(f"{bench.device}, arrays of {bench.name}, Python {platform.python_version()}")
+    print(f"{benches[0].device}, Python {platform.python_version()}")
     for name, fact in show_config("dicts")["cuda"].items():
         print(f"  {name}: {fact}")
     right = True
-    print("\nanswers: worst error in eps * condition, wrong ranks (against the CPU)")
+    for bench in benches:
+        right &= _report_library(bench)
+    print("\nall right" if right else "\nSOMETHING IS WRONG")
+    return right
+
+
+def _report_library(bench: Bench) -> bool:
+    right = True
+    print(f"\narrays of {bench.name}: worst error in eps * condition, wrong ranks (to the CPU's)")
     for what, error, wrong in check_answers(bench):
         fine = error < 500 and not wrong
         right &= fine
         print(f"  {what:30} {error:10.1f} {wrong:4}{'' if fine else '  WRONG'}")
-    print("\nfaults, streams, memory")
+    print("faults, streams, memory")
     for check in (check_failures, check_streams, check_memory):
         for what, fine in check(bench):
             right &= fine
             print(f"  {what:45} {'right' if fine else 'WRONG'}")
-    print(f"\nmilliseconds: here, {bench.name}'s own pinv, ratio")
+    print(f"milliseconds: here, {bench.name}'s own pinv, ratio")
     for what, here, there in time_calls(bench):
         print(f"  {what:30} {1e3 * here:10.3f} {1e3 * there:10.3f} {there / here:8.1f}x")
-    print("\nall right" if right else "\nSOMETHING IS WRONG")
     return right
 
 
@@ -225,11 +241,11 @@ def main() -> int:
     if not config["usable"]:
         print(f"CUDA cannot be used: {config['reason']}")
         return 1
-    bench = find_bench()
-    if bench is None:
+    benches = find_benches()
+    if not benches:
         print("neither PyTorch nor CuPy has arrays on a CUDA device here; install one")
         return 1
-    return 0 if report(bench) else 1
+    return 0 if report(benches) else 1
 
 
 if __name__ == "__main__":
