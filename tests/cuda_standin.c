@@ -44,6 +44,8 @@ static const int ELEMENT[4] = {4, 8, 8, 16}, REAL[4] = {4, 8, 4, 8}, CUDA_TYPE[4
     K(no_convergence, 0)        /* batched calls: member i fails where i % k == 0; 0 is never */        \
     K(no_convergence_single, 0) /* calls on one matrix: all fail */                                     \
     K(nan_batched, 0) K(nan_single, 1) /* 1: the call is refused; 0: the member's info says it */       \
+    K(staging, 1)               /* what is copied from the host may change when the call has returned */    \
+    K(jacobi_numbers, 0)        /* workspace of gesvdjBatched and syevjBatched, in numbers a matrix */     \
     K(gesvdp_error, 0)          /* h_err_sigma, in 1e-18 of the largest singular value */               \
     K(zeroed_workspace, 1)      /* XsyevBatched wants its workspace zero */                             \
     K(syev_bytes, 1009) K(host_bytes, 37) /* workspace of XsyevBatched a matrix; host workspace */      \
@@ -488,7 +490,9 @@ static int copy(Call *c, Args *a)
     if (to_device && range(c, a, 1, "dst", a->A, to, 1, WRITE | loose | ANY_DEVICE)) return STATUS[RUNTIME].invalid;
     if (from_device && range(c, a, 2, "src", a->B, from, 1, READ | loose | ANY_DEVICE)) return STATUS[RUNTIME].invalid;
     Op *op = enqueue(c, a, run_copy);
-    if (a->kind == H2D) { /* "the pageable buffer has been copied to the staging memory" when the call returns */
+    /* "If pageable memory must first be staged to pinned memory, the driver may synchronize with the stream and stage
+       the copy into pinned memory": if not, it is read when the copy's turn comes. */
+    if (a->kind == H2D && KNOB(staging)) {
         op->a.B = op->staged = must(malloc((size_t)(a->m * a->n)));
         op->a.ldb = a->m;
         for (int64_t j = 0; j < a->n; j++)
@@ -869,6 +873,7 @@ static int geqrf_batched(Call *c, Args *a)
 
 static const char EMPTY[] = "an empty batch or matrix: several routines misbehave, do not call";
 static const char INT_SIZE[] = "the batch has more elements than an int counts";
+static const char WORK_SIZE[] = "the workspace has more elements than an int counts"; /* cupy#7261 */
 static const char JOBZ[] = "jobz is not CUSOLVER_EIG_MODE_NOVECTOR or CUSOLVER_EIG_MODE_VECTOR";
 static const char TYPES[] = "only supports the following four combinations";
 
@@ -982,7 +987,7 @@ static void set_jobs(Args *a, char job) { a->ju = a->jv = job; }
 
 static int gesvdj_batched(Call *c, Args *a)
 {
-    const int64_t lwork = next_prime(13 + a->m + a->n + a->batch);
+    const int64_t lwork = next_prime(13 + a->m + a->n + a->batch) + KNOB(jacobi_numbers) * a->batch;
     set_jobs(a, 'A');
     REQUIRE(1, a->jobz == 0 || a->jobz == 1, JOBZ);
     REQUIRE(2, a->m <= 32, "all matrices are of the same size m,n no greater than 32");
@@ -990,6 +995,7 @@ static int gesvdj_batched(Call *c, Args *a)
     TRY(svd_sizes(c, a, &BATCHED));
     REQUIRE(15, max64(a->lda * a->n, max64(a->ldu * a->m, a->ldv * a->n)) * a->batch <= INT32_MAX, INT_SIZE);
     TRY(check_info(c, a, 14, GESVDJ_INFO));
+    REQUIRE(15, lwork <= INT32_MAX, WORK_SIZE);
     if (typed_query(a, lwork)) return 0;
     set_jobs(a, a->jobz ? 'A' : 'N'); /* "U_j is an m x m unitary matrix and V_j is a n x n unitary matrix" */
     a->code = (int)min64(a->m, a->n) + 1;
@@ -1046,10 +1052,11 @@ static int eig_sizes(Call *c, Args *a, int i, int n, int lda)
 
 static int syevj_batched(Call *c, Args *a)
 {
-    const int64_t lwork = next_prime(19 + a->n + a->batch);
+    const int64_t lwork = next_prime(19 + a->n + a->batch) + KNOB(jacobi_numbers) * a->batch;
     TRY(eig_sizes(c, a, 1, 3, 5));
     REQUIRE(11, a->lda * a->n * a->batch <= INT32_MAX, INT_SIZE);
     TRY(check_info(c, a, 10, SYEVJ_INFO));
+    REQUIRE(11, lwork <= INT32_MAX, WORK_SIZE);
     if (typed_query(a, lwork)) return 0;
     a->code = (int)a->n + 1; /* "if info[i] = n+1, syevjBatched does not converge on i-th matrix" */
     TRY(eig_ranges(c, a, 4, 6, 9));

@@ -11,11 +11,12 @@ import threading
 import numpy as np
 import pytest
 from children import run_python
-from cuda_device import Array, DeviceError, DlpackArray, Stream, build
+from cuda_device import Array, DeviceError, DlpackArray, Memory, Stream, build, libraries
 
 from batchpinv import LinAlgError, lstsq, pinv
 from batchpinv.cuda import CudaError
 from batchpinv.cuda import _stack as stack_module
+from batchpinv.cuda._arrays import View, assign
 from batchpinv.cuda._chunk import Chunks
 from batchpinv.cuda._shim import Routine
 from batchpinv.cuda._shim import Stream as PlainStream
@@ -179,6 +180,17 @@ def test_any_layout_is_read(shape, layout, dtype):
     assert x.tobytes() == pinv(Array.of(np.ascontiguousarray(a))).numpy().tobytes()
 
 
+@pytest.mark.parametrize("dtype", ["d", "D"])
+def test_numbers_that_are_not_aligned_are_read_and_written(dtype):
+    a = random_stack(4, 5, 3, dtype=dtype)
+    given = Array.of(np.concatenate([np.zeros(4, np.uint8), a.reshape(-1).view(np.uint8)]))
+    given = Array(a.shape, a.strides, a.dtype, given.memory, offset=4)
+    x = pinv(given).numpy()
+    assert x.tobytes() == pinv(Array.of(a)).numpy().tobytes()
+    out = Array(x.shape, x.strides, x.dtype, given.memory, offset=4)
+    assert pinv(Array.of(a), out=out).numpy().tobytes() == x.tobytes()
+
+
 @pytest.mark.parametrize("layout", ["plain", *list(LAYOUTS)[:-1]])
 def test_out_of_any_layout_is_filled_and_nothing_beside_it(layout):
     a = random_stack(6, 5, 4)
@@ -238,6 +250,27 @@ def test_an_out_that_will_not_do_is_refused(out, error, words):
         pinv(Array.of(random_stack(3, 4, 4)), out=out())
 
 
+def test_no_pitch_is_longer_than_cuda_can_count():
+    class Recorder:
+        def __init__(self):
+            self.copies = []
+
+        def copy(self, to, to_pitch, source, from_pitch, width, height):
+            assert max(to_pitch, from_pitch) < 2**31
+            rows = [(to + i * to_pitch, source + i * from_pitch) for i in range(height)]
+            self.copies += [(t + j, f + j) for t, f in rows for j in range(0, width, 8)]
+
+    shape, wide, packed = (4, 3, 3), (3_200_000_000, 160_000, 8), (72, 24, 8)
+    for to, source in [(wide, packed), (packed, wide), (packed, packed)]:
+        views = [View(0, shape, strides, np.dtype("d"), None) for strides in (to, source)]
+        recorder = Recorder()
+        assign(*views, recorder)
+        places = itertools.product(*map(range, shape))
+        assert sorted(recorder.copies) == sorted(
+            (int(np.dot(i, to)), int(np.dot(i, source))) for i in places
+        )
+
+
 def test_memory_is_given_back(device):
     a = Array.of(random_stack(50, 6, 5))
     pinv(a)
@@ -275,6 +308,22 @@ def test_matrices_are_counted_in_32_bits():
     assert most(Routine.SYEV_BATCHED, 20_000, 26_341) == 0
     assert most(Routine.SYEV_BATCHED, 10, 10, hermitian=True) == 32_768
     assert most(Routine.GESVDJ_BATCHED, 32, 32) == 2_097_151
+    assert most(Routine.GESVDJ_BATCHED, 1, 32) == 2_097_151
+
+
+@pytest.mark.parametrize("hermitian", [False, True])
+def test_no_routine_is_asked_for_far_too_much(hermitian, device):
+    """Some of them count in 32 bits how many numbers of workspace they need."""
+    device.set("jacobi_numbers", 1 << 16)
+    chunks = []
+
+    def stop(done, total):
+        chunks.append((done, total))
+        raise RuntimeError("enough")
+
+    with pytest.raises(RuntimeError, match="enough"):
+        pinv(Array.of(random_stack(40_000, 1, 1)), hermitian=hermitian, progress=stop)
+    assert chunks == [(256, 40_000)]
 
 
 # ---- tolerances ----------------------------------------------------------------------------------
@@ -422,6 +471,25 @@ def test_it_waits_for_what_other_streams_still_do(device):
         assert rank.numpy().tolist() == [5, 0, 5, 5]
 
 
+def test_all_is_done_when_it_returns(device, monkeypatch):
+    given, freed = Array.of(random_stack(4, 5, 5)), []  # to free memory is to wait, too
+    monkeypatch.setattr(Memory, "__del__", lambda memory: freed.append(memory.pointer))
+    for hermitian in (False, True):
+        pinv(given, hermitian=hermitian, lower=False, return_rank=True)
+        assert device.count("pending") == 0
+    for pointer in freed:
+        libraries().cudaFree(pointer)
+
+
+@pytest.mark.parametrize("shape", [(9, 3, 3), (9, 40, 33), (9, 60, 5), (9, 5, 60)])
+def test_memory_of_the_host_is_kept_until_it_is_read(shape, device):
+    a = random_stack(*shape)
+    a[::2] *= 1e200
+    expected = pinv(Array.of(a)).numpy()
+    device.set("staging", 0)
+    assert pinv(Array.of(a)).numpy().tobytes() == expected.tobytes()
+
+
 def test_a_stream_that_captures_a_graph_is_refused(device):
     given = Array.of(random_stack(3, 4, 4))
     device.set("capturing", 1)
@@ -439,8 +507,11 @@ def test_other_devices_than_the_current_one(device):
         assert device.count("current_device") == 0
     with pytest.raises(ValueError, match="out is on device 1, but a is on device 2"):
         pinv(Array.of(a, 2), out=Array.of(np.zeros((4, 5, 5)), 1))
-    with pytest.raises(ValueError, match="atol is on device 1, but a is on device 2"):
-        pinv(Array.of(a, 2), atol=Array.of(np.zeros(4), 1))
+    with Stream() as stream:
+        atol = Array.of(np.zeros(4), 1)
+        atol.stream = stream.pointer
+        with pytest.raises(ValueError, match="atol is on device 1, but a is on device 2"):
+            pinv(Array.of(a, 2), atol=atol)
 
 
 def test_many_threads_at_once(device):

@@ -56,7 +56,12 @@ if find_spec("torch"):
 
         monkeypatch.setattr(torch, "empty", lambda *a, **k: register(empty(*a, **k)))
         packed = torch.Tensor.contiguous
-        monkeypatch.setattr(torch.Tensor, "contiguous", lambda a: register(packed(a)))
+
+        def contiguous(tensor):  # what is before it on the stream is done by then
+            libraries().cudaDeviceSynchronize()
+            return register(packed(tensor))
+
+        monkeypatch.setattr(torch.Tensor, "contiguous", contiguous)
         stream = SimpleNamespace(cuda_stream=0)
         monkeypatch.setattr(torch.cuda, "current_stream", lambda device: stream)
         yield register
@@ -83,6 +88,31 @@ if find_spec("torch"):
         wait()
         assert rank.shape == ()
         assert rank.item() == 3
+
+    def test_tensors_are_contiguous_whichever_triangle_is_read(on_device):
+        a = random_stack(3, 4, 4, dtype="complex128")
+        for lower in (True, False):
+            x, _, _ = _compute.pinv(
+                on_device(torch.tensor(a)), Request(hermitian=True, lower=lower)
+            )
+            wait()
+            assert x.is_contiguous()
+            check_close(x.numpy(), pinv(a, hermitian=True, lower=lower))
+
+    def test_tolerances_that_are_lazy_negatives(on_device, monkeypatch):
+        monkeypatch.setattr(_compute, "is_on_cuda", torch.is_tensor)
+        resolve = torch.Tensor.resolve_neg
+        monkeypatch.setattr(torch.Tensor, "resolve_neg", lambda a: on_device(resolve(a)))
+        atol = torch.tensor([0, -0.5j]).conj().imag  # 0 and 0.5
+        assert atol.is_neg()
+        a = on_device(torch.eye(3, dtype=torch.float64).mul(0.3).repeat(2, 1, 1))
+        _, rank, _ = _compute.pinv(a, Request(atol=atol, wants_rank=True))
+        assert rank.tolist() == [3, 0]
+
+    def test_tensors_of_other_dtypes_are_refused(on_device):
+        for dtype in (torch.bfloat16, torch.float16):
+            with pytest.raises(TypeError, match=r"a has dtype .*float16; accepted are float32"):
+                _compute.pinv(on_device(torch.ones(2, 2, dtype=dtype)), Request())
 
     def test_tensors_of_integers(on_device, monkeypatch):
         to = torch.Tensor.to
@@ -139,6 +169,34 @@ def test_cupy(monkeypatch):
         integers = np.array([[1, 2], [3, 5]])
         check_close(pinv(kind.of(integers)).numpy(), pinv(integers))
         assert set(used) == {0}
+
+
+def test_cupy_on_another_device_than_the_current_one(monkeypatch, device):
+    """Its arrays tell the current stream of the current device, wherever they are."""
+    device.set("devices", 2)
+    cupy, kind = ModuleType("cupy"), type("ndarray", (Foreign,), {"__module__": "cupy"})
+
+    @contextlib.contextmanager
+    def switched(number):
+        before = device.count("current_device")
+        libraries().cudaSetDevice(number)
+        yield
+        libraries().cudaSetDevice(before)
+
+    with Stream() as on_first, switched(1), Stream() as on_second, switched(0):
+        streams = on_first.pointer, on_second.pointer
+        kind.stream = property(lambda _: streams[device.count("current_device")])
+        cupy.empty = lambda shape, dtype: kind.empty(shape, dtype, device.count("current_device"))
+        cupy.ascontiguousarray = lambda a: kind.of(np.ascontiguousarray(a.numpy()), a.device)
+        cupy.cuda = SimpleNamespace(
+            Device=switched,
+            get_current_stream=lambda: SimpleNamespace(ptr=streams[device.count("current_device")]),
+        )
+        monkeypatch.setitem(sys.modules, "cupy", cupy)
+        a = random_stack(4, 5, 3, dtype="float64")
+        x = pinv(kind.of(a, 1), atol=kind.of(np.zeros(4), 1))
+        assert x.device == 1
+        check_close(x.numpy(), pinv(a))
 
 
 def test_numba(monkeypatch):

@@ -335,7 +335,8 @@ def pinv(
     side is four times the other, the triangular factor of its QR decomposition is. Larger ones
     take `Xgesvdp`, one by one, and what any of these fails on takes `Xgesvd`. Options mean the
     same; `driver` and `workers` change nothing, and Hermitian results are so to rounding. The work
-    is on the current stream of the array's library; `pinv` waits for it, twice a chunk of 256 MB.
+    is on the current stream of the array's library; `pinv` waits for it, twice a chunk of 256 MB,
+    and returns when it is done.
 
     References
     ----------

@@ -151,7 +151,7 @@ def check_failures(bench: Bench) -> Iterator[tuple[str, bool]]:
         x = bench.get(pinv(bench.put(a), on_failure="nan"))
         yield (
             f"{n}x{n}: NaN and Inf spoil only themselves",
-            bool(np.array_equal(x[good], expected[good]) and np.isnan(x[[7, 30]]).all()),
+            _is_close(x[good], expected[good]) and bool(np.isnan(x[[7, 30]]).all()),
         )
         try:
             pinv(bench.put(a))
@@ -159,7 +159,12 @@ def check_failures(bench: Bench) -> Iterator[tuple[str, bool]]:
             yield f"{n}x{n}: they are named", error.indices[0].tolist() == [7, 30]
         for scale in (1e-200, 1e200):
             x = bench.get(pinv(bench.put(a[:7] * scale))) * scale
-            yield f"{n}x{n}: scale {scale:g}", bool(np.allclose(x, expected[:7], rtol=1e-9))
+            yield f"{n}x{n}: scale {scale:g}", _is_close(x, expected[:7])
+
+
+def _is_close(x: Array, y: Array) -> bool:
+    """For float64; NVIDIA promises no equal bits."""
+    return bool(np.abs(x - y).max() <= 1e-9 * np.abs(y).max())
 
 
 def check_streams(bench: Bench) -> Iterator[tuple[str, bool]]:
@@ -170,7 +175,7 @@ def check_streams(bench: Bench) -> Iterator[tuple[str, bool]]:
         for _ in range(20):
             given = bench.put(a)
             given *= 2  # still under way
-            right &= bool(np.array_equal(bench.get(pinv(given)) * 2, expected))
+            right &= _is_close(bench.get(pinv(given)) * 2, expected)
     yield "work follows the current stream", right
 
 

@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._arrays import is_disjoint, result_dtype
+from .._arrays import ACCEPTED, is_disjoint, result_dtype
 from . import _shim
 from ._shim import Stream
 
 _CUDA = (2, 13)  # DLPack's kDLCUDA and kDLCUDAManaged
-_LEGACY = 1  # the default stream
+_LEGACY = 1  # the default stream, which is 0, too
+_LARGEST_PITCH = 2**31 - 1
 Dtype = np.dtype[Any]
 
 
@@ -39,9 +40,11 @@ class View(NamedTuple):
 
     @property
     def is_packed(self) -> bool:
+        """Whether the libraries can take it as it is."""
         packed = packed_strides(self.shape, self.dtype.itemsize)
         steps = zip(self.shape, self.strides, packed, strict=True)
-        return all(size == 1 or stride == wanted for size, stride, wanted in steps)
+        is_aligned = self.pointer % self.dtype.itemsize == 0
+        return is_aligned and all(size == 1 or stride == wanted for size, stride, wanted in steps)
 
     @property
     def is_disjoint(self) -> bool:
@@ -177,42 +180,52 @@ def _standard(a: Any) -> Library:
 
 def _stream_of(a: Any) -> int:
     """The stream on which its numbers are made, by the CUDA array interface."""
-    interface = getattr(a, "__cuda_array_interface__", None) or {}
+    interface = _interface(a) or {}
     return interface.get("stream") or _LEGACY
 
 
 def read(name: str, a: Any, stream: Stream) -> View:
     """Its memory. The stream waits for whoever fills it, and it is checked to be of the device."""
+    producer = None
     if _is_of("torch", a):
-        view = _torch_view(a)
-    elif getattr(a, "__cuda_array_interface__", None):
-        view = _interface_view(name, a, stream)
+        view = _torch_view(name, a)
+    elif interface := _interface(a):
+        view, producer = _interface_view(name, a, interface), interface.get("stream")
     else:
         view = _dlpack_view(name, a, stream)
     if view.nbytes and (device := _shim.device_of(view.pointer)) != stream.device:
         raise ValueError(f"{name} is on device {device}, but a is on device {stream.device}")
+    if producer is not None and producer != (stream.pointer or _LEGACY):
+        stream.wait_for(producer)
     return view
 
 
-def _torch_view(a: Any) -> View:
+def _interface(a: Any) -> Any:
+    if _is_of("cupy", a):  # its stream is the current one, and that of the current device
+        with sys.modules["cupy"].cuda.Device(device_of(a)):
+            return a.__cuda_array_interface__
+    return getattr(a, "__cuda_array_interface__", None)
+
+
+def _torch_view(name: str, a: Any) -> View:
     itemsize = a.element_size()
+    try:
+        dtype = np.dtype(str(a.dtype).removeprefix("torch."))
+    except TypeError:
+        raise TypeError(f"{name} has dtype {a.dtype}; accepted are {ACCEPTED}") from None
     return View(
         a.data_ptr(),
         tuple(a.shape),
         tuple(step * itemsize for step in a.stride()),
-        np.dtype(str(a.dtype).removeprefix("torch.")),
+        dtype,
         a,
     )
 
 
-def _interface_view(name: str, a: Any, stream: Stream) -> View:
-    interface = a.__cuda_array_interface__
+def _interface_view(name: str, a: Any, interface: Any) -> View:
     dtype, shape = np.dtype(interface["typestr"]), tuple(interface["shape"])
     if interface.get("mask") is not None:
         raise TypeError(f"{name} has a mask; fill what is masked first")
-    producer = interface.get("stream")
-    if producer is not None and producer != stream.pointer:
-        stream.wait_for(producer)
     strides = interface.get("strides") or packed_strides(shape, dtype.itemsize)
     pointer, read_only = interface["data"]
     return View(pointer, shape, tuple(strides), dtype, a, None, read_only)
@@ -275,7 +288,11 @@ def assign(to: View, source: View, stream: Stream) -> None:
         return
     while axes and axes[-1][1] == axes[-1][2] == width:
         width *= axes.pop()[0]
-    pitched = [i for i, (_, into, out_of) in enumerate(axes) if into >= width and out_of >= width]
+    pitched = [
+        i
+        for i, (_, into, out_of) in enumerate(axes)
+        if width <= min(into, out_of) and max(into, out_of) <= _LARGEST_PITCH
+    ]
     longest = max(pitched, key=lambda i: axes[i][0], default=None)
     height, into, out_of = (1, width, width) if longest is None else axes.pop(longest)
     for index in np.ndindex(*(size for size, _, _ in axes)):

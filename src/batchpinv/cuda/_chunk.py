@@ -102,7 +102,11 @@ class Chunks:
     @property
     def most(self) -> int:
         """The longest chunk that the libraries can count; 0 where not even one matrix."""
-        largest = max(self.p * self.q, self.order**2 if self.is_eigen else 0)
+        largest = self.p * self.q
+        if self.is_eigen:
+            largest = max(largest, self.order**2)
+        elif self.routine == Routine.GESVDJ_BATCHED:  # U and V are square
+            largest = max(largest, self.rows**2, self.cols**2)
         count = _INT_MAX // largest
         return min(count, _LONGEST) if self.routine == Routine.SYEV_BATCHED else count
 
@@ -141,13 +145,14 @@ class Chunks:
         largest = sizes.max(axis=1).astype(np.float64)
         with np.errstate(invalid="ignore"):  # inf * 0, which is no bound
             cutoff = np.fmax(atol, rtol * largest)
-        failed: NDArray[np.bool_] = (info != 0) | ~np.isfinite(largest) | (perturbed > 0.1 * cutoff)
-        kept = ((sizes if self.hermitian else values) > cutoff[:, None]) & ~failed[:, None]
+        is_right = (info == 0) & np.isfinite(largest) & (perturbed <= 0.1 * cutoff)
+        kept = ((sizes if self.hermitian else values) > cutoff[:, None]) & is_right[:, None]
         if self.is_wielandt:
             kept[:, : -self.k] = False  # none of these is a singular value
         rank[:] = kept.sum(axis=1)
         self._scale(at, values, kept, batch)
         self._multiply(at, source, answer, batch)
+        failed: NDArray[np.bool_] = ~is_right
         return failed
 
     def norms(self, source: int, work: int, norms: NDArray[Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from contextlib import nullcontext
+from functools import partial
 from typing import Any, NoReturn
 
 import numpy as np
@@ -42,55 +43,49 @@ def pinv(a: Any, request: Request) -> Result:
     device = device_of(a)
     stream = Stream(device, library.stream(device))
     stream.check()
-    view = read_numbers("a", a, library, stream)
-    (m, n), dtype = view.shape[-2:], view.dtype
-    hermitian, lower = bool(request.hermitian), bool(request.lower)
-    check_options(view.shape, hermitian, request.driver, request.on_failure, request.progress)
-    if request.workers is not None:
-        resolve_workers(request.workers)
-    atol, rtol = resolve_tolerances(
-        _on_host("atol", request.atol, library, stream),
-        _on_host("rtol", request.rtol, library, stream),
-        _on_host("rcond", request.rcond, library, stream),
-        m,
-        n,
-        dtype,
-    )
-    batch = broadcast_batch(view.shape[:-2], atol, rtol)
-    if m * n > _INT_MAX:
-        raise ValueError(f"cuSOLVER counts in 32 bits, too few for {m} x {n}")
-    out = None
-    if request.out is not None:
-        out = _read_out(request.out, library, (*batch, n, m), dtype, stream)
+    with stream:
+        view = read_numbers("a", a, library, stream)
+        (m, n), dtype = view.shape[-2:], view.dtype
+        hermitian, lower = bool(request.hermitian), bool(request.lower)
+        check_options(view.shape, hermitian, request.driver, request.on_failure, request.progress)
+        if request.workers is not None:
+            resolve_workers(request.workers)
+        on_host = partial(_on_host, request, library, stream)
+        atol, rtol = resolve_tolerances(
+            on_host("atol"), on_host("rtol"), on_host("rcond"), m, n, dtype
+        )
+        batch = broadcast_batch(view.shape[:-2], atol, rtol)
+        if m * n > _INT_MAX:
+            raise ValueError(f"cuSOLVER counts in 32 bits, too few for {m} x {n}")
+        out = None
+        if request.out is not None:
+            out = _read_out(request.out, library, (*batch, n, m), dtype, stream)
 
-    # Stacks are computed in C order, from the lower triangles; transposes have the upper ones.
-    flipped = hermitian and not lower
-    if not (flipped or view.is_packed or library.packed is None):
-        view = read("a", library.packed(view.owner), stream)
-    source, target = view.broadcast_to((*batch, m, n)), out
-    if flipped:
-        source, target = source.transposed, out and out.transposed
-    if not source.is_packed:
-        source = pack(source, library, stream)
-    answer = target
-    if answer is None or not answer.is_packed or answer.overlaps(source):
-        answer = read("x", library.empty(source.transposed.shape, dtype), stream)
-    found = Found(math.prod(batch))
-    if source.nbytes:
-        stack = Stack(source, answer, hermitian, library, stream)
-        progress = request.progress
-        with open_progress(progress, stack.count, "pinv") if progress else nullcontext() as report:
-            stack.compute(_flat(atol, batch), _flat(rtol, batch), found, report)
-    if target is not None and answer is not target:
-        assign(target, answer, stream)
-    if not library.is_ordered:
-        stream.synchronise()
-
-    if request.on_failure == "raise" and found.failed:
-        check_failures(found, batch)
-    x = request.out if out is not None else _owner(answer, flipped, library, stream)
-    rung = found.rung.reshape(batch) if batch else Rung(int(found.rung[0]))
-    return x, _rank(found, batch, library, stream) if request.wants_rank else None, rung
+        # Stacks are computed in C order, from the lower triangles; transposes have the upper ones.
+        flipped = hermitian and not lower
+        if not (flipped or view.is_packed or library.packed is None):
+            view = read("a", library.packed(view.owner), stream)
+        source, target = view.broadcast_to((*batch, m, n)), out
+        if flipped:
+            source, target = source.transposed, out and out.transposed
+        if not source.is_packed:
+            source = pack(source, library, stream)
+        answer = target
+        if answer is None or not answer.is_packed or answer.overlaps(source):
+            answer = read("x", library.empty(source.transposed.shape, dtype), stream)
+        found = Found(math.prod(batch))
+        if source.nbytes:
+            stack = Stack(source, answer, hermitian, library, stream)
+            show = request.progress
+            with open_progress(show, stack.count, "pinv") if show else nullcontext() as report:
+                stack.compute(_flat(atol, batch), _flat(rtol, batch), found, report)
+        if target is not None and answer is not target:
+            assign(target, answer, stream)
+        if request.on_failure == "raise" and found.failed:
+            check_failures(found, batch)
+        x = request.out if out is not None else _owner(answer, flipped, library, stream)
+        rung = found.rung.reshape(batch) if batch else Rung(int(found.rung[0]))
+        return x, _rank(found, batch, library, stream) if request.wants_rank else None, rung
 
 
 def lstsq(a: Any, b: Any, *request: Any) -> NoReturn:
@@ -100,9 +95,14 @@ def lstsq(a: Any, b: Any, *request: Any) -> NoReturn:
     )
 
 
-def _on_host(name: str, given: Any, library: Library, stream: Stream) -> Any:
+def _on_host(request: Request, library: Library, stream: Stream, name: str) -> Any:
     """A tolerance on a device as an ndarray; any other as it is."""
-    return fetch(read(name, given, stream), library, stream) if is_on_cuda(given) else given
+    given = getattr(request, name)
+    if not is_on_cuda(given):
+        return given
+    if hasattr(given, "resolve_neg"):  # of PyTorch: a view that says that all signs are changed
+        given = given.resolve_neg()
+    return fetch(read(name, given, stream), library, stream)
 
 
 def _flat(tolerance: Tolerances, batch: tuple[int, ...]) -> Tolerances:
@@ -133,9 +133,10 @@ def _owner(answer: View, flipped: bool, library: Library, stream: Stream) -> Any
     """The library's array of the answer, whose memory may be that of the transpose."""
     if not flipped:
         return answer.owner
-    if library.transposed is not None:
-        return library.transposed(answer.owner)
-    return pack(answer.transposed, library, stream).owner
+    if library.transposed is None:
+        return pack(answer.transposed, library, stream).owner
+    x = library.transposed(answer.owner)
+    return library.packed(x) if library.packed else x
 
 
 def _rank(found: Found, batch: tuple[int, ...], library: Library, stream: Stream) -> Any:

@@ -30,14 +30,17 @@ _is_open = False
 
 
 def open_cuda() -> None:
-    """Load the libraries, unless they are. CudaUnavailable where they cannot be used."""
+    """Load the libraries, unless they are. CudaUnavailable where they cannot be used.
+
+    CudaError in a fork of the process that loaded them.
+    """
     global _is_open
-    if _is_open:
-        return
-    with _lock:
-        if not _is_open:
-            _open()
-            _is_open = True
+    if not _is_open:
+        with _lock:
+            if not _is_open:
+                _open()
+                _is_open = True
+    _shim.check_process()
 
 
 def _open() -> None:

@@ -32,6 +32,7 @@ cdef extern from "shim.h" nogil:
     const char *bp_why()
     void bp_versions(int *versions)
     bint bp_has_batched_eigen()
+    int bp_check_process()
     int bp_device_of(const void *pointer)
     int bp_check_stream(bp_stream *s)
     int bp_wait_for(bp_stream *s, void *producer)
@@ -110,6 +111,11 @@ def has_batched_eigen() -> bool:
     return bp_has_batched_eigen()
 
 
+def check_process() -> None:
+    """CudaError in a fork of the process that loaded the libraries."""
+    check(bp_check_process())
+
+
 def device_of(uintptr_t pointer) -> int:
     """The number of the device in whose memory that address lies."""
     return check(bp_device_of(address(pointer)))
@@ -131,12 +137,14 @@ cdef class Stream:
     """A stream of a device: what is given to it is done in that order.
 
     Of one thread alone. Addresses are numbers; matrices are (address, step to the next column,
-    step to the next member), in elements.
+    step to the next member), in elements. At the end of a `with` block all is done.
     """
 
     cdef bp_stream stream
+    cdef list sources
 
     def __init__(self, int device, uintptr_t pointer):
+        self.sources = []
         self.stream.device = device
         self.stream.stream = address(pointer)
 
@@ -153,11 +161,17 @@ cdef class Stream:
 
     def check(self) -> None:
         """CudaError where it cannot be waited for."""
-        check(bp_check_stream(&self.stream))
+        cdef int result
+        with nogil:
+            result = bp_check_stream(&self.stream)
+        check(result)
 
     def wait_for(self, uintptr_t producer) -> None:
         """What comes next waits for what is on another stream now."""
-        check(bp_wait_for(&self.stream, address(producer)))
+        cdef int result
+        with nogil:
+            result = bp_wait_for(&self.stream, address(producer))
+        check(result)
 
     def synchronise(self) -> None:
         """Return when all is done."""
@@ -165,12 +179,24 @@ cdef class Stream:
         with nogil:
             result = bp_synchronise(&self.stream)
         check(result)
+        self.sources.clear()
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind, *_) -> None:
+        if kind is None:
+            self.synchronise()
+        else:  # what failed first is what is told
+            with nogil:
+                bp_synchronise(&self.stream)
 
     def copy_in(self, uintptr_t to, source not None) -> None:
-        """From a packed array on the host, which may be changed at once."""
+        """From a packed array on the host, which is kept until the next `synchronise`."""
         cdef int64_t size = source.nbytes
         cdef const void *start = memory(source)
         cdef int result = 0
+        self.sources.append(source)
         if size:
             with nogil:
                 result = bp_copy(&self.stream, address(to), size, start, size, size, 1, TO_DEVICE)
@@ -191,12 +217,18 @@ cdef class Stream:
         int64_t height
     ) -> None:
         """Rows of `width` bytes, a pitch apart, on the device."""
-        check(bp_copy(
-            &self.stream, address(to), to_pitch, address(source), from_pitch, width, height,
-            ON_DEVICE))
+        cdef int result
+        with nogil:
+            result = bp_copy(
+                &self.stream, address(to), to_pitch, address(source), from_pitch, width, height,
+                ON_DEVICE)
+        check(result)
 
     def fill(self, uintptr_t to, int byte, int64_t size) -> None:
-        check(bp_fill(&self.stream, address(to), byte, size))
+        cdef int result
+        with nogil:
+            result = bp_fill(&self.stream, address(to), byte, size)
+        check(result)
 
     def multiply(
         self, int dtype, bint adjoint_a, bint adjoint_b, int64_t rows, int64_t cols, int64_t inner,

@@ -79,6 +79,7 @@ class Stack:
         """All of them, with one tolerance of each kind for each."""
         chunks = self._chunks(*self._choose())
         alone = self._chunks(Routine.SYEVD if self.hermitian else Routine.GESVD, False)
+        again = alone.routine != chunks.routine
         found.rung[:] = Rung.SVD
         length = self._length(chunks)
         for start in range(0, self.count, length):
@@ -99,7 +100,7 @@ class Stack:
                 with np.errstate(over="ignore"):
                     given = np.ldexp(given[0], mended.exponent), given[1]
             failed = self._run(chunks, source, answer, *given, rank)
-            for i in map(int, np.flatnonzero(failed)):
+            for i in map(int, np.flatnonzero(failed) if again else ()):
                 one, offset = slice(i, i + 1), i * self.member
                 arrays = (each[one] for each in (*given, rank))
                 failed[one] = self._run(alone, source + offset, answer + offset, *arrays)
@@ -146,11 +147,13 @@ class Stack:
 
     def _length(self, chunks: Chunks) -> int:
         """Of a chunk; ValueError where the libraries cannot count one matrix."""
-        length = min(self.count, chunks.most)
-        if not length:
+        longest = min(self.count, chunks.most)
+        if not longest:
             raise ValueError(f"cuSOLVER counts in 32 bits, too few for {self.m} x {self.n}")
-        while length > 1 and chunks.work_bytes(length) > _WORK:
-            length = -(-length // 2)
+        # Upwards: asked for far too many, some routines fail, or count wrongly.
+        length = 1
+        while length < longest and chunks.work_bytes(min(4 * length, longest)) <= _WORK:
+            length = min(4 * length, longest)
         return length
 
     def _copy(self, source: int, length: int) -> View:
@@ -159,11 +162,12 @@ class Stack:
         return copy
 
     def _triangles(self, source: int, length: int) -> View:
-        """The lower triangles, above which there are zeros: what is there does not count."""
+        """The lower triangles. What is above, and an imaginary part of the diagonal, is zero."""
         copy = self.allocate((length, self.m, self.n), self.dtype)
         self.stream.fill(copy.pointer, 0, copy.nbytes)
         for i in range(self.m):
-            row, width = i * self.n * self.dtype.itemsize, (i + 1) * self.dtype.itemsize
+            row, width = i * self.n * self.dtype.itemsize, i * self.dtype.itemsize
+            width += self.real.itemsize
             self.stream.copy(
                 copy.pointer + row, self.member, source + row, self.member, width, length
             )
@@ -197,8 +201,6 @@ class Mended:
         self.indices = odd
         self.exponent = np.zeros(copy.shape[0], np.intc)
         span, matrices = self._fetch(copy.pointer)
-        if stack.hermitian and stack.dtype.kind == "c":
-            np.einsum("...ii->...i", matrices).imag[...] = 0  # not read
         numbers = matrices.reshape(len(matrices), -1).view(stack.real)
         largest = np.abs(numbers).max(axis=1)
         finite = np.isfinite(largest)

@@ -4,6 +4,7 @@
 #include "shim.h"
 
 #include <dlfcn.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -142,14 +143,15 @@ static int read_versions(void) {
 static int look_for_device(void) {
     int count = 0;
     cudaError_t status = api.cudaGetDeviceCount(&count);
-    TRY(status == cudaErrorInsufficientDriver || status == cudaErrorNoDevice
-            ? 0
-            : check_cuda(status, "GetDeviceCount"));
     if (status == cudaSuccess && count > 0)
         return 0;
     api.cudaGetLastError();
-    if (status != cudaErrorInsufficientDriver)
+    if (status == cudaErrorInitializationError)
+        return fail("CUDA cannot be initialised, as after a fork of a process that uses it");
+    if (status == cudaErrorNoDevice || status == cudaSuccess)
         return fail("the NVIDIA driver sees no device");
+    if (status != cudaErrorInsufficientDriver)
+        return check_cuda(status, "GetDeviceCount");
     if (state.driver == 0)
         return fail("no NVIDIA driver (libcuda.so.1) on this machine");
     return fail("the NVIDIA driver, for CUDA %d.%d, is too old for the CUDA %d.%d libraries",
@@ -180,8 +182,15 @@ int bp_has_batched_eigen(void) {
            state.solver >= 11703;
 }
 
+int bp_check_process(void) {
+    if (getpid() == state.process)
+        return 0;
+    return fail("CUDA cannot be used in a forked process; start workers by spawn or forkserver");
+}
+
 int bp_device_of(const void *pointer) {
     struct cudaPointerAttributes found = {0};
+    TRY(bp_check_process());
     TRY(CUDA(PointerGetAttributes, &found, pointer));
     if (found.type != cudaMemoryTypeDevice && found.type != cudaMemoryTypeManaged)
         return fail("the address %p is in no memory of a CUDA device", pointer);
@@ -193,9 +202,7 @@ int bp_device_of(const void *pointer) {
 static int enter(int device, int *before) {
     if (!state.open)
         return fail("CUDA is not open");
-    if (getpid() != state.process)
-        return fail(
-            "CUDA cannot be used in a forked process; start workers by spawn or forkserver");
+    TRY(bp_check_process());
     TRY(CUDA(GetDevice, before));
     return *before == device ? 0 : CUDA(SetDevice, device);
 }
@@ -318,6 +325,8 @@ static int64_t size_of(enum bp_dtype dtype) { /* bytes */
     return (is_double(dtype) ? 8 : 4) << (dtype >= BP_COMPLEX_FLOAT);
 }
 
+static int in_int(size_t number) { return number > INT_MAX ? INT_MAX : (int)number; }
+
 static const void *one(int is_double) {
     static const double one_double[2] = {1};
     static const float one_float[2] = {1};
@@ -356,7 +365,8 @@ static int qr(const struct handles *h, bp_problem *p, void **pointers) {
     } else {
         for (int64_t i = 0; i < p->batch; ++i)
             TRY(TYPED_SOLVER(geqrf, p->dtype, h->solver, m, n, a + i * p->rows * n * size, m,
-                             tau + i * n * size, p->work, p->work_bytes / size, p->info + i));
+                             tau + i * n * size, p->work, in_int(p->work_bytes / size),
+                             p->info + i));
     }
     return 0;
 }
@@ -378,7 +388,7 @@ static int decompose_at(const struct handles *h, bp_problem *p, int64_t i) {
          *s = (char *)p->s + i * k * (is_double(p->dtype) ? 8 : 4);
     char *u = (char *)p->u + i * m * k * size, *v = (char *)p->v + i * n * k * size;
     const int asks = !p->work;
-    int numbers = p->work_bytes / size, result;
+    int numbers = in_int(p->work_bytes / size), result;
 #define ASKED &p->work_bytes, &p->host_bytes
 #define WORKSPACE p->work, p->work_bytes, p->host, p->host_bytes, p->info + i
 #define FACTORS m, n, type, a, m, real, s, type, u, m, type, v, n, type

@@ -51,6 +51,7 @@ int bp_open(const char *cudart, const char *cublas, const char *cusolver);
 const char *bp_why(void);
 void bp_versions(int versions[4]); /* runtime and driver, cuBLAS (major) and cuSOLVER */
 int bp_has_batched_eigen(void);    /* a cuSOLVER whose XsyevBatched can be trusted */
+int bp_check_process(void);        /* fails in a fork of the process that loaded them */
 int bp_device_of(const void *pointer);
 
 int bp_check_stream(bp_stream *s);             /* fails where a graph is captured */

@@ -22,11 +22,12 @@ typedef struct syevjInfo *syevjInfo_t;
 
 typedef enum cudaError {
     cudaSuccess,
+    cudaErrorInitializationError = 3,
     cudaErrorNoDevice = 100,
     cudaErrorInsufficientDriver = 35
 } cudaError_t;
 typedef enum { CUBLAS_STATUS_SUCCESS } cublasStatus_t;
-typedef enum { CUSOLVER_STATUS_SUCCESS, CUSOLVER_STATUS_EXECUTION_FAILED = 6 } cusolverStatus_t;
+typedef enum { CUSOLVER_STATUS_SUCCESS } cusolverStatus_t;
 enum cudaMemcpyKind {
     cudaMemcpyHostToDevice = 1,
     cudaMemcpyDeviceToHost,
