@@ -29,9 +29,10 @@ _kept = []
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """This process's environment, in which children find this folder."""
+    """This process's, for children: they find this folder, and pytest's options are not theirs."""
     path = os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")]))
-    return {**os.environ, "PYTHONPATH": path, **variables}
+    own = {name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"}
+    return {**own, "PYTHONPATH": path, **variables}
 
 
 def run_python(code: str, *flags: str, timeout: float = 100, **variables: str) -> str:

@@ -213,7 +213,8 @@ class Mended:
         exponent = np.where(exponent > 0, 1, -1) * stack.safe_exponent - exponent
         exponent[~finite | safe | (largest == 0)] = 0
         self.exponent[self.indices] = exponent
-        self._store(copy.pointer, span, np.ldexp(numbers, exponent[:, None]))
+        if self.exponent.any() or self.non_finite.size:  # else they were zeros
+            self._store(copy.pointer, span, np.ldexp(numbers, exponent[:, None]))
 
     def scale_back(self, answer: int) -> None:
         """Multiply the answers by the same powers of two."""
