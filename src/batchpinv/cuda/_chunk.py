@@ -55,8 +55,8 @@ class _Layout:
     product: Columns = _NOWHERE
     tau: int = 0
     pointers: int = 0
-    library: int = 0
-    library_bytes: int = 0
+    buffer: int = 0  # the routine's own workspace
+    buffer_bytes: int = 0
     host_bytes: int = 0
     end: int = 0
 
@@ -129,11 +129,11 @@ class Chunks:
         self._load(at, source, batch)
         stream.fill(at.info, 0xFF, _INT * batch)  # not written yet
         if self.routine == Routine.SYEV_BATCHED:  # cuSOLVER 11.7.1 needs a workspace of zeros
-            stream.fill(at.library, 0, at.library_bytes)
+            stream.fill(at.buffer, 0, at.buffer_bytes)
         host, perturbed = np.empty(at.host_bytes, np.uint8), np.zeros(batch)
         stream.decompose(
             self.decomposition, batch, at.m.at, at.s, at.u.at, at.v.at, at.info,
-            at.library, at.library_bytes, host, perturbed,
+            at.buffer, at.buffer_bytes, host, perturbed,
         )  # fmt: skip
         values = np.empty((batch, self.values), self.real)
         info = np.empty(batch, np.intc)
@@ -191,7 +191,7 @@ class Chunks:
         s = take(self.values * self.real.itemsize * batch)
         factors = take(self.columns * self.real.itemsize * batch)
         at = _Layout(m, u, v, scaled, s, factors, info=take(_INT * batch))
-        at.library_bytes, at.host_bytes = self.stream.decompose_bytes(self.decomposition, batch)
+        at.buffer_bytes, at.host_bytes = self.stream.decompose_bytes(self.decomposition, batch)
         if self.adjoint:
             at.identity = take(self.p**2 * self.dtype.itemsize)
         if self.qr:
@@ -199,8 +199,8 @@ class Chunks:
             at.product = take_columns(self.q, self.p)
             at.tau = take(cols * self.dtype.itemsize * batch)
             at.pointers = take(2 * _POINTER * batch)
-            at.library_bytes = max(at.library_bytes, self.stream.qr_bytes(self.factorisation))
-        at.library = take(at.library_bytes)
+            at.buffer_bytes = max(at.buffer_bytes, self.stream.qr_bytes(self.factorisation))
+        at.buffer = take(at.buffer_bytes)
         at.end = end
         return at
 
@@ -266,7 +266,7 @@ class Chunks:
             self.stream.copy_in(at.pointers, pointers)
         self.stream.qr(
             self.factorisation, batch, at.y.at, at.tau, at.pointers if at_once else 0,
-            at.info, at.library, at.library_bytes,
+            at.info, at.buffer, at.buffer_bytes,
         )  # fmt: skip
 
     def _scale(
