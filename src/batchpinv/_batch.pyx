@@ -27,6 +27,8 @@ cdef extern from "drivers/batch.hpp" namespace "batchpinv" nogil:
         char kind
         int itemsize
         cbool swapped, hermitian, lower, svd_only, nan_on_failure
+        unsigned only
+        double *evidence
         Py_ssize_t a_row, a_col, b_row, b_col, out_row, out_col, residual_col
         int64_t count
         int ndim
@@ -93,10 +95,16 @@ cdef class Job:
     residual : ndarray, shape (*batch, k), or None
         Of the real dtype of `out`.
     rung : uint8 ndarray, shape batch, or None
+        A number of `Rung`, and 128 if the rank is not certain.
     hermitian, lower, svd_only, nan_on_failure : bool
         svd_only: no rung but the last.
     chunk : int
         Matrices that a worker claims at a time.
+    only : int
+        If not 0, a bit for each `Rung` that may answer, beside the last one: for measurements.
+    evidence : float64 ndarray, shape (count, 4), C-contiguous, or None
+        What the rungs knew of each matrix: bounds of s1, of the least value that is kept, and of
+        the largest that is dropped.
     """
 
     cdef Batch batch
@@ -112,12 +120,13 @@ cdef class Job:
     def __init__(
         self, cnp.ndarray a, cnp.ndarray b, cnp.ndarray out, cnp.ndarray atol, cnp.ndarray rtol,
         cnp.ndarray rank, cnp.ndarray residual, cnp.ndarray rung, *, cbool hermitian, cbool lower,
-        cbool svd_only, cbool nan_on_failure, int64_t chunk
+        cbool svd_only, cbool nan_on_failure, int64_t chunk, unsigned only=0,
+        cnp.ndarray evidence=None
     ):
         cdef int ndim = cnp.PyArray_NDIM(out) - 2
         cdef int axis, a_ndim = cnp.PyArray_NDIM(a)
         cdef object dtype = a.dtype
-        self.kept_alive = (a, b, out, atol, rtol, rank, rung, residual)
+        self.kept_alive = (a, b, out, atol, rtol, rank, rung, residual, evidence)
         self.batch.m = cnp.PyArray_DIM(a, a_ndim - 2)
         self.batch.n = cnp.PyArray_DIM(a, a_ndim - 1)
         self.batch.kind = ord(dtype.kind)
@@ -127,6 +136,10 @@ cdef class Job:
         self.batch.lower = lower
         self.batch.svd_only = svd_only
         self.batch.nan_on_failure = nan_on_failure
+        self.batch.only = only
+        self.batch.evidence = NULL
+        if evidence is not None:
+            self.batch.evidence = <double *>cnp.PyArray_DATA(evidence)
         self.batch.a_row = cnp.PyArray_STRIDE(a, a_ndim - 2)
         self.batch.a_col = cnp.PyArray_STRIDE(a, a_ndim - 1)
         cdef int64_t sides = 0

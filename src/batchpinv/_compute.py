@@ -20,7 +20,6 @@ from ._arrays import (
 )
 from ._batch import Job, count_blocks
 from ._errors import check_failures
-from ._info import Rung
 from ._plan import Plan, check_size, make_plan
 from ._pool import compute
 from ._progress import Progress, check_progress, open_progress
@@ -125,7 +124,7 @@ def compute_pinv(
     x = deliver(result, a) if out is None else out
     if batch_shape:
         return x, rank, rung
-    return x, None if rank is None else int(rank), None if rung is None else Rung(int(rung))
+    return x, None if rank is None else int(rank), None if rung is None else int(rung)
 
 
 def compute_lstsq(

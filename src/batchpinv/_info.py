@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,11 +28,14 @@ class Rung(IntEnum):
     PIVOTED = 5
     """QR, or for Hermitian matrices Cholesky, with pivoting through LAPACK: clearly lower rank."""
     SVD = 6
-    """LAPACK's SVD, or its eigenvalues where `hermitian`: whatever nobody else can answer."""
+    """LAPACK's SVD, or its eigenvalues if `hermitian`: larger matrices without a clear gap."""
+    EXACT_LANES = 7
+    """One-sided Jacobi of products without error, in SIMD lanes: small matrices with a singular
+    value that is within rounding of the tolerance."""
 
 
 class Info(NamedTuple):
-    """Which rung answered each matrix, and how many singular values it kept.
+    """Which rung answered each matrix, how many singular values it kept, and whether that is certain.
 
     Attributes
     ----------
@@ -40,6 +43,10 @@ class Info(NamedTuple):
         Singular values kept; -1 where a matrix failed.
     rung : Rung, or ndarray of uint8 with the batch shape
         Compare it with the members of `Rung`: ``info.rung == Rung.SVD``.
+    certain : bool, or ndarray of bool with the batch shape
+        Whether the rank is that of the numbers in the matrix, whatever was rounded on the way. If
+        not, a singular value lies so near the tolerance that rounding may have moved it across:
+        both ranks are right to rounding. False for a matrix that failed.
 
     Examples
     --------
@@ -51,12 +58,25 @@ class Info(NamedTuple):
     array([4, 1, 3])
     >>> info.counts()
     {<Rung.QR_LANES: 1>: 1, <Rung.PIVOTED_LANES: 2>: 1, <Rung.SVD: 6>: 1}
+    >>> info.certain
+    array([ True,  True,  True])
     """
 
     rank: int | NDArray[np.int64]
     rung: Rung | NDArray[np.uint8]
+    certain: bool | NDArray[np.bool_]
 
     def counts(self) -> dict[Rung, int]:
         """How many matrices each rung answered; those that answered none are left out."""
         codes, counts = np.unique(np.asarray(self.rung), return_counts=True)
         return {Rung(code): int(count) for code, count in zip(codes, counts, strict=True)}
+
+
+_UNCERTAIN = 0x80  # in the byte that the engine writes, beside the rung
+
+
+def make_info(rank: Any, code: Any) -> Info:
+    """From the engine's bytes: an int, or an array of whatever library."""
+    if isinstance(code, int):
+        return Info(rank, Rung(code & ~_UNCERTAIN), code < _UNCERTAIN)
+    return Info(rank, code & (_UNCERTAIN - 1), code < _UNCERTAIN)

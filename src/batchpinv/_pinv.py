@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ._compute import Request, compute_pinv
-from ._info import Info
+from ._info import Info, make_info
 from ._libraries import find_library
 from ._progress import Progress
 
@@ -396,5 +396,5 @@ def pinv(
             ),
         )
     if return_info:
-        return x, Info(rank, rung)
+        return x, make_info(rank, rung)
     return (x, rank) if return_rank else x

@@ -84,7 +84,7 @@ def pinv(a: Any, request: Request) -> Result:
         if request.on_failure == "raise" and found.failed:
             check_failures(found, batch)
         x = request.out if out is not None else _owner(answer, flipped, library, stream)
-        rung = found.rung.reshape(batch) if batch else Rung(int(found.rung[0]))
+        rung = found.rung.reshape(batch) if batch else int(found.rung[0])
         return x, _rank(found, batch, library, stream) if request.wants_rank else None, rung
 
 

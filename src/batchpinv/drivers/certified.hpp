@@ -2,8 +2,8 @@
 // factorisation; its pseudo-inverse, or the solutions of systems; scale back, scatter.
 #pragma once
 
-#include "certificate.hpp"
 #include "held.hpp"
+#include "norms.hpp"
 #include "refine.hpp"
 #include "rung.hpp"
 
@@ -11,12 +11,12 @@
 
 namespace batchpinv {
 
-// What a factorisation found: whether the rank is certain, and if so, what it is.
-struct Verdict {
-    bool certain = false;
+// What a factorisation found: a rank, and the evidence for it, which the rule for rank judges; no
+// evidence where the factorisation failed or does not apply.
+struct Finding {
+    std::optional<Evidence<double>> evidence;
     std::int64_t rank = 0;
-    bool gapless = false;    // see Matrix
-    double inverse_norm = 0; // |X|_F, of factors that multiply by it
+    bool gapless = false; // see Matrix
 };
 
 // Whether it reads the lower triangle of a Hermitian W only, and returns an exactly Hermitian X.
@@ -25,7 +25,7 @@ template <class Factor>
 constexpr bool lower_only<Factor, std::void_t<decltype(Factor::lower_only)>> = Factor::lower_only;
 
 // Factor computes in C, and says what it is `of`:
-//   Verdict factorise(C *w, atol, rtol)  keeps W's memory
+//   Finding factorise(C *w, Tolerance)   keeps W's memory
 //   C *pseudo_inverse()                  X, q×p, once
 //   void apply(bool adjoint, k, C *b, C *x)  k×p x = b X, or k×q x = b X^H, as often as wanted;
 //                                            b is lost if X is not by_inverse
@@ -41,7 +41,8 @@ template <class T, class C, class Factor> class CertifiedRung final : public Run
     std::optional<Columns<T, C>> columns;
     Refinement<C> refinement;
     Held held;
-    Verdict verdict;
+    Finding found;
+    bool certain = false;
     int exponent = 0;
 
   public:
@@ -58,11 +59,11 @@ template <class T, class C, class Factor> class CertifiedRung final : public Run
         if (matrix.gapless)
             return 0;
         if (!batch.solves() || !held.is(matrix)) {
-            verdict = factorise(matrix);
+            certain = decide_rank(matrix);
             held.take(matrix);
         }
-        matrix.gapless = verdict.gapless;
-        if (!verdict.certain)
+        matrix.gapless = found.gapless;
+        if (!certain)
             return 0;
         if (batch.solves())
             solve(matrix);
@@ -72,7 +73,15 @@ template <class T, class C, class Factor> class CertifiedRung final : public Run
     }
 
   private:
-    Verdict factorise(const Matrix &matrix) {
+    bool decide_rank(const Matrix &matrix) {
+        found = factorise(matrix);
+        if (!found.evidence)
+            return false;
+        bench.report(matrix, *found.evidence, exponent);
+        return decide(*found.evidence, matrix.tolerance(exponent));
+    }
+
+    Finding factorise(const Matrix &matrix) {
         if constexpr (lower_only<Factor>)
             gather.lower(batch, matrix.data[A], w);
         else
@@ -87,7 +96,7 @@ template <class T, class C, class Factor> class CertifiedRung final : public Run
             if constexpr (lower_only<Factor>)
                 mirror<C>(given, batch.n);
         }
-        return factor.factorise(w, std::ldexp(matrix.atol(), exponent), matrix.rtol());
+        return factor.factorise(w, matrix.tolerance(exponent));
     }
 
     void invert(const Matrix &matrix) {
@@ -97,7 +106,7 @@ template <class T, class C, class Factor> class CertifiedRung final : public Run
         scale<C>(x, entries, exponent);
         if (bench.pass.enter()) {
             scatter<T, C>(x, batch, matrix.data[OUT]);
-            matrix.write_rank(verdict.rank);
+            matrix.write_rank(found.rank);
             bench.pass.leave();
         }
     }
@@ -109,11 +118,11 @@ template <class T, class C, class Factor> class CertifiedRung final : public Run
         columns->gather(matrix.data[B], batch.k);
         apply(columns->k, columns->b, columns->k, columns->x);
         if constexpr (Factor::by_inverse)
-            refinement.refine(*columns, factor.lapack, verdict.inverse_norm, apply,
+            refinement.refine(*columns, factor.lapack, 1 / found.evidence->kept, apply,
                               [&] { return given.get(); });
         if (bench.pass.enter()) {
             columns->scatter(exponent, matrix.data[OUT]);
-            matrix.write_rank(verdict.rank);
+            matrix.write_rank(found.rank);
             bench.pass.leave();
         }
     }

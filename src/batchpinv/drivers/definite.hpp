@@ -22,6 +22,7 @@ template <class T, class C> class Definite {
     const blas_int n;
     Sweep<C> sweep;
     C *inverse = nullptr;
+    const double error;
 
   public:
     static constexpr bool lower_only = true, by_inverse = std::is_same_v<T, C>;
@@ -29,24 +30,19 @@ template <class T, class C> class Definite {
 
     explicit Definite(const Bench &bench)
         : n(static_cast<blas_int>(bench.batch.n)), sweep(bench.routines, n),
-          lapack(bench.routines) {}
+          error(backward_error<double>(Method::sweep, n, n)), lapack(bench.routines) {}
 
-    Verdict factorise(C *w, double atol, double rtol) {
+    Finding factorise(C *w, Tolerance<double> tolerance) {
         inverse = w;
         if (!maybe_semidefinite(w, n))
             return {};
-        const double slack = std::is_same_v<T, C>
-                                 ? rounding_slack(n, std::numeric_limits<double>::epsilon())
-                                 : SINGLE_SVD_ROUNDING;
         const double norm = frobenius_of_lower(w, n);
-        const double uncertain = 2 * (std::max(atol, rtol * norm) + slack * norm);
-        if (!sweep.invert(w, n, uncertain))
+        // The least eigenvalue is under each pivot.
+        if (!sweep.invert(w, n, tolerance.of(norm)))
             return {};
         const double inverse_norm = frobenius_of_lower(w, n);
-        if (!certify_full_rank(atol, rtol, norm, inverse_norm, slack))
-            return {};
         mirror<C>(w, n);
-        return {true, n, false, inverse_norm};
+        return {full_rank_evidence(norm, inverse_norm, error), n};
     }
 
     C *pseudo_inverse() { return inverse; }

@@ -38,7 +38,7 @@ template <class C> class Cholesky {
           gram(static_cast<std::int64_t>(q) * q), inverse(static_cast<std::int64_t>(q) * q),
           first(solves ? static_cast<std::int64_t>(q) * q : 0), step(few ? bench.batch.k * q : 0) {}
 
-    Verdict factorise(C *w, double atol, double rtol) {
+    Finding factorise(C *w, Tolerance<double> tolerance) {
         const std::int64_t area = static_cast<std::int64_t>(q) * q;
         this->w = w;
         if (!find_gram())
@@ -51,15 +51,18 @@ template <class C> class Cholesky {
         if (lapack.trtri('U', q, inverse) != 0)
             return {};
         const double inverse_norm = frobenius<C>(inverse, area);
-        if (!certify_full_rank(atol, rtol, norm, inverse_norm, slack()))
+        const Evidence<double> found = gram_evidence(norm, inverse_norm, p, q);
+        if (!(norm * inverse_norm < most_condition()) || !decide(found, tolerance))
             return {};
         seminormal = few && norm * inverse_norm < seminormal_condition;
         if (seminormal)
-            return {true, q};
+            return {found, q};
         if (solves)
             std::copy_n(gram.get(), area, first.get());
         lapack.trsm('R', 'N', p, q, gram, w, p);
-        return {find_gram(), q};
+        if (!find_gram())
+            return {};
+        return {found, q};
     }
 
     C *pseudo_inverse() {
@@ -121,9 +124,9 @@ template <class C> class Cholesky {
 
     // Two passes give an orthonormal Q if 8 kappa sqrt(pq u + q (q + 1) u) <= 1 (Yamamoto et al.,
     // section 3); that of the Frobenius norms is larger.
-    double slack() const {
+    double most_condition() const {
         const double area = static_cast<double>(p) * q + static_cast<double>(q) * (q + 1);
-        return std::max(rounding_slack(p, eps), 4 * std::sqrt(area * eps / 2));
+        return 1 / (8 * std::sqrt(area * eps / 2));
     }
 };
 

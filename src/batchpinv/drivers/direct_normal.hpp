@@ -35,7 +35,7 @@ template <class C> class Normal {
           inverse(static_cast<std::int64_t>(q) * q), sweep(bench.routines, q),
           lapack(bench.routines) {}
 
-    Verdict factorise(C *w, double atol, double rtol) {
+    Finding factorise(C *w, Tolerance<double>) {
         this->w = w;
         lapack.herk('L', 'C', q, p, 1, w, p, 0, gram);
         std::copy_n(gram.get(), static_cast<std::int64_t>(q) * q, inverse.get());
@@ -43,11 +43,10 @@ template <class C> class Normal {
             return {};
         const double norm = std::sqrt(trace<C>(gram, q));
         const double inverse_norm = std::sqrt(trace<C>(inverse, q));
-        if (!(norm * inverse_norm < most_condition) ||
-            !certify_full_rank(atol, rtol, norm, inverse_norm, SINGLE_SVD_ROUNDING))
+        if (!(norm * inverse_norm < most_condition))
             return {};
         mirror<C>(inverse, q);
-        return {true, q, false, inverse_norm};
+        return {gram_evidence(norm, inverse_norm, p, q), q};
     }
 
     C *pseudo_inverse() {

@@ -23,9 +23,12 @@ template <class T, class C> class Square {
     const bool solves;
     Buffer<C> kept, gram;         // kept: W
     Buffer<C> signs, image, back; // n×probes
+    const std::int64_t lwork;
+    Buffer<C> work; // getri's
     Buffer<blas_int> pivots;
     GaussJordan<C> jordan;
     Spectrum<C> spectrum;
+    const double error;
     C *inverse = nullptr;
 
   public:
@@ -35,8 +38,9 @@ template <class T, class C> class Square {
     explicit Square(const Bench &bench)
         : n(static_cast<blas_int>(bench.batch.n)), area(static_cast<std::int64_t>(n) * n),
           solves(bench.batch.solves()), kept(area), gram(widened ? area : 0), signs(probes * n),
-          image(probes * n), back(probes * n), pivots(n), jordan(bench.routines, n),
-          spectrum(bench.routines, n, n), lapack(bench.routines) {
+          image(probes * n), back(probes * n), lwork(64 * static_cast<std::int64_t>(n)),
+          work(lwork), pivots(n), jordan(bench.routines, n), spectrum(bench.routines, n, n),
+          error(backward_error<double>(Method::elimination, n, n)), lapack(bench.routines) {
         std::uint32_t state = 1;
         for (blas_int j = 0; j < probes * n; ++j) {
             state = 1664525 * state + 1013904223;
@@ -44,7 +48,7 @@ template <class T, class C> class Square {
         }
     }
 
-    Verdict factorise(C *w, double atol, double rtol) {
+    Finding factorise(C *w, Tolerance<double> tolerance) {
         inverse = w;
         const double norm = frobenius(w, area);
         std::copy_n(w, area, static_cast<C *>(kept));
@@ -52,23 +56,29 @@ template <class T, class C> class Square {
             if (!jordan.step(w, start, norm * std::sqrt(static_cast<double>(n))))
                 return {};
             const blas_int stop = std::min(n, start + jordan.block);
-            if (hopeless(atol, rtol, norm,
-                         *std::min_element(jordan.diagonal + start, jordan.diagonal + stop)))
-                return {false, 0, gapless(stop)};
+            if (certainly_fails(tolerance, norm,
+                                *std::min_element(jordan.diagonal + start, jordan.diagonal + stop)))
+                return {std::nullopt, 0, gapless(stop)};
         }
         jordan.exchange_columns(w);
-        const double inverse_norm = frobenius<C>(w, area);
-        if constexpr (widened) {
-            if (!certify_single(atol, rtol, norm, inverse_norm))
+        Evidence<double> found = full_rank_evidence(norm, frobenius<C>(w, area), error);
+        const bool decided = decide(found, tolerance);
+        // A system is solved by X^T, and (X W)^T is near I.
+        if (decided && !widened && !solves && !is_right_inverse(w, norm / found.kept)) {
+            if (!invert_by_lu(w))
                 return {};
-        } else {
-            if (!certify_full_rank(atol, rtol, norm, inverse_norm, rounding_slack(n, eps)))
-                return {};
-            // A system is solved by X^T, and (X W)^T is near I.
-            if (!solves && !is_right_inverse(w, norm * inverse_norm) && !invert_by_lu(w))
+            found = full_rank_evidence(norm, frobenius<C>(w, area), error);
+            if (!is_right_inverse(w, norm / found.kept))
                 return {};
         }
-        return {true, n, false, inverse_norm};
+        if (!decided && widened && decide(found, {tolerance.atol, 0})) {
+            // |W|_F may be sqrt(n) times s1; s1^2 is at most |W^H W|_F.
+            lapack.herk('L', 'C', n, n, 1, kept, n, 0, gram);
+            found.most = std::sqrt(frobenius_of_lower<C>(gram, n));
+            if (!decide(found, tolerance))
+                found.most = std::min(found.most, spectrum.bound(gram));
+        }
+        return {found, n};
     }
 
     C *pseudo_inverse() { return inverse; }
@@ -93,15 +103,14 @@ template <class T, class C> class Square {
     bool invert_by_lu(C *x) {
         std::copy_n(static_cast<C *>(kept), area, x);
         return lapack.getrf(n, x, pivots) == 0 &&
-               lapack.getri(n, x, pivots, kept, static_cast<blas_int>(area)) == 0;
+               lapack.getri(n, x, pivots, work, static_cast<blas_int>(lwork)) == 0;
     }
 
     // Whether the rest of the work would very likely be for nothing: |W^-1| is at least |U^-1| /
     // |L|, |U^-1| at least 1 / |u_jj|, and |L| about sqrt(n).
-    bool hopeless(double atol, double rtol, double norm, double pivot) const {
+    bool certainly_fails(Tolerance<double> tolerance, double norm, double pivot) const {
         const double root = std::sqrt(static_cast<double>(n));
-        const double rounding = widened ? SINGLE_SVD_ROUNDING : root * rounding_slack(n, eps);
-        return std::max(atol, (rtol + rounding) * norm / root) > root * pivot;
+        return tolerance.of(norm / root) + error * norm > root * pivot;
     }
 
     // The diagonal of U follows the singular values closely enough to tell that there is no gap.
@@ -113,23 +122,6 @@ template <class T, class C> class Square {
             if (diagonal[j] > gap * diagonal[j - 1] && diagonal[j] > n * eps * diagonal[known - 1])
                 return false;
         return true;
-    }
-
-    // With the sharp bound only the SVD's rounding and a sixteenth of the tolerance are left as
-    // room: what double precision rounds is far less.
-    bool certify_single(double atol, double rtol, double norm, double inverse_norm) {
-        if (certify_full_rank(atol, rtol, norm, inverse_norm, SINGLE_SVD_ROUNDING))
-            return true;
-        if (!certify_full_rank(atol, 0, norm, inverse_norm, rounding_slack(n, eps)))
-            return false;
-        lapack.herk('L', 'C', n, n, 1, kept, n, 0, gram);
-        const auto certified_by = [&](double bound) {
-            return certify_full_rank(atol, rtol, bound, inverse_norm, SINGLE_SVD_ROUNDING,
-                                     15. / 16);
-        };
-        // s1^2 is at most |W^H W|_F, which costs nothing more.
-        return certified_by(std::sqrt(frobenius_of_lower<C>(gram, n))) ||
-               certified_by(spectrum.bound(gram));
     }
 };
 

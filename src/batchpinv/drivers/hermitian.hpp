@@ -1,4 +1,4 @@
-// The last rung of Hermitian matrices: LAPACK's eigenvalues, absolute values against the tolerance.
+// LAPACK's eigenvalues of Hermitian matrices.
 //
 // With W = Q diag(lambda) Q^H, and Y = Q |lambda|^(-1/2) over the kept eigenvalues, X = Y+ Y+^H -
 // Y- Y-^H: two rank-k updates of one triangle, half the flops of a full product, and exactly
@@ -42,15 +42,25 @@ template <class T> class Eigen {
                all_finite();
     }
 
-    // Decides the rank, and returns it.
-    std::int64_t truncate(Tolerance tolerance) {
-        const double tol = tolerance.of(std::max(-lambda[0], lambda[n - 1]));
+    // Their sizes are the singular values.
+    const R *values() const { return lambda; }
+    std::int64_t count() const { return n; }
+    static double error(std::int64_t p, std::int64_t q) {
+        return backward_error<R>(Method::eigen, p, q);
+    }
+
+    // Memory for a matrix, unless systems are solved.
+    T *scratch(T *) const { return x; }
+
+    // Keeps the largest ones.
+    void truncate(std::int64_t kept) {
         negative = positive = 0;
-        while (negative < n && -lambda[negative] > tol)
-            ++negative;
-        while (positive < n && lambda[n - 1 - positive] > tol)
-            ++positive;
-        return negative + positive;
+        while (negative + positive < kept) {
+            if (-lambda[negative] > lambda[n - 1 - positive])
+                ++negative;
+            else
+                ++positive;
+        }
     }
 
     // Of what is kept.

@@ -7,11 +7,11 @@
 #include "direct_square.hpp"
 #include "hermitian.hpp"
 #include "lane_rung.hpp"
-#include "last.hpp"
 #include "product.hpp"
 #include "rank_revealing.hpp"
 #include "residual.hpp"
 #include "semidefinite.hpp"
+#include "svd_rung.hpp"
 
 namespace batchpinv {
 namespace {
@@ -24,10 +24,10 @@ struct Step {
     std::unique_ptr<Rung> (*make)(const Bench &);
 };
 
-template <class T> std::unique_ptr<Rung> make_last(const Bench &bench) {
+template <class T, class C, bool is_last> std::unique_ptr<Rung> make_svd(const Bench &bench) {
     if (bench.batch.by_eigenvalues())
-        return std::make_unique<LastRung<T, Eigen<T>>>(bench);
-    return std::make_unique<LastRung<T, Svd<T>>>(bench);
+        return std::make_unique<SvdRung<T, C, Eigen<C>, is_last>>(bench);
+    return std::make_unique<SvdRung<T, C, Svd<C>, is_last>>(bench);
 }
 
 template <class T> std::unique_ptr<ResidualPass> make_residual(const Bench &bench) {
@@ -61,13 +61,35 @@ template <class T> bool fits_lanes(const Bench &bench) {
     return bench.lanes && batch.m <= lanes_to<T> && batch.m * batch.n * parts <= LANE_REALS;
 }
 
-template <class T, LaneKernel LaneKernels::*kernel>
+template <class T, class C, LaneKernel LaneKernels::*kernel, Method method>
 std::unique_ptr<Rung> make_lanes(const Bench &bench) {
-    return std::make_unique<LaneRung<T>>(bench, bench.lanes->of[dtype_index<T>].*kernel);
+    constexpr bool answers_all = kernel == &LaneKernels::exact;
+    return std::make_unique<LaneRung<T, C, answers_all>>(
+        bench, bench.lanes->of[dtype_index<C>].*kernel, method);
 }
 
 template <class T> bool fits_jacobi(const Bench &bench) {
     return fits_lanes<T>(bench) && bench.batch.m <= JACOBI_TO;
+}
+
+template <class T> constexpr bool is_single = !std::is_same_v<T, Wide<T>>;
+
+// Single precision goes on in double.
+template <class T> bool fits_wide_jacobi(const Bench &bench) {
+    return is_single<T> && fits_jacobi<T>(bench);
+}
+
+// Between these sizes the lanes only answer what LAPACK's SVD is not certain of.
+template <class T> bool fits_lanes_after_svd(const Bench &bench) {
+    return fits_lanes<T>(bench) && !fits_jacobi<T>(bench);
+}
+
+template <class T> bool is_wide_in_lanes(const Bench &bench) {
+    return is_single<T> && fits_lanes_after_svd<T>(bench);
+}
+
+template <class T> bool svd_goes_on(const Bench &bench) {
+    return !fits_jacobi<T>(bench) && (is_single<T> || fits_lanes<T>(bench));
 }
 
 template <class T> bool fits_lapack(const Bench &bench) { return !fits_lanes<T>(bench); }
@@ -84,20 +106,33 @@ template <class T, bool hermitian> bool fits_pivoted(const Bench &bench) {
 
 bool always(const Bench &) { return true; }
 
-constexpr int MOST_RUNGS = 8;
+constexpr int MOST_RUNGS = 13;
 
 // From the top. What a batch climbs depends on its shape, dtype and flags alone.
 template <class T>
 const Step steps[] = {
-    {RungName::qr_lanes, fits_lanes<T>, make_lanes<T, &LaneKernels::direct>},
-    {RungName::pivoted_lanes, fits_lanes<T>, make_lanes<T, &LaneKernels::rank_revealing>},
-    {RungName::svd_lanes, fits_jacobi<T>, make_lanes<T, &LaneKernels::jacobi>},
+    {RungName::qr_lanes, fits_lanes<T>, make_lanes<T, T, &LaneKernels::direct, Method::qr_lanes>},
+    {RungName::pivoted_lanes, fits_lanes<T>,
+     make_lanes<T, T, &LaneKernels::rank_revealing, Method::pivoted_lanes>},
+    {RungName::svd_lanes, fits_jacobi<T>,
+     make_lanes<T, T, &LaneKernels::jacobi, Method::jacobi_lanes>},
+    {RungName::svd_lanes, fits_wide_jacobi<T>,
+     make_lanes<T, Wide<T>, &LaneKernels::jacobi, Method::jacobi_lanes>},
+    {RungName::exact_lanes, fits_jacobi<T>,
+     make_lanes<T, Wide<T>, &LaneKernels::exact, Method::jacobi_lanes>},
     {RungName::direct, fits_definite<T>, make_certified<T, Wide<T>, Definite<T, Wide<T>>>},
     {RungName::pivoted, fits_pivoted<T, true>, make_certified<T, T, Semidefinite<T>>},
     {RungName::direct, fits_lapack<T>, make_direct<T>},
     {RungName::pivoted, fits_pivoted<T, false>, make_certified<T, T, RankRevealing<T>>},
-    {RungName::svd, always, make_last<T>},
+    {RungName::svd, svd_goes_on<T>, make_svd<T, T, false>},
+    {RungName::svd, is_wide_in_lanes<T>, make_svd<T, Wide<T>, false>},
+    {RungName::exact_lanes, fits_lanes_after_svd<T>,
+     make_lanes<T, Wide<T>, &LaneKernels::exact, Method::jacobi_lanes>},
+    {RungName::svd, always, make_svd<T, Wide<T>, true>},
 };
+
+// driver="svd": in the precision of the matrix.
+template <class T> const Step svd_alone[] = {{RungName::svd, always, make_svd<T, T, true>}};
 
 // Matrices wait on a rung until there are as many as it takes at a time.
 class Ladder final : public Solver {
@@ -127,7 +162,7 @@ class Ladder final : public Solver {
             residual = make_residual(bench);
         static_assert(size <= MOST_RUNGS);
         for (const Step &step : steps)
-            if (&step == steps + size - 1 || (!bench.batch.svd_only && step.applies(bench)))
+            if (&step == steps + size - 1 || (step.applies(bench) && may_answer(step.name)))
                 levels[height++].step = &step;
     }
 
@@ -159,6 +194,10 @@ class Ladder final : public Solver {
     }
 
   private:
+    bool may_answer(RungName name) const {
+        return !bench.batch.only || bench.batch.only >> static_cast<int>(name) & 1;
+    }
+
     Level &open(int at) {
         Level &level = levels[at];
         if (!level.rung) {
@@ -206,6 +245,9 @@ class Ladder final : public Solver {
 template <class T>
 std::unique_ptr<Solver> make_ladder(const Batch &batch, const RoutineTable &routines,
                                     const LaneTable *lanes, Gate &gate, Failures &failures) {
+    if (batch.svd_only)
+        return std::make_unique<Ladder>(svd_alone<T>, make_residual<T>, batch, routines, lanes,
+                                        gate, failures);
     return std::make_unique<Ladder>(steps<T>, make_residual<T>, batch, routines, lanes, gate,
                                     failures);
 }

@@ -1,53 +1,69 @@
-// The rungs of small matrices, one in each SIMD lane: the direct kernel, and the SVD by Jacobi.
+// The rungs of small matrices, one in each SIMD lane.
 #pragma once
 
 #include "held.hpp"
 #include "matrix.hpp"
+#include "structure.hpp"
 
 namespace batchpinv {
 
-template <class T> class LaneRung final : public Rung {
+// C computes for T. `answers_all`: the kernel answers matrices of whose rank it is not certain,
+// too.
+template <class T, class C, bool answers_all> class LaneRung final : public Rung {
     const Bench bench;
     const Batch &batch;
     const LaneKernels &kernels;
     const LaneKernel kernel;
-    const Gather<T> gather;
-    // Elements lie as the kernels read them. If not, they are converted first; those of Hermitian
-    // matrices to all of the matrix, and the answer comes back in its place to be made Hermitian.
-    const bool in_place;
-    const bool symmetric; // the answer is
-    const std::int64_t entries;
-    Buffer<T> converted;
+    const Gather<C> gather;
+    // Whether elements lie as the kernel reads and writes them. If not, they are converted first;
+    // those of Hermitian matrices to all of the matrix. Answers that may have to be taken back,
+    // made Hermitian or rounded are delivered from memory of our own.
+    const bool converts, delivers;
+    const std::int64_t entries, side_entries, answer_entries;
+    Buffer<C> converted, sides, answers;
     Buffer<unsigned char> workspace;
+    const Structure<C> structure;
+    double evidence[MOST_LANES][4];
     LaneGroup group{};
     int factorised = 0; // lanes
     Held held[MOST_LANES];
 
+    static constexpr bool same_type = std::is_same_v<T, C>;
+
   public:
-    LaneRung(const Bench &bench, LaneKernel kernel)
-        : bench(bench), batch(bench.batch), kernels(bench.lanes->of[dtype_index<T>]),
-          kernel(kernel), gather(make_gather<T>(batch)),
-          in_place(is_native<T>(batch) && !batch.hermitian),
-          symmetric(batch.hermitian && !batch.solves()), entries(batch.m * batch.n),
-          converted(in_place ? 0 : entries * kernels.count),
-          workspace(kernels.workspace_bytes(batch.n, batch.m)) {
+    LaneRung(const Bench &bench, LaneKernel kernel, Method method)
+        : bench(bench), batch(bench.batch), kernels(bench.lanes->of[dtype_index<C>]),
+          kernel(kernel), gather(make_gather<C>(batch)),
+          converts(!same_type || answers_all || !is_native<T>(batch) || batch.hermitian),
+          delivers(!same_type || answers_all || (batch.hermitian && !batch.solves())),
+          entries(batch.m * batch.n),
+          side_entries(same_type ? 0 : batch.k * (batch.transposed ? batch.n : batch.m)),
+          answer_entries(!batch.solves()    ? entries
+                         : batch.transposed ? batch.k * batch.m
+                                            : batch.k * batch.n),
+          converted(converts ? entries * kernels.count : 0), sides(side_entries * kernels.count),
+          answers(delivers ? answer_entries * kernels.count : 0),
+          workspace(kernels.workspace_bytes(batch.n, batch.m)), structure(batch.n, batch.m) {
+        constexpr std::ptrdiff_t size = sizeof(C);
         // The kernels want tall matrices: A^T.
         group.m = batch.n;
         group.n = batch.m;
-        group.a_row = in_place ? batch.a_col : sizeof(T);
-        group.a_col = in_place ? batch.a_row : batch.n * sizeof(T);
+        group.a_row = converts ? size : batch.a_col;
+        group.a_col = converts ? batch.n * size : batch.a_row;
         group.k = batch.solves() ? batch.k : 0;
         group.transposed = !batch.transposed;
-        group.b_row = batch.b_row;
-        group.b_col = batch.b_col;
+        group.b_row = same_type ? batch.b_row : batch.k * size;
+        group.b_col = same_type ? batch.b_col : size;
         if (batch.solves()) {
-            group.out_row = batch.out_row;
-            group.out_col = batch.out_col;
-        } else {
-            group.out_row = symmetric ? group.a_row : batch.out_col;
-            group.out_col = symmetric ? group.a_col : batch.out_row;
+            group.out_row = delivers ? batch.k * size : batch.out_row;
+            group.out_col = delivers ? size : batch.out_col;
+        } else { // X, n×m by columns
+            group.out_row = delivers ? size : batch.out_col;
+            group.out_col = delivers ? batch.m * size : batch.out_row;
         }
-        group.missed = batch.missed();
+        group.error = backward_error<Real<C>>(method, batch.n, batch.m);
+        group.relative_error = backward_error<Real<C>>(Method::exact_lanes, batch.n, batch.m);
+        group.evidence = batch.evidence ? evidence : nullptr;
         if (batch.ndim) {
             group.ahead = kernels.count * batch.strides[A][batch.ndim - 1];
             group.b_ahead = kernels.count * batch.strides[B][batch.ndim - 1];
@@ -61,20 +77,25 @@ template <class T> class LaneRung final : public Rung {
         group.held = batch.solves() && holds(matrices, count);
         group.filled = count;
         for (int lane = 0; lane < count; ++lane)
-            group.out[lane] = matrices[lane].data[OUT];
+            group.out[lane] = delivers ? reinterpret_cast<char *>(answers + lane * answer_entries)
+                                       : matrices[lane].data[OUT];
         for (int lane = 0; lane < count && batch.solves(); ++lane)
-            group.b[lane] = matrices[lane].data[B];
+            group.b[lane] = take_sides(matrices[lane], lane);
         if (!group.held)
             take(matrices, count);
         if (!bench.pass.enter())
             return ~0u;
-        const unsigned answered = kernel(group);
-        if (symmetric)
-            deliver(matrices, answered);
-        if (batch.data[RANK])
-            for (int lane = 0; lane < count; ++lane)
-                if (answered >> lane & 1)
-                    matrices[lane].write_rank(group.rank[lane]);
+        unsigned answered = kernel(group);
+        for (int lane = 0; lane < count && group.evidence; ++lane)
+            std::copy_n(evidence[lane], 4, batch.evidence + 4 * matrices[lane].index);
+        if (answers_all)
+            answered = settle(matrices, answered);
+        for (int lane = 0; lane < count; ++lane)
+            if (answered >> lane & 1) {
+                if (delivers)
+                    deliver(matrices[lane], lane);
+                matrices[lane].write_rank(group.rank[lane]);
+            }
         bench.pass.leave();
         return answered;
     }
@@ -97,26 +118,53 @@ template <class T> class LaneRung final : public Rung {
             group.a[lane] = matrix.data[A];
             group.atol[lane] = matrix.atol();
             group.rtol[lane] = matrix.rtol();
-            if (!in_place)
-                convert(lane);
+            if (converts) {
+                C *const own = converted + lane * entries;
+                gather.whole(batch, group.a[lane], own);
+                group.a[lane] = reinterpret_cast<char *>(own);
+            }
         }
     }
 
-    void convert(int lane) {
-        T *const own = converted + lane * entries;
-        gather.whole(batch, group.a[lane], own);
-        group.a[lane] = reinterpret_cast<char *>(own);
-        if (symmetric)
-            group.out[lane] = reinterpret_cast<char *>(own);
+    const char *take_sides(const Matrix &matrix, int lane) {
+        if (same_type)
+            return matrix.data[B];
+        C *const own = sides + lane * side_entries;
+        batchpinv::gather<C, T, false>(matrix.data[B], batch.b_row, batch.b_col,
+                                       side_entries / batch.k, batch.k, own);
+        return reinterpret_cast<const char *>(own);
     }
 
-    void deliver(const Matrix *matrices, unsigned answered) {
-        for (int lane = 0; lane < group.filled; ++lane)
-            if (answered >> lane & 1) {
-                T *const x = converted + lane * entries;
-                symmetrise(x, batch.n);
-                scatter<T, T>(x, batch, matrices[lane].data[OUT]);
-            }
+    // What the structure says of the uncertain lanes; those in which it finds another rank are not
+    // answered here.
+    unsigned settle(Matrix *matrices, unsigned answered) const {
+        for (int lane = 0; lane < group.filled; ++lane) {
+            if (!(answered & group.uncertain) >> lane & 1)
+                continue;
+            const auto exact = structure.find_rank(
+                converted + lane * entries, {group.atol[lane], group.rtol[lane]}, group.kept[lane]);
+            if (!exact)
+                matrices[lane].certain = false;
+            else if (*exact != group.rank[lane])
+                answered &= ~(1u << lane);
+        }
+        return answered;
+    }
+
+    void deliver(const Matrix &matrix, int lane) {
+        C *const own = answers + lane * answer_entries;
+        if (batch.solves()) {
+            const std::int64_t rows = answer_entries / batch.k;
+            in_tiles(rows, batch.k, [&](std::int64_t i, std::int64_t j) {
+                const T value = static_cast<T>(own[i * batch.k + j]);
+                std::memcpy(matrix.data[OUT] + i * batch.out_row + j * batch.out_col, &value,
+                            sizeof value);
+            });
+            return;
+        }
+        if (batch.hermitian)
+            symmetrise(own, batch.n);
+        scatter<T, C>(own, batch, matrix.data[OUT]);
     }
 };
 

@@ -18,7 +18,7 @@ template <class T> class RankRevealing {
     const blas_int p, q; // W is p×q, p >= q
     const bool solves;
     const blas_int lwork;
-    const double missed;
+    const double error;
     Buffer<T> x, c, tau, z_tau, work; // q×p, or k×q; r×q, q, q
     Buffer<R> rwork;
     Buffer<blas_int> pivots;
@@ -32,12 +32,12 @@ template <class T> class RankRevealing {
         : lapack(bench.routines), p(static_cast<blas_int>(bench.batch.n)),
           q(static_cast<blas_int>(bench.batch.m)), solves(bench.batch.solves()),
           lwork(static_cast<blas_int>(lapack.cod_work_size(p, q, bench.batch.k))),
-          missed(bench.batch.missed()),
+          error(backward_error<R>(Method::pivoted, p, q)),
           x(q * (solves ? std::max<std::int64_t>(q, bench.batch.k) : p)),
           c(static_cast<std::int64_t>(q) * q), tau(q), z_tau(q), work(lwork),
           rwork(2 * static_cast<std::int64_t>(q)), pivots(q) {}
 
-    Verdict factorise(T *w, double atol, double rtol) {
+    Finding factorise(T *w, Tolerance<double> tolerance) {
         this->w = w;
         const double norm = frobenius(w, static_cast<std::int64_t>(p) * q);
         std::fill_n(pivots.get(), q, 0);
@@ -47,11 +47,17 @@ template <class T> class RankRevealing {
         const double negligible = (4 + std::sqrt(static_cast<double>(p)) / 2) * eps * norm;
         const Gap gap = find_gap(negligible);
         rank = gap.rank;
-        // s1 is at least the longest column, and |W|_F / sqrt(q).
-        const double mean = norm / std::sqrt(static_cast<double>(q));
-        const double least = std::max<double>(std::abs(w[0]), mean);
-        if (rank == 0 || rank == q ||
-            !certify_dropped(atol, rtol, norm, least, gap.dropped, q, missed, eps))
+        if (rank == 0 || rank == q)
+            return {};
+        // s1 is at least the longest column, and the root of the mean of the squares of those kept.
+        const double mean2 = (norm * norm - gap.dropped * gap.dropped) / rank;
+        Evidence<double> found{norm,
+                               std::max<double>(std::abs(w[0]), std::sqrt(mean2)),
+                               std::numeric_limits<double>::infinity(),
+                               gap.dropped,
+                               error * norm,
+                               error * norm};
+        if (!decide(found, tolerance))
             return {};
         for (std::int64_t j = 0; j < q; ++j)
             for (std::int64_t i = 0; i < rank; ++i)
@@ -59,7 +65,8 @@ template <class T> class RankRevealing {
         if (lapack.tzrzf(rank, q, c, z_tau, work, lwork) != 0 ||
             lapack.ungqr(p, rank, w, tau, work, lwork) != 0)
             return {};
-        return {certify_full_rank(atol, rtol, norm, inverse_norm(), rounding_slack(p, eps)), rank};
+        found.kept = 1 / inverse_norm();
+        return {found, rank};
     }
 
     // X^H = [Q_r T^-H 0] Z P^T, where inverse_norm has left Q_r T^-H.

@@ -5,8 +5,8 @@
 // -= X (A x - b) (Higham, Accuracy and Stability, sections 12.1 and 14.1).
 #pragma once
 
-#include "certificate.hpp"
 #include "columns.hpp"
+#include "norms.hpp"
 
 namespace batchpinv {
 

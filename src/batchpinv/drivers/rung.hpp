@@ -4,6 +4,7 @@
 #include "batch.hpp"
 #include "lapack.hpp"
 #include "memory.hpp"
+#include "rule.hpp"
 
 #include "../lanes/kernels.hpp"
 
@@ -18,21 +19,31 @@ enum class RungName : unsigned char {
     svd_lanes,
     direct,
     pivoted,
-    svd
+    svd,
+    exact_lanes
 };
+
+constexpr unsigned UNCERTAIN = 0x80; // in the byte of a rung
 
 // One matrix of the batch, and where its operands lie.
 struct Matrix {
     std::int64_t index;
     char *data[N_OPERANDS];
     bool gapless; // a rung above saw that it is singular, and no gap between its singular values
+    bool certain; // the rank, once there is an answer
 
     // That which comes `ahead` places after the cursor's.
     void take(const Cursor &cursor, std::int64_t index, std::int64_t ahead, bool solves) {
         this->index = index;
         gapless = false;
+        certain = true;
         for (int op = 0; op < (solves ? N_OPERANDS : B); ++op)
             data[op] = cursor.data[op] + ahead * cursor.step[op];
+    }
+
+    // In the scale of W, which was multiplied by that power of two.
+    Tolerance<double> tolerance(int exponent) const {
+        return {std::ldexp(atol(), exponent), rtol()};
     }
 
     double atol() const { return read(ATOL); }
@@ -43,7 +54,10 @@ struct Matrix {
             std::memcpy(data[RANK], &rank, sizeof rank);
     }
 
-    void write_rung(RungName name) const { std::memcpy(data[RUNG], &name, sizeof name); }
+    // One byte: which rung, and whether the rank is uncertain.
+    void write_rung(RungName name) const {
+        *data[RUNG] = static_cast<char>(static_cast<unsigned>(name) | (certain ? 0 : UNCERTAIN));
+    }
 
   private:
     double read(Operand op) const {
@@ -60,6 +74,14 @@ struct Bench {
     const LaneTable *lanes; // null where there are none
     Gate::Pass &pass;
     Failures &failures;
+
+    // For the measurement of backward errors: what a rung knew of a matrix, whose W was multiplied
+    // by that power of two.
+    void report(const Matrix &matrix, const Evidence<double> &found, int exponent) const {
+        const double numbers[] = {found.most, found.least, found.kept, found.dropped};
+        for (int at = 0; at < 4 && batch.evidence; ++at)
+            batch.evidence[4 * matrix.index + at] = std::ldexp(numbers[at], -exponent);
+    }
 };
 
 class Rung : public InWorkplace {

@@ -15,7 +15,7 @@ template <class T> class Semidefinite {
     static constexpr double eps = std::numeric_limits<R>::epsilon();
 
     const blas_int n;
-    const double missed;
+    const double error;
     Buffer<T> x, l, gram; // n×n, n×r, r×r
     Buffer<R> work;
     Buffer<blas_int> pivots;
@@ -26,19 +26,18 @@ template <class T> class Semidefinite {
     const Lapack<T> lapack;
 
     explicit Semidefinite(const Bench &bench)
-        : n(static_cast<blas_int>(bench.batch.n)), missed(bench.batch.missed()),
-          x(static_cast<std::int64_t>(n) * n), l(static_cast<std::int64_t>(n) * n),
-          gram(static_cast<std::int64_t>(n) * n), work(2 * static_cast<std::int64_t>(n)), pivots(n),
-          sweep(bench.routines, n), lapack(bench.routines) {}
+        : n(static_cast<blas_int>(bench.batch.n)),
+          error(backward_error<R>(Method::semidefinite, n, n)), x(static_cast<std::int64_t>(n) * n),
+          l(static_cast<std::int64_t>(n) * n), gram(static_cast<std::int64_t>(n) * n),
+          work(2 * static_cast<std::int64_t>(n)), pivots(n), sweep(bench.routines, n),
+          lapack(bench.routines) {}
 
-    Verdict factorise(T *w, double atol, double rtol) {
+    Finding factorise(T *w, Tolerance<double> tolerance) {
         const std::int64_t area = static_cast<std::int64_t>(n) * n;
         if (!maybe_semidefinite(w, n))
             return {};
         const double norm = frobenius(w, area);
         const double negligible = std::max(4.0, n / 12.0) * eps * norm;
-        // s1 is at least the mean of the eigenvalues with themselves for weights.
-        const double least = norm * norm / trace(w, n);
         std::copy_n(w, area, static_cast<T *>(x));
         blas_int rank = 0;
         if (lapack.pstrf(n, x, pivots, &rank, work) < 0 || rank == 0 || rank == n)
@@ -48,9 +47,12 @@ template <class T> class Semidefinite {
                 l[pivots[i] - 1 + j * n] = i < j ? T(0) : x[i + j * n];
         lapack.herk('L', 'N', n, rank, -1, l, n, 1, w);
         mirror(w, n);
-        const double dropped = frobenius(w, area);
-        if (!(dropped <= negligible) ||
-            !certify_dropped(atol, rtol, norm, least, dropped, n, missed, eps))
+        // s1 of L L^H is at least the mean of its eigenvalues, with themselves for weights.
+        const double dropped = frobenius(w, area), size = frobenius<T>(l, std::int64_t(n) * rank);
+        const double least = (norm - dropped) * (norm - dropped) / (size * size) - dropped;
+        Evidence<double> found{norm,    least,        std::numeric_limits<double>::infinity(),
+                               dropped, error * norm, error * norm};
+        if (!(dropped <= negligible) || !decide(found, tolerance))
             return {};
         lapack.herk('L', 'C', rank, n, 1, l, n, 0, gram);
         if (!sweep.invert(gram, rank, 0))
@@ -59,10 +61,9 @@ template <class T> class Semidefinite {
         lapack.gemm('N', 'N', n, rank, rank, l, n, gram, rank, 0, w, n);
         lapack.herk('L', 'N', n, rank, 1, w, n, 0, x);
         mirror<T>(x, n);
-        const double inverse_norm = frobenius<T>(x, area);
-        if (!certify_full_rank(atol, rtol, norm, inverse_norm, rounding_slack(n, eps)))
-            return {};
-        return {true, rank, false, inverse_norm};
+        // By Weyl, the kept ones are as near those of L L^H as |W - L L^H|.
+        found.kept = 1 / frobenius<T>(x, area) - dropped;
+        return {found, rank};
     }
 
     T *pseudo_inverse() { return x; }

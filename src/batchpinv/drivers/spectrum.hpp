@@ -3,11 +3,11 @@
 // The default tolerance of single precision is within sqrt(n) of the smallest singular value of an
 // ordinary large matrix, and |W|_F, which may be sqrt(n) times s1, is too blunt to tell them apart.
 // If t^2 I - W^H W has a Cholesky factor, s1 < t. A factor is found for no matrix that is further
-// than (q + 1) u trace from one that has one (Higham, Accuracy and Stability, theorem 10.7);
-// `slack` covers that and the rounding of W^H W.
+// than (q + 1) u trace from one that has one (Higham, Accuracy and Stability, theorem 10.7).
 #pragma once
 
-#include "certificate.hpp"
+#include "norms.hpp"
+#include "rule.hpp"
 
 namespace batchpinv {
 
@@ -19,20 +19,20 @@ template <class C> class Spectrum {
 
     const Lapack<C> lapack;
     const blas_int q;
-    const double slack;
+    const double error; // of W^H W and its factor
     Buffer<C> direction, next;
 
   public:
     Spectrum(const RoutineTable &table, blas_int p, blas_int q)
-        : lapack(table), q(q), slack(rounding_slack(p, std::numeric_limits<double>::epsilon())),
-          direction(q), next(q) {}
+        : lapack(table), q(q), error(backward_error<double>(Method::gram, p, q)), direction(q),
+          next(q) {}
 
     // At least s1, seldom by more than a tenth; infinity where none was found. G = W^H W is given
     // by its lower triangle, and destroyed.
     double bound(C *gram) {
         mirror(gram, q);
         const double most2 = headroom * largest_eigenvalue(gram);
-        const double room = slack * (trace(gram, q) + q * most2);
+        const double room = error * (trace(gram, q) + q * most2);
         for (std::int64_t j = 0; j < q; ++j) {
             for (std::int64_t i = j; i < q; ++i)
                 gram[i + j * q] = -gram[i + j * q];

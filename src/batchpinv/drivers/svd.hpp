@@ -1,4 +1,4 @@
-// The last rung: LAPACK's SVD, which answers every finite matrix and needs no certificate.
+// LAPACK's SVD.
 //
 // X = V_r diag(1/s_r) U_r^H over the singular values above tol (Golub & Van Loan, Matrix
 // Computations, 4th ed., section 5.5.2).
@@ -8,13 +8,6 @@
 #include "rung.hpp"
 
 namespace batchpinv {
-
-// What a driver is asked, in W's scale, and what it answers.
-struct Tolerance {
-    double atol, rtol;
-    // Not `s > tol` drops: the comparison of the contract, in double whatever the dtype.
-    double of(double largest) const { return std::max(atol, rtol * largest); }
-};
 
 template <class T> class Svd {
     using R = Real<T>;
@@ -47,14 +40,18 @@ template <class T> class Svd {
                std::isfinite(s[0]);
     }
 
-    // Decides the rank, and returns it.
-    std::int64_t truncate(Tolerance tolerance) {
-        const double tol = tolerance.of(s[0]);
-        rank = 0;
-        while (rank < q && s[rank] > tol)
-            ++rank;
-        return rank;
+    // The singular values, or what stands for them.
+    const R *values() const { return s; }
+    std::int64_t count() const { return q; }
+    static double error(std::int64_t p, std::int64_t q) {
+        return backward_error<R>(Method::svd, p, q);
     }
+
+    // Memory for a matrix once W is factorised.
+    T *scratch(T *w) const { return w; }
+
+    // Keeps the largest ones.
+    void truncate(std::int64_t kept) { rank = static_cast<blas_int>(kept); }
 
     // Of what is kept.
     double condition() const {

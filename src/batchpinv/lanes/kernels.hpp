@@ -29,13 +29,18 @@ struct LaneGroup {
     std::ptrdiff_t ahead,
         b_ahead; // from a's and b's to those that their lane is likely to hold next
     double atol[MOST_LANES], rtol[MOST_LANES];
-    double missed; // how far off LAPACK's singular values may be, in units of eps s1
-    int filled;    // lanes in use, from the first
-    // Whether `certain`, `rank` and the workspace are still those of these matrices and tolerances:
-    // then the systems are solved with the factors of the last call.
+    double error;          // the kernel's backward error, in units of s1: see backward_error.hpp
+    double relative_error; // of singular values by products without error, in units of themselves
+    int filled;            // lanes in use, from the first
+    // Whether what follows and the workspace are still those of these matrices and tolerances: then
+    // the systems are solved with the factors of the last call.
     bool held;
-    unsigned certain; // the lanes of the last factorisation in which it can be vouched for
+    unsigned answerable;           // the lanes of the last factorisation that can be answered
+    unsigned uncertain;            // those of them whose rank is not certain
     std::int64_t rank[MOST_LANES]; // of the lanes that were answered
+    std::int64_t
+        kept[MOST_LANES]; // of the uncertain ones: how many values exceed the tolerance for certain
+    double (*evidence)[4]; // most, least, kept and dropped of each lane; or null
     void *workspace;
 };
 
@@ -45,7 +50,7 @@ using LaneKernel = unsigned (*)(LaneGroup &group);
 
 struct LaneKernels {
     int count;
-    LaneKernel direct, rank_revealing, jacobi;
+    LaneKernel direct, rank_revealing, jacobi, exact;
     std::int64_t (*workspace_bytes)(std::int64_t m, std::int64_t n);
     // out = X b for X of `rows` rows and m columns and b of k columns, by rows, those of b being ld
     // apart. Null for complex numbers.

@@ -1,0 +1,172 @@
+// The rung of LAPACK's SVD: screen, scale, factorise, and invert or solve. The last of its kind
+// answers every finite matrix, certain of its rank or not, and reports the others; one before that
+// hands down those of which it is not certain.
+#pragma once
+
+#include "defect.hpp"
+#include "held.hpp"
+#include "rung.hpp"
+#include "structure.hpp"
+#include "svd.hpp"
+
+#include <optional>
+
+namespace batchpinv {
+
+// A condition that costs three digits.
+constexpr double LOSING = 1e3;
+
+// Factor is Svd<C> or Eigen<C>, which computes for T.
+template <class T, class C, class Factor, bool is_last> class SvdRung final : public Rung {
+    const Bench bench;
+    const Batch &batch;
+    const Gather<C> gather;
+    const std::int64_t entries;
+    Buffer<C> w, given; // given: W itself, where solutions are refined
+    Factor factor;
+    const Structure<C> structure;
+    std::optional<Columns<T, C>> columns;
+    Buffer<C> defect, correction;
+    Held held;
+    Outcome outcome = Outcome::solved;
+    std::int64_t rank = -1;
+    bool certain = false;
+    int exponent = 0;
+
+  public:
+    explicit SvdRung(const Bench &bench)
+        : bench(bench), batch(bench.batch), gather(make_gather<C>(batch)),
+          entries(batch.m * batch.n), w(entries), given(batch.solves() ? entries : 0),
+          factor(bench), structure(batch.n, batch.m),
+          defect(batch.solves() ? batch.width * batch.n : 0),
+          correction(batch.solves() ? batch.width * batch.n : 0) {
+        if (batch.solves())
+            columns.emplace(batch, batch.transposed);
+    }
+
+    unsigned answer(Matrix *group, int) override {
+        Matrix &matrix = group[0];
+        if (!batch.solves() || !held.is(matrix)) {
+            outcome = factorise(matrix);
+            certain = false;
+            rank = -1;
+            if (outcome == Outcome::solved)
+                decide_rank(matrix);
+            held.take(matrix);
+        }
+        if (!is_last && !certain)
+            return 0;
+        matrix.certain = certain;
+        if (outcome != Outcome::solved && !batch.nan_on_failure)
+            bench.failures.add(matrix.index, outcome);
+        if (batch.solves())
+            solve(matrix);
+        else
+            invert(matrix);
+        return 1;
+    }
+
+  private:
+    // W, scaled. False if it holds NaN or infinity.
+    bool take(const Matrix &matrix) {
+        gather.whole(batch, matrix.data[A], w);
+        const Real<C> most = largest<C>(w, entries);
+        if (!std::isfinite(most))
+            return false;
+        exponent = scale_exponent<C>(most);
+        scale<C>(w, entries, exponent);
+        if (batch.solves())
+            std::copy_n(w.get(), entries, given.get());
+        return true;
+    }
+
+    Outcome factorise(const Matrix &matrix) {
+        if (!take(matrix))
+            return Outcome::non_finite;
+        if (factor.factorise(w))
+            return Outcome::solved;
+        if (!take(matrix)) // another thread may have written to it meanwhile
+            return Outcome::non_finite;
+        return factor.factorise_again(w) ? Outcome::solved : Outcome::no_convergence;
+    }
+
+    void decide_rank(const Matrix &matrix) {
+        const Tolerance<double> tolerance = matrix.tolerance(exponent);
+        Values<Real<C>> found(factor.values(), factor.count(), tolerance);
+        Evidence<double> &evidence = found.evidence;
+        evidence.error = Factor::error(batch.n, batch.m) * evidence.most;
+        if (evidence.most > 0 && found.rank < factor.count())
+            evidence.dropped_error = evidence.error;
+        bench.report(matrix, evidence, exponent);
+        rank = found.rank;
+        certain = decide(evidence, tolerance);
+        if (is_last && !certain)
+            decide_by_structure(matrix,
+                                found.certainly_kept(factor.values(), factor.count(), tolerance));
+        factor.truncate(rank);
+    }
+
+    // Singular values that are 0, or known, exactly.
+    void decide_by_structure(const Matrix &matrix, std::int64_t kept) {
+        C *const original = batch.solves() ? given.get() : factor.scratch(w);
+        if (!batch.solves()) {
+            gather.whole(batch, matrix.data[A], original);
+            scale<C>(original, entries, exponent);
+        }
+        const auto exact = structure.find_rank(original, matrix.tolerance(exponent), kept);
+        if (exact) {
+            rank = *exact;
+            certain = true;
+        }
+    }
+
+    void invert(const Matrix &matrix) {
+        if (outcome == Outcome::solved) {
+            factor.pseudo_inverse(w);
+            if (batch.hermitian)
+                symmetrise<C>(w, batch.n);
+            scale<C>(w, entries, exponent);
+        } else
+            fill_with_nan<C>(w, entries);
+        if (bench.pass.enter()) {
+            scatter<T, C>(w, batch, matrix.data[OUT]);
+            matrix.write_rank(rank);
+            bench.pass.leave();
+        }
+    }
+
+    void solve(const Matrix &matrix) {
+        columns->gather(matrix.data[B], batch.k);
+        if (outcome == Outcome::solved) {
+            factor.apply(columns->adjoint, columns->k, columns->b, columns->x);
+            if (factor.condition() > LOSING)
+                refine();
+        } else
+            fill_with_nan<C>(columns->x, columns->k * std::int64_t(columns->solution_rows));
+        if (bench.pass.enter()) {
+            columns->scatter(exponent, matrix.data[OUT]);
+            matrix.write_rank(rank);
+            bench.pass.leave();
+        }
+    }
+
+    // x += X (b - A x), as long as that is less than half of x.
+    void refine() {
+        const blas_int k = columns->k, rows = columns->rows, solution_rows = columns->solution_rows;
+        C *const x = columns->x;
+        find_defect<C>(given, batch.n, columns->adjoint, columns->b, x, rows, solution_rows, k,
+                       defect);
+        factor.apply(columns->adjoint, k, defect, correction);
+        for (std::int64_t j = 0; j < k; ++j) {
+            double change2 = 0, size2 = 0;
+            for (std::int64_t i = 0; i < solution_rows; ++i) {
+                change2 += static_cast<double>(std::norm(correction[i * k + j]));
+                size2 += static_cast<double>(std::norm(x[i * k + j]));
+            }
+            for (std::int64_t i = 0; i < solution_rows && 4 * change2 < size2; ++i)
+                x[i * k + j] += correction[i * k + j];
+        }
+    }
+};
+
+} // namespace batchpinv

@@ -1,0 +1,60 @@
+// The direct kernel: Householder QR of matrices of full rank.
+#pragma once
+
+#include "kernel-inl.h"
+
+// R and the reflections; in y conj(R^-1), or if `inverts`, X.
+template <class R, int lanes, class E, class V, class S>
+BATCHPINV_INLINE unsigned factorise_directly(LaneGroup &group, const Workspace<E, V> &work,
+                                             S shape) {
+    E *const a = work.factors.a;
+    const V largest = load<R, lanes, element_of<E>::parts>(group, shape, reinterpret_cast<R *>(a));
+    *work.factor = scale_factor<R>(largest, Format<R>::ordinary);
+    scale(a, *work.factor, shape);
+    factorise(work.factors, shape);
+    const V inverse_norm2 = invert_triangle(work.factors, work.y, shape);
+    const V norm2 = triangle_norm2(work.factors, shape), norm = square_root(norm2);
+    for (int lane = 0; lane < lanes; ++lane)
+        group.rank[lane] = shape.n;
+    // s1 <= |A|_F, and s_n >= 1 / |R^-1|_F.
+    const Evidence<V> found{
+        norm, norm, 1 / square_root(inverse_norm2), V{}, norm * static_cast<R>(group.error), V{}};
+    report(group, found, *work.factor);
+    const unsigned certain =
+        lanes_of(decide(found, tolerances(group, *work.factor))) & filled_lanes(group);
+    *work.norm2 = norm2;
+    *work.size2 = inverse_norm2;
+    if (certain && inverts(group))
+        apply_q(work.factors, work.y, shape.n, shape);
+    return certain;
+}
+
+template <class R, int lanes, class E, class S>
+BATCHPINV_INLINE unsigned direct_of_shape(LaneGroup &group, S shape) {
+    return answer<ByQR, R, lanes, E>(group, shape, [&](const auto &work) {
+        return factorise_directly<R, lanes>(group, work, shape);
+    });
+}
+
+template <class R, int lanes, class E, int n> unsigned direct_of_order(LaneGroup &group) {
+    return direct_of_shape<R, lanes, E>(group, Shape<Fixed<n>>{});
+}
+
+template <class R, int lanes, class E> unsigned direct(LaneGroup &group) {
+    if (group.m == group.n)
+        switch (group.n) {
+        case 1:
+            return direct_of_order<R, lanes, E, 1>(group);
+        case 2:
+            return direct_of_order<R, lanes, E, 2>(group);
+        case 3:
+            return direct_of_order<R, lanes, E, 3>(group);
+        case 4:
+            return direct_of_order<R, lanes, E, 4>(group);
+        case 6:
+            return direct_of_order<R, lanes, E, 6>(group);
+        case 8:
+            return direct_of_order<R, lanes, E, 8>(group);
+        }
+    return direct_of_shape<R, lanes, E>(group, shape_of(group));
+}

@@ -1,0 +1,55 @@
+// What the kernels share: they tell the rule what they found, and store what it lets through.
+#pragma once
+
+#include "../rule/decide-inl.h"
+#include "planes.hpp"
+#include "solve.hpp"
+
+template <class V> BATCHPINV_INLINE V lanes_from(const double *numbers) {
+    V lanes{};
+    for (unsigned lane = 0; lane < sizeof(V) / sizeof(lanes[0]); ++lane)
+        lanes[lane] = static_cast<std::remove_reference_t<decltype(lanes[0])>>(numbers[lane]);
+    return lanes;
+}
+
+// In the scale of the lanes' matrices.
+template <class V> BATCHPINV_INLINE Tolerance<V> tolerances(const LaneGroup &group, V factor) {
+    return {lanes_from<V>(group.atol) * factor, lanes_from<V>(group.rtol)};
+}
+
+// For the measurement of backward errors.
+template <class V>
+BATCHPINV_INLINE void report(LaneGroup &group, const Evidence<V> &found, V factor) {
+    if (!group.evidence)
+        return;
+    const V numbers[4] = {found.most / factor, found.least / factor, found.kept / factor,
+                          found.dropped / factor};
+    for (int lane = 0; lane < group.filled; ++lane)
+        for (int at = 0; at < 4; ++at)
+            group.evidence[lane][at] = static_cast<double>(numbers[at][lane]);
+}
+
+// Whether X is formed: it is wanted, or multiplies.
+inline bool inverts(const LaneGroup &group) { return group.k == 0 || multiplies(group); }
+
+inline Shape<int> shape_of(const LaneGroup &group) {
+    const int m = static_cast<int>(group.m);
+    return {m, static_cast<int>(group.n), leading_dimension(m)};
+}
+
+// Stores X, or the solutions, of the lanes that find(work) can answer.
+template <class Method, class R, int lanes, class E, class S, class Find>
+BATCHPINV_INLINE unsigned answer(LaneGroup &group, S shape, Find &&find) {
+    const Workspace<E, typename element_of<E>::real> work(group.workspace, shape.ld, shape.n);
+    if (!group.held) {
+        group.uncertain = 0;
+        group.answerable = find(work);
+    }
+    const unsigned answered = group.answerable & filled_lanes(group);
+    if (answered && group.k > 0)
+        solve<Method, R, lanes>(group, answered, work, {shape.m, shape.n, shape.ld});
+    else if (answered)
+        store<R, lanes, element_of<E>::parts>(reinterpret_cast<const R *>(work.y), *work.factor,
+                                              answered, group, shape);
+    return answered;
+}

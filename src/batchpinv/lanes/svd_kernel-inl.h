@@ -1,0 +1,161 @@
+// The kernels of the SVD: one-sided Jacobi; and the same again on products without error, for what
+// the first leaves uncertain.
+#pragma once
+
+#include "jacobi.hpp"
+#include "kernel-inl.h"
+
+// B = A V, rounded once.
+template <class E>
+__attribute__((noinline)) void multiply_exactly(const E *a, const E *v, E *b, Shape<int> shape) {
+    const auto [m, n, ld] = shape;
+    for (int j = 0; j < n; ++j)
+        for (int i = 0; i < m; ++i) {
+            TwiceOf<E> sum;
+            for (int l = 0; l < n; ++l)
+                sum.subtract_product(negative(a[l * ld + i]), v[j * n + l]);
+            b[j * ld + i] = sum.value();
+        }
+}
+
+// Columns that are dropped for certain: n of them, each under tol / 4 sqrt(n), where s1 is at least
+// |A|_F / sqrt(n). Squared.
+template <class R, class V>
+BATCHPINV_INLINE V negligible_length2(const LaneGroup &group, V factor, V norm2, int n) {
+    V negligible2{};
+    for (int lane = 0; lane < group.filled; ++lane) {
+        const R atol = static_cast<R>(group.atol[lane]) * factor[lane];
+        const R rtol = static_cast<R>(group.rtol[lane]);
+        const R relative2 = rtol * rtol * norm2[lane] / n;
+        negligible2[lane] = (atol * atol > relative2 ? atol * atol : relative2) / (16 * n);
+    }
+    return negligible2;
+}
+
+// A in work.factors.a becomes its reflections, with Q^H A V = B in b, whose columns are orthogonal
+// in the end and of length^2 `length2`; V is brought up to date. Returns the lanes that have not
+// converged.
+template <class R, int lanes, class E, class V>
+auto orthogonalise(const LaneGroup &group, const Workspace<E, V> &work, Shape<int> shape) {
+    const auto [m, n, ld] = shape;
+    E *const b = work.second.a;
+    factorise(work.factors, shape);
+    *work.norm2 = triangle_norm2(work.factors, shape);
+    for (int j = 0; j < n; ++j)
+        for (int i = 0; i < n; ++i)
+            b[j * n + i] = i < j    ? work.factors.a[j * ld + i]
+                           : i == j ? work.factors.diagonal[j]
+                                    : E{};
+    const V negligible2 = negligible_length2<R>(group, *work.factor, *work.norm2, n);
+    auto turning = V{} == V{};
+    for (int sweeps = 0; sweeps < MOST_SWEEPS && any_lane(turning); ++sweeps) {
+        for (int j = 0; j < n; ++j) {
+            work.length2[j] = V{};
+            for (int i = 0; i < n; ++i)
+                work.length2[j] = add_square(work.length2[j], b[j * n + i]);
+        }
+        turning = sweep<R>(b, work.v, work.length2, negligible2, n);
+    }
+    return turning;
+}
+
+struct LaneDecision {
+    bool certain, finite; // finite: all values, and the squares of the reciprocals of those kept
+};
+
+// Decides the rank of one lane from its singular values: `length2` becomes 1/s^2 where they are
+// kept, else 0.
+template <class R, class E, class V>
+LaneDecision decide_lane(LaneGroup &group, const Workspace<E, V> &work, int lane, int n,
+                         bool exact) {
+    double s[MOST_COLUMNS], size = 0;
+    for (int j = 0; j < n; ++j) {
+        s[j] = __builtin_sqrt(static_cast<double>(work.length2[j][lane]));
+        size += s[j];
+    }
+    const Tolerance<double> tolerance{group.atol[lane] * static_cast<double>((*work.factor)[lane]),
+                                      group.rtol[lane]};
+    Values<double> found(s, n, tolerance);
+    Evidence<double> &evidence = found.evidence;
+    const double absolute = group.error * evidence.most;
+    evidence.error =
+        exact ? group.relative_error * (tolerance.of(evidence.most) + absolute) : absolute;
+    evidence.dropped_error = found.rank < n && evidence.most > 0 ? evidence.error : 0;
+    if (group.evidence) {
+        const double numbers[4] = {evidence.most, evidence.least, evidence.kept, evidence.dropped};
+        for (int at = 0; at < 4; ++at)
+            group.evidence[lane][at] = numbers[at] / static_cast<double>((*work.factor)[lane]);
+    }
+    group.rank[lane] = found.rank;
+    group.kept[lane] = found.certainly_kept(s, n, tolerance);
+    for (int j = 0; j < n; ++j) {
+        const bool kept = Values<double>::exceeds(s[j], evidence.most, tolerance);
+        work.length2[j][lane] = kept ? static_cast<R>(1 / (s[j] * s[j])) : R(0);
+        size += static_cast<double>(work.length2[j][lane]);
+    }
+    return {decide(evidence, tolerance), size < __builtin_huge_val()};
+}
+
+// The reflections of A, in b the columns of B over their squared lengths where they are kept, and
+// V. If `exact`, columns that are nearly orthogonal, A V, are formed in twice the working precision
+// and made orthogonal again: as each column is then right to its own last digits, so are the
+// singular values, and all converged lanes are answered.
+template <class R, int lanes, bool exact, class E, class V>
+unsigned factorise_by_jacobi(LaneGroup &group, const Workspace<E, V> &work, Shape<int> shape) {
+    const int m = shape.m, n = shape.n, ld = shape.ld;
+    E *const a = work.factors.a, *const b = work.second.a, *const v = work.v;
+    const V largest = load<R, lanes, element_of<E>::parts>(group, shape, reinterpret_cast<R *>(a));
+    *work.factor = scale_factor<R>(largest, 0);
+    scale(a, *work.factor, shape);
+    for (int j = 0; j < n; ++j)
+        for (int i = 0; i < n; ++i)
+            v[j * n + i] = i == j ? unit<E>() : E{};
+    if (exact)
+        for (int j = 0; j < n; ++j)
+            for (int i = 0; i < m; ++i)
+                work.given[j * ld + i] = a[j * ld + i];
+    auto turning = orthogonalise<R, lanes>(group, work, shape);
+    const V norm2 = *work.norm2;
+    if (exact) {
+        multiply_exactly(work.given, v, a, shape);
+        turning |= orthogonalise<R, lanes>(group, work, shape);
+    }
+
+    unsigned answerable = 0;
+    for (int lane = 0; lane < group.filled; ++lane) {
+        const LaneDecision decision = decide_lane<R>(group, work, lane, n, exact);
+        const bool finite = decision.finite && norm2[lane] < std::numeric_limits<R>::infinity();
+        if (turning[lane] || !finite || !(decision.certain || exact))
+            continue;
+        answerable |= 1u << lane;
+        if (!decision.certain)
+            group.uncertain |= 1u << lane;
+    }
+    if (!answerable)
+        return 0;
+    *work.norm2 = norm2;
+    *work.size2 = V{};
+    for (int j = 0; j < n; ++j)
+        *work.size2 += work.length2[j];
+    for (int j = 0; j < n; ++j)
+        for (int i = 0; i < n; ++i)
+            b[j * n + i] = times(b[j * n + i], work.length2[j]);
+    if (inverts(group)) {
+        for (int i = 0; i < n; ++i)
+            for (int c = 0; c < n; ++c) {
+                E sum = E{};
+                for (int j = 0; j < n; ++j)
+                    sum = add_inner(sum, v[j * n + i], b[j * n + c]);
+                work.y[i * ld + c] = sum;
+            }
+        apply_q(work.factors, work.y, n, shape);
+    }
+    return answerable;
+}
+
+template <class R, int lanes, class E, bool exact> unsigned jacobi(LaneGroup &group) {
+    const Shape<int> shape = shape_of(group);
+    return answer<BySVD, R, lanes, E>(group, shape, [&](const auto &work) {
+        return factorise_by_jacobi<R, lanes, exact>(group, work, shape);
+    });
+}
