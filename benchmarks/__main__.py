@@ -56,6 +56,12 @@ def run_ranks(options: Namespace) -> Any:
     return ranks(options.dtypes, options.matrices)
 
 
+def run_errors(options: Namespace) -> Any:
+    from .errors import errors
+
+    return errors(options.dtypes, options.quick, min(options.matrices, 2000))
+
+
 def run_gradient(options: Namespace) -> Any:
     from .gradient import gradient
 
@@ -82,6 +88,7 @@ COMMANDS = {
     "memory": run_memory,
     "accuracy": run_accuracy,
     "ranks": run_ranks,
+    "errors": run_errors,
     "gradient": run_gradient,
     "lstsq": run_lstsq,
     "tune": run_tune,

@@ -71,6 +71,16 @@ cdef extern from "drivers/permits.hpp" namespace "batchpinv" nogil:
     Permits permits "batchpinv::lapack_permits"
     double seconds_now()
 
+cdef extern from "rule/backward_error.hpp" namespace "batchpinv" nogil:
+    cdef enum class Method:
+        pass
+    const char *method_names[11]
+
+cdef extern from "drivers/rule.hpp" namespace "batchpinv" nogil:
+    cdef cppclass Rounding[V]:
+        V absolute, relative
+    Rounding[double] rounding_of(Method method, double eps, int64_t longer, int64_t shorter)
+
 cdef extern from "drivers/strided.hpp" namespace "batchpinv" nogil:
     int64_t solve_strided(
         const StridedCall &call, const RoutineTable &routines, const LaneTable *lanes)
@@ -102,9 +112,9 @@ cdef class Job:
         Matrices that a worker claims at a time.
     only : int
         If not 0, a bit for each `Rung` that may answer, beside the last one: for measurements.
-    evidence : float64 ndarray, shape (count, 4), C-contiguous, or None
-        What the rungs knew of each matrix: bounds of s1, of the least value that is kept, and of
-        the largest that is dropped.
+    evidence : float64 ndarray, shape (count, 5), C-contiguous and NaN, or None
+        What the first rung that knows something knows of each matrix: a rank; bounds of s1 from
+        above and below, of the least value that is kept, and of the largest that is dropped.
     """
 
     cdef Batch batch
@@ -272,6 +282,17 @@ cdef class Worker:
 
 
 cdef const LaneTable *lane_table = NULL
+
+
+def backward_errors(eps: float, m: int, n: int) -> dict[str, tuple[float, float]]:
+    """How far each method moves singular values: in units of s1, and of themselves."""
+    return {
+        method_names[at].decode(): (
+            rounding_of(<Method>at, eps, max(m, n), min(m, n)).absolute,
+            rounding_of(<Method>at, eps, max(m, n), min(m, n)).relative,
+        )
+        for at in range(sizeof(method_names) // sizeof(method_names[0]))
+    }
 
 
 def choose_lanes(name):

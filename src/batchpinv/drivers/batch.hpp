@@ -38,7 +38,7 @@ struct Batch {
     int itemsize;
     bool swapped, hermitian, lower, svd_only, nan_on_failure, transposed;
     unsigned only;    // bits of the rungs that may answer, if not 0: for measurements
-    double *evidence; // of each matrix: most, least, kept, dropped; or null
+    double *evidence; // of each matrix: rank, most, least, kept, dropped; or null
     bool multiplies;  // X is formed once for each matrix, for its many right-hand sides
     std::ptrdiff_t a_row, a_col, b_row, b_col, out_row, out_col, residual_col;
 

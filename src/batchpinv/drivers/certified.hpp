@@ -77,7 +77,7 @@ template <class T, class C, class Factor> class CertifiedRung final : public Run
         found = factorise(matrix);
         if (!found.evidence)
             return false;
-        bench.report(matrix, *found.evidence, exponent);
+        bench.report(matrix, found.rank, *found.evidence, exponent);
         return decide(*found.evidence, matrix.tolerance(exponent));
     }
 

@@ -22,7 +22,7 @@ template <class T, class C> class Definite {
     const blas_int n;
     Sweep<C> sweep;
     C *inverse = nullptr;
-    const double error;
+    const Rounding<double> rounding;
 
   public:
     static constexpr bool lower_only = true, by_inverse = std::is_same_v<T, C>;
@@ -30,7 +30,7 @@ template <class T, class C> class Definite {
 
     explicit Definite(const Bench &bench)
         : n(static_cast<blas_int>(bench.batch.n)), sweep(bench.routines, n),
-          error(backward_error<double>(Method::sweep, n, n)), lapack(bench.routines) {}
+          rounding(rounding_of<double>(Method::sweep, n, n)), lapack(bench.routines) {}
 
     Finding factorise(C *w, Tolerance<double> tolerance) {
         inverse = w;
@@ -42,7 +42,7 @@ template <class T, class C> class Definite {
             return {};
         const double inverse_norm = frobenius_of_lower(w, n);
         mirror<C>(w, n);
-        return {full_rank_evidence(norm, inverse_norm, error), n};
+        return {full_rank_evidence(norm, inverse_norm, rounding), n};
     }
 
     C *pseudo_inverse() { return inverse; }

@@ -28,7 +28,7 @@ template <class T, class C> class Square {
     Buffer<blas_int> pivots;
     GaussJordan<C> jordan;
     Spectrum<C> spectrum;
-    const double error;
+    const Rounding<double> rounding;
     C *inverse = nullptr;
 
   public:
@@ -40,7 +40,7 @@ template <class T, class C> class Square {
           solves(bench.batch.solves()), kept(area), gram(widened ? area : 0), signs(probes * n),
           image(probes * n), back(probes * n), lwork(64 * static_cast<std::int64_t>(n)),
           work(lwork), pivots(n), jordan(bench.routines, n), spectrum(bench.routines, n, n),
-          error(backward_error<double>(Method::elimination, n, n)), lapack(bench.routines) {
+          rounding(rounding_of<double>(Method::elimination, n, n)), lapack(bench.routines) {
         std::uint32_t state = 1;
         for (blas_int j = 0; j < probes * n; ++j) {
             state = 1664525 * state + 1013904223;
@@ -61,13 +61,13 @@ template <class T, class C> class Square {
                 return {std::nullopt, 0, gapless(stop)};
         }
         jordan.exchange_columns(w);
-        Evidence<double> found = full_rank_evidence(norm, frobenius<C>(w, area), error);
+        Evidence<double> found = full_rank_evidence(norm, frobenius<C>(w, area), rounding);
         const bool decided = decide(found, tolerance);
         // A system is solved by X^T, and (X W)^T is near I.
         if (decided && !widened && !solves && !is_right_inverse(w, norm / found.kept)) {
             if (!invert_by_lu(w))
                 return {};
-            found = full_rank_evidence(norm, frobenius<C>(w, area), error);
+            found = full_rank_evidence(norm, frobenius<C>(w, area), rounding);
             if (!is_right_inverse(w, norm / found.kept))
                 return {};
         }
@@ -110,7 +110,7 @@ template <class T, class C> class Square {
     // |L|, |U^-1| at least 1 / |u_jj|, and |L| about sqrt(n).
     bool certainly_fails(Tolerance<double> tolerance, double norm, double pivot) const {
         const double root = std::sqrt(static_cast<double>(n));
-        return tolerance.of(norm / root) + error * norm > root * pivot;
+        return tolerance.of(norm / root) + rounding.absolute * norm > root * pivot;
     }
 
     // The diagonal of U follows the singular values closely enough to tell that there is no gap.

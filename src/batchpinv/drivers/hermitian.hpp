@@ -45,8 +45,8 @@ template <class T> class Eigen {
     // Their sizes are the singular values.
     const R *values() const { return lambda; }
     std::int64_t count() const { return n; }
-    static double error(std::int64_t p, std::int64_t q) {
-        return backward_error<R>(Method::eigen, p, q);
+    static Rounding<double> rounding(std::int64_t p, std::int64_t q) {
+        return rounding_of<R>(Method::eigen, p, q);
     }
 
     // Memory for a matrix, unless systems are solved.

@@ -119,7 +119,7 @@ const Step steps[] = {
     {RungName::svd_lanes, fits_wide_jacobi<T>,
      make_lanes<T, Wide<T>, &LaneKernels::jacobi, Method::jacobi_lanes>},
     {RungName::exact_lanes, fits_jacobi<T>,
-     make_lanes<T, Wide<T>, &LaneKernels::exact, Method::jacobi_lanes>},
+     make_lanes<T, Wide<T>, &LaneKernels::exact, Method::exact_lanes>},
     {RungName::direct, fits_definite<T>, make_certified<T, Wide<T>, Definite<T, Wide<T>>>},
     {RungName::pivoted, fits_pivoted<T, true>, make_certified<T, T, Semidefinite<T>>},
     {RungName::direct, fits_lapack<T>, make_direct<T>},
@@ -127,7 +127,7 @@ const Step steps[] = {
     {RungName::svd, svd_goes_on<T>, make_svd<T, T, false>},
     {RungName::svd, is_wide_in_lanes<T>, make_svd<T, Wide<T>, false>},
     {RungName::exact_lanes, fits_lanes_after_svd<T>,
-     make_lanes<T, Wide<T>, &LaneKernels::exact, Method::jacobi_lanes>},
+     make_lanes<T, Wide<T>, &LaneKernels::exact, Method::exact_lanes>},
     {RungName::svd, always, make_svd<T, Wide<T>, true>},
 };
 

@@ -23,7 +23,7 @@ template <class T, class C, bool answers_all> class LaneRung final : public Rung
     Buffer<C> converted, sides, answers;
     Buffer<unsigned char> workspace;
     const Structure<C> structure;
-    double evidence[MOST_LANES][4];
+    double evidence[MOST_LANES][5];
     LaneGroup group{};
     int factorised = 0; // lanes
     Held held[MOST_LANES];
@@ -61,8 +61,9 @@ template <class T, class C, bool answers_all> class LaneRung final : public Rung
             group.out_row = delivers ? size : batch.out_col;
             group.out_col = delivers ? batch.m * size : batch.out_row;
         }
-        group.error = backward_error<Real<C>>(method, batch.n, batch.m);
-        group.relative_error = backward_error<Real<C>>(Method::exact_lanes, batch.n, batch.m);
+        const Rounding<double> rounding = rounding_of<Real<C>>(method, batch.n, batch.m);
+        group.absolute = rounding.absolute;
+        group.relative = rounding.relative;
         group.evidence = batch.evidence ? evidence : nullptr;
         if (batch.ndim) {
             group.ahead = kernels.count * batch.strides[A][batch.ndim - 1];
@@ -86,8 +87,11 @@ template <class T, class C, bool answers_all> class LaneRung final : public Rung
         if (!bench.pass.enter())
             return ~0u;
         unsigned answered = kernel(group);
-        for (int lane = 0; lane < count && group.evidence; ++lane)
-            std::copy_n(evidence[lane], 4, batch.evidence + 4 * matrices[lane].index);
+        for (int lane = 0; lane < count && group.evidence; ++lane) {
+            double *const to = batch.evidence + 5 * matrices[lane].index;
+            if (std::isnan(to[0]))
+                std::copy_n(evidence[lane], 5, to);
+        }
         if (answers_all)
             answered = settle(matrices, answered);
         for (int lane = 0; lane < count; ++lane)

@@ -18,7 +18,7 @@ template <class T> class RankRevealing {
     const blas_int p, q; // W is p×q, p >= q
     const bool solves;
     const blas_int lwork;
-    const double error;
+    const Rounding<double> rounding;
     Buffer<T> x, c, tau, z_tau, work; // q×p, or k×q; r×q, q, q
     Buffer<R> rwork;
     Buffer<blas_int> pivots;
@@ -32,7 +32,7 @@ template <class T> class RankRevealing {
         : lapack(bench.routines), p(static_cast<blas_int>(bench.batch.n)),
           q(static_cast<blas_int>(bench.batch.m)), solves(bench.batch.solves()),
           lwork(static_cast<blas_int>(lapack.cod_work_size(p, q, bench.batch.k))),
-          error(backward_error<R>(Method::pivoted, p, q)),
+          rounding(rounding_of<R>(Method::pivoted, p, q)),
           x(q * (solves ? std::max<std::int64_t>(q, bench.batch.k) : p)),
           c(static_cast<std::int64_t>(q) * q), tau(q), z_tau(q), work(lwork),
           rwork(2 * static_cast<std::int64_t>(q)), pivots(q) {}
@@ -51,12 +51,9 @@ template <class T> class RankRevealing {
             return {};
         // s1 is at least the longest column, and the root of the mean of the squares of those kept.
         const double mean2 = (norm * norm - gap.dropped * gap.dropped) / rank;
-        Evidence<double> found{norm,
-                               std::max<double>(std::abs(w[0]), std::sqrt(mean2)),
-                               std::numeric_limits<double>::infinity(),
-                               gap.dropped,
-                               error * norm,
-                               error * norm};
+        Evidence<double> found{norm,    std::max<double>(std::abs(w[0]), std::sqrt(mean2)),
+                               unknown, gap.dropped,
+                               unknown, scaled(rounding, norm)};
         if (!decide(found, tolerance))
             return {};
         for (std::int64_t j = 0; j < q; ++j)

@@ -1,4 +1,4 @@
-// The rule for rank, as the rungs of larger matrices ask it.
+// The rule for rank, as the rungs ask it, and the rows of the table in the units of a matrix.
 #pragma once
 
 #include "../rule/backward_error.hpp"
@@ -7,19 +7,48 @@ namespace batchpinv {
 
 #include "../rule/decide-inl.h"
 
-// Of a matrix of full rank, by |W|_F and the Frobenius norm of its inverse; the error is in units
-// of s1.
-inline Evidence<double> full_rank_evidence(double norm, double inverse_norm, double error) {
-    return {norm, norm, 1 / inverse_norm, 0, error * norm, 0};
+// In units of s1.
+inline Rounding<double> rounding_of(Method method, double eps, std::int64_t longer,
+                                    std::int64_t shorter) {
+    const BackwardError &row = backward_errors[static_cast<int>(method)];
+    const double root = std::sqrt(static_cast<double>(shorter));
+    const double slope = row.slope * static_cast<double>(longer);
+    return {eps * (row.constant + row.root * root + slope),
+            eps * (row.relative + row.relative_root * root)};
+}
+
+template <class R>
+Rounding<double> rounding_of(Method method, std::int64_t longer, std::int64_t shorter) {
+    constexpr double eps = std::numeric_limits<R>::epsilon();
+    Rounding<double> rounding = rounding_of(method, eps, longer, shorter);
+    // Products without error start from what Jacobi leaves, and only their own last digits are
+    // lost.
+    if (method == Method::exact_lanes)
+        rounding.absolute =
+            rounding.relative * rounding_of(Method::jacobi_lanes, eps, longer, shorter).absolute;
+    return rounding;
+}
+
+inline Rounding<double> scaled(Rounding<double> rounding, double s1) {
+    return {rounding.absolute * s1, rounding.relative};
+}
+
+constexpr double unknown = std::numeric_limits<double>::infinity();
+
+// Of a matrix of full rank, by |W|_F and the Frobenius norm of its inverse; the rounding is in
+// units of s1.
+inline Evidence<double> full_rank_evidence(double norm, double inverse_norm,
+                                           Rounding<double> rounding) {
+    return {norm, norm, 1 / inverse_norm, 0, 0, scaled(rounding, norm)};
 }
 
 // The same by the inverse of W^H W in double, or of its Cholesky factor: rounding moves squares of
 // singular values.
 inline Evidence<double> gram_evidence(double norm, double inverse_norm, std::int64_t longer,
                                       std::int64_t shorter) {
-    const double error = backward_error<double>(Method::gram, longer, shorter);
+    const double error = rounding_of<double>(Method::gram, longer, shorter).absolute;
     const double kept2 = 1 / (inverse_norm * inverse_norm) - error * norm * norm;
-    return {norm, norm, kept2 > 0 ? std::sqrt(kept2) : 0, 0, error * norm, 0};
+    return {norm, norm, kept2 > 0 ? std::sqrt(kept2) : 0, 0, 0, {error * norm, 0}};
 }
 
 } // namespace batchpinv

@@ -77,10 +77,16 @@ struct Bench {
 
     // For the measurement of backward errors: what a rung knew of a matrix, whose W was multiplied
     // by that power of two.
-    void report(const Matrix &matrix, const Evidence<double> &found, int exponent) const {
+    // The first rung that knows something is heard.
+    void report(const Matrix &matrix, std::int64_t rank, const Evidence<double> &found,
+                int exponent) const {
+        double *const to = batch.evidence ? batch.evidence + 5 * matrix.index : nullptr;
+        if (!to || !std::isnan(to[0]))
+            return;
+        to[0] = static_cast<double>(rank);
         const double numbers[] = {found.most, found.least, found.kept, found.dropped};
-        for (int at = 0; at < 4 && batch.evidence; ++at)
-            batch.evidence[4 * matrix.index + at] = std::ldexp(numbers[at], -exponent);
+        for (int at = 0; at < 4; ++at)
+            to[at + 1] = std::ldexp(numbers[at], -exponent);
     }
 };
 

@@ -15,7 +15,7 @@ template <class T> class Semidefinite {
     static constexpr double eps = std::numeric_limits<R>::epsilon();
 
     const blas_int n;
-    const double error;
+    const Rounding<double> rounding;
     Buffer<T> x, l, gram; // n×n, n×r, r×r
     Buffer<R> work;
     Buffer<blas_int> pivots;
@@ -27,7 +27,7 @@ template <class T> class Semidefinite {
 
     explicit Semidefinite(const Bench &bench)
         : n(static_cast<blas_int>(bench.batch.n)),
-          error(backward_error<R>(Method::semidefinite, n, n)), x(static_cast<std::int64_t>(n) * n),
+          rounding(rounding_of<R>(Method::semidefinite, n, n)), x(static_cast<std::int64_t>(n) * n),
           l(static_cast<std::int64_t>(n) * n), gram(static_cast<std::int64_t>(n) * n),
           work(2 * static_cast<std::int64_t>(n)), pivots(n), sweep(bench.routines, n),
           lapack(bench.routines) {}
@@ -50,8 +50,7 @@ template <class T> class Semidefinite {
         // s1 of L L^H is at least the mean of its eigenvalues, with themselves for weights.
         const double dropped = frobenius(w, area), size = frobenius<T>(l, std::int64_t(n) * rank);
         const double least = (norm - dropped) * (norm - dropped) / (size * size) - dropped;
-        Evidence<double> found{norm,    least,        std::numeric_limits<double>::infinity(),
-                               dropped, error * norm, error * norm};
+        Evidence<double> found{norm, least, unknown, dropped, unknown, scaled(rounding, norm)};
         if (!(dropped <= negligible) || !decide(found, tolerance))
             return {};
         lapack.herk('L', 'C', rank, n, 1, l, n, 0, gram);

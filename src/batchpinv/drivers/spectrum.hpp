@@ -24,8 +24,8 @@ template <class C> class Spectrum {
 
   public:
     Spectrum(const RoutineTable &table, blas_int p, blas_int q)
-        : lapack(table), q(q), error(backward_error<double>(Method::gram, p, q)), direction(q),
-          next(q) {}
+        : lapack(table), q(q), error(rounding_of<double>(Method::gram, p, q).absolute),
+          direction(q), next(q) {}
 
     // At least s1, seldom by more than a tenth; infinity where none was found. G = W^H W is given
     // by its lower triangle, and destroyed.

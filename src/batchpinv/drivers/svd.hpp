@@ -43,8 +43,8 @@ template <class T> class Svd {
     // The singular values, or what stands for them.
     const R *values() const { return s; }
     std::int64_t count() const { return q; }
-    static double error(std::int64_t p, std::int64_t q) {
-        return backward_error<R>(Method::svd, p, q);
+    static Rounding<double> rounding(std::int64_t p, std::int64_t q) {
+        return rounding_of<R>(Method::svd, p, q);
     }
 
     // Memory for a matrix once W is factorised.

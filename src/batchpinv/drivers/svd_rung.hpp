@@ -92,14 +92,12 @@ template <class T, class C, class Factor, bool is_last> class SvdRung final : pu
 
     void decide_rank(const Matrix &matrix) {
         const Tolerance<double> tolerance = matrix.tolerance(exponent);
-        Values<Real<C>> found(factor.values(), factor.count(), tolerance);
-        Evidence<double> &evidence = found.evidence;
-        evidence.error = Factor::error(batch.n, batch.m) * evidence.most;
-        if (evidence.most > 0 && found.rank < factor.count())
-            evidence.dropped_error = evidence.error;
-        bench.report(matrix, evidence, exponent);
+        const Values<Real<C>> found(factor.values(), factor.count(), tolerance,
+                                    Factor::rounding(batch.n, batch.m));
+        if (!batch.only || batch.only >> static_cast<int>(RungName::svd) & 1)
+            bench.report(matrix, found.rank, found.evidence, exponent);
         rank = found.rank;
-        certain = decide(evidence, tolerance);
+        certain = decide(found.evidence, tolerance);
         if (is_last && !certain)
             decide_by_structure(matrix,
                                 found.certainly_kept(factor.values(), factor.count(), tolerance));

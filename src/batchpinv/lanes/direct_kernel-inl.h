@@ -17,9 +17,9 @@ BATCHPINV_INLINE unsigned factorise_directly(LaneGroup &group, const Workspace<E
     for (int lane = 0; lane < lanes; ++lane)
         group.rank[lane] = shape.n;
     // s1 <= |A|_F, and s_n >= 1 / |R^-1|_F.
-    const Evidence<V> found{
-        norm, norm, 1 / square_root(inverse_norm2), V{}, norm * static_cast<R>(group.error), V{}};
-    report(group, found, *work.factor);
+    const Evidence<V> found{norm, norm, 1 / square_root(inverse_norm2),
+                            V{},  V{},  rounding_of<R>(group, norm)};
+    report(group, V{} + static_cast<R>(shape.n), found, *work.factor);
     const unsigned certain =
         lanes_of(decide(found, tolerances(group, *work.factor))) & filled_lanes(group);
     *work.norm2 = norm2;

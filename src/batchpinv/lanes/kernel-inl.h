@@ -17,15 +17,20 @@ template <class V> BATCHPINV_INLINE Tolerance<V> tolerances(const LaneGroup &gro
     return {lanes_from<V>(group.atol) * factor, lanes_from<V>(group.rtol)};
 }
 
+template <class R, class V>
+BATCHPINV_INLINE Rounding<V> rounding_of(const LaneGroup &group, V norm) {
+    return {norm * static_cast<R>(group.absolute), V{} + static_cast<R>(group.relative)};
+}
+
 // For the measurement of backward errors.
 template <class V>
-BATCHPINV_INLINE void report(LaneGroup &group, const Evidence<V> &found, V factor) {
+BATCHPINV_INLINE void report(LaneGroup &group, V rank, const Evidence<V> &found, V factor) {
     if (!group.evidence)
         return;
-    const V numbers[4] = {found.most / factor, found.least / factor, found.kept / factor,
+    const V numbers[5] = {rank, found.most / factor, found.least / factor, found.kept / factor,
                           found.dropped / factor};
     for (int lane = 0; lane < group.filled; ++lane)
-        for (int at = 0; at < 4; ++at)
+        for (int at = 0; at < 5; ++at)
             group.evidence[lane][at] = static_cast<double>(numbers[at][lane]);
 }
 

@@ -29,9 +29,8 @@ struct LaneGroup {
     std::ptrdiff_t ahead,
         b_ahead; // from a's and b's to those that their lane is likely to hold next
     double atol[MOST_LANES], rtol[MOST_LANES];
-    double error;          // the kernel's backward error, in units of s1: see backward_error.hpp
-    double relative_error; // of singular values by products without error, in units of themselves
-    int filled;            // lanes in use, from the first
+    double absolute, relative; // the kernel's rounding, in units of s1: see decide-inl.h
+    int filled;                // lanes in use, from the first
     // Whether what follows and the workspace are still those of these matrices and tolerances: then
     // the systems are solved with the factors of the last call.
     bool held;
@@ -40,7 +39,7 @@ struct LaneGroup {
     std::int64_t rank[MOST_LANES]; // of the lanes that were answered
     std::int64_t
         kept[MOST_LANES]; // of the uncertain ones: how many values exceed the tolerance for certain
-    double (*evidence)[4]; // most, least, kept and dropped of each lane; or null
+    double (*evidence)[5]; // most, least, kept and dropped of each lane; or null
     void *workspace;
 };
 

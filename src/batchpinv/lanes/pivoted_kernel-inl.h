@@ -55,19 +55,14 @@ template <class R, int lanes, class E, class V>
 BATCHPINV_INLINE auto bound_dropped(const LaneGroup &group, const Workspace<E, V> &work,
                                     Evidence<V> &found, V rank, Shape<int> shape) {
     const Tolerance<V> tolerance = tolerances(group, *work.factor);
-    const V none = 1 / V{}; // only what is dropped is asked for
-    auto certain =
-        decide({found.most, found.least, none, found.dropped, found.error, found.dropped_error},
-               tolerance);
+    Evidence<V> asked = found;
+    asked.kept = 1 / V{}; // only what is dropped is asked for
+    auto certain = decide(asked, tolerance);
     const auto wanted = ~certain & (found.most > 0);
-    if (lanes_of(wanted) & filled_lanes(group)) {
+    if (lanes_of(wanted) & filled_lanes(group) && !group.evidence) {
         const V residual = residual_of_columns<R, lanes>(group, work, rank, wanted, shape);
-        const auto better = wanted & (residual < found.dropped + found.dropped_error);
-        found.dropped = choose(better, residual, found.dropped);
-        found.dropped_error = choose(better, V{}, found.dropped_error);
-        certain =
-            decide({found.most, found.least, none, found.dropped, found.error, found.dropped_error},
-                   tolerance);
+        found.residual = asked.residual = choose(wanted, residual, found.residual);
+        certain = decide(asked, tolerance);
     }
     return certain;
 }
@@ -88,8 +83,8 @@ unsigned factorise_completely(LaneGroup &group, const Workspace<E, V> &work, Sha
     const V norm = square_root(pivoting.norm2), dropped = square_root(pivoting.dropped2);
     const V mean2 = (pivoting.norm2 - pivoting.dropped2) / (rank > 0 ? rank : V{} + 1);
     const V least = square_root(pivoting.longest2 > mean2 ? pivoting.longest2 : mean2);
-    const V error = norm * static_cast<R>(group.error);
-    Evidence<V> found{norm, least, V{}, dropped, error, rank < static_cast<R>(n) ? error : V{}};
+    const V none_dropped = choose(rank < static_cast<R>(n), 1 / V{}, V{});
+    Evidence<V> found{norm, least, V{}, dropped, none_dropped, rounding_of<R>(group, norm)};
     const auto droppable = bound_dropped<R, lanes>(group, work, found, rank, shape);
     if (!(lanes_of(droppable) & filled_lanes(group)) && !group.evidence)
         return 0;
@@ -108,7 +103,7 @@ unsigned factorise_completely(LaneGroup &group, const Workspace<E, V> &work, Sha
             choose(rank > static_cast<R>(j), work.second.inverse_diagonal[j], E{});
     const V inverse_norm2 = invert_triangle(work.second, work.v, square);
     found.kept = 1 / square_root(inverse_norm2);
-    report(group, found, *work.factor);
+    report(group, rank, found, *work.factor);
     const unsigned certain =
         lanes_of(decide(found, tolerances(group, *work.factor))) & filled_lanes(group);
     if (!certain)

@@ -66,8 +66,7 @@ struct LaneDecision {
 // Decides the rank of one lane from its singular values: `length2` becomes 1/s^2 where they are
 // kept, else 0.
 template <class R, class E, class V>
-LaneDecision decide_lane(LaneGroup &group, const Workspace<E, V> &work, int lane, int n,
-                         bool exact) {
+LaneDecision decide_lane(LaneGroup &group, const Workspace<E, V> &work, int lane, int n) {
     double s[MOST_COLUMNS], size = 0;
     for (int j = 0; j < n; ++j) {
         s[j] = __builtin_sqrt(static_cast<double>(work.length2[j][lane]));
@@ -75,16 +74,19 @@ LaneDecision decide_lane(LaneGroup &group, const Workspace<E, V> &work, int lane
     }
     const Tolerance<double> tolerance{group.atol[lane] * static_cast<double>((*work.factor)[lane]),
                                       group.rtol[lane]};
-    Values<double> found(s, n, tolerance);
+    Values<double> found(s, n, tolerance, {group.absolute, group.relative});
     Evidence<double> &evidence = found.evidence;
-    const double absolute = group.error * evidence.most;
-    evidence.error =
-        exact ? group.relative_error * (tolerance.of(evidence.most) + absolute) : absolute;
-    evidence.dropped_error = found.rank < n && evidence.most > 0 ? evidence.error : 0;
+    // Columns that are too short to matter were not made orthogonal to each other.
+    const double negligible = tolerance.of(evidence.most) / 4;
+    if (found.rank < n && evidence.dropped < negligible)
+        evidence.dropped = negligible;
     if (group.evidence) {
-        const double numbers[4] = {evidence.most, evidence.least, evidence.kept, evidence.dropped};
-        for (int at = 0; at < 4; ++at)
-            group.evidence[lane][at] = numbers[at] / static_cast<double>((*work.factor)[lane]);
+        const double unit = static_cast<double>((*work.factor)[lane]);
+        const double numbers[5] = {static_cast<double>(found.rank), evidence.most / unit,
+                                   evidence.least / unit, evidence.kept / unit,
+                                   evidence.dropped / unit};
+        for (int at = 0; at < 5; ++at)
+            group.evidence[lane][at] = numbers[at];
     }
     group.rank[lane] = found.rank;
     group.kept[lane] = found.certainly_kept(s, n, tolerance);
@@ -123,7 +125,7 @@ unsigned factorise_by_jacobi(LaneGroup &group, const Workspace<E, V> &work, Shap
 
     unsigned answerable = 0;
     for (int lane = 0; lane < group.filled; ++lane) {
-        const LaneDecision decision = decide_lane<R>(group, work, lane, n, exact);
+        const LaneDecision decision = decide_lane<R>(group, work, lane, n);
         const bool finite = decision.finite && norm2[lane] < std::numeric_limits<R>::infinity();
         if (turning[lane] || !finite || !(decision.certain || exact))
             continue;

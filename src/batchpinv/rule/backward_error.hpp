@@ -1,4 +1,5 @@
 // The table of backward errors: how far the rounding of each method moves a singular value.
+//
 #pragma once
 
 #include <cmath>
@@ -21,35 +22,30 @@ enum class Method {
     eigen,         // LAPACK's heevd and heev: |lambda|
 };
 
-// c(longer, shorter) = constant + root sqrt(shorter) + slope longer, for double and for single
-// precision.
+constexpr const char *method_names[] = {
+    "qr_lanes", "pivoted_lanes", "jacobi_lanes", "exact_lanes", "elimination", "sweep",
+    "gram",     "pivoted",       "semidefinite", "svd",         "eigen",
+};
+
+// A row: how far a method moves a singular value s, in units of eps: by
+//     (constant + root sqrt(shorter) + slope longer) s1 + (relative + relative_root sqrt(shorter))
+//     s.
 struct BackwardError {
-    double constant, root, slope;
+    double constant, root, slope, relative, relative_root;
 };
 
 constexpr BackwardError backward_errors[] = {
-    {4, 0, 0.25}, // qr_lanes
-    {4, 0, 0.25}, // pivoted_lanes
-    {4, 0, 0.25}, // jacobi_lanes
-    {8, 0, 0.25}, // exact_lanes
-    {4, 2, 0},    // elimination
-    {4, 2, 0},    // sweep
-    {4, 2, 0},    // gram
-    {4, 2, 0.25}, // pivoted
-    {4, 2, 0},    // semidefinite
-    {4, 2, 0.25}, // svd
-    {4, 2, 0},    // eigen
+    {4, 0, 0.25, 0, 0}, // qr_lanes
+    {4, 0, 0.25, 0, 0}, // pivoted_lanes
+    {4, 0, 0.25, 0, 0}, // jacobi_lanes
+    {0, 0, 0, 8, 0},    // exact_lanes
+    {4, 2, 0, 0, 0},    // elimination
+    {4, 2, 0, 0, 0},    // sweep
+    {4, 2, 0, 0, 0},    // gram: of squares
+    {4, 2, 0.25, 0, 0}, // pivoted
+    {4, 2, 0, 0, 0},    // semidefinite
+    {4, 2, 0.25, 0, 0}, // svd
+    {4, 2, 0, 0, 0},    // eigen
 };
-
-// In units of s1.
-inline double backward_error(Method method, double eps, std::int64_t longer, std::int64_t shorter) {
-    const BackwardError &row = backward_errors[static_cast<int>(method)];
-    return eps * (row.constant + row.root * std::sqrt(static_cast<double>(shorter)) +
-                  row.slope * static_cast<double>(longer));
-}
-
-template <class R> double backward_error(Method method, std::int64_t longer, std::int64_t shorter) {
-    return backward_error(method, std::numeric_limits<R>::epsilon(), longer, shorter);
-}
 
 } // namespace batchpinv

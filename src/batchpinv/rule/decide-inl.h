@@ -13,25 +13,35 @@ template <class V> struct Tolerance {
     V of(V s1) const { return atol > rtol * s1 ? atol : rtol * s1; }
 };
 
-// What a factorisation can prove of a matrix with singular values s1 >= s2 >= ...; all numbers are
-// in the units of the matrix.
+// How far a method's rounding moves a singular value s: by absolute + relative s at most.
+template <class V> struct Rounding {
+    V absolute, relative;
+
+    V above(V s) const { return s + (relative * s + absolute); }
+    V below(V s) const { return s - (relative * s + absolute); }
+};
+
+// What a factorisation knows of a matrix with singular values s1 >= s2 >= ..., in the units of the
+// matrix. The first four are bounds but for rounding.
 template <class V> struct Evidence {
-    V most, least;   // bounds of s1 from above and below, but for the error
-    V kept;          // lower bound of s_rank, but for the error; infinite if the rank is 0
-    V dropped;       // upper bound of s_(rank + 1); 0 if none is dropped
-    V error;         // how far rounding has moved singular values: the method's backward error
-    V dropped_error; // the same for `dropped`; 0 if that is the norm of a residual
+    V most, least; // of s1, from above and below
+    V kept;        // of s_rank, from below; infinite if the rank is 0
+    V dropped;     // of s_(rank + 1), from above
+    V residual;    // the same, whatever was rounded: 0 if none is dropped, infinite if not known
+    Rounding<V> rounding;
 };
 
 // Whether exactly `rank` singular values exceed the tolerance. Comparisons with NaN are false, so
 // that what overflowed on its way here is uncertain.
 template <class V> inline auto decide(const Evidence<V> &found, const Tolerance<V> &tolerance) {
     const V zero = found.most - found.most; // NaN or 0
-    const V least = found.least > found.error ? found.least - found.error : zero;
-    const V most = tolerance.of(found.most + found.error);
+    const V least = found.rounding.below(found.least),
+            dropped = found.rounding.above(found.dropped);
     const auto none = (found.kept > zero) & (found.kept - found.kept != zero); // infinite
-    return (none | (found.kept - found.error > most)) &
-           (found.dropped + found.dropped_error <= tolerance.of(least));
+    return (none |
+            (found.rounding.below(found.kept) > tolerance.of(found.rounding.above(found.most)))) &
+           ((found.residual < dropped ? found.residual : dropped) <=
+            tolerance.of(least > zero ? least : zero));
 }
 
 // The evidence of computed singular values, in any order: the rank is how many exceed the
@@ -40,8 +50,9 @@ template <class S> struct Values {
     std::int64_t rank;
     Evidence<double> evidence;
 
-    Values(const S *s, std::int64_t count, Tolerance<double> tolerance)
-        : rank(0), evidence{0, 0, __builtin_huge_val(), 0, 0, 0} {
+    // `rounding` is in units of s1.
+    Values(const S *s, std::int64_t count, Tolerance<double> tolerance, Rounding<double> rounding)
+        : rank(0), evidence{0, 0, __builtin_huge_val(), 0, __builtin_huge_val(), rounding} {
         for (std::int64_t j = 0; j < count; ++j)
             evidence.most = size(s[j]) > evidence.most ? size(s[j]) : evidence.most;
         evidence.least = evidence.most;
@@ -53,14 +64,17 @@ template <class S> struct Values {
             } else
                 evidence.dropped = value > evidence.dropped ? value : evidence.dropped;
         }
+        evidence.rounding.absolute *= evidence.most;
+        if (rank == count || evidence.most == 0)
+            evidence.residual = 0;
     }
 
-    // How many exceed the tolerance for certain, by an error that the evidence holds.
+    // How many exceed the tolerance for certain.
     std::int64_t certainly_kept(const S *s, std::int64_t count, Tolerance<double> tolerance) const {
-        const double tol = tolerance.of(evidence.most + evidence.error);
+        const double tol = tolerance.of(evidence.rounding.above(evidence.most));
         std::int64_t kept = 0;
         for (std::int64_t j = 0; j < count; ++j)
-            kept += size(s[j]) - evidence.error > tol;
+            kept += evidence.rounding.below(size(s[j])) > tol;
         return kept;
     }
 

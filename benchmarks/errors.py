@@ -1,0 +1,363 @@
+"""The table of backward errors, measured: how far each method moves singular values.
+
+For each method, precision, shape and family: the largest error of what the method says to the rule
+for rank (src/batchpinv/rule), in units of eps s1, against binary128
+(float64 for single precision). Each row of the table is four
+times the largest; families that were not used for the fit stay under half of it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import hilbert
+
+from batchpinv._batch import Job, Worker, backward_errors, choose_lanes
+
+from .report import print_table
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from truth import singular_values
+
+Stack = NDArray[Any]
+Generator = np.random.Generator
+Make = Callable[[Generator, int, int, int], Stack]
+
+# The singular values of larger ones take minutes in binary128. For single precision float64 serves.
+_MOST_WORK = 2e8
+
+
+# ---- families -----------------------------------------------------------------------------------
+
+
+def normal(rng: Generator, count: int, m: int, n: int) -> Stack:
+    return rng.standard_normal((count, m, n))
+
+
+def orthogonal(rng: Generator, count: int, m: int, n: int) -> Stack:
+    longer, shorter = max(m, n), min(m, n)
+    q = np.linalg.qr(rng.standard_normal((count, longer, shorter)))[0]
+    return q if m >= n else q.swapaxes(1, 2)
+
+
+def near_identity(rng: Generator, count: int, m: int, n: int) -> Stack:
+    return np.eye(m, n) + 10.0 ** rng.uniform(-6, -1, (count, 1, 1)) * normal(rng, count, m, n)
+
+
+def graded(rng: Generator, count: int, m: int, n: int) -> Stack:
+    decades = rng.uniform(0, 16, (count, 1))
+    return normal(rng, count, m, n) * 10.0 ** (-decades * np.linspace(0, 1, n))[:, None, :]
+
+
+def spectrum(rng: Generator, count: int, m: int, n: int) -> Stack:
+    """Of given singular values, down to 1e-17 of the largest."""
+    k = min(m, n)
+    values = 10.0 ** (-rng.uniform(0, 17, (count, 1)) * np.linspace(0, 1, k))
+    return orthogonal(rng, count, m, k) * values[:, None, :] @ orthogonal(rng, count, k, n)
+
+
+def kahan(rng: Generator, count: int, m: int, n: int) -> Stack:
+    sine = rng.uniform(0.1, 0.999, (count, 1, 1))
+    k = min(m, n)
+    rows = sine ** np.arange(k)[:, None]
+    triangle = np.eye(k) - np.sqrt(1 - sine**2) * np.triu(np.ones((k, k)), 1)
+    stack = np.zeros((count, m, n))
+    stack[:, :k, :k] = rows * triangle
+    return stack
+
+
+def constant_columns(rng: Generator, count: int, m: int, n: int) -> Stack:
+    return np.ones((count, m, 1)) * normal(rng, count, 1, n)
+
+
+def nearly_constant_columns(rng: Generator, count: int, m: int, n: int) -> Stack:
+    size = 10.0 ** rng.uniform(-15, -1, (count, 1, 1))
+    return constant_columns(rng, count, m, n) + size * normal(rng, count, m, n)
+
+
+def offset(rng: Generator, count: int, m: int, n: int) -> Stack:
+    """Regressors that are not centred."""
+    return 100 + normal(rng, count, m, n)
+
+
+def repeated_rows(rng: Generator, count: int, m: int, n: int) -> Stack:
+    few = normal(rng, count, max(1, min(m, n) - 1), n)
+    return few[:, rng.integers(0, few.shape[1], m)]
+
+
+def integers(rng: Generator, count: int, m: int, n: int) -> Stack:
+    return rng.integers(-3, 4, (count, m, n)).astype(float)
+
+
+def scaled_rows(rng: Generator, count: int, m: int, n: int) -> Stack:
+    return normal(rng, count, m, n) * 10.0 ** rng.uniform(-8, 0, (count, m, 1))
+
+
+def deficient(rng: Generator, count: int, m: int, n: int) -> Stack:
+    r = max(1, 2 * min(m, n) // 3)
+    return normal(rng, count, m, r) @ normal(rng, count, r, n)
+
+
+FITTED: dict[str, Make] = {
+    "random": normal,
+    "orthogonal": orthogonal,
+    "I + small": near_identity,
+    "graded": graded,
+    "spectrum": spectrum,
+    "Kahan": kahan,
+    "constant columns": constant_columns,
+    "nearly constant columns": nearly_constant_columns,
+    "repeated rows": repeated_rows,
+    "integers": integers,
+    "scaled rows": scaled_rows,
+    "rank 2/3": deficient,
+}
+
+
+def positive(rng: Generator, count: int, m: int, n: int) -> Stack:
+    return rng.random((count, m, n))
+
+
+def vandermonde(rng: Generator, count: int, m: int, n: int) -> Stack:
+    return rng.uniform(-1, 1, (count, m, 1)) ** np.arange(n)
+
+
+def hilbert_like(rng: Generator, count: int, m: int, n: int) -> Stack:
+    big = hilbert(max(m, n))[:m, :n]
+    return big * rng.uniform(0.5, 1, (count, m, 1))
+
+
+def toeplitz(rng: Generator, count: int, m: int, n: int) -> Stack:
+    line = rng.standard_normal((count, m + n - 1))
+    return line[:, np.arange(m)[:, None] - np.arange(n) + n - 1]
+
+
+def sparse(rng: Generator, count: int, m: int, n: int) -> Stack:
+    return normal(rng, count, m, n) * (rng.random((count, m, n)) < 0.3)
+
+
+def arrow(rng: Generator, count: int, m: int, n: int) -> Stack:
+    """Läuchli's: a row of ones over a small diagonal."""
+    stack = 10.0 ** rng.uniform(-8, 0, (count, 1, 1)) * np.eye(m, n, -1) * np.ones((count, 1, 1))
+    stack[:, 0] = 1
+    return stack
+
+
+HELD_OUT: dict[str, Make] = {
+    "positive": positive,
+    "offset": offset,
+    "Vandermonde": vandermonde,
+    "Hilbert": hilbert_like,
+    "Toeplitz": toeplitz,
+    "sparse": sparse,
+    "Läuchli": arrow,
+}
+
+
+# ---- methods ------------------------------------------------------------------------------------
+
+_QR, _PIVOTED_LANES, _JACOBI, _DIRECT, _PIVOTED, _SVD, _EXACT = (1 << bit for bit in range(1, 8))
+
+_LANES = (
+    *((2, 2), (3, 3), (4, 4), (6, 3), (7, 6), (8, 8), (16, 16), (32, 32), (48, 48)),
+    *((20, 4), (64, 8), (100, 3), (100, 40), (400, 10), (1000, 2), (1000, 4), (2000, 2)),
+)
+_JACOBI_LANES = tuple((m, n) for m, n in _LANES if n <= 8)
+_SQUARES = tuple((n, n) for n in (2, 3, 4, 8, 16, 32, 64, 128, 256, 512, 1000, 2000))
+_TALL = ((20, 4), (64, 8), (128, 32), (1000, 2), (1000, 20), (1000, 100), (4000, 100), (20000, 10),
+         (100000, 10))  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One row of the table, and how to make a job that this method alone answers."""
+
+    name: str
+    only: int
+    shapes: Sequence[tuple[int, int]]
+    own_kernels: bool = False
+    hermitian: str = ""  # or "indefinite", "definite", "semidefinite"
+    all_values: bool = False  # it computes singular values; else it bounds the least one that is kept
+    squares: bool = False
+    double: bool = True
+    single: bool = True
+
+
+METHODS = (
+    Method("qr_lanes", _QR, _LANES, own_kernels=True),
+    Method("pivoted_lanes", _PIVOTED_LANES, _LANES, own_kernels=True),
+    Method("jacobi_lanes", _JACOBI, _JACOBI_LANES, own_kernels=True, all_values=True),
+    Method("exact_lanes", _EXACT, _LANES, own_kernels=True, all_values=True, single=False),
+    Method("elimination", _DIRECT, _SQUARES, single=False),
+    Method("sweep", _DIRECT, _SQUARES, hermitian="definite", single=False),
+    Method("gram", _DIRECT, _TALL, squares=True, single=False),
+    Method("pivoted", _PIVOTED, (*_SQUARES, *_TALL)),
+    Method("semidefinite", _PIVOTED, _SQUARES, hermitian="semidefinite"),
+    Method("svd", 0, (*_SQUARES, *_TALL), all_values=True),
+    Method("eigen", 0, [s for s in _SQUARES if s[0] > 8], hermitian="indefinite", all_values=True),
+)
+
+
+def errors(dtypes: Sequence[str], quick: bool, matrices: int) -> list[dict[str, Any]]:
+    """Measures the table, prints a row for each method and shape, and exits with an error if the
+    table does not hold."""
+    results = [
+        row
+        for method in METHODS
+        for dtype in dtypes
+        if (method.single if np.finfo(dtype).bits == 32 else method.double)
+        for row in measure(method, dtype, quick, matrices)
+    ]
+    bad = [row for row in results if not row["holds"]]
+    print(f"\n{len(results)} rows; the table does not hold for {len(bad)}")
+    for row in bad:
+        print(row)
+    if bad:
+        sys.exit(1)
+    return results
+
+
+def measure(method: Method, dtype: str, quick: bool, matrices: int) -> Iterator[dict[str, Any]]:
+    rows = []
+    chosen = choose_lanes(None if method.own_kernels else "none")
+    for m, n in method.shapes:
+        if quick and m * n > 4096:
+            continue
+        fitted, held_out = (
+            [(_errors(method, make, m, n, dtype, matrices), name) for name, make in families.items()]
+            for families in (FITTED, HELD_OUT)
+        )
+        if not any(len(found.small) for found, _ in fitted):
+            continue
+        absolute, relative = backward_errors(1.0, m, n)[method.name]
+        small, small_by = max((found.worst(found.small), name) for found, name in fitted)
+        any_size, any_by = max((found.worst(found.any), name) for found, name in fitted)
+        share, share_by = max((found.worst(found.share), name) for found, name in fitted)
+        out, out_by = max((found.worst(found.share), name) for found, name in held_out)
+        holds = share <= 1 / 4 and out <= 1 / 2
+        yield {
+            "method": method.name, "dtype": dtype, "m": m, "n": n, "absolute": absolute,
+            "relative": relative, "error": small, "error of any size": any_size, "share": share,
+            "held out": out, "holds": holds,
+        }  # fmt: skip
+        rows.append(
+            [f"{m}x{n}", small, small_by, any_size, any_by, absolute, relative, share, share_by,
+             out, out_by, "yes" if holds else "NO"]
+        )  # fmt: skip
+    choose_lanes(None)
+    header = ["size", "s << s1", "by", "any s", "by", "absolute", "relative", "share", "by",
+              "held out", "by", "holds"]  # fmt: skip
+    print_table(f"{method.name}, {dtype}, {chosen}: in units of eps s1", header, rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Errors:
+    """Of each matrix, in units of eps s1: of values far below s1, of any; as a share of the bound."""
+
+    small: NDArray[np.float64]
+    any: NDArray[np.float64]
+    share: NDArray[np.float64]
+
+    @staticmethod
+    def worst(errors: NDArray[np.float64]) -> float:
+        return float(np.max(errors, initial=0))
+
+
+def _errors(
+    method: Method, make: Make, m: int, n: int, dtype: str, matrices: int
+) -> Errors:
+    """Of each matrix of a stack; none where the method does not apply, or the exact singular values
+    would take too long."""
+    work = m * n * min(m, n)
+    single = np.finfo(dtype).bits == 32
+    if work > _MOST_WORK and not single:
+        return Errors(*[np.empty(0)] * 3)
+    count = max(1, min(matrices, int((1e7 if single else 1e6) / work)))
+    rng = np.random.default_rng([m, n, len(method.name)])
+    a = make(rng, count, m, n)
+    if np.dtype(dtype).kind == "c":
+        a = a * np.exp(2j * np.pi * rng.random((count, m, 1))) * np.exp(
+            2j * np.pi * rng.random((count, 1, n))
+        )  # fmt: skip
+    adjoint = a.conj().swapaxes(1, 2)
+    if method.hermitian == "indefinite":
+        a = a + adjoint
+    elif method.hermitian:
+        a = a @ adjoint
+    a = a.astype(dtype)
+    if method.hermitian:
+        a = np.tril(a, -1) + np.tril(a, -1).conj().swapaxes(1, 2) + np.eye(n) * a.real
+        a = a.astype(dtype)
+    if single:
+        wide = np.complex128 if a.dtype.kind == "c" else np.float64
+        s = np.linalg.svd(a.astype(wide), compute_uv=False).astype(np.longdouble)
+    else:
+        high, low = singular_values(a)
+        s = high.astype(np.longdouble) + low
+    return _compare(method, a, s, rng)
+
+
+def _compare(method: Method, a: Stack, s: Stack, rng: Generator) -> Errors:
+    eps = float(np.finfo(a.dtype).eps)
+    nonzero = s[:, 0] > 0
+    a, s = a[nonzero], s[nonzero]
+    count, k = s.shape
+    # Tolerances in a gap: a random one, or the widest if the method looks for that.
+    edges = np.concatenate([s[:, :1] * 2, np.maximum(s, 1e-40 * s[:, :1]), s[:, :1] * 1e-40], axis=1)
+    gaps = np.asarray(edges[:, :-1] / edges[:, 1:], float)
+    at = np.argmax(gaps[:, 1:], axis=1, keepdims=False) + 1 if count else np.empty(0, int)
+    if method.all_values:
+        at = rng.integers(0, k + 1, count)
+    rows = np.arange(count)
+    atol = np.asarray(np.sqrt(edges[rows, at] * edges[rows, at + 1]), float)
+    found = evidence(method, a, atol)
+    known = ~np.isnan(found[:, 0])
+    found, s, atol = found[known], s[known], atol[known]
+    rank, (most, _, kept, dropped) = found[:, 0].astype(int), found[:, 1:].T
+    s1, rows = s[:, 0], np.arange(len(s))
+    padded = np.concatenate([s, np.zeros((len(s), 1))], axis=1)
+    bound = padded[rows, np.maximum(rank - 1, 0)]
+    if not method.all_values:
+        with np.errstate(divide="ignore"):
+            squares = np.where(np.arange(k) < rank[:, None], 1 / s**2, 0)
+        with np.errstate(divide="ignore"):
+            bound = 1 / np.sqrt(np.sum(squares, axis=1))
+    absolute, relative = backward_errors(1.0, *a.shape[-2:])[method.name]
+    if method.squares:
+        kept2 = np.where(kept > 0, kept**2 + absolute * eps * most**2, 0)
+        over = np.asarray((kept2 - bound**2) / (eps * s1**2), float)
+        return Errors(over, over, over / absolute)
+    with np.errstate(invalid="ignore", over="ignore"):
+        errors = np.stack([
+            np.where(rank > 0, kept - bound, 0),
+            np.where(rank < k, padded[rows, rank] - dropped, 0),
+            s1 - most,
+        ])  # fmt: skip
+    sizes = np.stack([bound, padded[rows, rank], s1])
+    if method.name == "exact_lanes":
+        absolute *= eps  # the table says it for eps = 1
+    share = errors / (eps * (absolute * s1 + relative * sizes))
+    units = np.asarray(errors / (eps * s1), float)
+    small = np.where(sizes < s1 / 100, units, 0)
+    if method.name == "exact_lanes":  # in units of eps s
+        units = small = np.asarray(share * relative, float)
+    return Errors(small.max(axis=0), units.max(axis=0), np.asarray(share.max(axis=0), float))
+
+
+def evidence(method: Method, a: Stack, atol: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What the method tells the rule of each matrix."""
+    count, m, n = a.shape
+    found = np.full((count, 5), np.nan)
+    job = Job(
+        a, None, np.empty((count, n, m), a.dtype), atol, np.zeros(1), np.zeros(count, np.int64),
+        None, None, hermitian=bool(method.hermitian), lower=True, svd_only=not method.only,
+        nan_on_failure=True, chunk=count, only=method.only, evidence=found,
+    )  # fmt: skip
+    Worker(job).run(1e9)
+    return found
