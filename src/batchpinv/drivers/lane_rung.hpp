@@ -143,7 +143,7 @@ template <class T, class C, bool answers_all> class LaneRung final : public Rung
     // answered here.
     unsigned settle(Matrix *matrices, unsigned answered) const {
         for (int lane = 0; lane < group.filled; ++lane) {
-            if (!(answered & group.uncertain) >> lane & 1)
+            if (!((answered & group.uncertain) >> lane & 1))
                 continue;
             const auto exact = structure.find_rank(
                 converted + lane * entries, {group.atol[lane], group.rtol[lane]}, group.kept[lane]);

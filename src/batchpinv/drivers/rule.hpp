@@ -12,9 +12,9 @@ inline Rounding<double> rounding_of(Method method, double eps, std::int64_t long
                                     std::int64_t shorter) {
     const BackwardError &row = backward_errors[static_cast<int>(method)];
     const double root = std::sqrt(static_cast<double>(shorter));
-    const double slope = row.slope * static_cast<double>(longer);
-    return {eps * (row.constant + row.root * root + slope),
-            eps * (row.relative + row.relative_root * root)};
+    const double side = static_cast<double>(longer);
+    return {eps * (row.constant + row.root * root + row.slope * side),
+            eps * (row.relative_constant + row.relative_root * root + row.relative_slope * side)};
 }
 
 template <class R>
