@@ -55,7 +55,7 @@ class Kind(IntEnum):
 @functools.cache
 def find_compiler():
     """The C++ compiler's path, or None if there is none that has binary128."""
-    program = shutil.which("g++") or shutil.which("c++")
+    program = None if os.name == "nt" else shutil.which("g++") or shutil.which("c++")
     test = "#if !defined __SIZEOF_FLOAT128__ && __LDBL_MANT_DIG__ != 113\n#error\n#endif\n"
     command = [program, "-x", "c++", "-fsyntax-only", "-"]
     if program and not subprocess.run(command, input=test.encode(), capture_output=True).returncode:
