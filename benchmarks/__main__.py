@@ -53,7 +53,9 @@ def run_accuracy(options: Namespace) -> Any:
 def run_ranks(options: Namespace) -> Any:
     from .ranks import ranks
 
-    return ranks(options.dtypes, options.matrices)
+    some = {name: getattr(options, name) for name in ("groups", "families")}
+    some = {name: value for name, value in some.items() if value}
+    return ranks(options.dtypes, options.matrices, options.seed, sizes=options.sizes, **some)
 
 
 def run_errors(options: Namespace) -> Any:
@@ -105,10 +107,15 @@ def main() -> None:
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     print_environment()
     found = _earlier(options.json)
-    for name in COMMANDS if options.command == "all" else [options.command]:
+    names = list(COMMANDS) if options.command == "all" else [options.command]
+    for name in names:
         found[name] = COMMANDS[name](options)
     if options.json:
         options.json.write_text(json.dumps(found, indent=1))
+    if "ranks" in names:
+        from .ranks import check_certain
+
+        check_certain(found["ranks"])
 
 
 def _earlier(path: Path | None) -> dict[str, Any]:
@@ -131,7 +138,12 @@ def _parse() -> Namespace:
     parser.add_argument("--sizes", nargs="+", metavar="MxN", default=(), help="such as 8x8 64x8")
     parser.add_argument("--peers", nargs="*", choices=peers.NAMES, default=peers.NAMES)
     parser.add_argument("--seconds", type=float, default=1.5, help="time for one timed case")
-    parser.add_argument("--matrices", type=int, default=1_000_000, help="how many `ranks` tries")
+    parser.add_argument(
+        "--matrices", type=int, default=1_000_000, help="how many of up to 4x4 `ranks` searches"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of `ranks`")
+    parser.add_argument("--groups", nargs="+", default=(), help="of shapes, of `ranks`")
+    parser.add_argument("--families", nargs="+", default=(), help="of `ranks`")
     parser.add_argument("--quick", action="store_true", help="fewer sizes")
     options = parser.parse_args()
     if options.command == "plot" and not options.json:

@@ -7,8 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import search
+import truth
+from search import Call, Wrong, check
 
 import batchpinv
+
+pytestmark = pytest.mark.skipif(
+    not truth.find_compiler(), reason="needs a C++ compiler that has binary128"
+)
 
 
 def wrong_by(change):
@@ -16,16 +22,17 @@ def wrong_by(change):
     original = batchpinv.pinv
 
     def pinv(a, **options):
-        x, rank = original(a, **options)
+        x, info = original(a, **options)
         if len(x) and np.isfinite(x[0]).all() and np.any(x[0]):
-            x, rank = change(a, x, rank)
-        return x, rank
+            x, rank = change(a, x, info.rank)
+            info = info._replace(rank=rank)
+        return x, info
 
     return pinv
 
 
 def off_by_a_little(a, x, rank):
-    x[0] *= 1 + 2000 * np.finfo(x.dtype).eps
+    x[0] *= 1 + 200 * np.finfo(x.dtype).eps
     return x, rank
 
 
@@ -62,6 +69,29 @@ def test_finds_a_wrong_answer_and_shrinks_it(monkeypatch, capsys, change):
     said = capsys.readouterr().out
     assert "--seed 1 --first" in said
     assert "\npinv, {" in said
+
+
+@pytest.mark.parametrize("near", [1 - 1e-9, 1 + 1e-9])
+@pytest.mark.parametrize("claims", [True, False])
+def test_finds_a_certain_rank_that_is_wrong(monkeypatch, near, claims):
+    """Off by one is allowed so near the tolerance, unless it is called certain."""
+    original = batchpinv.pinv
+
+    def pinv(a, **options):
+        x, info = original(a, **{**options, "rtol": 0.9999e-15 if near < 1 else 1.0001e-15})
+        return x, info._replace(certain=np.full_like(info.certain, claims))
+
+    rtol = 1e-15
+    a = np.diag([1, rtol * near])[None]
+    check(Call(a, rtol=rtol))
+    monkeypatch.setattr(batchpinv, "pinv", pinv)
+    rank = pinv(a, return_info=True)[1].rank
+    assert rank != truth.find_ranks(a, rtol=rtol)[0]
+    if claims:
+        with pytest.raises(Wrong, match="is called certain"):
+            check(Call(a, rtol=rtol))
+    else:
+        check(Call(a, rtol=rtol))
 
 
 def test_a_seed_and_an_index_give_one_call():

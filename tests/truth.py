@@ -27,8 +27,8 @@ SOURCE = Path(__file__).with_name("truth.cpp")
 # Matrices of at most so many real columns have their characteristic polynomial formed.
 MOST_COLUMNS = 16
 _UNDECIDED = 3  # of truth.cpp
-# So many scalars of one call keep two threads busy, and are ready soon enough.
-_PART = 20_000
+# Work of one thread at a time, a few milliseconds: multiplications, but for a factor.
+_PART = 10_000
 
 
 class Kind(IntEnum):
@@ -55,7 +55,7 @@ class Kind(IntEnum):
 @functools.cache
 def find_compiler():
     """The C++ compiler's path, or None if there is none that has binary128."""
-    program = shutil.which("g++") or shutil.which("c++")
+    program = None if os.name == "nt" else shutil.which("g++") or shutil.which("c++")
     test = "#if !defined __SIZEOF_FLOAT128__ && __LDBL_MANT_DIG__ != 113\n#error\n#endif\n"
     command = [program, "-x", "c++", "-fsyntax-only", "-"]
     if program and not subprocess.run(command, input=test.encode(), capture_output=True).returncode:
@@ -144,7 +144,7 @@ def _entries(a):
 def _in_threads(function, entries, m, n, others):
     """Calls `function` for parts of the stack; `others` are its other arrays, a row a matrix."""
     parts = 2 if entries.dtype.kind == "c" else 1
-    step = max(1, _PART // (m * n * parts))
+    step = max(1, _PART // (m * n * min(m, n) * parts))
 
     def compute(start):
         chunk = slice(start, start + step)
