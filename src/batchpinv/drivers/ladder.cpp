@@ -234,10 +234,13 @@ class Ladder final : public Solver {
                     level.waiting[i].write_rung(level.step->name);
         for (int i = 0; left >> i; ++i)
             if (left >> i & 1) {
-                Level &next = open(at + 1);
+                int below = at + 1;
+                while (!open(below).rung->may_help(level.waiting[i]))
+                    ++below;
+                Level &next = levels[below];
                 next.waiting[next.count++] = level.waiting[i];
                 if (next.count == next.width)
-                    climb(at + 1);
+                    climb(below);
             }
     }
 };

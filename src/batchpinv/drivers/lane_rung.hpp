@@ -19,6 +19,7 @@ template <class T, class C, bool answers_all> class LaneRung final : public Rung
     // those of Hermitian matrices to all of the matrix. Answers that may have to be taken back,
     // made Hermitian or rounded are delivered from memory of our own.
     const bool converts, delivers;
+    const bool decides_values; // with their rounding: by Jacobi
     const std::int64_t entries, side_entries, answer_entries;
     Buffer<C> converted, sides, answers;
     Buffer<unsigned char> workspace;
@@ -36,7 +37,7 @@ template <class T, class C, bool answers_all> class LaneRung final : public Rung
           kernel(kernel), gather(make_gather<C>(batch)),
           converts(!same_type || answers_all || !is_native<T>(batch) || batch.hermitian),
           delivers(!same_type || answers_all || (batch.hermitian && !batch.solves())),
-          entries(batch.m * batch.n),
+          decides_values(method == Method::jacobi_lanes), entries(batch.m * batch.n),
           side_entries(same_type ? 0 : batch.k * (batch.transposed ? batch.n : batch.m)),
           answer_entries(!batch.solves()    ? entries
                          : batch.transposed ? batch.k * batch.m
@@ -73,6 +74,11 @@ template <class T, class C, bool answers_all> class LaneRung final : public Rung
     }
 
     int width() const override { return kernels.count; }
+
+    // Nothing is dropped by less than the rounding; and hardly a matrix of full rank comes so far.
+    bool may_help(const Matrix &matrix) const override {
+        return !decides_values || matrix.atol() > 0 || matrix.rtol() > group.absolute;
+    }
 
     unsigned answer(Matrix *matrices, int count) override {
         group.held = batch.solves() && holds(matrices, count);

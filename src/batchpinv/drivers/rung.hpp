@@ -95,6 +95,8 @@ class Rung : public InWorkplace {
     virtual ~Rung() = default;
     // How many matrices it takes at a time.
     virtual int width() const { return 1; }
+    // Whether it may be certain of that matrix's rank, by its tolerance alone.
+    virtual bool may_help(const Matrix &) const { return true; }
     // Writes the answers that it can vouch for, and returns their bits. The last rung reports what
     // it cannot answer, and returns all bits. Writes nothing once the gate is closed.
     virtual unsigned answer(Matrix *group, int count) = 0;

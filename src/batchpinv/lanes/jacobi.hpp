@@ -16,8 +16,8 @@ template <class E, class V> struct Rotation {
 };
 
 // (p, q) -> (cosine p - conj(sine) q, sine p + cosine q) where `wanted`.
-template <class E, class V, class Mask>
-BATCHPINV_INLINE void rotate(E *p, E *q, const Rotation<E, V> &by, Mask wanted, int length) {
+template <class E, class V, class Mask, class Size>
+BATCHPINV_INLINE void rotate(E *p, E *q, const Rotation<E, V> &by, Mask wanted, Size length) {
     const E negative = times(conjugate(by.sine), V{} - 1);
     for (int i = 0; i < length; ++i) {
         const E new_p = add_product(times(p[i], by.cosine), negative, q[i]);
@@ -31,8 +31,8 @@ BATCHPINV_INLINE void rotate(E *p, E *q, const Rotation<E, V> &by, Mask wanted, 
 // turn. A column shorter than sqrt(negligible2) will be dropped: what such columns do to each other
 // does not matter, nor what one does to a longer column if the angle is under rounding. Returns the
 // lanes that turned a pair.
-template <class R, class E, class V>
-BATCHPINV_INLINE auto sweep(E *b, E *v, V *length2, V negligible2, int n) {
+template <class R, class E, class V, class Size>
+BATCHPINV_INLINE auto sweep(E *b, E *v, V *length2, V negligible2, Size n) {
     constexpr R eps2 = Format<R>::epsilon * Format<R>::epsilon;
     auto turned = V{} != V{};
     for (int p = 0; p < n - 1; ++p)
@@ -44,7 +44,7 @@ BATCHPINV_INLINE auto sweep(E *b, E *v, V *length2, V negligible2, int n) {
             const auto ascending = length2[p] < length2[q];
             const V longer2 = ascending ? length2[q] : length2[p];
             const V shorter2 = ascending ? length2[p] : length2[q];
-            const auto wanted = (inner2 > eps2 * static_cast<R>(n) * product2) &
+            const auto wanted = (inner2 > eps2 * static_cast<R>(static_cast<int>(n)) * product2) &
                                 (longer2 > negligible2) &
                                 ((shorter2 > negligible2) | (inner2 > eps2 * longer2 * longer2));
             if (!any_lane(wanted))

@@ -12,9 +12,15 @@ template <class V> BATCHPINV_INLINE V lanes_from(const double *numbers) {
     return lanes;
 }
 
-// In the scale of the lanes' matrices.
+// In the scale of the lanes' matrices. What is small in double may be nothing in single precision
+// before it is scaled.
 template <class V> BATCHPINV_INLINE Tolerance<V> tolerances(const LaneGroup &group, V factor) {
-    return {lanes_from<V>(group.atol) * factor, lanes_from<V>(group.rtol)};
+    V absolute = lanes_from<V>(group.atol);
+    if (any_lane(factor != 1))
+        for (unsigned lane = 0; lane < sizeof(V) / sizeof(factor[0]); ++lane)
+            absolute[lane] = static_cast<std::remove_reference_t<decltype(factor[0])>>(
+                group.atol[lane] * static_cast<double>(factor[lane]));
+    return {absolute, lanes_from<V>(group.rtol)};
 }
 
 template <class R, class V>

@@ -23,7 +23,7 @@ __attribute__((noinline)) V residual_of_columns(const LaneGroup &group, const Wo
             if (any_lane(swapped))
                 swap_some(a + k * ld, a + j * ld, swapped, m);
         }
-    V norm2{};
+    V norm2{}, t2{};
     for (int j = 0; j < n; ++j) {
         const auto spanned = wanted & (rank <= static_cast<R>(j));
         if (!any_lane(spanned))
@@ -34,6 +34,7 @@ __attribute__((noinline)) V residual_of_columns(const LaneGroup &group, const Wo
                 sum = subtract_product(sum, work.factors.a[l * ld + i], t[l]);
             const E solution = product(sum, reciprocal(work.factors.diagonal[i]));
             t[i] = choose(spanned & (rank > static_cast<R>(i)), solution, E{});
+            t2 = add_square(t2, t[i]);
         }
         V column2{};
         for (int row = 0; row < m; ++row) {
@@ -45,8 +46,12 @@ __attribute__((noinline)) V residual_of_columns(const LaneGroup &group, const Wo
         }
         norm2 = choose(spanned, norm2 + column2, norm2);
     }
-    // Roundings of the sums of squares, and of E's entries.
-    return square_root(norm2) * (1 + static_cast<R>(m * n) * Format<R>::epsilon);
+    // With what was rounded: the sums of squares and E's entries, and in twice the precision the
+    // products (Ogita, Rump and Oishi, SIAM J. Sci. Comput. 26, 2005, proposition 5.5).
+    constexpr R eps = Format<R>::epsilon;
+    const R most = static_cast<R>(n + 1) * eps;
+    return square_root(norm2) * (1 + static_cast<R>(m * n) * eps) +
+           most * most * square_root(*work.norm2) * (1 + square_root(t2));
 }
 
 // Whether what is dropped is under the tolerance, by R22 and the method's backward error, or else
@@ -80,6 +85,7 @@ unsigned factorise_completely(LaneGroup &group, const Workspace<E, V> &work, Sha
         factorise_pivoted<R>(work.factors, work.pivot, work.length2, NEGLIGIBLE<R>, shape);
     const V rank = *work.rank = pivoting.rank;
     // s1 is at least A's longest column, and the root of the mean of the squares of those kept.
+    *work.norm2 = pivoting.norm2;
     const V norm = square_root(pivoting.norm2), dropped = square_root(pivoting.dropped2);
     const V mean2 = (pivoting.norm2 - pivoting.dropped2) / (rank > 0 ? rank : V{} + 1);
     const V least = square_root(pivoting.longest2 > mean2 ? pivoting.longest2 : mean2);
@@ -110,7 +116,6 @@ unsigned factorise_completely(LaneGroup &group, const Workspace<E, V> &work, Sha
         return 0;
     for (int lane = 0; lane < lanes; ++lane)
         group.rank[lane] = static_cast<std::int64_t>(rank[lane]);
-    *work.norm2 = pivoting.norm2;
     *work.size2 = inverse_norm2;
     find_all_inner_products(work.factors, shape);
     if (inverts(group)) {

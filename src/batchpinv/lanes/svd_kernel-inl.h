@@ -24,7 +24,7 @@ template <class R, class V>
 BATCHPINV_INLINE V negligible_length2(const LaneGroup &group, V factor, V norm2, int n) {
     V negligible2{};
     for (int lane = 0; lane < group.filled; ++lane) {
-        const R atol = static_cast<R>(group.atol[lane]) * factor[lane];
+        const R atol = static_cast<R>(group.atol[lane] * static_cast<double>(factor[lane]));
         const R rtol = static_cast<R>(group.rtol[lane]);
         const R relative2 = rtol * rtol * norm2[lane] / n;
         negligible2[lane] = (atol * atol > relative2 ? atol * atol : relative2) / (16 * n);
@@ -32,9 +32,38 @@ BATCHPINV_INLINE V negligible_length2(const LaneGroup &group, V factor, V norm2,
     return negligible2;
 }
 
+// Calls act(n) with an order that the compiler knows, for those that are common.
+template <class Act> BATCHPINV_INLINE void with_order(int n, Act &&act) {
+    switch (n) {
+    case 2:
+        return act(Fixed<2>{});
+    case 3:
+        return act(Fixed<3>{});
+    case 4:
+        return act(Fixed<4>{});
+    default:
+        return act(n);
+    }
+}
+
+// Makes B's columns orthogonal, of length^2 `length2` in the end, and turns V with them. Returns
+// the lanes that have not converged.
+template <class R, class E, class V, class Size>
+BATCHPINV_INLINE auto rotate_columns(E *b, E *v, V *length2, V negligible2, Size n) {
+    auto turning = V{} == V{};
+    for (int sweeps = 0; sweeps < MOST_SWEEPS && any_lane(turning); ++sweeps) {
+        for (int j = 0; j < n; ++j) {
+            length2[j] = V{};
+            for (int i = 0; i < n; ++i)
+                length2[j] = add_square(length2[j], b[j * n + i]);
+        }
+        turning = sweep<R>(b, v, length2, negligible2, n);
+    }
+    return turning;
+}
+
 // A in work.factors.a becomes its reflections, with Q^H A V = B in b, whose columns are orthogonal
-// in the end and of length^2 `length2`; V is brought up to date. Returns the lanes that have not
-// converged.
+// in the end; V is brought up to date. Returns the lanes that have not converged.
 template <class R, int lanes, class E, class V>
 auto orthogonalise(const LaneGroup &group, const Workspace<E, V> &work, Shape<int> shape) {
     const auto [m, n, ld] = shape;
@@ -47,15 +76,10 @@ auto orthogonalise(const LaneGroup &group, const Workspace<E, V> &work, Shape<in
                            : i == j ? work.factors.diagonal[j]
                                     : E{};
     const V negligible2 = negligible_length2<R>(group, *work.factor, *work.norm2, n);
-    auto turning = V{} == V{};
-    for (int sweeps = 0; sweeps < MOST_SWEEPS && any_lane(turning); ++sweeps) {
-        for (int j = 0; j < n; ++j) {
-            work.length2[j] = V{};
-            for (int i = 0; i < n; ++i)
-                work.length2[j] = add_square(work.length2[j], b[j * n + i]);
-        }
-        turning = sweep<R>(b, work.v, work.length2, negligible2, n);
-    }
+    decltype(V{} == V{}) turning;
+    with_order(n, [&](auto order) BATCHPINV_INLINE_LAMBDA {
+        turning = rotate_columns<R>(b, work.v, work.length2, negligible2, order);
+    });
     return turning;
 }
 
@@ -95,7 +119,7 @@ LaneDecision decide_lane(LaneGroup &group, const Workspace<E, V> &work, int lane
         work.length2[j][lane] = kept ? static_cast<R>(1 / (s[j] * s[j])) : R(0);
         size += static_cast<double>(work.length2[j][lane]);
     }
-    return {decide(evidence, tolerance), size < __builtin_huge_val()};
+    return {decide(evidence, tolerance) != 0, size < __builtin_huge_val()};
 }
 
 // The reflections of A, in b the columns of B over their squared lengths where they are kept, and
