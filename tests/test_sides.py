@@ -98,7 +98,8 @@ def conditions(dtype):
 
 
 def curve(dtype=np.float64):
-    """Powers up to the sixth at 25 points: a condition of 3e5 (4e3 and the fourth in single)."""
+    """Powers up to the sixth, in single the fourth, at 25 points: conditions of 2e4 and 600, and
+    residuals for which both lose digits."""
     a = np.linspace(0, 1, 25)[:, None] ** np.arange(7 if np.finfo(dtype).eps < 1e-10 else 5)
     return a.astype(dtype), Draw(dtype, 5).normal(25, MOST).astype(dtype)
 
