@@ -264,10 +264,12 @@ def lstsq(
     norm(b) [2]_.
 
     Small overdetermined systems whose condition would cost more than three digits are refined with
-    residuals in twice the working precision [4]_, so that x is right to about its last digit up to
-    conditions of 1e11 (1e4 in single precision). The same is done, with less effect on systems of
-    large residual, for ill-conditioned ones that end on the SVD. Operands of different dtypes are
-    promoted first, which copies one of them.
+    residuals in twice the working precision [4]_, however many right-hand sides there are, so that
+    x is right to about its last digit up to conditions of 1e11 (1e4 in single precision). Those
+    that may lose digits, judged by the condition and by norm(b), are computed by the factors;
+    those that do, judged by their residual, are refined. The same is done, with less effect on
+    systems of large residual, for ill-conditioned ones that end on the SVD. Operands of different
+    dtypes are promoted first, which copies one of them.
 
     References
     ----------

@@ -6,48 +6,112 @@
 
 namespace batchpinv {
 
-// A sum of products of reals; that of float is exact enough in double.
-template <class R> class Twice {
-    double sum = 0, rest = 0;
+// A condition that costs three digits.
+constexpr double LOSING = 1e3;
+
+// Sums of products of reals, `count` side by side; those of float are exact enough in double.
+template <class R, int count> class Twice {
+    double sum[count] = {}, rest[count] = {};
+
+    // The rounding error of product = a b.
+    static double product_error(double a, double b, double product) {
+#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
+        return std::fma(a, b, -product);
+#else // as a function std::fma would take most of the time
+        const double a_high = half(a), a_low = a - a_high, b_high = half(b), b_low = b - b_high;
+        return a_low * b_low - (((product - a_high * b_high) - a_low * b_high) - a_high * b_low);
+#endif
+    }
+    // The upper half of the digits of a (Veltkamp).
+    static double half(double a) {
+        const double spread = a * 0x8000001p0;
+        return spread - (spread - a);
+    }
 
   public:
-    void add(R a, R b) {
-        if constexpr (std::is_same_v<R, float>)
-            sum += static_cast<double>(a) * static_cast<double>(b);
-        else {
-            const double product = a * b, total = sum + product, part = total - sum;
-            rest += (sum - (total - part)) + (product - part) + std::fma(a, b, -product);
-            sum = total;
-        }
+    // b[at * step] of float or double numbers.
+    void add(R a, const R *b, int step) {
+        for (int at = 0; at < count; ++at)
+            if constexpr (std::is_same_v<R, float>)
+                sum[at] += static_cast<double>(a) * static_cast<double>(b[at * step]);
+            else {
+                const double product = a * b[at * step], total = sum[at] + product;
+                const double part = total - sum[at];
+                rest[at] += (sum[at] - (total - part)) + (product - part) +
+                            product_error(a, b[at * step], product);
+                sum[at] = total;
+            }
     }
-    R value() const { return static_cast<R>(sum + rest); }
+    R value(int at) const { return static_cast<R>(sum[at] + rest[at]); }
 };
 
-// d = b - op(W) x by rows, k columns, op(W) being W^T, or where `adjoint`, conj(W): see
-// columns.hpp.
-template <class C>
-void find_defect(const C *w, std::int64_t p, bool adjoint, const C *b, const C *x,
-                 std::int64_t rows, std::int64_t solution_rows, std::int64_t k, C *d) {
+// How the workspace's W (see matrix.hpp) gives the caller's A: it is W, or W^T; conjugated with b
+// and x if `adjoint`.
+template <class C> struct Given {
+    const C *w;
+    std::int64_t p; // rows of W
+    bool transposed, adjoint;
+
+    C at(std::int64_t i, std::int64_t l) const {
+        const C a = transposed ? w[l + i * p] : w[i + l * p];
+        return adjoint ? conjugate(a) : a;
+    }
+};
+
+// Of row i, for `count` columns: d = b - A x.
+template <int count, class C>
+void find_defect_of(const Given<C> &a, std::int64_t i, const C *b, const C *x,
+                    std::int64_t solution_rows, std::int64_t k, C *d) {
     using R = Real<C>;
-    for (std::int64_t i = 0; i < rows; ++i)
-        for (std::int64_t j = 0; j < k; ++j) {
-            Twice<R> re, im;
-            re.add(std::real(b[i * k + j]), R(1));
-            im.add(std::imag(b[i * k + j]), R(1));
-            for (std::int64_t l = 0; l < solution_rows; ++l) {
-                const C a = adjoint ? conjugate(w[i + l * p]) : w[l + i * p], at = x[l * k + j];
-                re.add(-std::real(a), std::real(at));
-                if constexpr (is_complex<C>) {
-                    re.add(std::imag(a), std::imag(at));
-                    im.add(-std::real(a), std::imag(at));
-                    im.add(-std::imag(a), std::real(at));
-                }
-            }
-            if constexpr (is_complex<C>)
-                d[i * k + j] = {re.value(), im.value()};
-            else
-                d[i * k + j] = re.value();
+    constexpr int parts = sizeof(C) / sizeof(R);
+    const R *const b_parts = reinterpret_cast<const R *>(b);
+    Twice<R, count> re, im;
+    re.add(1, b_parts, parts);
+    if constexpr (is_complex<C>)
+        im.add(1, b_parts + 1, parts);
+    for (std::int64_t l = 0; l < solution_rows; ++l) {
+        const C entry = a.at(i, l);
+        const R *const x_parts = reinterpret_cast<const R *>(x + l * k);
+        re.add(-std::real(entry), x_parts, parts);
+        if constexpr (is_complex<C>) {
+            re.add(std::imag(entry), x_parts + 1, parts);
+            im.add(-std::real(entry), x_parts + 1, parts);
+            im.add(-std::imag(entry), x_parts, parts);
         }
+    }
+    for (int at = 0; at < count; ++at)
+        if constexpr (is_complex<C>)
+            d[at] = {re.value(at), im.value(at)};
+        else
+            d[at] = re.value(at);
+}
+
+// d = b - A x by rows, k columns; the rows of b are b_ld apart.
+template <class C>
+void find_defect(const Given<C> &a, const C *b, std::int64_t b_ld, const C *x, std::int64_t rows,
+                 std::int64_t solution_rows, std::int64_t k, C *d) {
+    constexpr int some = 8; // what the compiler makes vectors of
+    for (std::int64_t i = 0; i < rows; ++i) {
+        std::int64_t j = 0;
+        for (; j + some <= k; j += some)
+            find_defect_of<some>(a, i, b + i * b_ld + j, x + j, solution_rows, k, d + i * k + j);
+        for (; j < k; ++j)
+            find_defect_of<1>(a, i, b + i * b_ld + j, x + j, solution_rows, k, d + i * k + j);
+    }
+}
+
+// x += d, both by rows, in the columns where that is less than half of x.
+template <class C>
+void add_corrections(const C *d, std::int64_t solution_rows, std::int64_t k, C *x) {
+    for (std::int64_t j = 0; j < k; ++j) {
+        double change2 = 0, size2 = 0;
+        for (std::int64_t i = 0; i < solution_rows; ++i) {
+            change2 += static_cast<double>(std::norm(d[i * k + j]));
+            size2 += static_cast<double>(std::norm(x[i * k + j]));
+        }
+        for (std::int64_t i = 0; i < solution_rows && 4 * change2 < size2; ++i)
+            x[i * k + j] += d[i * k + j];
+    }
 }
 
 } // namespace batchpinv

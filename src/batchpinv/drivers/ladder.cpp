@@ -55,11 +55,12 @@ template <class T, class C, class Factor> std::unique_ptr<Rung> make_certified(c
 template <class T> constexpr std::int64_t lanes_to = is_complex<T> ? 32 : 48;
 constexpr std::int64_t LANE_REALS = 4096, JACOBI_TO = 8;
 
-template <class T> bool fits_lanes(const Bench &bench) {
-    const Batch &batch = bench.batch;
+template <class T> bool fits(const Batch &batch, const LaneTable *lanes) {
     constexpr std::int64_t parts = sizeof(T) / sizeof(Real<T>);
-    return bench.lanes && batch.m <= lanes_to<T> && batch.m * batch.n * parts <= LANE_REALS;
+    return lanes && batch.m <= lanes_to<T> && batch.m * batch.n * parts <= LANE_REALS;
 }
+
+template <class T> bool fits_lanes(const Bench &bench) { return fits<T>(bench.batch, bench.lanes); }
 
 template <class T, class C, LaneKernel LaneKernels::*kernel, Method method>
 std::unique_ptr<Rung> make_lanes(const Bench &bench) {
@@ -263,7 +264,7 @@ std::unique_ptr<Solver> make_solver(const Batch &batch, const RoutineTable &rout
         using T = decltype(dtype);
         if (batch.multiplies)
             return std::make_unique<ProductSolver<T>>(batch, routines, lanes, gate, failures,
-                                                      make_ladder<T>);
+                                                      make_ladder<T>, fits<T>(batch, lanes));
         return make_ladder<T>(batch, routines, lanes, gate, failures);
     };
     if (batch.kind == 'c' && batch.itemsize == 8)

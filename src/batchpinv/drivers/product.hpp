@@ -1,5 +1,9 @@
 // Many right-hand sides of one matrix: the ladder computes its pseudo-inverse X, once for each
 // worker, and X multiplies them a block at a time, at the speed of a product of matrices.
+//
+// What the rungs bring back of few right-hand sides is brought back here, too: small overdetermined
+// systems that lose digits are handed to the lanes, and solutions by the SVD's X are refined as
+// those of the last rung are.
 #pragma once
 
 #include "columns.hpp"
@@ -8,11 +12,73 @@
 #include "refine.hpp"
 #include "residual.hpp"
 
+#include <optional>
+
 namespace batchpinv {
 
 struct LastFailure final : Failures {
     Outcome outcome = Outcome::solved;
     void add(std::int64_t, Outcome of) override { outcome = of; }
+};
+
+// Solves some columns of a block by the ladder, each as if it were the matrix's only one.
+template <class T> class ColumnSolver {
+    const Batch &whole;
+    const std::int64_t rows, solution_rows; // of the caller's b and x
+    Buffer<T> b, x;                         // one column after the other
+    Batch batch;
+    LastFailure found;
+    const std::unique_ptr<Solver> ladder;
+
+  public:
+    template <class MakeLadder>
+    ColumnSolver(const Batch &whole, const RoutineTable &routines, const LaneTable *lanes,
+                 Gate &gate, MakeLadder make_ladder)
+        : whole(whole), rows(whole.transposed ? whole.n : whole.m),
+          solution_rows(whole.transposed ? whole.m : whole.n), b(whole.width * rows),
+          x(whole.width * solution_rows), batch(describe()),
+          ladder(make_ladder(batch, routines, lanes, gate, found)) {}
+
+    void prepare() { ladder->prepare(); }
+
+    // The first `count` of these columns of a block.
+    void solve(const Matrix &matrix, const blas_int *columns, std::int64_t count) {
+        for (const int op : {A, ATOL, RTOL})
+            batch.data[op] = matrix.data[op];
+        for (std::int64_t at = 0; at < count; ++at)
+            gather<T, T, false>(matrix.data[B] + columns[at] * whole.b_col, whole.b_row, sizeof(T),
+                                rows, 1, b + at * rows);
+        batch.shape[0] = batch.count = count;
+        found.outcome = Outcome::solved;
+        ladder->run(0, count);
+    }
+
+    // Writes those that were solved.
+    void scatter(const blas_int *columns, std::int64_t count, char *out) const {
+        for (std::int64_t at = 0; at < count && found.outcome == Outcome::solved; ++at)
+            for (std::int64_t i = 0; i < solution_rows; ++i)
+                std::memcpy(out + i * whole.out_row + columns[at] * whole.out_col,
+                            x + at * solution_rows + i, sizeof(T));
+    }
+
+  private:
+    Batch describe() const {
+        constexpr std::ptrdiff_t size = sizeof(T);
+        Batch wanted = whole;
+        wanted.k = wanted.width = wanted.blocks = 1;
+        wanted.multiplies = wanted.nan_on_failure = false;
+        wanted.ndim = 1;
+        wanted.shape[0] = wanted.count = 1;
+        wanted.b_row = wanted.out_row = size;
+        wanted.b_col = rows * size;
+        wanted.out_col = solution_rows * size;
+        for (int op = 0; op < N_OPERANDS; ++op)
+            wanted.strides[op][0] = op == B ? wanted.b_col : op == OUT ? wanted.out_col : 0;
+        wanted.data[B] = reinterpret_cast<char *>(b.get());
+        wanted.data[OUT] = reinterpret_cast<char *>(x.get());
+        wanted.data[RANK] = wanted.data[RUNG] = wanted.data[RESIDUAL] = nullptr;
+        return wanted;
+    }
 };
 
 // Up to so many rows of X the lanes are faster than BLAS.
@@ -32,18 +98,21 @@ template <class T> class ProductSolver final : public Solver {
     decltype(LaneKernels::multiply) multiply_few = nullptr; // where X has few rows
     Refinement<T> refinement;
     std::unique_ptr<Residual<T>> residual; // null where none is wanted
+    std::optional<ColumnSolver<T>> single; // of overdetermined systems that fit the lanes
 
     std::int64_t rank = 0;
-    Batch inverse_batch; // of the one matrix that is held
+    unsigned char answered = 0; // the byte of the rung that did
+    Batch inverse_batch;        // of the one matrix that is held
     LastFailure found;
     std::unique_ptr<Solver> ladder;
     Held held;
     int exponent = 0; // W is multiplied by its power of two, and X divided
     double norm = 0;  // |X|_F, so scaled
+    double kappa = 0; // |W|_F |X|_F
 
   public:
     ProductSolver(const Batch &batch, const RoutineTable &routines, const LaneTable *lanes,
-                  Gate &gate, Failures &failures, MakeLadder make_ladder)
+                  Gate &gate, Failures &failures, MakeLadder make_ladder, bool fits_lanes)
         : pass(gate), bench{batch, routines, lanes, pass, failures}, batch(batch), lapack(routines),
           gather(make_gather<T>(batch)), entries(batch.m * batch.n), x(entries), w(entries),
           columns(batch, false), refinement(batch, true),
@@ -52,6 +121,8 @@ template <class T> class ProductSolver final : public Solver {
           ladder(make_ladder(describe_inverse(), routines, lanes, gate, found)) {
         if (lanes && columns.solution_rows <= MOST_FEW)
             multiply_few = lanes->of[dtype_index<T>].multiply;
+        if (fits_lanes && columns.rows > columns.solution_rows)
+            single.emplace(batch, routines, lanes, gate, make_ladder);
     }
 
     void run(std::int64_t start, std::int64_t stop) override {
@@ -72,7 +143,11 @@ template <class T> class ProductSolver final : public Solver {
         }
     }
 
-    void prepare() override { ladder->prepare(); }
+    void prepare() override {
+        ladder->prepare();
+        if (single)
+            single->prepare();
+    }
 
   private:
     // Right-hand sides of that block.
@@ -91,7 +166,8 @@ template <class T> class ProductSolver final : public Solver {
         wanted.out_col = batch.transposed ? row : size;
         wanted.data[OUT] = reinterpret_cast<char *>(x.get());
         wanted.data[RANK] = reinterpret_cast<char *>(&rank);
-        wanted.data[B] = wanted.data[RESIDUAL] = wanted.data[RUNG] = nullptr;
+        wanted.data[RUNG] = reinterpret_cast<char *>(&answered);
+        wanted.data[B] = wanted.data[RESIDUAL] = nullptr;
         return wanted;
     }
 
@@ -107,12 +183,23 @@ template <class T> class ProductSolver final : public Solver {
         exponent = std::isfinite(most) ? -scale_exponent<T>(most) : 0;
         scale<T>(x, entries, -exponent);
         norm = frobenius<T>(x, entries);
-    }
-
-    const T *gather_w(const Matrix &matrix) {
         gather.whole(batch, matrix.data[A], w);
         scale<T>(w, entries, exponent);
-        return w;
+        kappa = frobenius<T>(w, entries) * norm;
+    }
+
+    // Brings back the digits that the condition costs, as the rungs do it; or finds the columns for
+    // which the ladder has to, and returns how many they are.
+    template <class Multiply> blas_int bring_back_digits(Multiply &&times_inverse) {
+        const RungName rung = rung_of(answered);
+        if (rung == RungName::svd && kappa > LOSING)
+            refinement.refine_twice(columns, w, times_inverse);
+        if (!is_in_lanes(rung) || !single)
+            return 0;
+        // The lanes refine all systems of one column. X b errs by 4 to 8 eps there (12×1 to 500×1,
+        // random), and by more, 0.4 eps |X| |b| / |x|, only past this loss.
+        const double most = columns.solution_rows == 1 ? 32 : LOSING;
+        return refinement.find_losing(columns, lapack, kappa, norm, most, w);
     }
 
     void multiply(const Matrix &matrix) {
@@ -124,14 +211,19 @@ template <class T> class ProductSolver final : public Solver {
             else
                 lapack.gemm('N', 'N', count, solution_rows, rows, b, ld, x, rows, 0, to, count);
         };
+        blas_int losing = 0;
         if (found.outcome == Outcome::solved) {
             times_inverse(k, columns.sides, columns.ld, columns.x);
-            refinement.refine(columns, lapack, norm, times_inverse,
-                              [&] { return gather_w(matrix); });
+            refinement.refine(columns, lapack, norm, times_inverse, [&] { return w.get(); });
+            losing = bring_back_digits(times_inverse);
+            if (losing)
+                single->solve(matrix, refinement.losing(), losing);
         } else
             fill_with_nan<T>(columns.x, static_cast<std::int64_t>(k) * solution_rows);
         if (pass.enter()) {
             columns.scatter(exponent, matrix.data[OUT]);
+            if (losing)
+                single->scatter(refinement.losing(), losing, matrix.data[OUT]);
             matrix.write_rank(rank);
             pass.leave();
         }

@@ -25,6 +25,12 @@ enum class RungName : unsigned char {
 
 constexpr unsigned UNCERTAIN = 0x80; // in the byte of a rung
 
+inline RungName rung_of(unsigned char byte) { return static_cast<RungName>(byte & ~UNCERTAIN); }
+
+inline bool is_in_lanes(RungName name) {
+    return name <= RungName::svd_lanes || name == RungName::exact_lanes;
+}
+
 // One matrix of the batch, and where its operands lie.
 struct Matrix {
     std::int64_t index;

@@ -13,9 +13,6 @@
 
 namespace batchpinv {
 
-// A condition that costs three digits.
-constexpr double LOSING = 1e3;
-
 // Factor is Svd<C> or Eigen<C>, which computes for T.
 template <class T, class C, class Factor, bool is_last> class SvdRung final : public Rung {
     const Bench bench;
@@ -150,20 +147,11 @@ template <class T, class C, class Factor, bool is_last> class SvdRung final : pu
 
     // x += X (b - A x), as long as that is less than half of x.
     void refine() {
-        const blas_int k = columns->k, rows = columns->rows, solution_rows = columns->solution_rows;
-        C *const x = columns->x;
-        find_defect<C>(given, batch.n, columns->adjoint, columns->b, x, rows, solution_rows, k,
-                       defect);
+        const blas_int k = columns->k, solution_rows = columns->solution_rows;
+        find_defect<C>({given, batch.n, !batch.transposed, columns->adjoint}, columns->b, k,
+                       columns->x, columns->rows, solution_rows, k, defect);
         factor.apply(columns->adjoint, k, defect, correction);
-        for (std::int64_t j = 0; j < k; ++j) {
-            double change2 = 0, size2 = 0;
-            for (std::int64_t i = 0; i < solution_rows; ++i) {
-                change2 += static_cast<double>(std::norm(correction[i * k + j]));
-                size2 += static_cast<double>(std::norm(x[i * k + j]));
-            }
-            for (std::int64_t i = 0; i < solution_rows && 4 * change2 < size2; ++i)
-                x[i * k + j] += correction[i * k + j];
-        }
+        add_corrections<C>(correction, solution_rows, k, columns->x);
     }
 };
 

@@ -128,6 +128,9 @@ __attribute__((noinline)) void find_gradient(const E *a, const E *r, E *g, Shape
     }
 }
 
+// A loss of three digits, squared.
+constexpr float MOST_LOSS2 = 1e6f;
+
 // Whether digits are lost: the error of x is about eps kappa (1 + kappa |r| / |A| |x|) of it
 // (Higham, Accuracy and Stability, theorem 20.1). More than three of them; or of a single column,
 // which costs next to nothing to refine, the last one.
@@ -137,7 +140,13 @@ BATCHPINV_INLINE auto loses_digits(const Workspace<E, V> &work, int n, V residua
         return x2 == x2;
     const V kappa2 = *work.norm2 * *work.size2;
     const V by_residual = square_root(kappa2 * residual2 / (*work.norm2 * x2));
-    return kappa2 * (1 + by_residual) * (1 + by_residual) > 1e6f;
+    return kappa2 * (1 + by_residual) * (1 + by_residual) > MOST_LOSS2;
+}
+
+// Without the residual, which is no larger than b: no digits are lost if |X|^2 |b|^2 is at most
+// this times |x|^2, since (1 + t)^2 <= 2 (1 + t^2).
+template <class E, class V> BATCHPINV_INLINE V harmless_ratio(const Workspace<E, V> &work) {
+    return MOST_LOSS2 / 2 / (*work.norm2 * *work.size2) - 1;
 }
 
 // x += d in the wanted lanes, as long as that is less than half of x.

@@ -280,50 +280,24 @@ __attribute__((noinline)) void multiply_adjoint(const Workspace<E, V> &work, Sha
 
 inline bool multiplies(const LaneGroup &group) { return group.k >= group.n && group.n > 1; }
 
-// X b is as good as what the factors give where it is about as large as |X| |b|, as it is for most
-// b; where it is far smaller, as many digits are lost (Higham, Accuracy and Stability,
-// section 14.1).
-template <class Method, class R, class E, class V>
-BATCHPINV_INLINE void solve_by_product(bool transposed, const Workspace<E, V> &work,
-                                       Shape<int> shape, E *c, int count) {
-    const int rows = transposed ? shape.n : shape.m, solution_rows = transposed ? shape.m : shape.n;
-    const int ld = shape.ld;
-    const R typical2 = 64 * static_cast<R>(shape.m);
-    if (transposed)
-        multiply_adjoint(work, shape, c, count);
-    else
-        multiply(work, shape, c, count);
-    decltype(V{} > V{}) poor[BLOCK], any{};
-    for (int j = 0; j < count; ++j) {
-        const V b2 = squares<V>(c + j * ld, rows);
-        const V x2 = squares<V>(work.product + j * ld, solution_rows);
-        poor[j] = *work.size2 * b2 > typical2 * x2;
-        any |= poor[j];
-    }
-    const bool all_good = !any_lane(any);
-    if (!all_good)
-        Method::template solve<R>(transposed, work, shape, c, count);
-    for (int j = 0; j < count; ++j)
-        for (int i = 0; i < solution_rows; ++i)
-            c[j * ld + i] = all_good ? work.product[j * ld + i]
-                                     : choose(poor[j], c[j * ld + i], work.product[j * ld + i]);
-}
+// ---- digits -------------------------------------------------------------------------------------
 
-// ---- solve --------------------------------------------------------------------------------------
+// Whether solutions that lose digits are refined.
+inline bool refines(const LaneGroup &group) { return group.m > group.n && !group.transposed; }
 
-// By the factors. Digits of overdetermined systems that the condition costs are brought back.
-template <class Method, class R, int lanes, class E, class V>
-BATCHPINV_INLINE void solve_by_factors(const LaneGroup &group, const Workspace<E, V> &work,
-                                       Shape<int> shape, E *c, int count) {
+// Brings back the digits that the condition cost x, the first n rows of c, where `suspected`, a
+// mask for each column. Under x lies what Method::solve left there; the right-hand sides are in
+// work.sides.
+template <class Method, class R, int lanes, class E, class V, class Mask>
+__attribute__((noinline)) void bring_back_digits(const LaneGroup &group,
+                                                 const Workspace<E, V> &work, Shape<int> shape,
+                                                 E *c, const Mask *suspected, int count) {
     const auto [m, n, ld] = shape;
-    const bool refines = m > n && !group.transposed;
-    if (refines)
-        move_columns(c, ld, work.sides, ld, m, count);
-    Method::template solve<R>(group.transposed, work, shape, c, count);
     bool has_a = false;
-    for (int j = 0; j < count && refines; ++j) {
+    for (int j = 0; j < count; ++j) {
         E *const x = c + j * ld;
-        const auto wanted = loses_digits(work, n, squares<V>(x + n, m - n), squares<V>(x, n));
+        const auto wanted =
+            suspected[j] & loses_digits(work, n, squares<V>(x + n, m - n), squares<V>(x, n));
         if (!any_lane(wanted))
             continue;
         if (!has_a) {
@@ -336,15 +310,86 @@ BATCHPINV_INLINE void solve_by_factors(const LaneGroup &group, const Workspace<E
     }
 }
 
+// By the factors. Lanes that are not `answered` may hold anything, and are not worth a refinement.
+template <class Method, class R, int lanes, class E, class V, class Mask>
+BATCHPINV_INLINE void solve_by_factors(const LaneGroup &group, const Workspace<E, V> &work,
+                                       Shape<int> shape, Mask answered, E *c, int count) {
+    if (refines(group))
+        move_columns(c, shape.ld, work.sides, shape.ld, shape.m, count);
+    Method::template solve<R>(group.transposed, work, shape, c, count);
+    if (!refines(group))
+        return;
+    Mask suspected[BLOCK];
+    for (int j = 0; j < count; ++j)
+        suspected[j] = answered;
+    bring_back_digits<Method, R, lanes>(group, work, shape, c, suspected, count);
+}
+
+// The largest |X|^2 |b|^2 / |x|^2 with which x = X b is taken. X b is as good as what the factors
+// give where it is about as large as |X| |b|, as it is for most b; where it is far smaller, as many
+// digits are lost (Higham, Accuracy and Stability, section 14.1).
+template <class R, class E, class V>
+BATCHPINV_INLINE V largest_ratio(const LaneGroup &group, const Workspace<E, V> &work) {
+    const V typical = V{} + 64 * static_cast<R>(group.m);
+    if (!refines(group))
+        return typical;
+    const V harmless = harmless_ratio(work);
+    return choose(harmless < typical, harmless, typical);
+}
+
+// product = x by the factors where `suspected`, a mask for each column c.
+template <class Method, class R, int lanes, class E, class V, class Mask>
+__attribute__((noinline)) void solve_anew(const LaneGroup &group, const Workspace<E, V> &work,
+                                          Shape<int> shape, E *c, const Mask *suspected,
+                                          int count) {
+    const int ld = shape.ld, solution_rows = group.transposed ? shape.m : shape.n;
+    if (refines(group))
+        move_columns(c, ld, work.sides, ld, shape.m, count);
+    Method::template solve<R>(group.transposed, work, shape, c, count);
+    if (refines(group))
+        bring_back_digits<Method, R, lanes>(group, work, shape, c, suspected, count);
+    for (int j = 0; j < count; ++j)
+        for (int i = 0; i < solution_rows; ++i)
+            work.product[j * ld + i] =
+                choose(suspected[j], c[j * ld + i], work.product[j * ld + i]);
+}
+
+// By X, or where that may lose digits by the factors.
+template <class Method, class R, int lanes, class E, class V, class Mask>
+BATCHPINV_INLINE void solve_by_product(const LaneGroup &group, const Workspace<E, V> &work,
+                                       Shape<int> shape, Mask answered, V most, E *c, int count) {
+    const bool transposed = group.transposed;
+    const int rows = transposed ? shape.n : shape.m, solution_rows = transposed ? shape.m : shape.n;
+    const int ld = shape.ld;
+    if (transposed)
+        multiply_adjoint(work, shape, c, count);
+    else
+        multiply(work, shape, c, count);
+    Mask suspected[BLOCK], any{};
+    for (int j = 0; j < count; ++j) {
+        const V b2 = squares<V>(c + j * ld, rows);
+        const V x2 = squares<V>(work.product + j * ld, solution_rows);
+        suspected[j] = answered & (*work.size2 * b2 > most * x2);
+        any |= suspected[j];
+    }
+    if (any_lane(any))
+        solve_anew<Method, R, lanes>(group, work, shape, c, suspected, count);
+    move_columns(work.product, ld, c, ld, solution_rows, count);
+}
+
+// ---- solve --------------------------------------------------------------------------------------
+
 // Solves the systems of the lanes in `answered`.
 template <class Method, class R, int lanes, class E, class V>
 __attribute__((noinline)) void solve(const LaneGroup &group, unsigned answered,
                                      const Workspace<E, V> &work, Shape<int> shape) {
     const bool by_product = multiplies(group);
+    const V most = largest_ratio<R>(group, work);
+    const auto wanted = mask_of<decltype(V{} > V{})>(answered);
     each_block<R, lanes>(group, answered, work, shape.ld, [&](E *c, int count) {
         if (by_product)
-            solve_by_product<Method, R>(group.transposed, work, shape, c, count);
+            solve_by_product<Method, R, lanes>(group, work, shape, wanted, most, c, count);
         else
-            solve_by_factors<Method, R, lanes>(group, work, shape, c, count);
+            solve_by_factors<Method, R, lanes>(group, work, shape, wanted, c, count);
     });
 }

@@ -163,6 +163,14 @@ template <class Mask> BATCHPINV_INLINE unsigned lanes_of(Mask mask) {
         combine_lanes<1>(mask & bits, std::make_integer_sequence<int, lanes>{})[0]);
 }
 
+// The mask that is set in those lanes.
+template <class Mask> BATCHPINV_INLINE Mask mask_of(unsigned lanes) {
+    Mask bits{};
+    for (unsigned lane = 0; lane < sizeof(Mask) / sizeof(bits[0]); ++lane)
+        bits[lane] = lanes & 1u << lane;
+    return bits != 0;
+}
+
 template <class Mask> BATCHPINV_INLINE bool any_lane(Mask mask) { return lanes_of(mask) != 0; }
 
 template <class E> BATCHPINV_INLINE E unit() {
