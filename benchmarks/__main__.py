@@ -61,7 +61,8 @@ def run_ranks(options: Namespace) -> Any:
 def run_errors(options: Namespace) -> Any:
     from .errors import errors
 
-    return errors(options.dtypes, options.quick, min(options.matrices, 2000))
+    count = min(options.matrices or 2000, 2000)
+    return errors(options.dtypes, options.quick, count, options.methods)
 
 
 def run_gradient(options: Namespace) -> Any:
@@ -144,6 +145,7 @@ def _parse() -> Namespace:
     parser.add_argument("--seed", type=int, default=0, help="of `ranks`")
     parser.add_argument("--groups", nargs="+", default=(), help="of shapes, of `ranks`")
     parser.add_argument("--families", nargs="+", default=(), help="of `ranks`")
+    parser.add_argument("--methods", nargs="+", default=(), help="rows of the table of `errors`")
     parser.add_argument("--quick", action="store_true", help="fewer sizes")
     options = parser.parse_args()
     if options.command == "plot" and not options.json:

@@ -1,9 +1,12 @@
 // The rung of rank-deficient matrices: a complete orthogonal decomposition (Golub & Van Loan, 4th
 // ed., section 5.4.7), certified on both sides of the gap.
 //
-// QR with column pivoting, W P = Q R. Where the rows of R under the first r are rounding, and the
-// tolerance lies between them and the rest, with C the first r rows, C = [T 0] Z:
-//     X = P Z^H [T^-1 0]^H Q_r^H.
+// QR with column pivoting, W P = Q R. If the rows of R under the first r are next to nothing, and
+// the tolerance lies between them and the rest, with C the first r rows, C = [T 0] Z:
+//     X = P Z^H [T^-1 0]^T Q_r^H.
+// What is dropped, R22, changes X by |R22| / s_r of it. If that is more than a few roundings of W,
+// its first order is kept: with G the first r columns of [0 R22] Z^H, the best approximation of
+// rank r is W = (Q_r + Q_rest K) [T 0] Z P^T, K = G T^-1, but for terms of second order.
 #pragma once
 
 #include "certified.hpp"
@@ -43,9 +46,9 @@ template <class T> class RankRevealing {
         std::fill_n(pivots.get(), q, 0);
         if (lapack.geqp3(p, q, w, pivots, tau, work, lwork, rwork) != 0)
             return {};
-        // Dropping R22 changes the answer by |R22| / s_r of it, so that it must be rounding of W.
-        const double negligible = (4 + std::sqrt(static_cast<double>(p)) / 2) * eps * norm;
-        const Gap gap = find_gap(negligible);
+        // R22 is what geqp3 makes of zero, which grows with the rows.
+        const double negligible = 4 * eps * norm;
+        const Gap gap = find_gap(negligible * (1 + std::sqrt(static_cast<double>(p)) / 8));
         rank = gap.rank;
         if (rank == 0 || rank == q)
             return {};
@@ -59,10 +62,13 @@ template <class T> class RankRevealing {
         for (std::int64_t j = 0; j < q; ++j)
             for (std::int64_t i = 0; i < rank; ++i)
                 c[i + j * rank] = i <= j ? w[i + j * p] : T(0);
+        const bool is_negligible = gap.dropped <= negligible;
         if (lapack.tzrzf(rank, q, c, z_tau, work, lwork) != 0 ||
-            lapack.ungqr(p, rank, w, tau, work, lwork) != 0)
+            !(is_negligible ? lapack.ungqr(p, rank, w, tau, work, lwork) == 0 : form_range()))
             return {};
         found.kept = 1 / inverse_norm();
+        if (!is_negligible && !(gap.dropped * gap.dropped <= negligible * found.kept))
+            return {};
         return {found, rank};
     }
 
@@ -100,6 +106,22 @@ template <class T> class RankRevealing {
         blas_int rank;
         double dropped; // |R22|_F
     };
+
+    // Q_r + Q_rest K in the place of Q_r.
+    bool form_range() {
+        const blas_int rest = q - rank;
+        T *const g = x;
+        for (std::int64_t j = 0; j < q; ++j)
+            for (std::int64_t i = 0; i < rest; ++i)
+                g[i + j * rest] = rank + i <= j ? w[rank + i + j * p] : T(0);
+        lapack.unmrz('R', 'C', rest, q, rank, c, z_tau, g, work, lwork);
+        lapack.trsm('R', 'N', rest, rank, c, g, rest);
+        if (lapack.ungqr(p, q, w, tau, work, lwork) != 0)
+            return false;
+        lapack.gemm('N', 'N', p, rank, rest, w + static_cast<std::int64_t>(rank) * p, p, g, rest, 1,
+                    w, p);
+        return true;
+    }
 
     // |T^-1|_F, and where X is wanted, Q_r T^-H in the place of Q_r.
     double inverse_norm() {
