@@ -39,7 +39,7 @@ constexpr BackwardError backward_errors[] = {
     {4, 0, 0.2, 9, 0, 0.13},    // qr_lanes
     {3.5, 0, 0.5, 15, 0, 0},    // pivoted_lanes
     {4.4, 0, 0.2, 4, 9, 0.15},  // jacobi_lanes
-    {0, 0, 0, 4, 9, 0.3},       // exact_lanes
+    {0, 0, 0, 4, 23, 0.35},     // exact_lanes
     {2, 0, 0, 4, 0, 0},         // elimination
     {2.4, 0, 0, 6, 0, 0},       // sweep
     {4, 0, 0.02, 0, 0, 0},      // gram: of squares
