@@ -84,8 +84,9 @@ template <class T, class C, bool answers_all> class LaneRung final : public Rung
         group.held = batch.solves() && holds(matrices, count);
         group.filled = count;
         for (int lane = 0; lane < count; ++lane)
-            group.out[lane] = delivers ? reinterpret_cast<char *>(answers + lane * answer_entries)
-                                       : matrices[lane].data[OUT];
+            group.out[lane] = matrices[lane].data[OUT];
+        for (int lane = 0; lane < count && delivers; ++lane)
+            group.out[lane] = reinterpret_cast<char *>(answers + lane * answer_entries);
         for (int lane = 0; lane < count && batch.solves(); ++lane)
             group.b[lane] = take_sides(matrices[lane], lane);
         if (!group.held)
@@ -100,12 +101,12 @@ template <class T, class C, bool answers_all> class LaneRung final : public Rung
         }
         if (answers_all)
             answered = settle(matrices, answered);
-        for (int lane = 0; lane < count; ++lane)
-            if (answered >> lane & 1) {
-                if (delivers)
-                    deliver(matrices[lane], lane);
+        for (int lane = 0; lane < count && delivers; ++lane)
+            if (answered >> lane & 1)
+                deliver(matrices[lane], lane);
+        for (int lane = 0; lane < count && batch.data[RANK]; ++lane)
+            if (answered >> lane & 1)
                 matrices[lane].write_rank(group.rank[lane]);
-            }
         bench.pass.leave();
         return answered;
     }

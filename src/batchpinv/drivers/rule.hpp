@@ -12,9 +12,9 @@ inline Rounding<double> rounding_of(Method method, double eps, std::int64_t long
                                     std::int64_t shorter) {
     const BackwardError &row = backward_errors[static_cast<int>(method)];
     const double root = std::sqrt(static_cast<double>(shorter));
-    const double side = static_cast<double>(longer - shorter);
-    return {eps * (row.constant + row.root * root + row.slope * side),
-            eps * (row.relative_constant + row.relative_root * root + row.relative_slope * side)};
+    const double long_root = std::sqrt(static_cast<double>(longer - shorter));
+    return {eps * (row.constant + row.root * root + row.long_root * long_root),
+            eps * (row.relative + row.relative_root * root + row.relative_long_root * long_root)};
 }
 
 template <class R>

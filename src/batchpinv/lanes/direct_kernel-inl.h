@@ -16,12 +16,14 @@ BATCHPINV_INLINE unsigned factorise_directly(LaneGroup &group, const Workspace<E
     const V norm2 = triangle_norm2(work.factors, shape), norm = square_root(norm2);
     for (int lane = 0; lane < lanes; ++lane)
         group.rank[lane] = shape.n;
-    // s1 <= |A|_F, and s_n >= 1 / |R^-1|_F.
-    const Evidence<V> found{norm, norm, 1 / square_root(inverse_norm2),
-                            V{},  V{},  rounding_of<R>(group, norm)};
-    report(group, V{} + static_cast<R>(shape.n), found, *work.factor);
+    const V inverse_norm = square_root(inverse_norm2);
+    const Rounding<V> rounding = rounding_of<R>(group, norm);
+    if (group.evidence)
+        report(group, V{} + static_cast<R>(shape.n),
+               {norm, norm, 1 / inverse_norm, V{}, V{}, rounding}, *work.factor);
     const unsigned certain =
-        lanes_of(decide(found, tolerances(group, *work.factor))) & filled_lanes(group);
+        filled_lanes(group) &
+        lanes_of(decide_full_rank(norm, inverse_norm, rounding, tolerances(group, *work.factor)));
     *work.norm2 = norm2;
     *work.size2 = inverse_norm2;
     if (certain && inverts(group))

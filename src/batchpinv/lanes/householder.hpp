@@ -20,6 +20,32 @@
 
 constexpr int PANEL = 4;
 
+// Sums over more rows are summed up in blocks: the error of one after the other grows with their
+// number where terms are alike, by 0.1 eps a row in columns of constants.
+constexpr int SUM_BLOCK = 32;
+
+// add(start, stop, sum) adds the terms of those rows to a sum.
+template <class Sum, class Add>
+BATCHPINV_INLINE void sum_in_blocks(int start, int stop, Sum &sum, Add &&add) {
+    if (stop - start <= SUM_BLOCK)
+        return add(start, stop, sum);
+    for (int at = start; at < stop; at += SUM_BLOCK) {
+        Sum part{};
+        add(at, stop - at < SUM_BLOCK ? stop : at + SUM_BLOCK, part);
+        sum.add(part);
+    }
+}
+
+template <int rows, int columns, class E> struct Sums {
+    E of[rows][columns]{};
+
+    BATCHPINV_INLINE void add(const Sums &other) {
+        for (int i = 0; i < rows; ++i)
+            for (int j = 0; j < columns; ++j)
+                of[i][j] = plus(of[i][j], other.of[i][j]);
+    }
+};
+
 template <class E, class V> struct Factors {
     E *a;                // m×n by columns, ld apart: the v's, and the strict upper triangle of R
     V *tau;              // 0 where a column vanished: no reflection
@@ -97,7 +123,6 @@ BATCHPINV_INLINE void reduce(Products<width, E, V> products, E *x, int ld, int r
             weight[j - 1] = times(add_inner(products.inner[j], found.shift, x[j * ld]), found.tau);
             x[j * ld] = subtract_product(x[j * ld], first, weight[j - 1]);
         }
-        Products<width - 1, E, V> next, odd;
         const auto turn = [&](int i, Products<width - 1, E, V> &sums) BATCHPINV_INLINE_LAMBDA {
             E row[width - 1];
             for (int j = 1; j < width; ++j) {
@@ -106,14 +131,17 @@ BATCHPINV_INLINE void reduce(Products<width, E, V> products, E *x, int ld, int r
             }
             sums.add(row);
         };
-        int i = 1;
-        for (; i + 2 <= rows; i += 2) {
-            turn(i, next);
-            turn(i + 1, odd);
-        }
-        if (i < rows)
-            turn(i, next);
-        next.add(odd);
+        Products<width - 1, E, V> next;
+        sum_in_blocks(1, rows, next, [&](int i, int stop, auto &sums) BATCHPINV_INLINE_LAMBDA {
+            Products<width - 1, E, V> odd;
+            for (; i + 2 <= stop; i += 2) {
+                turn(i, sums);
+                turn(i + 1, odd);
+            }
+            if (i < stop)
+                turn(i, sums);
+            sums.add(odd);
+        });
         x[0] = first;
         reduce(next, x + ld + 1, ld, rows - 1,
                {at.a, at.tau + 1, at.diagonal + 1, at.inverse_diagonal + 1, at.inner});
@@ -139,35 +167,39 @@ BATCHPINV_INLINE void each_row(const E *v, int ld, int from, int to, Row &&visit
 
 template <int width, class E, class V>
 BATCHPINV_INLINE void find_inner_products(const Factors<E, V> &at, int ld, int rows) {
-    E inner[width][width] = {};
-    each_row<width>(at.a, ld, 1, rows, [&](int, const E *v) BATCHPINV_INLINE_LAMBDA {
-        for (int j = 0; j < width; ++j)
-            for (int l = j + 1; l < width; ++l)
-                inner[j][l] = add_inner(inner[j][l], v[j], v[l]);
+    Sums<width, width, E> inner;
+    sum_in_blocks(1, rows, inner, [&](int start, int stop, auto &sums) BATCHPINV_INLINE_LAMBDA {
+        each_row<width>(at.a, ld, start, stop, [&](int, const E *v) BATCHPINV_INLINE_LAMBDA {
+            for (int j = 0; j < width; ++j)
+                for (int l = j + 1; l < width; ++l)
+                    sums.of[j][l] = add_inner(sums.of[j][l], v[j], v[l]);
+        });
     });
     for (int j = 0; j < width; ++j)
         for (int l = j + 1; l < width; ++l)
-            at.inner[j * PANEL + l] = inner[j][l];
+            at.inner[j * PANEL + l] = inner.of[j][l];
 }
 
 template <int width, class E, class V>
 BATCHPINV_INLINE void reduce_panel(const Factors<E, V> &at, int ld, int rows) {
-    Products<width, E, V> even, odd;
     const auto add = [&](int i, Products<width, E, V> &sums) BATCHPINV_INLINE_LAMBDA {
         E row[width];
         for (int j = 0; j < width; ++j)
             row[j] = at.a[j * ld + i];
         sums.add(row);
     };
-    int i = 0;
-    for (; i + 2 <= rows; i += 2) {
-        add(i, even);
-        add(i + 1, odd);
-    }
-    if (i < rows)
-        add(i, even);
-    even.add(odd);
-    reduce(even, at.a, ld, rows, at);
+    Products<width, E, V> products;
+    sum_in_blocks(0, rows, products, [&](int i, int stop, auto &sums) BATCHPINV_INLINE_LAMBDA {
+        Products<width, E, V> odd;
+        for (; i + 2 <= stop; i += 2) {
+            add(i, sums);
+            add(i + 1, odd);
+        }
+        if (i < stop)
+            add(i, sums);
+        sums.add(odd);
+    });
+    reduce(products, at.a, ld, rows, at);
     find_inner_products<width>(at, ld, rows);
 }
 
@@ -177,14 +209,17 @@ BATCHPINV_INLINE void reduce_panel(const Factors<E, V> &at, int ld, int rows) {
 // Under row `known` y is 0, and not read.
 template <int width, int columns, bool onwards, class E, class V>
 BATCHPINV_INLINE void reflect_some(const Factors<E, V> &at, int ld, int length, E *y, int known) {
-    E z[width][columns] = {};
-    each_row<width>(at.a, ld, 0, known, [&](int i, const E *v) BATCHPINV_INLINE_LAMBDA {
-        for (int c = 0; c < columns; ++c) {
-            const E value = y[c * ld + i];
-            for (int j = 0; j < width; ++j)
-                z[j][c] = add_inner(z[j][c], v[j], value);
-        }
+    Sums<width, columns, E> sum;
+    sum_in_blocks(0, known, sum, [&](int start, int stop, auto &sums) BATCHPINV_INLINE_LAMBDA {
+        each_row<width>(at.a, ld, start, stop, [&](int i, const E *v) BATCHPINV_INLINE_LAMBDA {
+            for (int c = 0; c < columns; ++c) {
+                const E value = y[c * ld + i];
+                for (int j = 0; j < width; ++j)
+                    sums.of[j][c] = add_inner(sums.of[j][c], v[j], value);
+            }
+        });
     });
+    auto &z = sum.of;
     for (int step = 0; step < width; ++step) {
         const int j = onwards ? step : width - 1 - step;
         for (int before = 0; before < step; ++before) {

@@ -22,22 +22,27 @@ template <class E, class Mask> BATCHPINV_INLINE void swap_some(E *x, E *y, Mask 
 // row.
 template <int columns, class E, class V>
 BATCHPINV_INLINE void reflect_and_measure(const E *v, V tau, E *x, int ld, int length, V *length2) {
-    E weight[columns] = {};
-    V square[columns] = {};
-    for (int i = 0; i < length; ++i)
-        for (int j = 0; j < columns; ++j)
-            weight[j] = add_inner(weight[j], v[i], x[j * ld + i]);
+    Sums<1, columns, E> inner;
+    sum_in_blocks(0, length, inner, [&](int i, int stop, auto &sums) BATCHPINV_INLINE_LAMBDA {
+        for (; i < stop; ++i)
+            for (int j = 0; j < columns; ++j)
+                sums.of[0][j] = add_inner(sums.of[0][j], v[i], x[j * ld + i]);
+    });
+    auto &weight = inner.of[0];
     for (int j = 0; j < columns; ++j) {
         weight[j] = times(weight[j], tau);
         x[j * ld] = subtract_product(x[j * ld], v[0], weight[j]);
     }
-    for (int i = 1; i < length; ++i)
-        for (int j = 0; j < columns; ++j) {
-            x[j * ld + i] = subtract_product(x[j * ld + i], v[i], weight[j]);
-            square[j] = add_square(square[j], x[j * ld + i]);
-        }
+    Sums<1, columns, V> square;
+    sum_in_blocks(1, length, square, [&](int i, int stop, auto &sums) BATCHPINV_INLINE_LAMBDA {
+        for (; i < stop; ++i)
+            for (int j = 0; j < columns; ++j) {
+                x[j * ld + i] = subtract_product(x[j * ld + i], v[i], weight[j]);
+                sums.of[0][j] = add_square(sums.of[0][j], x[j * ld + i]);
+            }
+    });
     for (int j = 0; j < columns; ++j)
-        length2[j] = square[j];
+        length2[j] = square.of[0][j];
 }
 
 // What the factorisation found in each lane. Numbers of columns are real numbers, too.
@@ -54,9 +59,12 @@ BATCHPINV_INLINE Pivoting<V> factorise_pivoted(const Factors<E, V> &factors, V *
                                                R negligible, S shape) {
     const int m = shape.m, n = shape.n, ld = shape.ld;
     for (int j = 0; j < n; ++j) {
-        length2[j] = V{};
-        for (int i = 0; i < m; ++i)
-            length2[j] = add_square(length2[j], factors.a[j * ld + i]);
+        Sums<1, 1, V> square;
+        sum_in_blocks(0, m, square, [&](int i, int stop, auto &sums) BATCHPINV_INLINE_LAMBDA {
+            for (; i < stop; ++i)
+                sums.of[0][0] = add_square(sums.of[0][0], factors.a[j * ld + i]);
+        });
+        length2[j] = square.of[0][0];
         factors.tau[j] = V{};
         pivot[j] = V{} + static_cast<R>(j);
     }

@@ -44,6 +44,15 @@ template <class V> inline auto decide(const Evidence<V> &found, const Tolerance<
             tolerance.of(least > zero ? least : zero));
 }
 
+// The same for a matrix of full rank, of which its Frobenius norm is known and its inverse's,
+// multiplied by the latter: s1 <= norm, and 1 / inverse_norm bounds the least singular value.
+template <class V>
+inline auto decide_full_rank(V norm, V inverse_norm, const Rounding<V> &rounding,
+                             const Tolerance<V> &tolerance) {
+    return (tolerance.of(rounding.above(norm)) + rounding.absolute) * inverse_norm <
+           1 - rounding.relative;
+}
+
 // The evidence of computed singular values, in any order: the rank is how many exceed the
 // tolerance.
 template <class S> struct Values {
