@@ -35,7 +35,7 @@ class Rung(IntEnum):
 
 
 class Info(NamedTuple):
-    """Which rung answered each matrix, how many singular values it kept, and whether that is certain.
+    """Which rung answered each matrix, how many singular values it kept, and if that is certain.
 
     Attributes
     ----------

@@ -25,9 +25,9 @@ enum class Method {
 };
 
 constexpr const char *method_names[] = {
-    "qr_lanes", "pivoted_lanes", "jacobi_lanes", "exact_lanes", "elimination",  "sweep",
-    "gram",     "pivoted",       "semidefinite", "svd",         "eigen",        "device_svd",
-    "device_eigen",
+    "qr_lanes", "pivoted_lanes", "jacobi_lanes", "exact_lanes",  "elimination",
+    "sweep",    "gram",          "pivoted",      "semidefinite", "svd",
+    "eigen",    "device_svd",    "device_eigen",
 };
 
 // A row: how far a method moves a singular value s, in units of eps: by
