@@ -183,9 +183,8 @@ class Method:
     shapes: Sequence[tuple[int, int]]
     own_kernels: bool = False
     hermitian: str = ""  # or "indefinite", "definite", "semidefinite"
-    all_values: bool = (
-        False  # it computes singular values; else it bounds the least one that is kept
-    )
+    # It computes singular values; else it bounds the least one that is kept.
+    all_values: bool = False
     squares: bool = False
     drops: bool = False  # it looks for a gap
     double: bool = True
