@@ -1,9 +1,9 @@
 """The table of backward errors, measured: how far each method moves singular values.
 
 For each method, precision, shape and family: the largest error of what the method says to the rule
-for rank (src/batchpinv/rule), in units of eps s1, or of eps |A|_F if that
-is all that the method knows, against binary128 (float64 for single precision). Each row of the table is four
-times the largest; families that were not used for the fit stay under half of it.
+for rank (src/batchpinv/rule), in units of eps s1, or of eps |A|_F if that is all that the method
+knows; against binary128, for single precision against float64. Each row of the table is four times
+the largest; families that were not used for the fit stay under half of it.
 """
 
 from __future__ import annotations
@@ -183,7 +183,8 @@ class Method:
     shapes: Sequence[tuple[int, int]]
     own_kernels: bool = False
     hermitian: str = ""  # or "indefinite", "definite", "semidefinite"
-    all_values: bool = False  # it computes singular values; else it bounds the least one that is kept
+    # It computes singular values; else it bounds the least one that is kept.
+    all_values: bool = False
     squares: bool = False
     drops: bool = False  # it looks for a gap
     double: bool = True
@@ -234,7 +235,10 @@ def measure(method: Method, dtype: str, quick: bool, matrices: int) -> Iterator[
         if quick and m * n > 4096:
             continue
         fitted, held_out = (
-            [(_errors(method, make, m, n, dtype, matrices), name) for name, make in families.items()]
+            [
+                (_errors(method, make, m, n, dtype, matrices), name)
+                for name, make in families.items()
+            ]
             for families in (FITTED, HELD_OUT)
         )
         if not any(len(found.small) for found, _ in fitted):
@@ -262,7 +266,7 @@ def measure(method: Method, dtype: str, quick: bool, matrices: int) -> Iterator[
 
 @dataclass(frozen=True, slots=True)
 class Errors:
-    """Of each matrix, in units of eps s1: of values far below s1, of any; as a share of the bound."""
+    """Of each matrix, in units of eps s1: of values far below s1, and of any; as a share of c."""
 
     small: NDArray[np.float64]
     any: NDArray[np.float64]
@@ -273,9 +277,7 @@ class Errors:
         return float(np.max(errors, initial=0))
 
 
-def _errors(
-    method: Method, make: Make, m: int, n: int, dtype: str, matrices: int
-) -> Errors:
+def _errors(method: Method, make: Make, m: int, n: int, dtype: str, matrices: int) -> Errors:
     """Of each matrix of a stack; none where the method does not apply, or the exact singular values
     would take too long."""
     work = m * n * min(m, n)
@@ -313,7 +315,9 @@ def _compare(method: Method, a: Stack, s: Stack, rng: Generator) -> Errors:
     a, s = a[nonzero], s[nonzero]
     count, k = s.shape
     # Tolerances in a gap: a random one, or the widest if the method looks for that.
-    edges = np.concatenate([s[:, :1] * 2, np.maximum(s, 1e-40 * s[:, :1]), s[:, :1] * 1e-40], axis=1)
+    edges = np.concatenate(
+        [s[:, :1] * 2, np.maximum(s, 1e-40 * s[:, :1]), s[:, :1] * 1e-40], axis=1
+    )
     gaps = np.asarray(edges[:, :-1] / edges[:, 1:], float)
     at = np.full(count, k)
     if method.all_values:

@@ -1,4 +1,4 @@
-"""`return_info` says which rung answered each matrix, and its rank."""
+"""`return_info` says which rung answered each matrix, its rank, and whether that is certain."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,8 @@ import pytest
 from batchpinv import Info, Rung, pinv, show_config
 
 LANES = show_config("dicts")["simd"]["own kernels"] != "none"
-NEAR = np.diag([1.0, 1, 1, 1e-15])  # its last singular value is near the tolerance
+TURN = np.linalg.qr(np.random.default_rng(1).standard_normal((4, 4)))[0]
+NEAR = TURN * [1, 1, 1, 1.1e-15]  # its last singular value is near the tolerance
 
 
 def normal(*shape):
@@ -25,11 +26,12 @@ def check_rungs(a, expected, **options):
 
 def test_small_matrices():
     a = np.stack([normal(4, 4), np.ones((4, 4)), np.diag([1.0, 1, 1, 1e-9]), NEAR])
-    expected = [Rung.QR_LANES, Rung.PIVOTED_LANES, Rung.SVD_LANES, Rung.SVD]
+    expected = [Rung.QR_LANES, Rung.PIVOTED_LANES, Rung.SVD_LANES, Rung.EXACT_LANES]
     if not LANES:
         expected = [Rung.DIRECT, Rung.PIVOTED, Rung.SVD, Rung.SVD]
     info = check_rungs(a, expected, rtol=[1e-12, 1e-12, 1e-6, 1e-15])
     assert info.counts() == {rung: expected.count(rung) for rung in expected}
+    assert info.certain.tolist() == [True] * 4
 
 
 @pytest.mark.parametrize("shape", [(96, 96), (200, 60), (60, 200)])
@@ -55,11 +57,58 @@ def test_batch_dimensions_and_broadcast_tolerances():
     assert info.rung.dtype == np.uint8
 
 
+@pytest.mark.parametrize("driver", ["auto", "svd"])
+def test_certain(driver):
+    turned = np.linalg.qr(normal(3, 3))[0]
+    a = np.stack([np.eye(3), turned * [1, 1, 1e-3], np.full((3, 3), 0.1), np.zeros((3, 3))])
+    info = pinv(a, driver=driver, return_info=True)[1]
+    assert info.certain.dtype == bool
+    assert info.certain.all()
+    assert pinv(a[0], driver=driver, return_info=True)[1].certain is True
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8", "c8", "c16"])
+def test_a_singular_value_within_rounding_of_the_tolerance_is_uncertain_by_lapack(dtype):
+    """64 rows are too many for products without error."""
+    q = np.linalg.qr(normal(64, 64))[0]
+    eps = float(np.finfo(dtype).eps)
+    spectrum = np.append(np.ones(63), 64 * eps)
+    a = ((q * spectrum) @ np.linalg.qr(normal(64, 64)[::-1])[0]).astype(dtype)
+    info = pinv(a, return_info=True, driver="svd")[1]
+    assert info.certain is False
+    assert info.rank in (63, 64)
+
+
+@pytest.mark.parametrize("driver", ["auto", "svd"])
+@pytest.mark.parametrize("n", [3, 8, 20, 60])
+@pytest.mark.parametrize("dtype", ["f4", "f8", "c8", "c16"])
+def test_what_structure_tells_is_certain_without_a_tolerance(driver, n, dtype):
+    """Exactly singular, rtol = 0: zero and equal rows and columns, and permuted diagonals."""
+    zero_row, zero_column, equal_rows, equal_columns = (normal(n, n) for _ in range(4))
+    zero_row[1] = 0
+    zero_column[:, 0] = 0
+    equal_rows[2] = equal_rows[0]
+    equal_columns[:, 2] = equal_columns[:, 1]
+    diagonal = np.eye(n)[::-1] * np.append(1e-30, np.arange(n - 1))
+    a = np.stack([zero_row, zero_column, equal_rows, equal_columns, diagonal]).astype(dtype)
+    info = pinv(a, rtol=0, driver=driver, return_info=True)[1]
+    assert info.rank.tolist() == [n - 1] * 5
+    assert info.certain.all()
+
+
+def test_a_value_equal_to_the_tolerance_is_dropped_from_a_diagonal():
+    a = np.diag([3.0, 0.3, 0.03])
+    info = pinv(a, atol=[0.3, np.nextafter(0.3, 0)], return_info=True)[1]
+    assert info.rank.tolist() == [1, 2]
+    assert info.certain.all()
+
+
 def test_failed_matrices_ended_on_the_last_rung():
     a = normal(3, 4, 4)
     a[1, 0, 0] = np.nan
     info = pinv(a, return_info=True, on_failure="nan")[1]
     assert info.rung[1] == Rung.SVD
+    assert info.certain.tolist() == [True, False, True]
     assert info.rank.tolist() == [4, -1, 4]
 
 

@@ -35,7 +35,7 @@ class Rung(IntEnum):
 
 
 class Info(NamedTuple):
-    """Which rung answered each matrix, how many singular values it kept, and whether that is certain.
+    """Which rung answered each matrix, how many singular values it kept, and if that is certain.
 
     Attributes
     ----------
@@ -72,11 +72,11 @@ class Info(NamedTuple):
         return {Rung(code): int(count) for code, count in zip(codes, counts, strict=True)}
 
 
-_UNCERTAIN = 0x80  # in the byte that the engine writes, beside the rung
+UNCERTAIN = 0x80  # in the byte that the engine writes, beside the rung
 
 
 def make_info(rank: Any, code: Any) -> Info:
     """From the engine's bytes: an int, or an array of whatever library."""
     if isinstance(code, int):
-        return Info(rank, Rung(code & ~_UNCERTAIN), code < _UNCERTAIN)
-    return Info(rank, code & (_UNCERTAIN - 1), code < _UNCERTAIN)
+        return Info(rank, Rung(code & ~UNCERTAIN), code < UNCERTAIN)
+    return Info(rank, code & (UNCERTAIN - 1), code < UNCERTAIN)

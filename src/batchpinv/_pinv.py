@@ -227,6 +227,8 @@ def pinv(
 
     Let s1 >= s2 >= ... be the singular values of a matrix. The result is the pseudo-inverse of that
     matrix with every singular value that is not greater than ``max(atol, rtol * s1)`` set to zero.
+    The singular values are those of the numbers in the matrix, exactly; `return_info` tells for
+    which matrices it is certain that rounding has not changed their count.
 
     Parameters
     ----------
@@ -248,20 +250,24 @@ def pinv(
         Absolute and relative tolerance, in the units of `a` and of s1: scalars, or arrays that
         broadcast with ``a.shape[:-2]``, also to a larger batch. At least 0, and not NaN. Defaults:
         ``atol = 0``, and ``rtol = max(m, n) * eps`` of the result's dtype; but ``rtol = 0`` for
-        matrices whose given `atol` is above 0.
+        matrices whose given `atol` is above 0. ``rtol = 0`` keeps every singular value that is not
+        zero. Of a singular matrix that is certain only if its structure shows it (zero or equal
+        rows or columns); otherwise what rounding leaves of a zero may be kept.
     out : ndarray, shape (*, n, m), optional
         Where to put the result: the shape and dtype of the result, any strides. It may overlap `a`.
         Of the same library as `a`; not for JAX or Dask, nor where a derivative is taken.
     return_rank : bool, default False
         Whether to return how many singular values were kept, too.
     return_info : bool, default False
-        Whether to return an `Info` instead: the rank, and which way each matrix was computed, to
-        see why a batch was slow. Not together with `return_rank`.
+        Whether to return an `Info` instead: the rank, whether it is certain, and which way each
+        matrix was computed, to see why a batch was slow. Not together with `return_rank`.
     lower : bool, default True
         Which triangle is read where `hermitian`.
     driver : {'auto', 'svd'}, default 'auto'
-        'svd' computes every matrix by LAPACK's SVD (eigenvalues where `hermitian`). 'auto' takes a
-        shorter way to the same answer where it can prove that no singular value is dropped.
+        'svd' computes every matrix by LAPACK's SVD (eigenvalues if `hermitian`), in the precision
+        of the result. 'auto' takes a shorter way if that makes the rank certain, and a longer one
+        if a singular value lies within rounding of the tolerance. Wherever both are certain, they
+        give the same rank.
     workers : int, optional
         Number of threads, 1024 at most. None is the default of `set_workers`: all CPUs that the
         process may use.
@@ -282,7 +288,8 @@ def pinv(
     rank : int, or ndarray of int64 with the batch shape
         Only where `return_rank`; an int for one matrix.
     info : Info
-        Only where `return_info`: a named tuple of `rank` and `rung`, with a method `counts`.
+        Only where `return_info`: a named tuple of `rank`, `rung` and `certain`, with a method
+        `counts`.
 
     Raises
     ------
@@ -309,19 +316,27 @@ def pinv(
 
     Notes
     -----
-    By definition, and with ``driver='svd'``, the algorithm is the singular value decomposition
-    ``A = U diag(s) V^H`` by LAPACK's `gesdd`, or `gesvd` where that does not converge, and
+    With ``driver='svd'`` the algorithm is the singular value decomposition
+    ``A = U diag(s) V^H`` by LAPACK's `gesdd`, or `gesvd` if that does not converge, and
     ``pinv(A) = V_r diag(1/s_r) U_r^H`` over the kept singular values [1]_. Hermitian matrices of
     more than 8 rows take `heevd`, or `heev`. Matrices whose largest entry is far from 1 are scaled
     by a power of two first, so that nothing overflows on the way.
 
     ``driver='auto'`` first tries Householder QR in SIMD lanes (smaller side up to 48), Gauss-Jordan
     elimination, CholeskyQR2 or, for single precision, the normal equations in double, and answers
-    by it only if norms of the matrix and of its inverse prove that every singular value is above
-    the tolerance. Where the rank is lower, it tries QR with column pivoting and a complete
-    orthogonal decomposition [1]_, and answers by it only if norms prove that the tolerance lies in
-    a gap between the singular values that it keeps and those that it drops; then, for small
-    matrices, one-sided Jacobi.
+    by it if norms of the matrix and of its inverse show that every singular value is above the
+    tolerance. If the rank is lower, it tries QR with column pivoting and a complete orthogonal
+    decomposition [1]_, and answers by it if norms show that the tolerance lies in a gap between the
+    singular values that it keeps and those that it drops; then, for small matrices, one-sided
+    Jacobi, and Jacobi of products without error [2]_; for larger ones the SVD.
+
+    A rank is certain if no singular value is nearer to the tolerance than a bound of the rounding
+    of the method that answers: four times the largest that was measured, over shapes and families
+    of matrices, or a residual of the matrix itself. Otherwise the matrix goes on to a method that
+    rounds less: in double precision for single, and for small matrices in twice the working
+    precision. What stays uncertain are singular values equal to the tolerance, matrices that are
+    exactly singular if the tolerance is 0, and for matrices of more than 48 rows and columns those
+    that LAPACK's SVD in double precision may have moved across the tolerance.
 
     Derivatives, forward and reverse, of any order, under ``torch.autograd``, ``torch.func`` and
     JAX's transforms, are those along matrices of constant rank; see `pinv_jvp`. There are none with
@@ -342,6 +357,9 @@ def pinv(
     ----------
     .. [1] G. H. Golub and C. F. Van Loan, Matrix Computations, 4th ed., Johns Hopkins, 2013,
        sections 5.4.7 and 5.5.2.
+    .. [2] T. Ogita, S. M. Rump and S. Oishi, Accurate sum and dot product, SIAM J. Sci. Comput. 26,
+       2005; J. Demmel and K. Veselic, Jacobi's method is more accurate than QR, SIAM J. Matrix
+       Anal. Appl. 13, 1992.
 
     Examples
     --------

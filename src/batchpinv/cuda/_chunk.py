@@ -18,6 +18,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .._batch import decide_values
+from .._info import UNCERTAIN, Rung
 from ._shim import Decomposition, Routine, Stream
 
 _CODES = {code: number for number, code in enumerate("fdFD")}
@@ -122,6 +124,7 @@ class Chunks:
         atol: NDArray[np.float64],
         rtol: NDArray[np.float64],
         rank: NDArray[np.int64],
+        rung: NDArray[np.uint8],
     ) -> NDArray[np.bool_]:
         """Which of them have none. The others lie at `answer`, once the stream has come so far."""
         batch, stream = len(rank), self.stream
@@ -150,10 +153,21 @@ class Chunks:
         if self.is_wielandt:
             kept[:, : -self.k] = False  # none of these is a singular value
         rank[:] = kept.sum(axis=1)
+        certain = is_right & self._are_certain(sizes, atol, rtol)
+        rung[:] = np.where(certain, Rung.SVD, Rung.SVD | UNCERTAIN)
         self._scale(at, values, kept, batch)
         self._multiply(at, source, answer, batch)
         failed: NDArray[np.bool_] = ~is_right
         return failed
+
+    def _are_certain(
+        self, sizes: NDArray[Any], atol: NDArray[np.float64], rtol: NDArray[np.float64]
+    ) -> NDArray[np.bool_]:
+        """Whether the ranks are, by the rule that decides on the CPU."""
+        values = (sizes[:, -self.k :] if self.is_wielandt else sizes).astype(np.float64)
+        method = "device_eigen" if self.is_eigen else "device_svd"
+        eps = float(np.finfo(self.real).eps)
+        return decide_values(values, atol, rtol, method, eps, self.p, self.q)
 
     def norms(self, source: int, work: int, norms: NDArray[Any]) -> None:
         """The squared Frobenius norms, as numbers of the dtype; `work` has room for as many."""

@@ -12,7 +12,6 @@ import numpy as np
 from .._arrays import check_matrices
 from .._compute import Request, Result, check_options
 from .._errors import check_failures
-from .._info import Rung
 from .._libraries import is_on_cuda
 from .._progress import open_progress
 from .._tolerance import Tolerances, broadcast_batch, resolve_tolerances

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._info import Rung
+from .._info import UNCERTAIN, Rung
 from .._tolerance import Tolerances
 from . import _shim
 from ._arrays import Library, View, read
@@ -80,13 +80,12 @@ class Stack:
         chunks = self._chunks(*self._choose())
         alone = self._chunks(Routine.SYEVD if self.hermitian else Routine.GESVD, False)
         again = alone.routine != chunks.routine
-        found.rung[:] = Rung.SVD
         length = self._length(chunks)
         for start in range(0, self.count, length):
             part = slice(start, min(start + length, self.count))
             source = self.source.pointer + start * self.member
             answer = self.answer.pointer + start * self.member
-            rank, failure = found.rank[part], found.failure[part]
+            rank, rung, failure = found.rank[part], found.rung[part], found.failure[part]
             given = atol[part], rtol[part]
             copy = mended = None
             if self.hermitian:
@@ -99,10 +98,10 @@ class Stack:
                 source = copy.pointer
                 with np.errstate(over="ignore"):
                     given = np.ldexp(given[0], mended.exponent), given[1]
-            failed = self._run(chunks, source, answer, *given, rank)
+            failed = self._run(chunks, source, answer, *given, rank, rung)
             for i in map(int, np.flatnonzero(failed) if again else ()):
                 one, offset = slice(i, i + 1), i * self.member
-                arrays = (each[one] for each in (*given, rank))
+                arrays = (each[one] for each in (*given, rank, rung))
                 failed[one] = self._run(alone, source + offset, answer + offset, *arrays)
             failure[failed] = _NO_CONVERGENCE
             if mended:
@@ -111,6 +110,7 @@ class Stack:
             for i in map(int, np.flatnonzero(failure)):
                 self.stream.fill(answer + i * self.member, 0xFF, self.member)  # bytes of NaN
             rank[failure != 0] = -1
+            rung[failure != 0] = Rung.SVD | UNCERTAIN
             if report:
                 report(part.stop)
 

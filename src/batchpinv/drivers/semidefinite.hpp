@@ -16,7 +16,7 @@ template <class T> class Semidefinite {
 
     const blas_int n;
     const Rounding<double> rounding;
-    Buffer<T> x, l, gram; // n×n, n×r, r×r
+    Buffer<T> x, l, gram, product; // n×n, n×r, r×r, n×r
     Buffer<R> work;
     Buffer<blas_int> pivots;
     Sweep<T> sweep;
@@ -29,15 +29,15 @@ template <class T> class Semidefinite {
         : n(static_cast<blas_int>(bench.batch.n)),
           rounding(rounding_of<R>(Method::semidefinite, n, n)), x(static_cast<std::int64_t>(n) * n),
           l(static_cast<std::int64_t>(n) * n), gram(static_cast<std::int64_t>(n) * n),
-          work(2 * static_cast<std::int64_t>(n)), pivots(n), sweep(bench.routines, n),
-          lapack(bench.routines) {}
+          product(static_cast<std::int64_t>(n) * n), work(2 * static_cast<std::int64_t>(n)),
+          pivots(n), sweep(bench.routines, n), lapack(bench.routines) {}
 
     Finding factorise(T *w, Tolerance<double> tolerance) {
         const std::int64_t area = static_cast<std::int64_t>(n) * n;
         if (!maybe_semidefinite(w, n))
             return {};
         const double norm = frobenius(w, area);
-        const double negligible = std::max(4.0, n / 12.0) * eps * norm;
+        const double negligible = 4 * eps * norm; // E is rounding of pstrf, which grows with n
         std::copy_n(w, area, static_cast<T *>(x));
         blas_int rank = 0;
         if (lapack.pstrf(n, x, pivots, &rank, work) < 0 || rank == 0 || rank == n)
@@ -51,17 +51,17 @@ template <class T> class Semidefinite {
         const double dropped = frobenius(w, area), size = frobenius<T>(l, std::int64_t(n) * rank);
         const double least = (norm - dropped) * (norm - dropped) / (size * size) - dropped;
         Evidence<double> found{norm, least, unknown, dropped, unknown, scaled(rounding, norm)};
-        if (!(dropped <= negligible) || !decide(found, tolerance))
+        if (!(dropped <= negligible * std::max(1.0, n / 48.0)) || !decide(found, tolerance))
             return {};
-        lapack.herk('L', 'C', rank, n, 1, l, n, 0, gram);
-        if (!sweep.invert(gram, rank, 0))
+        if (!invert_gram(rank) || (dropped > negligible && !improve(w, rank)))
             return {};
-        mirror<T>(gram, rank);
         lapack.gemm('N', 'N', n, rank, rank, l, n, gram, rank, 0, w, n);
         lapack.herk('L', 'N', n, rank, 1, w, n, 0, x);
         mirror<T>(x, n);
         // By Weyl, the kept ones are as near those of L L^H as |W - L L^H|.
         found.kept = 1 / frobenius<T>(x, area) - dropped;
+        if (dropped > negligible && !(dropped * dropped <= negligible * found.kept))
+            return {};
         return {found, rank};
     }
 
@@ -70,6 +70,31 @@ template <class T> class Semidefinite {
     // X^H is X.
     void apply(bool, blas_int k, const T *b, T *solution) {
         lapack.gemm('N', 'N', k, n, n, b, k, x, n, 0, solution, k);
+    }
+
+  private:
+    // G^-1 = (L^H L)^-1
+    bool invert_gram(blas_int rank) {
+        lapack.herk('L', 'C', rank, n, 1, l, n, 0, gram);
+        if (!sweep.invert(gram, rank, 0))
+            return false;
+        mirror<T>(gram, rank);
+        return true;
+    }
+
+    // L L^H becomes the best approximation of rank r of W = L L^H + E, but for terms of second
+    // order: L += (I - L Y^H / 2) E Y with Y = L G^-1, where L Y^H projects on the range of L.
+    bool improve(const T *e, blas_int rank) {
+        T *const y = x, *const change = product;
+        lapack.gemm('N', 'N', n, rank, rank, l, n, gram, rank, 0, y, n);
+        lapack.gemm('N', 'N', n, rank, n, e, n, y, n, 0, change, n);
+        lapack.gemm('C', 'N', rank, rank, n, y, n, change, n, 0, gram, rank);
+        for (std::int64_t i = 0; i < static_cast<std::int64_t>(rank) * rank; ++i)
+            gram[i] *= R(-0.5);
+        lapack.gemm('N', 'N', n, rank, rank, l, n, gram, rank, 1, change, n);
+        for (std::int64_t i = 0; i < static_cast<std::int64_t>(n) * rank; ++i)
+            l[i] += change[i];
+        return invert_gram(rank);
     }
 };
 

@@ -17,13 +17,13 @@ BATCHPINV_INLINE unsigned factorise_directly(LaneGroup &group, const Workspace<E
     for (int lane = 0; lane < lanes; ++lane)
         group.rank[lane] = shape.n;
     const V inverse_norm = square_root(inverse_norm2);
-    const Rounding<V> rounding = rounding_of<R>(group, norm);
     if (group.evidence)
         report(group, V{} + static_cast<R>(shape.n),
-               {norm, norm, 1 / inverse_norm, V{}, V{}, rounding}, *work.factor);
-    const unsigned certain =
-        filled_lanes(group) &
-        lanes_of(decide_full_rank(norm, inverse_norm, rounding, tolerances(group, *work.factor)));
+               {norm, norm, 1 / inverse_norm, V{}, V{}, rounding_of<R>(group, norm)}, *work.factor);
+    const Rounding<R> rounding{static_cast<R>(group.absolute), static_cast<R>(group.relative)};
+    const auto sure =
+        decide_full_rank(norm, inverse_norm, rounding, tolerances(group, *work.factor));
+    const unsigned certain = lanes_of(sure) & filled_lanes(group);
     *work.norm2 = norm2;
     *work.size2 = inverse_norm2;
     if (certain && inverts(group))

@@ -20,11 +20,14 @@ enum class Method {
     semidefinite,  // LAPACK's pstrf: 1 / |X|_F, |W - L L^H|_F
     svd,           // LAPACK's gesdd and gesvd: s
     eigen,         // LAPACK's heevd and heev: |lambda|
+    device_svd,    // cuSOLVER's singular values; not measured, four times those of LAPACK
+    device_eigen,  // its eigenvalues; the same
 };
 
 constexpr const char *method_names[] = {
-    "qr_lanes", "pivoted_lanes", "jacobi_lanes", "exact_lanes", "elimination", "sweep",
-    "gram",     "pivoted",       "semidefinite", "svd",         "eigen",
+    "qr_lanes", "pivoted_lanes", "jacobi_lanes", "exact_lanes",  "elimination",
+    "sweep",    "gram",          "pivoted",      "semidefinite", "svd",
+    "eigen",    "device_svd",    "device_eigen",
 };
 
 // A row: how far a method moves a singular value s, in units of eps: by
@@ -47,6 +50,8 @@ constexpr BackwardError backward_errors[] = {
     {2, 0, 0, 18, 0, 0},        // semidefinite
     {5, 1.5, 1.6, 12, 8, 2},    // svd
     {6, 3.2, 0, 18, 2, 0},      // eigen
+    {20, 6, 6.4, 48, 32, 8},    // device_svd
+    {24, 13, 0, 72, 8, 0},      // device_eigen
 };
 
 } // namespace batchpinv

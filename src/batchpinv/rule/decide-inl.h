@@ -44,13 +44,15 @@ template <class V> inline auto decide(const Evidence<V> &found, const Tolerance<
             tolerance.of(least > zero ? least : zero));
 }
 
-// The same for a matrix of full rank, of which its Frobenius norm is known and its inverse's,
-// multiplied by the latter: s1 <= norm, and 1 / inverse_norm bounds the least singular value.
-template <class V>
-inline auto decide_full_rank(V norm, V inverse_norm, const Rounding<V> &rounding,
+// The same for a matrix of full rank, whose Frobenius norm is an upper bound of s1, and whose
+// inverse's the reciprocal of a lower bound of the least singular value; multiplied out, with the
+// rounding in units of s1:
+//     (1 - relative) / inverse_norm - absolute norm > tol (1 + relative + absolute).
+template <class V, class S>
+inline auto decide_full_rank(V norm, V inverse_norm, Rounding<S> rounding,
                              const Tolerance<V> &tolerance) {
-    return (tolerance.of(rounding.above(norm)) + rounding.absolute) * inverse_norm <
-           1 - rounding.relative;
+    return (tolerance.of(norm) + rounding.absolute * norm) * inverse_norm <
+           1 - (2 * rounding.relative + rounding.absolute);
 }
 
 // The evidence of computed singular values, in any order: the rank is how many exceed the
