@@ -111,8 +111,7 @@ inline bool judged(const Verdict &verdict, const char *condition, const char *fi
     return false;
 }
 
-#define check(...)                                                                                 \
-    units::judged(units::Splitter{} << __VA_ARGS__, #__VA_ARGS__, __FILE__, __LINE__)
+#define check(...) units::judged(units::Splitter{} << __VA_ARGS__, #__VA_ARGS__, __FILE__, __LINE__)
 
 // ---- all of them --------------------------------------------------------------------------------
 

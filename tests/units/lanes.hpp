@@ -39,11 +39,10 @@ constexpr Kernel direct{"direct", &LaneKernels::direct, Method::qr_lanes},
 constexpr Kernel all_kernels[] = {direct, pivoted, jacobi, exact};
 
 template <class T>
-constexpr const char *dtype_name =
-    dtype_index<T> == 0   ? "float32"
-    : dtype_index<T> == 1 ? "float64"
-    : dtype_index<T> == 2 ? "complex64"
-                          : "complex128";
+constexpr const char *dtype_name = dtype_index<T> == 0   ? "float32"
+                                   : dtype_index<T> == 1 ? "float64"
+                                   : dtype_index<T> == 2 ? "complex64"
+                                                         : "complex128";
 
 template <class T> constexpr double eps_of = std::numeric_limits<Real<T>>::epsilon();
 
@@ -103,8 +102,8 @@ template <class T> class Group {
           Layout layout = Layout::by_columns)
         : layout(layout), workspace_bytes(kernels.workspace_bytes(m, n)), m(m), n(n), k(k),
           transposed(transposed) {
-        workspace.reset(static_cast<unsigned char *>(::operator new(
-            static_cast<std::size_t>(workspace_bytes), std::align_val_t(64))));
+        workspace.reset(static_cast<unsigned char *>(
+            ::operator new(static_cast<std::size_t>(workspace_bytes), std::align_val_t(64))));
         group.m = m;
         group.n = n;
         group.k = k;
@@ -195,15 +194,15 @@ template <class T> class Group {
             else if (layout == Layout::with_gaps)
                 for (std::int64_t j = 0; j < answer_cols(); ++j)
                     for (std::int64_t i = 0; i < answer_rows(); ++i)
-                        check(is_untouched(memory + margin + i * group.out_row +
-                                               j * group.out_col + sizeof(T),
+                        check(is_untouched(memory + margin + i * group.out_row + j * group.out_col +
+                                               sizeof(T),
                                            sizeof(T)));
         }
     }
 };
 
-template <class T> Rounding<double> table_rounding(const Kernel &kernel, std::int64_t m,
-                                                   std::int64_t n) {
+template <class T>
+Rounding<double> table_rounding(const Kernel &kernel, std::int64_t m, std::int64_t n) {
     return batchpinv::rounding_of<Real<T>>(kernel.method, m, n);
 }
 

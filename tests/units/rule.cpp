@@ -162,6 +162,48 @@ UNIT_TEST(an_infinite_matrix_is_uncertain) {
     check(!decide(found, Tolerance<double>{1, 1}));
 }
 
+UNIT_TEST(full_rank_by_norms_is_decided_as_by_the_evidence_and_never_from_nan) {
+    const auto decided = [](double norm, double kept, Tolerance<double> tolerance) {
+        return static_cast<bool>(decide_full_rank(norm, 1 / kept, coarse, tolerance));
+    };
+    // |A|_F = 2, and coarse in units of it.
+    const double room = 0.5 * (1 - (0.25 + 1.0 / 64)) - 1.0 / 32;
+    check(decided(2, 0.5, {under(room), 0}));
+    check(!decided(2, 0.5, {room, 0}));
+    check(decided(2, 0.5, {0, under(room / 2)}));
+    check(!decided(2, 0.5, {0, room / 2}));
+    check(decided(2, 0.5, {0.25, 0.125}));
+    check(!decided(2, 0.5, {0.25, 0.25}));
+    check(!decided(2, 0.5, {0.45, 0.125}));
+    check(!decided(1, 1.0 / 64, {0, 0}));
+    check(decided(1, 1.0 / 32, {0, 0}));
+    check(!decided(1, 0.5, {infinity, 0}));
+    for (const double bad : {nan, infinity}) {
+        check(!decided(bad, 0.5, {0, 0}));
+        check(!decided(bad, 0.5, {0, 0.1}));
+        check(!decided(bad, 0.5, {0.1, 0.1}));
+        check(!decided(1, 1 / bad, {0, 0}));
+        check(!decided(1, 0.5, {0, bad}));
+        check(!decide_full_rank(1.0, 2.0, Rounding<double>{bad, 0}, Tolerance<double>{0, 0}));
+        check(!decide_full_rank(1.0, 2.0, Rounding<double>{0, bad}, Tolerance<double>{0, 0}));
+    }
+}
+
+UNIT_TEST(full_rank_by_norms_is_certain_only_where_the_evidence_is) {
+    std::mt19937_64 bits(2);
+    std::uniform_real_distribution<double> uniform(0, 1);
+    for (int at = 0; at < 200000; ++at) {
+        const double norm = 4 * uniform(bits), kept = norm * uniform(bits);
+        const Rounding<double> rounding{0.1 * uniform(bits), 0.1 * uniform(bits)};
+        const double tol = kept * uniform(bits);
+        const Tolerance<double> tolerance =
+            at % 2 ? Tolerance<double>{tol, 0} : Tolerance<double>{0, tol / norm};
+        const Evidence<double> found{norm, norm, kept,
+                                     0,    0,    {rounding.absolute * norm, rounding.relative}};
+        check((decide(found, tolerance) || !decide_full_rank(norm, 1 / kept, rounding, tolerance)));
+    }
+}
+
 // ---- many of them -------------------------------------------------------------------------------
 
 class Cases {
@@ -180,8 +222,9 @@ class Cases {
 
     Evidence<double> evidence() {
         const double most = size(), least = most * uniform(0.1, 1);
-        Evidence<double> found{most,          least,        least * uniform(0, 1),
-                               least * 0.001, coin() ? infinity : size(), rounding()};
+        Evidence<double> found{
+            most,      least, least * uniform(0, 1), least * 0.001, coin() ? infinity : size(),
+            rounding()};
         if (coin())
             found.dropped = found.kept * uniform(0, 1);
         if (uniform(0, 1) < 0.1)
@@ -235,16 +278,19 @@ UNIT_TEST(a_certain_rank_is_the_true_one_whatever_rounding_did) {
             return up ? s + by : s - by;
         };
         const bool is_full = cases.uniform(0, 1) < 0.2, is_zero = cases.uniform(0, 1) < 0.2;
-        Evidence<double> found{moved(s1, false), moved(s1, true),   moved(kept, true),
-                               moved(dropped, false), infinity, rounding};
+        Evidence<double> found{moved(s1, false),      moved(s1, true), moved(kept, true),
+                               moved(dropped, false), infinity,        rounding};
         if (is_full)
             found.dropped = found.residual = 0;
         if (is_zero)
             found.kept = infinity;
+        const bool by_norms = is_full && !is_zero && cases.coin();
+        const Rounding<double> of_norm{rounding.absolute / found.most, rounding.relative};
         const double near = cases.coin() ? kept : dropped, to = near * cases.uniform(0.98, 1.02);
-        const Tolerance<double> tolerance = cases.coin() ? Tolerance<double>{to, 0}
-                                                         : Tolerance<double>{0, to / s1};
-        if (!decide(found, tolerance))
+        const Tolerance<double> tolerance =
+            cases.coin() ? Tolerance<double>{to, 0} : Tolerance<double>{0, to / s1};
+        if (by_norms ? !decide_full_rank(found.most, 1 / found.kept, of_norm, tolerance)
+                     : !decide(found, tolerance))
             continue;
         ++certain;
         const double tol = tolerance.of(s1), slack = 1e-5 * s1; // rounding squared

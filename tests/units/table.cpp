@@ -9,7 +9,7 @@
 namespace batchpinv {
 namespace {
 
-constexpr int METHODS = static_cast<int>(sizeof method_names / sizeof method_names[0]);
+constexpr int METHODS = sizeof method_names / sizeof method_names[0];
 constexpr std::int64_t sides[] = {1, 2, 3, 4, 8, 16, 48, 64, 256, 1000, 4000, 100000};
 
 // The absolute part in units of eps s1, but for `exact_lanes`, whose unit is eps^2 s1.
@@ -31,8 +31,12 @@ UNIT_TEST(names_match_the_enumeration) {
     NAME_IS(semidefinite);
     NAME_IS(svd);
     NAME_IS(eigen);
+    NAME_IS(device_svd);
+    NAME_IS(device_eigen);
 #undef NAME_IS
-    check(sizeof backward_errors / sizeof backward_errors[0] == METHODS);
+    constexpr int rows = sizeof backward_errors / sizeof backward_errors[0];
+    check(rows == METHODS);
+    check(static_cast<int>(Method::device_eigen) == METHODS - 1);
 }
 
 UNIT_TEST(every_method_rounds_and_the_more_the_longer_the_sides) {
@@ -47,6 +51,7 @@ UNIT_TEST(every_method_rounds_and_the_more_the_longer_the_sides) {
                 };
                 const Rounding<double> here = at(longer, shorter);
                 check(here.absolute > 0);
+                check(absolute_units(static_cast<Method>(method), longer, shorter) >= 1);
                 check(here.relative >= 0);
                 check(here.relative < 1e-3);
                 check(here.absolute < 1e-3);
@@ -63,12 +68,11 @@ UNIT_TEST(a_row_of_the_table_means_what_its_comment_says) {
         const units::Within within([=] { return method_names[method]; });
         const BackwardError &row = backward_errors[method];
         const Rounding<double> found =
-            rounding_of(static_cast<Method>(method), 0x1p-20, 1000, 16); // longer, then shorter
-        check(std::abs(found.absolute - 0x1p-20 * (row.constant + 4 * row.root + 1000 * row.slope)) <=
-              1e-15 * found.absolute);
-        check(std::abs(found.relative - 0x1p-20 * (row.relative_constant + 4 * row.relative_root +
-                                                   1000 * row.relative_slope)) <=
-              1e-15 * found.relative);
+            rounding_of(static_cast<Method>(method), 0x1p-20, 1040, 16); // longer, then shorter
+        const double absolute = row.constant + 4 * row.root + 32 * row.long_root,
+                     relative = row.relative + 4 * row.relative_root + 32 * row.relative_long_root;
+        check(std::abs(found.absolute - 0x1p-20 * absolute) <= 1e-15 * found.absolute);
+        check(std::abs(found.relative - 0x1p-20 * relative) <= 1e-15 * found.relative);
     }
 }
 
@@ -159,7 +163,14 @@ struct Measured {
 };
 
 constexpr Measured largest_errors[] = {
-    MEASURED
+    {Method::elimination, 8, 8, 0.19},  {Method::elimination, 16, 16, 0.10},
+    {Method::sweep, 2, 2, 0.52},        {Method::sweep, 4, 4, 0.31},
+    {Method::gram, 20, 4, 0.75},        {Method::gram, 1000, 2, 4.8},
+    {Method::pivoted, 3, 3, 0.65},      {Method::pivoted, 20, 4, 0.22},
+    {Method::semidefinite, 2, 2, 0.24}, {Method::semidefinite, 4, 4, 0.21},
+    {Method::svd, 2, 2, 1.2},           {Method::svd, 4, 4, 1.4},
+    {Method::svd, 32, 32, 3.3},         {Method::svd, 1000, 2, 14.3},
+    {Method::eigen, 16, 16, 2.9},       {Method::eigen, 32, 32, 5.8},
 };
 
 UNIT_TEST(the_table_is_four_times_what_was_measured) {
