@@ -41,6 +41,14 @@ template <class T, class C, class Factor, bool is_last> class SvdRung final : pu
             columns.emplace(batch, batch.transposed);
     }
 
+    // In single precision not if a value near the tolerance is likely: small matrices take hardly
+    // longer in double.
+    bool may_help(const Matrix &matrix) const override {
+        constexpr bool goes_on_in_double = !is_last && std::is_same_v<Real<C>, float>;
+        return !goes_on_in_double || matrix.atol() > 0 ||
+               matrix.rtol() > 4 * Factor::rounding(batch.n, batch.m).absolute;
+    }
+
     unsigned answer(Matrix *group, int) override {
         Matrix &matrix = group[0];
         if (!batch.solves() || !held.is(matrix)) {
