@@ -25,7 +25,6 @@ Result = dict[str, Any]
 
 # Without lanes, small matrices go down the rungs of large ones.
 _WITHOUT_LANES = ((2, 2), (4, 4), (8, 8), (16, 16), (32, 32), (64, 8), (8, 64), (100, 3), (9, 1))
-_LONG = (1.0, 10.0)  # conditions of the largest sizes
 
 
 def rung_errors(dtypes: Sequence[str], quick: bool) -> list[Result]:
@@ -53,13 +52,13 @@ def check_bounds(results: Sequence[Result]) -> None:
 
 
 def _measured(shapes: Sequence[tuple[int, int]], dtype: str, quick: bool) -> Iterator[Result]:
-    largest = shapes is ladder.LARGEST
+    few = [(1.0, 10.0), ladder.FEW] if shapes is ladder.LARGEST else []
     for m, n in shapes:
         if quick and m * n > 20_000:
             continue
         count = max(1, min(40 if quick else 400, 20_000 // (m * n)))
         maker = ladder.Maker(count, m, n, dtype)
-        for sample in maker.samples(*[_LONG] if largest else []):
+        for sample in maker.samples(*few):
             errors = ladder.measure(sample)
             where = {"dtype": dtype, "size": f"{m}x{n}", "family": sample.family}
             for rung in np.unique(errors.rung):

@@ -25,6 +25,15 @@ LARGE = (
 )
 LARGEST = ((1000, 1000), (4000, 100), (100, 4000), (100_000, 10), (100_000, 50))
 
+# Of the families, for larger matrices: the worst of those on each rung; and fewer.
+FEWEST = ("condition 1", "Hermitian definite, condition 1", "lower rank, condition 1, noise")
+FEW = (
+    *(*FEWEST, "lower rank, condition 10, noise", "no gap", "one constant column"),
+    *("one small value", "constant columns"),
+    *("Hermitian semidefinite, lower rank, condition 1, noise",),
+    *("Hermitian indefinite, lower rank, condition 1, noise",),
+)
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -58,7 +67,13 @@ class Maker:
         self.eps = float(np.finfo(dtype).eps)
         self.rng = np.random.default_rng([m, n, self.dtype.itemsize, seed])
 
-    def samples(self, conditions=CONDITIONS):
+    def samples(self, conditions=CONDITIONS, families=None):
+        """Of all families, or of those named."""
+        for sample in self._samples(conditions):
+            if families is None or sample.family in families:
+                yield sample
+
+    def _samples(self, conditions):
         yield from self.full_rank(conditions)
         yield from self.deficient(conditions)
         if self.m == self.n:
@@ -192,23 +207,26 @@ def bounds(rung, svd, by_svd):
 def svd_bound(sample):
     """Rounding, and what LAPACK takes for zero on its way.
 
+    - Rounding: 6.6 at 2x2, 6.3 at 2x40, 4.5 at 9x1, in 500,000 matrices of such shapes.
     - The QR iteration drops off-diagonals of up to max(10, min(100, u^(-1/8))) u (bdsqr): 49.4 eps
       in double precision, 5 in single. One of them, in a matrix of rank r, moves X by 1/sqrt(r) of
-      that. Measured in double precision, by rank from 1 to 5: 49.6, 31.6, 31.6, 26.8, 20; of 8x8
-      23, of 1000x20 13. Among 60,000 matrices that was never more than one and the rounding;
-      allowed are two.
+      that; the last 2x2 block is solved without. Measured in double precision, by rank from 1 to 5:
+      49.6, 31.6, 32.1, 26.8, 20; of 8x8 23, of 1000x20 13. Among 60,000 matrices that was never
+      more than one and the rounding; allowed are two.
     - Of Hermitian matrices (heevd): 6.9 at 9x9, 8.1 at 25x25, 11.0 at 48x48 (divide and conquer,
       which drops 4 eps at each level, by laed2), 10.9 at 100x100, 11.9 at 256x256.
-    - Of columns of equal entries each row adds up to 0.02 (2000x2; less where there are more): all
+    - Of columns of equal entries each row adds up to 0.065 (1000x2; less where there are more): all
       sums round to the same side. Where BLAS has shorter vectors it is more; allowed is what the
       search for wrong answers (search.py) allows.
     """
     m, n = sample.stack.shape[1:]
+    k = min(m, n)
     if sample.hermitian and n > 8:  # by eigenvalues
-        dropped = 5.0
+        dropped = 2.0
     else:
-        dropped = (5 if sample.eps > 1e-10 else 49.4) * (2 / sample.rank) ** 0.5
-    return 4 + min(m, n) ** 0.5 / 2 + dropped + (max(m, n) / 12 if sample.one_sided else 0)
+        one = 5 if sample.eps > 1e-10 else 49.4
+        dropped = one * (min(2, max(0, k - 2)) / sample.rank) ** 0.5
+    return 7 + k**0.5 / 2 + dropped + (max(m, n) / 12 if sample.one_sided else 0)
 
 
 def _adjoint(a):
