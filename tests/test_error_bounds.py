@@ -1,8 +1,8 @@
 """Errors of pseudo-inverses are within the bounds of the rung that answered, on every rung and at
 the sizes that it serves.
 
-`python -m benchmarks accuracy` measures more of the same: longer stacks, and up to 1000x1000 and
-100,000 rows.
+`python -m benchmarks accuracy` measures more of the same: longer stacks, more families, and up to
+1000x1000 and 100,000 rows.
 """
 
 import numpy as np
