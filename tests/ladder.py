@@ -192,16 +192,33 @@ def measure(sample):
     auto, rung = errors(atol, "auto")
     svd, _ = errors(between, "svd")
     by_svd = svd_bound(sample)
-    return Errors(auto, svd, rung, bounds(rung, svd, by_svd), by_svd)
+    return Errors(auto, svd, rung, bounds(sample, rung, svd, by_svd), by_svd)
 
 
 LANES = (Rung.QR_LANES, Rung.PIVOTED_LANES, Rung.SVD_LANES, Rung.EXACT_LANES)
 
 
-def bounds(rung, svd, by_svd):
-    """Of each matrix, by the rung that answered it and the error of driver="svd"."""
-    kinds = [np.isin(rung, LANES), rung == Rung.SVD]
-    return np.select(kinds, [4.0, by_svd], np.maximum(4, 4 * svd))
+def bounds(sample, rung, svd, by_svd):
+    """Of each matrix, by the rung that answered it and the error of driver="svd".
+
+    - Rounding: 5.3 at 2x2 and 3x3 of rank 1, in hundreds of matrices; of complex numbers, whose
+      products round to sqrt(8) u instead of u, 8.9 there. In lanes sums over many rows add to it,
+      though they are summed in blocks: 11.6 at 4000x1, 6.2 at 1000x2.
+    - Larger ones: four times what the SVD leaves.
+    - Elimination of squares: pivots grow, most in orthogonal matrices. 42 at 512x512 and 77 at
+      1000x1000; complex 36.5 at 256x256 and 81 at 512x512. LAPACK's inverse by LU leaves 75 at
+      512x512. What the rung accepts is 2 + n/8 for the residual, before it asks LU.
+    - Cholesky with pivoting of Hermitian ones drops what it has rounded, up to n/14 of |A|_F: 7.1
+      at 256x256, 21 at 1000x1000.
+    """
+    m, n = sample.stack.shape[1:]
+    is_complex = sample.stack.dtype.kind == "c"
+    rounding = 10 if is_complex else 6.5
+    growth = 2 + n / (6 if is_complex else 8) if m == n else 0
+    kinds = [np.isin(rung, LANES), rung == Rung.SVD, rung == Rung.DIRECT]
+    larger = np.maximum(max(rounding, 2 + n / 40 if sample.hermitian else 0), 4 * svd)
+    in_lanes = rounding + max(m, n) ** 0.5 / 10
+    return np.select(kinds, [in_lanes, by_svd, np.maximum(larger, growth)], larger)
 
 
 def svd_bound(sample):
