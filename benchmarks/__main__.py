@@ -117,6 +117,10 @@ def main() -> None:
         from .ranks import check_certain
 
         check_certain(found["ranks"])
+    if "accuracy" in names:
+        from .rungs import check_bounds
+
+        check_bounds(found["accuracy"]["rungs"])
 
 
 def _earlier(path: Path | None) -> dict[str, Any]:

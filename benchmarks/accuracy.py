@@ -1,5 +1,5 @@
 """Accuracy over the gallery, ours beside every peer's: errors of pseudo-inverses, of solutions and
-of their residuals; and correct digits of regressions."""
+of their residuals; correct digits of regressions; and our errors by rung, at every size."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from .peers import OURS, Peer
 from .reference import Reference, find_reference
 from .regression import regression_digits
 from .report import print_table
+from .rungs import rung_errors
 from .solutions import Solver, by_pinv, find_solvers
 
 _MEASURED = ("numpy", "scipy", "torch")  # JAX calls the same LAPACK as SciPy
@@ -31,6 +32,7 @@ def accuracy(dtypes: Sequence[str], peers: Sequence[Peer], quick: bool) -> dict[
     results = [row for dtype in dtypes for row in gallery_errors(dtype, contenders, solvers, quick)]
     return {
         "gallery": results,
+        "rungs": rung_errors(dtypes, quick),
         "regression": regression_digits("pinv(X) @ y", by_pinvs),
         "regression by lstsq": regression_digits("lstsq(X, y)", solvers),
     }

@@ -1,7 +1,7 @@
 """A pytest plugin: the tests of `pinv` on the CPU are run with every array on the device that
 `cuda_device` plays. It comes before they are collected, since they import the function by name.
 
-    PYTHONPATH=tests python -m pytest -p cuda_plugin tests/test_company.py
+    PYTHONPATH=tests python -m pytest -p cuda_plugin tests/test_reproducibility.py
 """
 
 import functools

@@ -39,6 +39,7 @@ def test_info_tells_rank_and_rung():
     _, info = pinv(normal(2, 4, 3), return_info=True)
     assert type(info.rank) is type(normal(1, 1))
     assert info.counts() == {Rung.QR_LANES: 2}
+    assert info.certain.tolist() == [True, True]
 
 
 def test_other_devices_are_refused_not_moved():

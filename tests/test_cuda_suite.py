@@ -12,7 +12,7 @@ from children import HERE, environment
     ("files", "least"),
     [
         (["test_semantics.py", "test_tolerances.py", "test_failure.py"], 1000),
-        (["test_company.py"], 270),
+        (["test_reproducibility.py"], 270),
     ],
 )
 def test_suite_of_the_cpu_passes(files, least, tmp_path):

@@ -88,6 +88,15 @@ def test_results_together_take_one_pass():
     assert set(rung) == {Rung.QR_LANES, Rung.PIVOTED_LANES}
 
 
+def test_info_tells_which_ranks_are_certain():
+    """Not if the tolerance is 0 and a matrix is singular, but not by zero or equal rows."""
+    a = np.stack([np.eye(2), [[3.0, 7], [9, 21]], [[1, 0.5], [0.5, 0.25]], np.eye(2)])
+    info = pinv(da.from_array(a, chunks=(2, 2, 2)), rtol=0, return_info=True)[1]
+    assert info.certain.compute().tolist() == [True, False, False, True]
+    one = pinv(da.from_array(a[1], chunks=(2, 2)), rtol=0, return_info=True)[1]
+    assert not one.certain.compute()
+
+
 def test_info_counts_rungs():
     _, info = pinv(stack(8, 4, 3, chunks=(2, 4, 3))[1], return_info=True)
     assert info.counts() == {Rung.QR_LANES: 7, Rung.PIVOTED_LANES: 1}

@@ -118,6 +118,7 @@ def test_info_tells_rank_and_rung():
     _, info = pinv(jnp.zeros((2, 3, 3)) + jnp.eye(3), return_info=True)
     assert info.rank.tolist() == [3, 3]
     assert info.counts() == {Rung.QR_LANES: 2}
+    assert info.certain.tolist() == [True, True]
 
 
 def test_integers_are_computed_in_the_default_precision():

@@ -78,6 +78,7 @@ def test_info_tells_rank_and_rung():
     _, info = pinv(torch.eye(3).expand(2, 3, 3), return_info=True)
     assert info.rank.tolist() == [3, 3]
     assert info.counts() == {Rung.QR_LANES: 2}
+    assert info.certain.tolist() == [True, True]
     _, info = pinv(torch.eye(3, requires_grad=True), return_info=True)
     assert info.rank == 3
 

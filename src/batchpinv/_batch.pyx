@@ -21,7 +21,14 @@ cnp.import_array()
 
 cdef extern from "drivers/batch.hpp" namespace "batchpinv" nogil:
     enum:
-        A, OUT, ATOL, RTOL, RANK, RUNG, B, RESIDUAL
+        A "batchpinv::Operand::A"
+        OUT "batchpinv::Operand::OUT"
+        ATOL "batchpinv::Operand::ATOL"
+        RTOL "batchpinv::Operand::RTOL"
+        RANK "batchpinv::Operand::RANK"
+        RUNG "batchpinv::Operand::RUNG"
+        B "batchpinv::Operand::B"
+        RESIDUAL "batchpinv::Operand::RESIDUAL"
     cdef cppclass Batch:
         int64_t m, n, blocks
         char kind
@@ -39,10 +46,14 @@ cdef extern from "drivers/batch.hpp" namespace "batchpinv" nogil:
         void lay_flat()
         void coalesce()
     int64_t block_width(int64_t m, int64_t n, int64_t k)
+
+cdef extern from "drivers/failures.hpp" namespace "batchpinv" nogil:
     cdef cppclass Failures:
         pass
     cdef cppclass FailureList(Failures):
         vector[int64_t] non_finite, no_convergence
+
+cdef extern from "drivers/gate.hpp" namespace "batchpinv" nogil:
     cdef cppclass Gate:
         cbool is_open "open"()
         void close()
@@ -64,9 +75,9 @@ cdef extern from "drivers/permits.hpp" namespace "batchpinv" nogil:
         void set_limit(int limit)
         cbool acquire(Holding &holding)
         void release(Holding &holding)
-        void forgive(Holding &holding)
-        void bar(double seconds)
-        void lift()
+        void abandon(Holding &holding)
+        void block(double seconds)
+        void unblock()
         void reset()
     Permits permits "batchpinv::lapack_permits"
     double seconds_now()
@@ -217,7 +228,7 @@ cdef class Job:
             self.closed = True
             with nogil:
                 self.gate.close()
-                permits.forgive(self.permits_held)
+                permits.abandon(self.permits_held)
 
     @property
     def failed(self) -> bool:
@@ -362,14 +373,14 @@ def limit_lapack(int threads) -> None:
     permits.set_limit(threads)
 
 
-def bar_lapack(double seconds) -> None:
-    """Let no thread into LAPACK until `unbar_lapack`, and wait so long for those inside."""
+def block_lapack(double seconds) -> None:
+    """Let no thread into LAPACK until `unblock_lapack`, and wait so long for those inside."""
     with nogil:
-        permits.bar(seconds)
+        permits.block(seconds)
 
 
-def unbar_lapack() -> None:
-    permits.lift()
+def unblock_lapack() -> None:
+    permits.unblock()
 
 
 def forget_permits() -> None:

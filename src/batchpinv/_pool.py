@@ -12,7 +12,7 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from threading import Lock, RLock, Thread
 
-from ._batch import Job, Worker, bar_lapack, forget_permits, limit_lapack, unbar_lapack
+from ._batch import Job, Worker, block_lapack, forget_permits, limit_lapack, unblock_lapack
 from ._blas import blas_threads
 from ._plan import Plan
 from ._workers import usable_cpus
@@ -199,7 +199,7 @@ def _after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
-        before=partial(bar_lapack, _FORK_WAITS),
-        after_in_parent=unbar_lapack,
+        before=partial(block_lapack, _FORK_WAITS),
+        after_in_parent=unblock_lapack,
         after_in_child=_after_fork,
     )

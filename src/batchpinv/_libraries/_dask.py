@@ -19,6 +19,7 @@ from .. import _lstsq, _pinv
 from .._arrays import check_matrices, check_sides
 from .._compute import Request, Result, SystemRequest
 from .._errors import LinAlgError
+from .._info import UNCERTAIN
 from .._tolerance import broadcast_batch, resolve_tolerances
 
 # What blockwise calls the axes of one matrix and of its right-hand sides; those of the batch are
@@ -76,10 +77,15 @@ def lstsq(a: Any, b: Any, *request: Any) -> Result:
 def pinv_chunk(
     start: tuple[int | None, ...], names: Sequence[str], *chunks: Any, **options: Any
 ) -> Any:
-    """The result of `pinv` for a chunk of the batch; x, rank and rung where an Info is wanted."""
+    """The result of `pinv` for a chunk of the batch; x, rank and the engine's byte if an Info is
+    wanted."""
     with _located(start):
         found = _pinv.pinv(**_named(names, chunks), **options)
-    return (found[0], *found[1]) if options["return_info"] else found
+    if not options["return_info"]:
+        return found
+    x, info = found
+    code = np.where(info.certain, info.rung, info.rung | UNCERTAIN)
+    return x, info.rank, code.astype(np.uint8)
 
 
 def lstsq_chunk(

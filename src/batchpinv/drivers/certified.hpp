@@ -2,7 +2,7 @@
 // factorisation; its pseudo-inverse, or the solutions of systems; scale back, scatter.
 #pragma once
 
-#include "held.hpp"
+#include "factor_cache.hpp"
 #include "norms.hpp"
 #include "refine.hpp"
 #include "rung.hpp"
@@ -40,7 +40,7 @@ template <class T, class C, class Factor> class CertifiedRung final : public Run
     Factor factor;
     std::optional<Columns<T, C>> columns;
     Refinement<C> refinement;
-    Held held;
+    FactorCache cache;
     Finding found;
     bool certain = false;
     int exponent = 0;
@@ -58,9 +58,9 @@ template <class T, class C, class Factor> class CertifiedRung final : public Run
         Matrix &matrix = group[0];
         if (matrix.gapless)
             return 0;
-        if (!batch.solves() || !held.is(matrix)) {
+        if (!batch.solves() || !cache.is(matrix)) {
             certain = decide_rank(matrix);
-            held.take(matrix);
+            cache.take(matrix);
         }
         matrix.gapless = found.gapless;
         if (!certain)
@@ -83,9 +83,9 @@ template <class T, class C, class Factor> class CertifiedRung final : public Run
 
     Finding factorise(const Matrix &matrix) {
         if constexpr (lower_only<Factor>)
-            gather.lower(batch, matrix.data[A], w);
+            gather.lower(batch, matrix.data[Operand::A], w);
         else
-            gather.whole(batch, matrix.data[A], w);
+            gather.whole(batch, matrix.data[Operand::A], w);
         const Real<C> most = largest<C>(w, entries);
         if (!std::isfinite(most))
             return {};
@@ -105,7 +105,7 @@ template <class T, class C, class Factor> class CertifiedRung final : public Run
             symmetrise(x, batch.n);
         scale<C>(x, entries, exponent);
         if (bench.pass.enter()) {
-            scatter<T, C>(x, batch, matrix.data[OUT]);
+            scatter<T, C>(x, batch, matrix.data[Operand::OUT]);
             matrix.write_rank(found.rank);
             bench.pass.leave();
         }
@@ -115,13 +115,13 @@ template <class T, class C, class Factor> class CertifiedRung final : public Run
         const auto apply = [&](blas_int k, C *b, blas_int, C *x) {
             factor.apply(columns->adjoint, k, b, x);
         };
-        columns->gather(matrix.data[B], batch.k);
+        columns->gather(matrix.data[Operand::B], batch.k);
         apply(columns->k, columns->b, columns->k, columns->x);
         if constexpr (Factor::by_inverse)
             refinement.refine(*columns, factor.lapack, 1 / found.evidence->kept, apply,
                               [&] { return given.get(); });
         if (bench.pass.enter()) {
-            columns->scatter(exponent, matrix.data[OUT]);
+            columns->scatter(exponent, matrix.data[Operand::OUT]);
             matrix.write_rank(found.rank);
             bench.pass.leave();
         }

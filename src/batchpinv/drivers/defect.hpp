@@ -7,7 +7,7 @@
 namespace batchpinv {
 
 // A condition that costs three digits.
-constexpr double LOSING = 1e3;
+constexpr double REFINE_ABOVE_CONDITION = 1e3;
 
 // Sums of products of reals, `count` side by side; those of float are exact enough in double.
 template <class R, int count> class Twice {

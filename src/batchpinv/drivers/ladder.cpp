@@ -151,7 +151,7 @@ class Ladder final : public Solver {
     std::unique_ptr<ResidualPass> residual; // null where none is wanted
     // A large matrix that is handed down leaves no workspace behind on the rung above.
     const bool one_at_a_time =
-        Workplace::is_heap() && bench.batch.m * bench.batch.n * bench.batch.itemsize >= 4 << 20;
+        Arena::is_heap() && bench.batch.m * bench.batch.n * bench.batch.itemsize >= 4 << 20;
 
   public:
     template <std::size_t size>
@@ -159,7 +159,7 @@ class Ladder final : public Solver {
            const Batch &batch, const RoutineTable &routines, const LaneTable *lanes, Gate &gate,
            Failures &failures)
         : pass(gate), bench{batch, routines, lanes, pass, failures} {
-        if (batch.data[RESIDUAL])
+        if (batch.data[Operand::RESIDUAL])
             residual = make_residual(bench);
         static_assert(size <= MOST_RUNGS);
         for (const Step &step : steps)
@@ -229,7 +229,7 @@ class Ladder final : public Solver {
         const unsigned left = ~answered & ((1u << count) - 1);
         if (left && one_at_a_time)
             level.rung.reset();
-        if (bench.batch.data[RUNG])
+        if (bench.batch.data[Operand::RUNG])
             for (int i = 0; i < count; ++i)
                 if (answered >> i & 1)
                     level.waiting[i].write_rung(level.step->name);

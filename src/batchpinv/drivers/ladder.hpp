@@ -8,7 +8,7 @@
 
 namespace batchpinv {
 
-class Solver : public InWorkplace {
+class Solver : public InArena {
   public:
     virtual ~Solver() = default;
     // Computes the matrices start <= index < stop, or fewer once the gate is closed.

@@ -1,7 +1,7 @@
 // The rungs of small matrices, one in each SIMD lane.
 #pragma once
 
-#include "held.hpp"
+#include "factor_cache.hpp"
 #include "matrix.hpp"
 #include "structure.hpp"
 
@@ -27,7 +27,7 @@ template <class T, class C, bool answers_all> class LaneRung final : public Rung
     double evidence[MOST_LANES][5];
     LaneGroup group{};
     int factorised = 0; // lanes
-    Held held[MOST_LANES];
+    FactorCache cache[MOST_LANES];
 
     static constexpr bool same_type = std::is_same_v<T, C>;
 
@@ -67,8 +67,8 @@ template <class T, class C, bool answers_all> class LaneRung final : public Rung
         group.relative = rounding.relative;
         group.evidence = batch.evidence ? evidence : nullptr;
         if (batch.ndim) {
-            group.ahead = kernels.count * batch.strides[A][batch.ndim - 1];
-            group.b_ahead = kernels.count * batch.strides[B][batch.ndim - 1];
+            group.ahead = kernels.count * batch.strides[Operand::A][batch.ndim - 1];
+            group.b_ahead = kernels.count * batch.strides[Operand::B][batch.ndim - 1];
         }
         group.workspace = workspace;
     }
@@ -84,7 +84,7 @@ template <class T, class C, bool answers_all> class LaneRung final : public Rung
         group.held = batch.solves() && holds(matrices, count);
         group.filled = count;
         for (int lane = 0; lane < count; ++lane)
-            group.out[lane] = matrices[lane].data[OUT];
+            group.out[lane] = matrices[lane].data[Operand::OUT];
         for (int lane = 0; lane < count && delivers; ++lane)
             group.out[lane] = reinterpret_cast<char *>(answers + lane * answer_entries);
         for (int lane = 0; lane < count && batch.solves(); ++lane)
@@ -104,7 +104,7 @@ template <class T, class C, bool answers_all> class LaneRung final : public Rung
         for (int lane = 0; lane < count && delivers; ++lane)
             if (answered >> lane & 1)
                 deliver(matrices[lane], lane);
-        for (int lane = 0; lane < count && batch.data[RANK]; ++lane)
+        for (int lane = 0; lane < count && batch.data[Operand::RANK]; ++lane)
             if (answered >> lane & 1)
                 matrices[lane].write_rank(group.rank[lane]);
         bench.pass.leave();
@@ -116,7 +116,7 @@ template <class T, class C, bool answers_all> class LaneRung final : public Rung
         if (count > factorised)
             return false;
         for (int lane = 0; lane < count; ++lane)
-            if (!held[lane].is(matrices[lane]))
+            if (!cache[lane].is(matrices[lane]))
                 return false;
         return true;
     }
@@ -125,8 +125,8 @@ template <class T, class C, bool answers_all> class LaneRung final : public Rung
         factorised = count;
         for (int lane = 0; lane < count; ++lane) {
             const Matrix &matrix = matrices[lane];
-            held[lane].take(matrix);
-            group.a[lane] = matrix.data[A];
+            cache[lane].take(matrix);
+            group.a[lane] = matrix.data[Operand::A];
             group.atol[lane] = matrix.atol();
             group.rtol[lane] = matrix.rtol();
             if (converts) {
@@ -139,9 +139,9 @@ template <class T, class C, bool answers_all> class LaneRung final : public Rung
 
     const char *take_sides(const Matrix &matrix, int lane) {
         if (same_type)
-            return matrix.data[B];
+            return matrix.data[Operand::B];
         C *const own = sides + lane * side_entries;
-        batchpinv::gather<C, T, false>(matrix.data[B], batch.b_row, batch.b_col,
+        batchpinv::gather<C, T, false>(matrix.data[Operand::B], batch.b_row, batch.b_col,
                                        side_entries / batch.k, batch.k, own);
         return reinterpret_cast<const char *>(own);
     }
@@ -168,14 +168,14 @@ template <class T, class C, bool answers_all> class LaneRung final : public Rung
             const std::int64_t rows = answer_entries / batch.k;
             in_tiles(rows, batch.k, [&](std::int64_t i, std::int64_t j) {
                 const T value = static_cast<T>(own[i * batch.k + j]);
-                std::memcpy(matrix.data[OUT] + i * batch.out_row + j * batch.out_col, &value,
-                            sizeof value);
+                std::memcpy(matrix.data[Operand::OUT] + i * batch.out_row + j * batch.out_col,
+                            &value, sizeof value);
             });
             return;
         }
         if (batch.hermitian)
             symmetrise(own, batch.n);
-        scatter<T, C>(own, batch, matrix.data[OUT]);
+        scatter<T, C>(own, batch, matrix.data[Operand::OUT]);
     }
 };
 

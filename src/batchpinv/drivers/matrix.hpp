@@ -55,7 +55,7 @@ template <class Visit> void in_lower_tiles(std::int64_t n, Visit &&visit) {
 }
 
 // NumPy's boolean: true is any byte but 0.
-struct Truth {
+struct NumpyBool {
     unsigned char byte;
     explicit operator double() const { return byte != 0; }
 };
@@ -171,7 +171,7 @@ template <class T> Gather<T> make_gather(const Batch &batch) {
             return Gather<T>::template of<std::uint64_t>(batch.swapped);
         }
         if (batch.kind == 'b')
-            return Gather<T>::template of<Truth>(false);
+            return Gather<T>::template of<NumpyBool>(false);
     }
     return Gather<T>::template of<R>(batch.swapped);
 }

@@ -1,4 +1,4 @@
-// Where workspace comes from: the heap; or while a Workplace exists in this thread, a piece of
+// Where workspace comes from: the heap; or while a Arena exists in this thread, a piece of
 // memory that the caller of compiled code has given.
 #pragma once
 
@@ -13,26 +13,26 @@ namespace batchpinv {
 // Every allocation is on cache lines of its own, so that no bit depends on what malloc returns.
 constexpr std::size_t LINE = 64;
 
-class Workplace {
+class Arena {
     std::uintptr_t next, end; // 0 where only counting
-    Workplace *const outer;
+    Arena *const outer;
 
-    static inline thread_local Workplace *current = nullptr;
+    static inline thread_local Arena *current = nullptr;
 
   public:
     std::int64_t used = LINE; // bytes, with room to align the first
 
     // Counts what is taken from the heap.
-    Workplace() : next(0), end(0), outer(current) { current = this; }
+    Arena() : next(0), end(0), outer(current) { current = this; }
     // Takes everything from there. Throws std::bad_alloc where it does not suffice.
-    Workplace(void *memory, std::int64_t bytes)
+    Arena(void *memory, std::int64_t bytes)
         : next((reinterpret_cast<std::uintptr_t>(memory) + LINE - 1) / LINE * LINE),
           end(reinterpret_cast<std::uintptr_t>(memory) + static_cast<std::size_t>(bytes)),
           outer(current) {
         current = this;
     }
-    Workplace(const Workplace &) = delete;
-    ~Workplace() { current = outer; }
+    Arena(const Arena &) = delete;
+    ~Arena() { current = outer; }
 
     static void *take(std::size_t bytes) {
         bytes = (std::max<std::size_t>(bytes, 1) + LINE - 1) / LINE * LINE;
@@ -59,25 +59,23 @@ class Workplace {
 // Uninitialised memory.
 template <class T> class Buffer {
     struct Free {
-        void operator()(T *p) const { Workplace::give_back(p); }
+        void operator()(T *p) const { Arena::give_back(p); }
     };
     std::unique_ptr<T, Free> memory;
 
   public:
     explicit Buffer(std::int64_t count)
-        : memory(static_cast<T *>(Workplace::take(static_cast<std::size_t>(count) * sizeof(T)))) {}
+        : memory(static_cast<T *>(Arena::take(static_cast<std::size_t>(count) * sizeof(T)))) {}
     operator T *() const { return memory.get(); }
     T *get() const { return memory.get(); }
 };
 
 // Objects that are workspace, too.
-struct InWorkplace {
-    static void *operator new(std::size_t bytes) { return Workplace::take(bytes); }
-    static void *operator new(std::size_t bytes, std::align_val_t) {
-        return Workplace::take(bytes);
-    }
-    static void operator delete(void *memory) { Workplace::give_back(memory); }
-    static void operator delete(void *memory, std::align_val_t) { Workplace::give_back(memory); }
+struct InArena {
+    static void *operator new(std::size_t bytes) { return Arena::take(bytes); }
+    static void *operator new(std::size_t bytes, std::align_val_t) { return Arena::take(bytes); }
+    static void operator delete(void *memory) { Arena::give_back(memory); }
+    static void operator delete(void *memory, std::align_val_t) { Arena::give_back(memory); }
 };
 
 } // namespace batchpinv

@@ -20,14 +20,14 @@ constexpr int MOST_PERMITS = 32;
 // The permits that one job holds; guarded by the lock of Permits.
 struct Holding {
     int count = 0;
-    bool forgiven = false;
+    bool abandoned = false;
 };
 
 class Permits {
     std::mutex lock;
     std::condition_variable freed;
     int free = MOST_PERMITS, all = MOST_PERMITS;
-    int barriers = 0; // while there are any, no permit is given out
+    int blocks = 0; // while there are any, no permit is given out
 
   public:
     void set_limit(int limit) {
@@ -37,11 +37,11 @@ class Permits {
         all = limit;
     }
 
-    // False where the job is forgiven: then there is nothing left to do for it.
+    // False where the job is abandoned: then there is nothing left to do for it.
     bool acquire(Holding &holding) {
         std::unique_lock<std::mutex> guard(lock);
-        freed.wait(guard, [&] { return (free > 0 && !barriers) || holding.forgiven; });
-        if (holding.forgiven)
+        freed.wait(guard, [&] { return (free > 0 && !blocks) || holding.abandoned; });
+        if (holding.abandoned)
             return false;
         --free;
         ++holding.count;
@@ -50,36 +50,37 @@ class Permits {
 
     void release(Holding &holding) {
         std::lock_guard<std::mutex> guard(lock);
-        if (!holding.forgiven) {
+        if (!holding.abandoned) {
             --holding.count;
             ++free;
-            if (barriers)
+            if (blocks)
                 freed.notify_all();
             else
                 freed.notify_one();
         }
     }
 
-    // Gives out no more permits until `lift`, and waits until all are back, though no longer than
-    // that: before a fork, since what a thread inside LAPACK has locked stays locked in the child.
-    void bar(double seconds) {
+    // Gives out no more permits until `unblock`, and waits until all are back, though no longer
+    // than that: before a fork, since what a thread inside LAPACK has locked stays locked in the
+    // child.
+    void block(double seconds) {
         std::unique_lock<std::mutex> guard(lock);
-        ++barriers;
+        ++blocks;
         freed.wait_for(guard, std::chrono::duration<double>(seconds), [&] { return free >= all; });
     }
 
-    void lift() {
+    void unblock() {
         std::lock_guard<std::mutex> guard(lock);
-        --barriers;
+        --blocks;
         freed.notify_all();
     }
 
     // Takes back the permits of a job whose caller waits no longer, though its threads are still
     // inside.
-    void forgive(Holding &holding) {
+    void abandon(Holding &holding) {
         std::lock_guard<std::mutex> guard(lock);
         free += holding.count;
-        holding.forgiven = true;
+        holding.abandoned = true;
         freed.notify_all();
     }
 

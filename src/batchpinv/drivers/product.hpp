@@ -7,7 +7,7 @@
 #pragma once
 
 #include "columns.hpp"
-#include "held.hpp"
+#include "factor_cache.hpp"
 #include "ladder.hpp"
 #include "refine.hpp"
 #include "residual.hpp"
@@ -43,11 +43,11 @@ template <class T> class ColumnSolver {
 
     // The first `count` of these columns of a block.
     void solve(const Matrix &matrix, const blas_int *columns, std::int64_t count) {
-        for (const int op : {A, ATOL, RTOL})
+        for (const int op : {Operand::A, Operand::ATOL, Operand::RTOL})
             batch.data[op] = matrix.data[op];
         for (std::int64_t at = 0; at < count; ++at)
-            gather<T, T, false>(matrix.data[B] + columns[at] * whole.b_col, whole.b_row, sizeof(T),
-                                rows, 1, b + at * rows);
+            gather<T, T, false>(matrix.data[Operand::B] + columns[at] * whole.b_col, whole.b_row,
+                                sizeof(T), rows, 1, b + at * rows);
         batch.shape[0] = batch.count = count;
         found.outcome = Outcome::solved;
         ladder->run(0, count);
@@ -72,11 +72,14 @@ template <class T> class ColumnSolver {
         wanted.b_row = wanted.out_row = size;
         wanted.b_col = rows * size;
         wanted.out_col = solution_rows * size;
-        for (int op = 0; op < N_OPERANDS; ++op)
-            wanted.strides[op][0] = op == B ? wanted.b_col : op == OUT ? wanted.out_col : 0;
-        wanted.data[B] = reinterpret_cast<char *>(b.get());
-        wanted.data[OUT] = reinterpret_cast<char *>(x.get());
-        wanted.data[RANK] = wanted.data[RUNG] = wanted.data[RESIDUAL] = nullptr;
+        for (int op = 0; op < Operand::COUNT; ++op)
+            wanted.strides[op][0] = op == Operand::B     ? wanted.b_col
+                                    : op == Operand::OUT ? wanted.out_col
+                                                         : 0;
+        wanted.data[Operand::B] = reinterpret_cast<char *>(b.get());
+        wanted.data[Operand::OUT] = reinterpret_cast<char *>(x.get());
+        wanted.data[Operand::RANK] = wanted.data[Operand::RUNG] = wanted.data[Operand::RESIDUAL] =
+            nullptr;
         return wanted;
     }
 };
@@ -105,7 +108,7 @@ template <class T> class ProductSolver final : public Solver {
     Batch inverse_batch;        // of the one matrix that is held
     LastFailure found;
     std::unique_ptr<Solver> ladder;
-    Held held;
+    FactorCache cache;
     int exponent = 0; // W is multiplied by its power of two, and X divided
     double norm = 0;  // |X|_F, so scaled
     double kappa = 0; // |W|_F |X|_F
@@ -116,7 +119,7 @@ template <class T> class ProductSolver final : public Solver {
         : pass(gate), bench{batch, routines, lanes, pass, failures}, batch(batch), lapack(routines),
           gather(make_gather<T>(batch)), entries(batch.m * batch.n), x(entries), w(entries),
           columns(batch, false), refinement(batch, true),
-          residual(batch.data[RESIDUAL] ? std::make_unique<Residual<T>>(bench) : nullptr),
+          residual(batch.data[Operand::RESIDUAL] ? std::make_unique<Residual<T>>(bench) : nullptr),
           inverse_batch(batch),
           ladder(make_ladder(describe_inverse(), routines, lanes, gate, found)) {
         if (lanes && columns.solution_rows <= MOST_FEW)
@@ -130,7 +133,7 @@ template <class T> class ProductSolver final : public Solver {
         for (std::int64_t index = start; index < stop && pass.open(); ++index) {
             Matrix matrix;
             matrix.take(cursor, index, 0, true);
-            if (!held.is(matrix))
+            if (!cache.is(matrix))
                 invert(matrix);
             if (!pass.open())
                 return;
@@ -164,26 +167,26 @@ template <class T> class ProductSolver final : public Solver {
         wanted.nan_on_failure = false;
         wanted.out_row = batch.transposed ? size : row;
         wanted.out_col = batch.transposed ? row : size;
-        wanted.data[OUT] = reinterpret_cast<char *>(x.get());
-        wanted.data[RANK] = reinterpret_cast<char *>(&rank);
-        wanted.data[RUNG] = reinterpret_cast<char *>(&answered);
-        wanted.data[B] = wanted.data[RESIDUAL] = nullptr;
+        wanted.data[Operand::OUT] = reinterpret_cast<char *>(x.get());
+        wanted.data[Operand::RANK] = reinterpret_cast<char *>(&rank);
+        wanted.data[Operand::RUNG] = reinterpret_cast<char *>(&answered);
+        wanted.data[Operand::B] = wanted.data[Operand::RESIDUAL] = nullptr;
         return wanted;
     }
 
     void invert(const Matrix &matrix) {
-        for (const int op : {A, ATOL, RTOL})
+        for (const int op : {Operand::A, Operand::ATOL, Operand::RTOL})
             inverse_batch.data[op] = matrix.data[op];
         found.outcome = Outcome::solved;
         ladder->run(0, 1);
-        held.take(matrix);
+        cache.take(matrix);
         if (found.outcome != Outcome::solved)
             rank = -1;
         const Real<T> most = largest<T>(x, entries);
         exponent = std::isfinite(most) ? -scale_exponent<T>(most) : 0;
         scale<T>(x, entries, -exponent);
         norm = frobenius<T>(x, entries);
-        gather.whole(batch, matrix.data[A], w);
+        gather.whole(batch, matrix.data[Operand::A], w);
         scale<T>(w, entries, exponent);
         kappa = frobenius<T>(w, entries) * norm;
     }
@@ -192,18 +195,18 @@ template <class T> class ProductSolver final : public Solver {
     // which the ladder has to, and returns how many they are.
     template <class Multiply> blas_int bring_back_digits(Multiply &&times_inverse) {
         const RungName rung = rung_of(answered);
-        if (rung == RungName::svd && kappa > LOSING)
+        if (rung == RungName::svd && kappa > REFINE_ABOVE_CONDITION)
             refinement.refine_twice(columns, w, times_inverse);
         if (!is_in_lanes(rung) || !single)
             return 0;
         // The lanes refine all systems of one column. X b errs by 4 to 8 eps there (12×1 to 500×1,
         // random), and by more, 0.4 eps |X| |b| / |x|, only past this loss.
-        const double most = columns.solution_rows == 1 ? 32 : LOSING;
+        const double most = columns.solution_rows == 1 ? 32 : REFINE_ABOVE_CONDITION;
         return refinement.find_losing(columns, lapack, kappa, norm, most, w);
     }
 
     void multiply(const Matrix &matrix) {
-        columns.view(matrix.data[B], width(matrix.index));
+        columns.view(matrix.data[Operand::B], width(matrix.index));
         const blas_int k = columns.k, rows = columns.rows, solution_rows = columns.solution_rows;
         const auto times_inverse = [&](blas_int count, const T *b, blas_int ld, T *to) {
             if (multiply_few)
@@ -221,9 +224,9 @@ template <class T> class ProductSolver final : public Solver {
         } else
             fill_with_nan<T>(columns.x, static_cast<std::int64_t>(k) * solution_rows);
         if (pass.enter()) {
-            columns.scatter(exponent, matrix.data[OUT]);
+            columns.scatter(exponent, matrix.data[Operand::OUT]);
             if (losing)
-                single->scatter(refinement.losing(), losing, matrix.data[OUT]);
+                single->scatter(refinement.losing(), losing, matrix.data[Operand::OUT]);
             matrix.write_rank(rank);
             pass.leave();
         }

@@ -7,7 +7,7 @@
 
 namespace batchpinv {
 
-class ResidualPass : public InWorkplace {
+class ResidualPass : public InArena {
   public:
     virtual ~ResidualPass() = default;
     // Of that block of `count` right-hand sides.
@@ -32,9 +32,10 @@ template <class T> class Residual final : public ResidualPass {
 
     void measure(const Matrix &matrix, std::int64_t count) override {
         const auto k = static_cast<blas_int>(count);
-        gather.whole(batch, matrix.data[A], w);
-        batchpinv::gather<T, T, false>(matrix.data[B], batch.b_row, batch.b_col, m, k, b);
-        batchpinv::gather<T, T, false>(matrix.data[OUT], batch.out_row, batch.out_col, n, k, x);
+        gather.whole(batch, matrix.data[Operand::A], w);
+        batchpinv::gather<T, T, false>(matrix.data[Operand::B], batch.b_row, batch.b_col, m, k, b);
+        batchpinv::gather<T, T, false>(matrix.data[Operand::OUT], batch.out_row, batch.out_col, n,
+                                       k, x);
         // b^T = x^T A^T - b^T, where W is A, or its transpose.
         lapack.gemm('N', batch.transposed ? 'T' : 'N', k, m, n, x, k, w,
                     static_cast<blas_int>(batch.n), -1, b, k);
@@ -42,7 +43,8 @@ template <class T> class Residual final : public ResidualPass {
         if (bench.pass.enter()) {
             for (std::int64_t j = 0; j < k; ++j) {
                 const auto sum = static_cast<Real<T>>(sums[j]);
-                std::memcpy(matrix.data[RESIDUAL] + j * batch.residual_col, &sum, sizeof sum);
+                std::memcpy(matrix.data[Operand::RESIDUAL] + j * batch.residual_col, &sum,
+                            sizeof sum);
             }
             bench.pass.leave();
         }

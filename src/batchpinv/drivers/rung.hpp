@@ -1,7 +1,9 @@
 // What a rung of the ladder is: something that answers some of the matrices that it is given.
 #pragma once
 
-#include "batch.hpp"
+#include "cursor.hpp"
+#include "failures.hpp"
+#include "gate.hpp"
 #include "lapack.hpp"
 #include "memory.hpp"
 #include "rule.hpp"
@@ -34,7 +36,7 @@ inline bool is_in_lanes(RungName name) {
 // One matrix of the batch, and where its operands lie.
 struct Matrix {
     std::int64_t index;
-    char *data[N_OPERANDS];
+    char *data[Operand::COUNT];
     bool gapless; // a rung above saw that it is singular, and no gap between its singular values
     bool certain; // the rank, once there is an answer
 
@@ -43,7 +45,7 @@ struct Matrix {
         this->index = index;
         gapless = false;
         certain = true;
-        for (int op = 0; op < (solves ? N_OPERANDS : B); ++op)
+        for (int op = 0; op < (solves ? Operand::COUNT : Operand::B); ++op)
             data[op] = cursor.data[op] + ahead * cursor.step[op];
     }
 
@@ -52,21 +54,22 @@ struct Matrix {
         return {std::ldexp(atol(), exponent), rtol()};
     }
 
-    double atol() const { return read(ATOL); }
-    double rtol() const { return read(RTOL); }
+    double atol() const { return read(Operand::ATOL); }
+    double rtol() const { return read(Operand::RTOL); }
 
     void write_rank(std::int64_t rank) const {
-        if (data[RANK])
-            std::memcpy(data[RANK], &rank, sizeof rank);
+        if (data[Operand::RANK])
+            std::memcpy(data[Operand::RANK], &rank, sizeof rank);
     }
 
     // One byte: which rung, and whether the rank is uncertain.
     void write_rung(RungName name) const {
-        *data[RUNG] = static_cast<char>(static_cast<unsigned>(name) | (certain ? 0 : UNCERTAIN));
+        *data[Operand::RUNG] =
+            static_cast<char>(static_cast<unsigned>(name) | (certain ? 0 : UNCERTAIN));
     }
 
   private:
-    double read(Operand op) const {
+    double read(Operand::Index op) const {
         double value;
         std::memcpy(&value, data[op], sizeof value);
         return value;
@@ -96,7 +99,7 @@ struct Bench {
     }
 };
 
-class Rung : public InWorkplace {
+class Rung : public InArena {
   public:
     virtual ~Rung() = default;
     // How many matrices it takes at a time.

@@ -33,9 +33,9 @@ bool fits_lapack(std::int64_t m, std::int64_t n) {
 std::int64_t check(const StridedCall &call) {
     if (call.count < 0 || call.k < 0 || !fits_lapack(call.m, call.n))
         return BAD_SIZE;
-    if (call.flags & ~(HERMITIAN | UPPER | SVD))
+    if (call.flags & ~(StridedFlag::HERMITIAN | StridedFlag::UPPER | StridedFlag::SVD))
         return BAD_FLAGS;
-    if (call.flags & HERMITIAN && call.m != call.n)
+    if (call.flags & StridedFlag::HERMITIAN && call.m != call.n)
         return BAD_SIZE;
     if (!(call.atol >= 0) || std::isnan(call.rtol))
         return BAD_TOLERANCE;
@@ -57,28 +57,28 @@ Batch describe(const StridedCall &call, const double &rtol) {
     batch.n = call.n;
     batch.kind = call.kind;
     batch.itemsize = call.itemsize;
-    batch.hermitian = call.flags & HERMITIAN;
-    batch.lower = !(call.flags & UPPER);
-    batch.svd_only = call.flags & SVD;
+    batch.hermitian = call.flags & StridedFlag::HERMITIAN;
+    batch.lower = !(call.flags & StridedFlag::UPPER);
+    batch.svd_only = call.flags & StridedFlag::SVD;
     batch.a_row = call.a.row;
     batch.a_col = call.a.col;
     batch.out_row = call.x.row;
     batch.out_col = call.x.col;
     batch.ndim = 1;
     batch.shape[0] = batch.count = call.count;
-    const auto set = [&](Operand op, const void *data, std::ptrdiff_t step) {
+    const auto set = [&](Operand::Index op, const void *data, std::ptrdiff_t step) {
         batch.data[op] = static_cast<char *>(const_cast<void *>(data));
         batch.strides[op][0] = data ? step : 0; // null stays null
     };
-    set(A, call.a.data, call.a.step);
-    set(OUT, call.x.data, call.x.step);
-    set(ATOL, &call.atol, 0);
-    set(RTOL, &rtol, 0);
-    set(RANK, call.rank, sizeof(std::int64_t));
+    set(Operand::A, call.a.data, call.a.step);
+    set(Operand::OUT, call.x.data, call.x.step);
+    set(Operand::ATOL, &call.atol, 0);
+    set(Operand::RTOL, &rtol, 0);
+    set(Operand::RANK, call.rank, sizeof(std::int64_t));
     if (call.solves) {
         batch.b_row = call.b.row;
         batch.b_col = call.b.col;
-        set(B, call.b.data, call.b.step);
+        set(Operand::B, call.b.data, call.b.step);
     }
     batch.set_sides(call.solves ? call.k : 0);
     batch.lay_flat();
@@ -132,7 +132,7 @@ std::int64_t solve_strided(const StridedCall &call, const RoutineTable &routines
     try {
         if (!call.work)
             return solve(call, routines, lanes);
-        const Workplace there(call.work, call.work_bytes);
+        const Arena there(call.work, call.work_bytes);
         return solve(call, routines, lanes);
     } catch (const std::bad_alloc &) {
         return NO_MEMORY;
@@ -152,7 +152,7 @@ std::int64_t strided_work_bytes(const StridedCall &call, const RoutineTable &rou
         Batch batch = describe(sized, rtol);
         Gate gate;
         Statuses statuses(nullptr);
-        Workplace counting;
+        Arena counting;
         make_solver(batch, routines, lanes, gate, statuses)->prepare();
         return counting.used;
     } catch (const std::bad_alloc &) {

@@ -9,7 +9,9 @@
 
 namespace batchpinv {
 
-enum StridedFlags { HERMITIAN = 1, UPPER = 2, SVD = 4 };
+struct StridedFlag {
+    enum Bit { HERMITIAN = 1, UPPER = 2, SVD = 4 };
+};
 
 // Strides are bytes, from one matrix of the stack, row or column to the next.
 struct Stack {

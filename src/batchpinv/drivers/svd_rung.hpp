@@ -4,7 +4,7 @@
 #pragma once
 
 #include "defect.hpp"
-#include "held.hpp"
+#include "factor_cache.hpp"
 #include "rung.hpp"
 #include "structure.hpp"
 #include "svd.hpp"
@@ -24,7 +24,7 @@ template <class T, class C, class Factor, bool is_last> class SvdRung final : pu
     const Structure<C> structure;
     std::optional<Columns<T, C>> columns;
     Buffer<C> defect, correction;
-    Held held;
+    FactorCache cache;
     Outcome outcome = Outcome::solved;
     std::int64_t rank = -1;
     bool certain = false;
@@ -41,15 +41,23 @@ template <class T, class C, class Factor, bool is_last> class SvdRung final : pu
             columns.emplace(batch, batch.transposed);
     }
 
+    // In single precision not if a value near the tolerance is likely: small matrices take hardly
+    // longer in double.
+    bool may_help(const Matrix &matrix) const override {
+        constexpr bool goes_on_in_double = !is_last && std::is_same_v<Real<C>, float>;
+        return !goes_on_in_double || matrix.atol() > 0 ||
+               matrix.rtol() > 4 * Factor::rounding(batch.n, batch.m).absolute;
+    }
+
     unsigned answer(Matrix *group, int) override {
         Matrix &matrix = group[0];
-        if (!batch.solves() || !held.is(matrix)) {
+        if (!batch.solves() || !cache.is(matrix)) {
             outcome = factorise(matrix);
             certain = false;
             rank = -1;
             if (outcome == Outcome::solved)
                 decide_rank(matrix);
-            held.take(matrix);
+            cache.take(matrix);
         }
         if (!is_last && !certain)
             return 0;
@@ -66,7 +74,7 @@ template <class T, class C, class Factor, bool is_last> class SvdRung final : pu
   private:
     // W, scaled. False if it holds NaN or infinity.
     bool take(const Matrix &matrix) {
-        gather.whole(batch, matrix.data[A], w);
+        gather.whole(batch, matrix.data[Operand::A], w);
         const Real<C> most = largest<C>(w, entries);
         if (!std::isfinite(most))
             return false;
@@ -105,7 +113,7 @@ template <class T, class C, class Factor, bool is_last> class SvdRung final : pu
     void decide_by_structure(const Matrix &matrix, std::int64_t kept) {
         C *const original = batch.solves() ? given.get() : factor.scratch(w);
         if (!batch.solves()) {
-            gather.whole(batch, matrix.data[A], original);
+            gather.whole(batch, matrix.data[Operand::A], original);
             scale<C>(original, entries, exponent);
         }
         const auto exact = structure.find_rank(original, matrix.tolerance(exponent), kept);
@@ -124,22 +132,22 @@ template <class T, class C, class Factor, bool is_last> class SvdRung final : pu
         } else
             fill_with_nan<C>(w, entries);
         if (bench.pass.enter()) {
-            scatter<T, C>(w, batch, matrix.data[OUT]);
+            scatter<T, C>(w, batch, matrix.data[Operand::OUT]);
             matrix.write_rank(rank);
             bench.pass.leave();
         }
     }
 
     void solve(const Matrix &matrix) {
-        columns->gather(matrix.data[B], batch.k);
+        columns->gather(matrix.data[Operand::B], batch.k);
         if (outcome == Outcome::solved) {
             factor.apply(columns->adjoint, columns->k, columns->b, columns->x);
-            if (factor.condition() > LOSING)
+            if (factor.condition() > REFINE_ABOVE_CONDITION)
                 refine();
         } else
             fill_with_nan<C>(columns->x, columns->k * std::int64_t(columns->solution_rows));
         if (bench.pass.enter()) {
-            columns->scatter(exponent, matrix.data[OUT]);
+            columns->scatter(exponent, matrix.data[Operand::OUT]);
             matrix.write_rank(rank);
             bench.pass.leave();
         }

@@ -2,8 +2,8 @@
 #pragma once
 
 #include "../rule/decide-inl.h"
-#include "planes.hpp"
-#include "solve.hpp"
+#include "planes-inl.h"
+#include "solve-inl.h"
 
 template <class V> BATCHPINV_INLINE V lanes_from(const double *numbers) {
     V lanes{};

@@ -13,10 +13,10 @@ namespace {
 
 #include "direct_kernel-inl.h"
 #include "pivoted_kernel-inl.h"
-#include "product.hpp"
+#include "product-inl.h"
 #include "svd_kernel-inl.h"
 
-template <class R, int lanes> using Real = typename vector_of<R, lanes>::type;
+template <class R, int lanes> using Lanes = typename vector_of<R, lanes>::type;
 
 template <class R, int lanes, class E> constexpr LaneKernels kernels() {
     return {lanes,
@@ -24,7 +24,7 @@ template <class R, int lanes, class E> constexpr LaneKernels kernels() {
             rank_revealing<R, lanes, E>,
             jacobi<R, lanes, E, false>,
             jacobi<R, lanes, E, true>,
-            Workspace<E, Real<R, lanes>>::bytes,
+            Workspace<E, Lanes<R, lanes>>::bytes,
             element_of<E>::parts == 1 ? multiply_few_rows<R, lanes> : nullptr};
 }
 
@@ -40,9 +40,9 @@ constexpr int FLOATS = BATCHPINV_VECTOR_BYTES / 4, DOUBLES = BATCHPINV_VECTOR_BY
 extern const LaneTable BATCHPINV_TABLE(BATCHPINV_ISA);
 const LaneTable BATCHPINV_TABLE(BATCHPINV_ISA) = {
     BATCHPINV_TEXT(BATCHPINV_ISA),
-    {kernels<float, FLOATS, Real<float, FLOATS>>(),
-     kernels<double, DOUBLES, Real<double, DOUBLES>>(),
-     kernels<float, FLOATS, Pair<Real<float, FLOATS>>>(),
-     kernels<double, DOUBLES, Pair<Real<double, DOUBLES>>>()}};
+    {kernels<float, FLOATS, Lanes<float, FLOATS>>(),
+     kernels<double, DOUBLES, Lanes<double, DOUBLES>>(),
+     kernels<float, FLOATS, Pair<Lanes<float, FLOATS>>>(),
+     kernels<double, DOUBLES, Pair<Lanes<double, DOUBLES>>>()}};
 
 } // namespace batchpinv

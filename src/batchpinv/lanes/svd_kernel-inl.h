@@ -2,7 +2,7 @@
 // the first leaves uncertain.
 #pragma once
 
-#include "jacobi.hpp"
+#include "jacobi-inl.h"
 #include "kernel-inl.h"
 
 // B = A V, rounded once.

@@ -6,7 +6,7 @@
 // needs none, so the number of sweeps that its neighbours take does not change it.
 #pragma once
 
-#include "householder.hpp"
+#include "householder-inl.h"
 
 constexpr int MOST_SWEEPS = 30;
 

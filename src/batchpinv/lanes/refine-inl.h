@@ -8,7 +8,7 @@
 // 2005).
 #pragma once
 
-#include "workspace.hpp"
+#include "workspace-inl.h"
 
 // x, of which the compiler knows no longer what it is: so it is neither fused nor computed once.
 template <class V> BATCHPINV_INLINE V rounded(V x) {

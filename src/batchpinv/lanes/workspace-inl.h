@@ -1,8 +1,8 @@
 // What the kernels of one matrix shape compute in.
 #pragma once
 
-#include "householder.hpp"
-#include "planes.hpp"
+#include "householder-inl.h"
+#include "planes-inl.h"
 
 // Right-hand sides that are solved at a time.
 constexpr int BLOCK = 8;

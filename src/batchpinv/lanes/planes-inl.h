@@ -1,7 +1,7 @@
 // A group of matrices in planes of lanes: shapes, loading, storing, scaling.
 #pragma once
 
-#include "transpose.hpp"
+#include "transpose-inl.h"
 
 // Columns of a power of two apart would share cache sets.
 inline int leading_dimension(int m) { return m >= 32 && m % 8 == 0 ? m + 1 : m; }

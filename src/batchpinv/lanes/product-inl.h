@@ -2,7 +2,7 @@
 // of X. BLAS, which copies b first, takes three times as long where X has under ten rows or so.
 #pragma once
 
-#include "vector.hpp"
+#include "vector-inl.h"
 
 // The first `count` numbers of a vector.
 template <class V, class R> BATCHPINV_INLINE V load_some(const R *from, int count) {

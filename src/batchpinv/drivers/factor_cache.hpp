@@ -6,17 +6,17 @@
 
 namespace batchpinv {
 
-class Held {
+class FactorCache {
     const char *a = nullptr;
     double atol = 0, rtol = 0;
 
   public:
     bool is(const Matrix &matrix) const {
-        return a == matrix.data[A] && atol == matrix.atol() && rtol == matrix.rtol();
+        return a == matrix.data[Operand::A] && atol == matrix.atol() && rtol == matrix.rtol();
     }
 
     void take(const Matrix &matrix) {
-        a = matrix.data[A];
+        a = matrix.data[Operand::A];
         atol = matrix.atol();
         rtol = matrix.rtol();
     }

@@ -7,7 +7,7 @@
 // r differs from lane to lane: rows of R and columns of R2^-1 past it are set to 0.
 #pragma once
 
-#include "householder.hpp"
+#include "householder-inl.h"
 
 // x <-> y where the mask is set.
 template <class E, class Mask> BATCHPINV_INLINE void swap_some(E *x, E *y, Mask mask, int length) {

@@ -7,9 +7,9 @@
 // of two of its own, as the matrix is, so that NaN or infinity in one does not reach another.
 #pragma once
 
-#include "pivoted.hpp"
-#include "refine.hpp"
-#include "workspace.hpp"
+#include "pivoted-inl.h"
+#include "refine-inl.h"
+#include "workspace-inl.h"
 
 inline unsigned filled_lanes(const LaneGroup &group) { return (1u << group.filled) - 1; }
 

@@ -16,7 +16,7 @@
 // same reflections apply, X^H = Q [R^-1 0]^H, and one routine serves both halves.
 #pragma once
 
-#include "vector.hpp"
+#include "vector-inl.h"
 
 constexpr int PANEL = 4;
 

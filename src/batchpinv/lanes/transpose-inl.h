@@ -2,7 +2,7 @@
 // every matrix in one vector. Where the caller's elements are neighbours, registers are transposed.
 #pragma once
 
-#include "vector.hpp"
+#include "vector-inl.h"
 
 // Calls act(0), ..., act(count - 1) with constants, so that registers can be indexed by them: in a
 // loop that GCC does not unroll, vectors go through memory.

@@ -1,0 +1,68 @@
+// The gate between workers and the caller's arrays, which closes when a call ends early.
+#pragma once
+
+#include <atomic>
+#include <mutex>
+#include <thread>
+#include <utility>
+
+namespace batchpinv {
+
+// Workers pass through before they write to the caller's arrays. Once closed nobody is inside and
+// nobody enters, so a call that was interrupted can return while LAPACK is still at work
+// elsewhere. Each worker has a pass of its own, so that they do not wait for each other's cache
+// line.
+class Gate {
+  public:
+    class Pass {
+        Gate &gate;
+        Pass *before = nullptr, *after; // in the gate's list
+        alignas(64) std::atomic<bool> inside{false};
+        friend Gate;
+
+      public:
+        explicit Pass(Gate &gate) : gate(gate) {
+            std::lock_guard<std::mutex> guard(gate.lock);
+            after = std::exchange(gate.passes, this);
+            if (after)
+                after->before = this;
+        }
+        Pass(const Pass &) = delete;
+        ~Pass() {
+            std::lock_guard<std::mutex> guard(gate.lock);
+            (before ? before->after : gate.passes) = after;
+            if (after)
+                after->before = before;
+        }
+
+        bool open() const { return gate.open(); }
+
+        bool enter() {
+            inside.store(true);
+            if (open())
+                return true;
+            leave();
+            return false;
+        }
+
+        void leave() { inside.store(false, std::memory_order_release); }
+    };
+
+    bool open() const { return !closed.load(); }
+
+    // Called by the thread that made the call.
+    void close() {
+        closed.store(true);
+        std::lock_guard<std::mutex> guard(lock);
+        for (const Pass *pass = passes; pass; pass = pass->after)
+            while (pass->inside.load())
+                std::this_thread::yield();
+    }
+
+  private:
+    std::atomic<bool> closed{false};
+    std::mutex lock;
+    Pass *passes = nullptr;
+};
+
+} // namespace batchpinv

@@ -1,0 +1,251 @@
+"""Matrices for every rung of the ladder, at the sizes that it serves; their errors by both drivers,
+and the bounds of these errors. `python -m benchmarks accuracy` measures all of it.
+
+Errors are |X - pinv(A)| / |pinv(A)| in Frobenius norms, in units of eps s1/s_r.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from pairs import find_pinv, find_value
+
+from batchpinv import Rung, pinv
+
+# Conditions up to 10 are where errors show: of 1000 and more, most of the unit is not used.
+CONDITIONS = (1.0, 1.1, 3.0, 10.0, 1000.0)
+
+SMALL = (
+    *((1, 1), (2, 2), (3, 3), (4, 4), (5, 5), (8, 8), (13, 13), (16, 16), (32, 32), (48, 48)),
+    *((6, 3), (3, 6), (7, 6), (12, 5), (20, 10), (64, 8), (8, 64), (100, 3), (100, 40), (400, 10)),
+    *((9, 1), (1, 9), (100, 1), (4000, 1), (1000, 2), (1000, 4), (2000, 2)),
+)
+LARGE = (
+    *((64, 64), (100, 100), (256, 256), (512, 512), (200, 60), (60, 200), (1000, 20), (20, 1000)),
+    *((1000, 40), (1000, 100), (5000, 20), (20_000, 10)),
+)
+LARGEST = ((1000, 1000), (4000, 100), (100, 4000), (100_000, 10), (100_000, 50))
+
+# Of the families, for larger matrices: the worst of those on each rung; and fewer.
+FEWEST = ("condition 1", "Hermitian definite, condition 1", "lower rank, condition 1, noise")
+FEW = (
+    *(*FEWEST, "lower rank, condition 10, noise", "no gap", "one constant column"),
+    *("one small value", "constant columns"),
+    *("Hermitian semidefinite, lower rank, condition 1, noise",),
+    *("Hermitian indefinite, lower rank, condition 1, noise",),
+)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A stack (count, m, n), and how many singular values the tolerance is to keep. It is the
+    default if that is well between them, and `near`: a relative distance under the last kept one.
+
+    one_sided: all columns have equal entries, whose sums are rounded to the same side all along."""
+
+    family: str
+    stack: np.ndarray
+    rank: int
+    hermitian: bool = False
+    one_sided: bool = False
+    near: float | None = None
+
+    @property
+    def eps(self):
+        return float(np.finfo(self.stack.dtype).eps)
+
+    def __str__(self):
+        m, n = self.stack.shape[1:]
+        return f"{m}x{n} {self.stack.dtype}, {self.family}"
+
+
+class Maker:
+    """Draws the samples of one shape and dtype."""
+
+    def __init__(self, count, m, n, dtype, seed=0):
+        self.count, self.m, self.n, self.dtype = count, m, n, np.dtype(dtype)
+        self.k = min(m, n)
+        self.eps = float(np.finfo(dtype).eps)
+        self.rng = np.random.default_rng([m, n, self.dtype.itemsize, seed])
+
+    def samples(self, conditions=CONDITIONS, families=None):
+        """Of all families, or of those named."""
+        for sample in self._samples(conditions):
+            if families is None or sample.family in families:
+                yield sample
+
+    def _samples(self, conditions):
+        yield from self.full_rank(conditions)
+        yield from self.deficient(conditions)
+        if self.m == self.n:
+            yield from self.hermitian(conditions)
+
+    def full_rank(self, conditions):
+        m, n, k = self.m, self.n, self.k
+        for cond in conditions:
+            yield self.sample(f"condition {cond:g}", self.of_values(np.linspace(1, 1 / cond, k)), k)
+        one_large, one_small = np.full(k, 0.1), np.ones(k)
+        one_large[0], one_small[-1] = 1, 0.1
+        yield self.sample("one large value", self.of_values(one_large), k)
+        yield self.sample("one small value", self.of_values(one_small), k)
+        yield self.sample("I + small", np.eye(m, n) + 1e-3 * self.normal(m, n), k)
+        yield self.sample("random", self.normal(m, n), k)
+        yield self.sample("not centred", 10 + self.normal(m, n), k)
+        intercept = self.normal(m, n)
+        intercept[:, :, 0] = 1 / 3
+        yield self.sample("one constant column", intercept, k)
+        graded = self.of_values(np.ones(k)) * 10.0 ** -np.linspace(0, 3, n)
+        yield self.sample("graded columns", graded, k)
+
+    def deficient(self, conditions):
+        m, n, k = self.m, self.n, self.k
+        constant = np.ones((m, 1)) * self.normal(1, n)
+        yield self.sample("constant columns", constant, 1, one_sided=True)
+        for r in self.lower_ranks():
+            for cond in conditions if r > 1 else (1.0,):
+                a, family = self.of_values(np.linspace(1, 1 / cond, r)), f"condition {cond:g}"
+                yield self.sample(f"lower rank, {family}", a, r)
+                yield self.sample(f"lower rank, {family}, noise", a + self.noise(a), r)
+        if k < 2:
+            return
+        r = k // 2
+        repeated = self.normal(m, r)[:, :, np.arange(n) % r]
+        yield self.sample("repeated columns", repeated, min(r, m))
+        values = np.r_[np.linspace(1, 0.2, r), np.geomspace(0.02, 1e-3, k - r)]
+        yield self.sample("no gap", self.of_values(values), r)
+        if m * n <= 2000:
+            yield self.sample("value next to the tolerance", self.of_values(values), r, near=2**-49)
+
+    def hermitian(self, conditions):
+        k, signs = self.k, np.where(np.arange(self.k) % 2, -1, 1)
+        for cond in conditions:
+            values = np.linspace(1, 1 / cond, k)
+            for name, s in (("definite", values), ("indefinite", values * signs)):
+                yield self.sample(f"{name}, condition {cond:g}", self.of_values(s, True), k, True)
+        for r in self.lower_ranks():
+            for cond in conditions if r > 1 else (1.0,):
+                values = np.linspace(1, 1 / cond, r)
+                for name, s in (("semidefinite", values), ("indefinite", values * signs[:r])):
+                    a, family = self.of_values(s, True), f"{name}, lower rank, condition {cond:g}"
+                    yield self.sample(family, a, r, True)
+                    yield self.sample(f"{family}, noise", a + self.noise(a, True), r, True)
+
+    def lower_ranks(self):
+        return sorted({1, max(1, 2 * self.k // 3), self.k - 1} - {0, self.k})
+
+    def sample(self, family, a, rank, hermitian=False, **tags):
+        a = np.ascontiguousarray(a.astype(self.dtype))
+        if hermitian:
+            a = np.tril(a) + _adjoint(np.tril(a, -1))
+            family = f"Hermitian {family}"
+        return Sample(family, a, rank, hermitian, **tags)
+
+    def normal(self, m, n):
+        x = self.rng.standard_normal((self.count, m, n))
+        return x + 1j * self.rng.standard_normal(x.shape) if self.dtype.kind == "c" else x
+
+    def of_values(self, s, hermitian=False):
+        """Of these singular values, or eigenvalues, with random vectors."""
+        left = np.linalg.qr(self.normal(self.m, len(s)))[0]
+        right = left if hermitian else np.linalg.qr(self.normal(self.n, len(s)))[0]
+        a = (left * s) @ _adjoint(right)
+        return (a + _adjoint(a)) / 2 if hermitian else a
+
+    def noise(self, a, hermitian=False):
+        """As large as what data of so many rows have in them that were rounded on their way."""
+        noise = self.normal(self.m, self.n)
+        share = 4 + max(self.m, self.n) ** 0.5 / 2
+        if hermitian:
+            noise, share = noise + _adjoint(noise), max(4, self.n / 12)
+        size = np.linalg.norm(a, axis=(1, 2)) / np.linalg.norm(noise, axis=(1, 2))
+        return 0.6 * share * self.eps * size[:, None, None] * noise
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Of each matrix of a sample, by driver="auto" and "svd", and the bounds of both. Infinite if
+    the rank is wrong."""
+
+    auto: np.ndarray
+    svd: np.ndarray
+    rung: np.ndarray
+    bound: np.ndarray
+    svd_bound: float
+
+
+def measure(sample):
+    a, r = sample.stack, sample.rank
+    reference = find_pinv(a, r)
+    s = np.concatenate([reference.s, np.zeros((len(a), 1))], axis=1)
+    between = np.sqrt(s[:, r - 1] * np.maximum(s[:, r], sample.eps * s[:, 0]))
+    default = max(a.shape[1:]) * sample.eps * s[:, 0]
+    is_clear = np.all((16 * default < s[:, r - 1]) & (2 * s[:, r] < default))
+    atol = None if is_clear else between
+    if sample.near:
+        atol = find_value(a, r) * (1 - sample.near)
+
+    def errors(atol, driver):
+        options = {"driver": driver, "hermitian": sample.hermitian, "return_info": True}
+        x, info = pinv(a, atol=atol, **options)
+        units = reference.errors(x) / (sample.eps * reference.cond)
+        return np.where(info.rank == r, units, np.inf), info.rung
+
+    auto, rung = errors(atol, "auto")
+    svd, _ = errors(between, "svd")
+    by_svd = svd_bound(sample)
+    return Errors(auto, svd, rung, bounds(sample, rung, svd, by_svd), by_svd)
+
+
+LANES = (Rung.QR_LANES, Rung.PIVOTED_LANES, Rung.SVD_LANES, Rung.EXACT_LANES)
+
+
+def bounds(sample, rung, svd, by_svd):
+    """Of each matrix, by the rung that answered it and the error of driver="svd".
+
+    - Rounding: 5.3 at 2x2 and 3x3 of rank 1, in hundreds of matrices; of complex numbers, whose
+      products round to sqrt(8) u instead of u, 8.9 there. In lanes sums over many rows add to it,
+      though they are summed in blocks: 11.6 at 4000x1, 6.2 at 1000x2.
+    - Larger ones: four times what the SVD leaves.
+    - Elimination of squares: pivots grow, most in orthogonal matrices. 42 at 512x512 and 77 at
+      1000x1000; complex 36.5 at 256x256 and 81 at 512x512. LAPACK's inverse by LU leaves 75 at
+      512x512. What the rung accepts is 2 + n/8 for the residual, before it asks LU.
+    - Cholesky with pivoting of Hermitian ones drops what it has rounded, up to n/14 of |A|_F: 7.1
+      at 256x256, 21 at 1000x1000.
+    """
+    m, n = sample.stack.shape[1:]
+    is_complex = sample.stack.dtype.kind == "c"
+    rounding = 10 if is_complex else 6.5
+    growth = 2 + n / (6 if is_complex else 8) if m == n else 0
+    kinds = [np.isin(rung, LANES), rung == Rung.SVD, rung == Rung.DIRECT]
+    larger = np.maximum(max(rounding, 2 + n / 40 if sample.hermitian else 0), 4 * svd)
+    in_lanes = rounding + max(m, n) ** 0.5 / 10
+    return np.select(kinds, [in_lanes, by_svd, np.maximum(larger, growth)], larger)
+
+
+def svd_bound(sample):
+    """Rounding, and what LAPACK takes for zero on its way.
+
+    - Rounding: 6.6 at 2x2, 6.3 at 2x40, 4.5 at 9x1, in 500,000 matrices of such shapes.
+    - The QR iteration drops off-diagonals of up to max(10, min(100, u^(-1/8))) u (bdsqr): 49.4 eps
+      in double precision, 5 in single. One of them, in a matrix of rank r, moves X by 1/sqrt(r) of
+      that; the last 2x2 block is solved without. Measured in double precision, by rank from 1 to 5:
+      49.6, 31.6, 32.1, 26.8, 20; of 8x8 23, of 1000x20 13. Among 60,000 matrices that was never
+      more than one and the rounding; allowed are two.
+    - Of Hermitian matrices (heevd): 6.9 at 9x9, 8.1 at 25x25, 11.0 at 48x48 (divide and conquer,
+      which drops 4 eps at each level, by laed2), 10.9 at 100x100, 14.4 at 512x512.
+    - All columns of equal entries: sums round to the same side, row after row. 65 at 1000x2, and no
+      more of up to 100,000 rows: 48 at 2000x2, 43 at 20,000x10, 33 at 100,000x10. A row may add
+      what the search for wrong answers (search.py) allows.
+    """
+    m, n = sample.stack.shape[1:]
+    k = min(m, n)
+    if sample.hermitian and n > 8:  # by eigenvalues
+        dropped = 2.0
+    else:
+        one = 5 if sample.eps > 1e-10 else 49.4
+        dropped = one * (min(2, max(0, k - 2)) / sample.rank) ** 0.5
+    rows = min(max(m, n), 1000) if sample.one_sided else 0
+    return 7 + k**0.5 / 2 + dropped + rows / 12
+
+
+def _adjoint(a):
+    return a.conj().swapaxes(-1, -2)
