@@ -6,10 +6,6 @@
 namespace units {
 namespace {
 
-struct Size {
-    std::int64_t m, n;
-};
-
 struct Worst {
     double share = 0; // of the bound
     std::string by;
@@ -185,10 +181,7 @@ template <class T, class X = Long>
 void compare_with_table(const Kernel &kernel, std::initializer_list<Size> sizes, int matrices) {
     for (const Size size : sizes) {
         const Worst worst = measure<T, X>(kernel, size, matrices);
-        const Within within([&] {
-            return text(lane_table->instruction_set, " ", dtype_name<T>, " ", kernel.name, " ",
-                        size.m, "x", size.n, " by ", worst.by);
-        });
+        const Within within([&] { return naming<T>(kernel, size)() + " by " + worst.by; });
         std::printf("%s %s %ldx%ld: %.3f of the bound, by %s\n", dtype_name<T>, kernel.name,
                     static_cast<long>(size.m), static_cast<long>(size.n), worst.share,
                     worst.by.c_str());
@@ -199,8 +192,8 @@ void compare_with_table(const Kernel &kernel, std::initializer_list<Size> sizes,
 void compare(const Kernel &kernel) {
     compare_with_table<float>(kernel, {{2, 2}, {3, 3}, {8, 8}}, 600);
     compare_with_table<double>(kernel, {{2, 2}, {3, 3}, {8, 8}}, 600);
-    compare_with_table<float>(kernel, {{100, 3}, {1000, 2}}, 200);
-    compare_with_table<double>(kernel, {{100, 3}, {1000, 2}}, 200);
+    compare_with_table<float>(kernel, {{100, 3}, {2000, 2}}, 200);
+    compare_with_table<double>(kernel, {{100, 3}, {2000, 2}}, 200);
 }
 
 UNIT_TEST(qr_moves_values_by_a_quarter_of_its_bound_at_most) { compare(direct); }

@@ -4,10 +4,6 @@
 namespace units {
 namespace {
 
-struct Size {
-    std::int64_t m, n;
-};
-
 // Those with code of their own, panels that are not full, columns a power of two apart, long ones.
 constexpr Size sizes[] = {{1, 1}, {2, 2}, {3, 3}, {4, 4},   {5, 5},  {6, 6},   {7, 7},   {8, 8},
                           {2, 1}, {6, 3}, {7, 6}, {16, 16}, {64, 8}, {100, 3}, {1000, 2}};
@@ -24,13 +20,6 @@ template <class T> std::vector<Size> all_sizes() {
 // Where the larger ones would take too long.
 bool is_usual(const Kernel &kernel, Size size) {
     return size.n <= 8 || kernel.member == direct.member || kernel.member == pivoted.member;
-}
-
-template <class T> auto naming(const Kernel &kernel, Size size) {
-    return [=] {
-        return text(lane_table->instruction_set, " ", dtype_name<T>, " ", kernel.name, " ", size.m,
-                    "x", size.n);
-    };
 }
 
 std::vector<double> falling(std::int64_t n, double condition) {

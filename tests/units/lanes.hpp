@@ -50,6 +50,18 @@ inline bool has(unsigned lanes, int lane) { return lanes >> lane & 1; }
 
 inline unsigned all_of(int lanes) { return (1u << lanes) - 1; }
 
+struct Size {
+    std::int64_t m, n;
+};
+
+// What is tried, for Within.
+template <class T> auto naming(const Kernel &kernel, Size size) {
+    return [=] {
+        return text(lane_table->instruction_set, " ", dtype_name<T>, " ", kernel.name, " ", size.m,
+                    "x", size.n);
+    };
+}
+
 // How a matrix lies in memory.
 enum class Layout { by_rows, by_columns, with_gaps };
 

@@ -57,7 +57,7 @@ FAULTS = (
     Fault("table: pivoted_lanes' part of the rows halved", _TABLE, "{3.5, 0, 1.2,", "{3.5, 0, 0.6,"),
     Fault("table: jacobi_lanes' constant halved", _TABLE, "{4.4, 0, 0.45,", "{2.2, 0, 0.45,"),
     Fault("table: jacobi_lanes' relative root halved", _TABLE, "4, 9, 0.55}", "4, 4.5, 0.55}"),
-    Fault("table: exact_lanes' relative root halved", _TABLE, "4, 23, 1.5}", "4, 11.5, 1.5}"),
+    Fault("table: exact_lanes' relative root halved", _TABLE, "4, 23, 1.5}", "4, 11.5, 1.5}", "larger matrices set it, which take minutes in binary128"),
     Fault("table: elimination's constant halved", _TABLE, "{2, 0, 0, 4, 0, 0}", "{1, 0, 0, 4, 0, 0}"),
     Fault("table: sweep's constant halved", _TABLE, "{2.4, 0, 0,", "{1.2, 0, 0,"),
     Fault("table: gram's constant halved", _TABLE, "{4, 0, 0.5, 0,", "{2, 0, 0.5, 0,"),
@@ -77,7 +77,7 @@ FAULTS = (
     Fault("lanes: no relative rounding", _SHARED, "V{} + static_cast<R>(group.relative)", "V{}"),
     Fault("lanes: atol in other units", _SHARED, "group.atol[lane] * static_cast<double>(factor[lane])", "group.atol[lane]"),
     Fault("lanes: what is not answered is stored", _SHARED, "answered, group, shape);", "filled_lanes(group), group, shape);"),
-    Fault("direct: a row of the inverse is not counted", "lanes/householder.hpp", "for (int r = 1; r < rows; ++r)\n        norm2[0]", "for (int r = 2; r < rows; ++r)\n        norm2[0]"),
+    Fault("direct: a row of the inverse is not counted", "lanes/householder-inl.h", "for (int r = 1; r < rows; ++r)\n        norm2[0]", "for (int r = 2; r < rows; ++r)\n        norm2[0]"),
     Fault("direct: half the norm of the inverse", _DIRECT, "inverse_norm = square_root(inverse_norm2);", "inverse_norm = square_root(inverse_norm2) / 2;"),
     Fault("direct: no rounding", _DIRECT, "{static_cast<R>(group.absolute), static_cast<R>(group.relative)}", "{0, 0}"),
     Fault("pivoted: negligible is too much", _PIVOTED, "NEGLIGIBLE = 4 * ", "NEGLIGIBLE = 400 * "),
@@ -85,17 +85,17 @@ FAULTS = (
     Fault("pivoted: s1 is at least the norm", _PIVOTED, "Evidence<V> found{norm, least,", "Evidence<V> found{norm, norm,"),
     Fault("pivoted: the residual without its rounding", _PIVOTED, "most * most * square_root(*work.norm2)", "0 * most * square_root(*work.norm2)"),
     Fault("pivoted: the residual in working precision", _PIVOTED, "TwiceOf<E> sum;\n            sum.add(a", "struct { E s{}; void add(E x) { s = plus(s, x); } void subtract_product(E x, E y) { s = batchpinv::subtract_product(s, x, y); } E value() { return s; } } sum;\n            sum.add(a"),
-    Fault("pivoted: the shortest column first", "lanes/pivoted.hpp", "length2[j] > best", "length2[j] < best"),
+    Fault("pivoted: the shortest column first", "lanes/pivoted-inl.h", "length2[j] > best", "length2[j] < best"),
     Fault("jacobi: no certificate", _SVD, "!(decision.certain || exact)", "false"),
     Fault("jacobi: not converged is answered", _SVD, "turning[lane] || !finite", "!finite"),
     Fault("jacobi: what is not finite is answered", _SVD, "turning[lane] || !finite", "turning[lane]"),
-    Fault("jacobi: three sweeps", "lanes/jacobi.hpp", "MOST_SWEEPS = 30", "MOST_SWEEPS = 3"),
+    Fault("jacobi: three sweeps", "lanes/jacobi-inl.h", "MOST_SWEEPS = 30", "MOST_SWEEPS = 3"),
     Fault("jacobi: columns too long are negligible", _SVD, "/ (16 * n)", "* (16 * n)"),
     Fault("jacobi: what is negligible is forgotten", _SVD, "evidence.dropped = negligible;", ""),
     Fault("exact: none is uncertain", _SVD, "group.uncertain |= 1u << lane;", ""),
     Fault("exact: products with error", _SVD, "multiply_exactly(work.given, v, a, shape);", "for (int j = 0; j < n; ++j) for (int i = 0; i < m; ++i) { E s = E{}; for (int l = 0; l < n; ++l) s = add_product(s, work.given[l * ld + i], v[j * n + l]); a[j * ld + i] = s; }"),
-    Fault("systems: no refinement", "lanes/refine.hpp", "MOST_LOSS2 = 1e6f", "MOST_LOSS2 = 1e36f"),
-    Fault("lanes: zeros keep their sign", "lanes/pivoted.hpp", "y[i * ld + c] = plus(y[i * ld + c], E{});", ""),
+    Fault("systems: no refinement", "lanes/refine-inl.h", "MOST_LOSS2 = 1e6f", "MOST_LOSS2 = 1e36f"),
+    Fault("lanes: zeros keep their sign", "lanes/pivoted-inl.h", "y[i * ld + c] = plus(y[i * ld + c], E{});", ""),
     Fault("definite: half the norm of the inverse", "drivers/definite.hpp", "const double inverse_norm = frobenius_of_lower(w, n);", "const double inverse_norm = frobenius_of_lower(w, n) / 2;"),
     Fault("square: a bound of s1 that is none", "drivers/spectrum.hpp", "lapack.potrf('L', q, gram) == 0 ? std::sqrt(most2)", "true ? std::sqrt(most2 / headroom) * 0.9"),
     Fault("square: W X is not looked at", "drivers/direct_square.hpp", "if (condition < 100.0 * n)", "if (true)"),
@@ -157,7 +157,7 @@ def main(wanted: list[str]) -> int:
                 continue
             found = plant(fault, copy / "src/batchpinv", build)
             unexpected += not found and not fault.survives or found.startswith("NOT")
-            print(f"| {fault.name} | {found or 'survives: ' + (fault.survives or 'WHY?')} |", flush=True)
+            print(f"| {fault.name} | {found or 'nothing: ' + (fault.survives or 'WHY?')} |", flush=True)
     return min(unexpected, 1)
 
 

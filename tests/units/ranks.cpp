@@ -9,17 +9,6 @@ namespace {
 
 using batchpinv::Tolerance;
 
-struct Size {
-    std::int64_t m, n;
-};
-
-template <class T> auto naming(const Kernel &kernel, Size size) {
-    return [=] {
-        return text(lane_table->instruction_set, " ", dtype_name<T>, " ", kernel.name, " ", size.m,
-                    "x", size.n);
-    };
-}
-
 // ---- near the tolerance -------------------------------------------------------------------------
 
 struct Count {
