@@ -141,6 +141,34 @@ UNIT_TEST(matrices_of_lower_rank_are_inverted_to_a_few_roundings) {
     largest_error = 0;
 }
 
+template <class T> void drop_more_than_rounding() {
+    Source source(12);
+    for (const Size size : {Size{3, 3}, Size{8, 8}, Size{20, 4}})
+        for (const Kernel &kernel : {pivoted, jacobi, exact}) {
+            const Within within(naming<T>(kernel, size));
+            Group<T> group(size.m, size.n);
+            group.set_rounding(table_rounding<T>(kernel, size.m, size.n));
+            for (const double dropped : {0.5, 2.0, 5.0, 20.0, 100.0, 1000.0}) {
+                std::vector<double> s(static_cast<std::size_t>(size.n), dropped * eps_of<T>);
+                s[0] = 1;
+                s[1] = 0.25;
+                const Dense<T> a = source.with_values<T>(size.m, size.n, s);
+                group.set(0, a, 1e4 * eps_of<T>, 0);
+                const bool answered = group.run(kernel, 1) & 1;
+                if (kernel.member != pivoted.member)
+                    check(answered);
+                if (answered)
+                    check_answer(group, 0, a, 2);
+            }
+        }
+}
+
+UNIT_TEST(what_is_dropped_costs_no_digits_of_what_is_kept) {
+    FOR_EACH_DTYPE(drop_more_than_rounding);
+    std::printf("largest error: %.2f eps cond\n", largest_error);
+    largest_error = 0;
+}
+
 template <class T> void leave_deficient_to_others() {
     Source source(3);
     for (const Size size : all_sizes<T>()) {

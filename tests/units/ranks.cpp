@@ -39,8 +39,8 @@ void check_rank(const Group<T> &group, unsigned answered, int lane, const Refere
     }
 }
 
-// Tolerances around the value s[at]: every half of the rounding to four of it on either side, and
-// then each twice as far.
+// Tolerances around the value s[at]: in steps of a sixteenth of the rounding, then further away,
+// and some parts of it.
 template <class X>
 std::vector<double> tolerances_around(const Reference<X> &reference, std::size_t at,
                                       Rounding<double> rounding, Source &source) {
@@ -53,6 +53,8 @@ std::vector<double> tolerances_around(const Reference<X> &reference, std::size_t
         found.push_back(s - far);
         found.push_back(s + far);
     }
+    for (const double part : {0.001, 0.03, 0.3, 0.7, 0.95, 1.05, 1.4, 10.0})
+        found.push_back(s * part);
     return found;
 }
 
@@ -105,8 +107,8 @@ template <class T> std::vector<Dense<T>> scanned_matrices(Source &source, Size s
     const auto add = [&](const std::vector<double> &s) {
         found.push_back(source.with_values<T>(m, n, s));
     };
-    std::vector<double> level, one_small(static_cast<std::size_t>(n), 1), random;
-    for (const double smallest : {0.01, 30 * eps_of<T>, 3 * eps_of<T>}) {
+    std::vector<double> one_small(static_cast<std::size_t>(n), 1), random;
+    for (const double smallest : {0.01, 30 * eps_of<T>, 3 * eps_of<T>, 0.0}) {
         one_small.back() = smallest;
         add(one_small);
     }
@@ -118,6 +120,10 @@ template <class T> std::vector<Dense<T>> scanned_matrices(Source &source, Size s
         std::sort(random.rbegin(), random.rend());
         add(random);
     }
+    std::vector<double> first(static_cast<std::size_t>(n));
+    first.front() = 1;
+    for (int times = 0; times < 4; ++times) // of rank 1, but for the rounding of its entries
+        add(first);
     Dense<T> constant(m, n), rows = source.matrix<T>(m, n), graded = source.matrix<T>(m, n);
     for (std::int64_t j = 0; j < n; ++j) {
         const T entry = source.normal<T>();
