@@ -1,0 +1,330 @@
+// The rungs of larger matrices that need few of LAPACK's routines, on plain ones: never another
+// rank than that of the exact singular values, however near the tolerance they lie; and X right.
+#include "check.hpp"
+#include "plain_lapack.hpp"
+#include "reference.hpp"
+
+#include "../../src/batchpinv/drivers/definite.hpp"
+#include "../../src/batchpinv/drivers/direct_cholesky.hpp"
+#include "../../src/batchpinv/drivers/direct_normal.hpp"
+#include "../../src/batchpinv/drivers/direct_square.hpp"
+#include "../../src/batchpinv/drivers/semidefinite.hpp"
+
+namespace units {
+namespace {
+
+using batchpinv::Finding;
+using batchpinv::Tolerance;
+
+// What a rung is made from.
+struct Workshop {
+    batchpinv::Batch batch{};
+    const batchpinv::RoutineTable routines = plain::routines();
+    batchpinv::Gate gate;
+    batchpinv::Gate::Pass pass{gate};
+    batchpinv::FailureList failures;
+    const batchpinv::Bench bench{batch, routines, nullptr, pass, failures};
+
+    Workshop(std::int64_t p, std::int64_t q) { // W is p×q
+        batch.m = q;
+        batch.n = p;
+    }
+};
+
+struct Count {
+    long certain = 0, scanned = 0;
+};
+
+template <class Factor> class Trial {
+    Workshop workshop;
+    Factor factor;
+    const Dense<double> a;
+    const Reference<Long> reference;
+    std::vector<double> w;
+    Finding found;
+
+  public:
+    explicit Trial(const Dense<double> &a)
+        : workshop(a.m, a.n), factor(workshop.bench), a(a), reference(a) {}
+
+    const Reference<Long> &exact() const { return reference; }
+
+    // Whether the rung is certain of its rank, which is the true one then.
+    bool decide(Tolerance<double> tolerance) {
+        w = a.entries;
+        found = factor.factorise(w.data(), tolerance);
+        if (!found.evidence || !batchpinv::decide(*found.evidence, tolerance))
+            return false;
+        const Long by_s1 = tolerance.rtol * reference.s1(),
+                   tol = tolerance.atol > by_s1 ? tolerance.atol : by_s1,
+                   inexact = reference.s1() * 0x1p-58L;
+        const Within within([&] {
+            return text(a.m, "x", a.n, ", atol ", tolerance.atol, ", rtol ", tolerance.rtol,
+                        ", s1 ", reference.s1(), ", s ", reference.s.back());
+        });
+        check(found.rank >= reference.rank(tol + inexact));
+        check(found.rank <= reference.rank(tol - inexact));
+        return true;
+    }
+
+    // |X - pinv(A)| / |pinv(A)|, in units of eps times the condition.
+    double error() {
+        const double *const x = factor.pseudo_inverse();
+        Dense<Long> answer(a.n, a.m);
+        std::copy_n(x, answer.entries.size(), answer.entries.begin());
+        const Dense<Long> expected = reference.pseudo_inverse(found.rank);
+        const Long condition =
+            reference.s1() / reference.s[static_cast<std::size_t>(found.rank - 1)];
+        return static_cast<double>(norm(difference(answer, expected)) / norm(expected) /
+                                   (DBL_EPSILON * condition));
+    }
+};
+
+// Tolerances around s_r: by the rounding of double, of single, and by factors.
+template <class Factor> void scan(Trial<Factor> &trial, std::int64_t rank, Count &count) {
+    const double s = static_cast<double>(trial.exact().s[static_cast<std::size_t>(rank - 1)]),
+                 s1 = static_cast<double>(trial.exact().s1());
+    std::vector<double> tolerances;
+    for (const double unit : {0.5 * DBL_EPSILON * s1, 1e-12 * s1, 1e-9 * s1, 1e-7 * s1, 0.01 * s})
+        for (int step = -8; step <= 8; ++step)
+            tolerances.push_back(s + step * unit);
+    for (const double by : {1e-3, 0.1, 0.3, 0.5, 0.7, 1.5, 10.0, 1e3})
+        tolerances.push_back(by * s);
+    for (const double tol : tolerances) {
+        if (tol < 0)
+            continue;
+        count.certain += trial.decide({tol, 0}) + trial.decide({0, tol / s1});
+        count.scanned += 2;
+    }
+}
+
+std::vector<double> values(std::int64_t n, double middle, double least) {
+    std::vector<double> s(static_cast<std::size_t>(n), middle);
+    s.front() = 1;
+    s.back() = least;
+    return s;
+}
+
+// A positive semidefinite matrix with nearly those eigenvalues.
+Dense<double> positive(Source &source, std::int64_t n, const std::vector<double> &s) {
+    std::vector<double> roots = s;
+    for (double &value : roots)
+        value = std::sqrt(value);
+    const Dense<double> half = source.with_values<double>(n, n, roots);
+    Dense<Long> wide(n, n);
+    std::copy(half.entries.begin(), half.entries.end(), wide.entries.begin());
+    const Dense<Long> square = product(wide, transposed(wide));
+    Dense<double> a(n, n);
+    for (std::int64_t j = 0; j < n; ++j)
+        for (std::int64_t i = j; i < n; ++i)
+            a(i, j) = a(j, i) = static_cast<double>(square(i, j));
+    return a;
+}
+
+Dense<double> in_single(Dense<double> a) {
+    for (double &x : a.entries)
+        x = static_cast<float>(x);
+    return a;
+}
+
+constexpr double smallest[] = {0.5, 1e-3, 1e-6, 1e-9, 1e-12, 1e-14, 1e-15, 3e-16, 1e-17, 0};
+
+// ---- scans --------------------------------------------------------------------------------------
+
+using SquareRung = batchpinv::Square<double, double>;
+using WideSquareRung = batchpinv::Square<float, double>;
+using CholeskyRung = batchpinv::Cholesky<double>;
+using NormalRung = batchpinv::Normal<double>;
+using DefiniteRung = batchpinv::Definite<double, double>;
+using SemidefiniteRung = batchpinv::Semidefinite<double>;
+
+template <class Factor, class Make> Count scan_family(Make make) {
+    Count count;
+    for (const double least : smallest)
+        for (const double middle : {1.0, 0.01}) {
+            Trial<Factor> trial(make(std::max(middle, least), least));
+            if (trial.exact().s.back() > 0)
+                scan(trial, static_cast<std::int64_t>(trial.exact().s.size()), count);
+        }
+    return count;
+}
+
+UNIT_TEST(elimination_is_never_certain_of_a_wrong_rank) {
+    Source source(41);
+    for (const std::int64_t n : {6, 40}) {
+        const Count count = scan_family<SquareRung>([&](double middle, double least) {
+            return source.with_values<double>(n, n, values(n, middle, least));
+        });
+        check(count.certain > count.scanned / 10);
+        check(count.certain < count.scanned * 9 / 10);
+    }
+}
+
+UNIT_TEST(elimination_of_single_precision_is_never_certain_of_a_wrong_rank) {
+    Source source(42);
+    for (const std::int64_t n : {6, 40}) {
+        const Count count = scan_family<WideSquareRung>([&](double middle, double least) {
+            return in_single(source.with_values<double>(n, n, values(n, middle, least)));
+        });
+        check(count.certain > count.scanned / 10);
+    }
+    // |W|_F is sqrt(n) s1: a sharper bound decides.
+    const std::int64_t n = 40;
+    for (const double least : {0.01, 1e-3, 1e-6}) {
+        std::vector<double> s(static_cast<std::size_t>(n), 1);
+        s.back() = least;
+        Trial<WideSquareRung> one(in_single(source.with_values<double>(n, n, s)));
+        const double ratio = static_cast<double>(one.exact().s.back() / one.exact().s1());
+        for (int step = -40; step <= 40; ++step)
+            one.decide({0, ratio * (1 + step / 100.0)});
+        check(one.decide({0, ratio * 0.9}));
+    }
+}
+
+UNIT_TEST(the_bound_of_s1_is_one_and_sharp) {
+    Source source(43);
+    const plain::Int p = 50, q = 30;
+    for (int times = 0; times < 30; ++times) {
+        std::vector<double> s(static_cast<std::size_t>(q), 1);
+        for (double &value : s)
+            value = times % 3 == 0 ? 1 : std::pow(10, -source.uniform(0, times % 3));
+        const Dense<double> a = source.with_values<double>(p, q, s);
+        const Long s1 = Reference<Long>(a).s1();
+        const batchpinv::RoutineTable routines = plain::routines();
+        batchpinv::Spectrum<double> spectrum(routines, p, q);
+        Dense<double> gram = product(transposed(a), a);
+        const double bound = spectrum.bound(gram.entries.data());
+        check(bound >= s1);
+        check((bound <= s1 * std::sqrt(1.16) || std::isinf(bound)));
+    }
+}
+
+UNIT_TEST(cholesky_qr_is_never_certain_of_a_wrong_rank) {
+    Source source(44);
+    for (const auto &[p, q] : {std::pair<std::int64_t, std::int64_t>{12, 5}, {60, 20}, {300, 6}}) {
+        const Count count =
+            scan_family<CholeskyRung>([&, p = p, q = q](double middle, double least) {
+                return source.with_values<double>(p, q, values(q, middle, least));
+            });
+        check(count.certain > 30);
+    }
+}
+
+UNIT_TEST(normal_equations_are_never_certain_of_a_wrong_rank) {
+    Source source(45);
+    for (const auto &[p, q] : {std::pair<std::int64_t, std::int64_t>{12, 5}, {60, 20}, {300, 6}}) {
+        const Count count = scan_family<NormalRung>([&, p = p, q = q](double middle, double least) {
+            return in_single(source.with_values<double>(p, q, values(q, middle, least)));
+        });
+        check(count.certain > 50);
+    }
+}
+
+UNIT_TEST(sweeps_are_never_certain_of_a_wrong_rank) {
+    Source source(46);
+    for (const std::int64_t n : {6, 40}) {
+        const Count count = scan_family<DefiniteRung>([&](double middle, double least) {
+            return positive(source, n, values(n, middle, least));
+        });
+        check(count.certain > count.scanned / 10);
+    }
+}
+
+UNIT_TEST(an_indefinite_matrix_is_not_taken_for_a_definite_one) {
+    Source source(47);
+    for (int times = 0; times < 20; ++times) {
+        Dense<double> a = positive(source, 20, values(20, 0.5, 0.01));
+        const Reference<Long> reference(a);
+        const double s = static_cast<double>(reference.s[19]);
+        for (std::int64_t j = 0; j < 20; ++j) // the last eigenvalue changes its sign
+            for (std::int64_t i = 0; i < 20; ++i)
+                a(i, j) -= static_cast<double>(2 * s * reference.v(i, 19) * reference.v(j, 19));
+        for (std::int64_t j = 0; j < 20; ++j)
+            for (std::int64_t i = 0; i < j; ++i)
+                a(i, j) = a(j, i);
+        Trial<DefiniteRung> trial(a);
+        check(!trial.decide({0, 1e-15}));
+        check(!trial.decide({0, 0}));
+    }
+}
+
+// Of rank r but for rounding, or for more than that.
+UNIT_TEST(pivoted_cholesky_is_never_certain_of_a_wrong_rank) {
+    Source source(48);
+    Count count;
+    for (const std::int64_t n : {6, 30})
+        for (const double kept : {1.0, 1e-3, 1e-8, 1e-11, 1e-13, 1e-14})
+            for (const double dropped : {0.0, 1e-16, 1e-15, 4e-15}) {
+                std::vector<double> s(static_cast<std::size_t>(n), dropped);
+                std::fill_n(s.begin(), 3, 1);
+                s[2] = kept;
+                Trial<SemidefiniteRung> trial(positive(source, n, s));
+                scan(trial, 3, count);
+                scan(trial, 4, count);
+            }
+    check(count.certain > count.scanned / 20);
+}
+
+// ---- answers ------------------------------------------------------------------------------------
+
+template <class Factor> double largest_error(const std::vector<Dense<double>> &matrices) {
+    double largest = 0;
+    for (const Dense<double> &a : matrices) {
+        Trial<Factor> trial(a);
+        if (check(trial.decide({0, 4 * DBL_EPSILON})))
+            largest = std::max(largest, trial.error());
+    }
+    return largest;
+}
+
+UNIT_TEST(what_they_answer_is_right_to_a_few_roundings) {
+    Source source(49);
+    std::vector<Dense<double>> squares, tall, definite;
+    for (const double least : {0.5, 0.01, 1e-5, 1e-9}) {
+        squares.push_back(source.with_values<double>(40, 40, values(40, 0.5, least)));
+        definite.push_back(positive(source, 40, values(40, 0.5, least)));
+    }
+    for (const double least : {0.5, 0.01, 1e-4})
+        tall.push_back(source.with_values<double>(60, 20, values(20, 0.5, least)));
+    check(largest_error<SquareRung>(squares) <= 4);
+    check(largest_error<CholeskyRung>(tall) <= 4);
+    check(largest_error<DefiniteRung>(definite) <= 8);
+}
+
+// Elimination leaves X W near I, and W X only where it is told to look.
+UNIT_TEST(the_inverse_by_elimination_is_one_from_the_right_too) {
+    Source source(50);
+    const std::int64_t n = 40;
+    int answers = 0;
+    for (int times = 0; times < 6; ++times) {
+        std::vector<double> s;
+        for (std::int64_t j = 0; j < n; ++j)
+            s.push_back(std::pow(10.0, -12.0 * static_cast<double>(j) / (n - 1.0)));
+        Dense<double> a = source.with_values<double>(n, n, s);
+        if (times % 2) // graded rows
+            for (std::int64_t j = 0; j < n; ++j)
+                for (std::int64_t i = 0; i < n; ++i)
+                    a(i, j) = source.normal<double>() * s[static_cast<std::size_t>(i)];
+        Workshop workshop(n, n);
+        SquareRung rung(workshop.bench);
+        std::vector<double> w = a.entries;
+        const Finding found = rung.factorise(w.data(), {0, 1e-15});
+        if (!found.evidence || !batchpinv::decide(*found.evidence, Tolerance<double>{0, 1e-15}))
+            continue;
+        ++answers;
+        Dense<Long> x(n, n), wide(n, n), one(n, n);
+        std::copy_n(rung.pseudo_inverse(), n * n, x.entries.begin());
+        std::copy(a.entries.begin(), a.entries.end(), wide.entries.begin());
+        for (std::int64_t j = 0; j < n; ++j)
+            one(j, j) = 1;
+        const double condition = static_cast<double>(norm(wide) * norm(x));
+        const double right = static_cast<double>(norm(difference(product(wide, x), one)));
+        check(right <= (2 + n / 8.0) * DBL_EPSILON * condition);
+    }
+    check(answers > 0);
+}
+
+} // namespace
+} // namespace units
+
+int main(int count, char **arguments) { return units::run_tests(count > 1 ? arguments[1] : ""); }

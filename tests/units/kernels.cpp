@@ -1,0 +1,627 @@
+// What the kernels answer: right to a few roundings, lane by lane, and only where they say so.
+#include "lanes.hpp"
+
+namespace units {
+namespace {
+
+// Those with code of their own, panels that are not full, columns a power of two apart, long ones.
+constexpr Size sizes[] = {{1, 1}, {2, 2}, {3, 3}, {4, 4},   {5, 5},  {6, 6},   {7, 7},   {8, 8},
+                          {2, 1}, {6, 3}, {7, 6}, {16, 16}, {64, 8}, {100, 3}, {1000, 2}};
+constexpr Size small_sizes[] = {{1, 1}, {2, 2}, {3, 3}, {4, 4}, {6, 6},
+                                {8, 8}, {6, 3}, {7, 6}, {33, 5}};
+constexpr Size largest_real = {48, 48}, largest_complex = {32, 32};
+
+template <class T> std::vector<Size> all_sizes() {
+    std::vector<Size> found(std::begin(sizes), std::end(sizes));
+    found.push_back(parts<T> == 2 ? largest_complex : largest_real);
+    return found;
+}
+
+// Where the larger ones would take too long.
+bool is_usual(const Kernel &kernel, Size size) {
+    return size.n <= 8 || kernel.member == direct.member || kernel.member == pivoted.member;
+}
+
+std::vector<double> falling(std::int64_t n, double condition) {
+    std::vector<double> s;
+    for (std::int64_t j = 0; j < n; ++j)
+        s.push_back(n == 1 ? 1 : std::pow(condition, -static_cast<double>(j) / (n - 1.0)));
+    return s;
+}
+
+// |X - Y| / |Y|, in units of eps times the condition.
+template <class T, class X>
+double error_of(const Dense<T> &x, const Dense<X> &expected, X condition) {
+    const X size = norm(expected), off = norm(difference(as_real<X>(x), expected));
+    return static_cast<double>(size > 0 ? off / size / (eps_of<T> * condition) : off);
+}
+
+template <class X> X condition_of(const Reference<X> &reference, std::int64_t rank) {
+    return rank ? reference.s1() / reference.s[static_cast<std::size_t>(rank - 1)] : 1;
+}
+
+constexpr double MOST_ERROR = 8; // of X, in units of eps times the condition
+
+double largest_error; // over a test, for whoever wants to know
+
+template <class T>
+void check_answer(const Group<T> &group, int lane, const Dense<T> &a, std::int64_t rank) {
+    const Reference<Long> reference(a);
+    check(group.group.rank[lane] == rank);
+    const double error =
+        error_of(group.answer(lane), reference.pseudo_inverse(rank), condition_of(reference, rank));
+    check(error <= MOST_ERROR);
+    largest_error = std::max(largest_error, error);
+}
+
+// ---- pseudo-inverses ----------------------------------------------------------------------------
+
+template <class T> void invert_full_rank() {
+    Source source(1);
+    for (const Size size : all_sizes<T>())
+        for (const Kernel &kernel : all_kernels) {
+            if (!is_usual(kernel, size))
+                continue;
+            const Within within(naming<T>(kernel, size));
+            Group<T> group(size.m, size.n);
+            group.set_rounding(table_rounding<T>(kernel, size.m, size.n));
+            const double conditions[] = {1, 10, 1000, eps_of<T> < 1e-10 ? 1e9 : 1e4};
+            std::vector<Dense<T>> matrices;
+            const int count = std::min(group.lanes(), size.m * size.n > 500 ? 2 : 4);
+            for (int lane = 0; lane < count; ++lane) {
+                matrices.push_back(
+                    source.with_values<T>(size.m, size.n, falling(size.n, conditions[lane])));
+                group.set(lane, matrices.back(), 0, 1e-3 * eps_of<T>);
+            }
+            const unsigned answered = group.run(kernel, count);
+            for (int lane = 0; lane < count; ++lane)
+                if (check(has(answered, lane)))
+                    check_answer(group, lane, matrices[static_cast<std::size_t>(lane)], size.n);
+        }
+}
+
+UNIT_TEST(matrices_of_full_rank_are_inverted_to_a_few_roundings) {
+    FOR_EACH_DTYPE(invert_full_rank);
+    std::printf("largest error: %.2f eps cond\n", largest_error);
+    largest_error = 0;
+}
+
+// Integers, so that the rank is exact.
+template <class T>
+Dense<T> of_rank(Source &source, std::int64_t m, std::int64_t n, std::int64_t rank) {
+    const auto some = [&] {
+        const auto re = static_cast<Real<T>>(source.integer(-3, 3));
+        if constexpr (is_complex<T>::value)
+            return T(re, static_cast<Real<T>>(source.integer(-3, 3)));
+        else
+            return T(re);
+    };
+    Dense<T> left(m, rank), right(rank, n);
+    for (;;) {
+        for (T &x : left.entries)
+            x = some();
+        for (T &x : right.entries)
+            x = some();
+        const Dense<T> a = product(left, right);
+        const Reference<Long> found(a);
+        if (rank == 0 || found.s[static_cast<std::size_t>(rank - 1)] > 1e-2 * found.s1())
+            return a;
+    }
+}
+
+template <class T> void invert_deficient() {
+    Source source(2);
+    for (const Size size : all_sizes<T>())
+        for (const Kernel &kernel : {pivoted, jacobi, exact}) {
+            if (!is_usual(kernel, size))
+                continue;
+            const Within within(naming<T>(kernel, size));
+            Group<T> group(size.m, size.n);
+            group.set_rounding(table_rounding<T>(kernel, size.m, size.n));
+            std::vector<Dense<T>> matrices;
+            std::vector<std::int64_t> ranks;
+            const int count = std::min(group.lanes(), size.n > 8 ? 2 : 4);
+            for (int lane = 0; lane < count; ++lane) {
+                ranks.push_back(source.integer(0, std::min<std::int64_t>(size.n - 1, 12)));
+                matrices.push_back(of_rank<T>(source, size.m, size.n, ranks.back()));
+                group.set(lane, matrices.back(), 0, 1e-3);
+            }
+            const unsigned answered = group.run(kernel, count);
+            for (int lane = 0; lane < count; ++lane)
+                if (check(has(answered, lane)))
+                    check_answer(group, lane, matrices[static_cast<std::size_t>(lane)],
+                                 ranks[static_cast<std::size_t>(lane)]);
+            check(group.group.uncertain == 0u);
+        }
+}
+
+UNIT_TEST(matrices_of_lower_rank_are_inverted_to_a_few_roundings) {
+    FOR_EACH_DTYPE(invert_deficient);
+    std::printf("largest error: %.2f eps cond\n", largest_error);
+    largest_error = 0;
+}
+
+template <class T> void leave_deficient_to_others() {
+    Source source(3);
+    for (const Size size : all_sizes<T>()) {
+        if (size.n == 1)
+            continue;
+        const Within within(naming<T>(direct, size));
+        Group<T> group(size.m, size.n);
+        group.set_rounding(table_rounding<T>(direct, size.m, size.n));
+        for (int lane = 0; lane < group.lanes(); ++lane)
+            group.set(lane,
+                      of_rank<T>(source, size.m, size.n,
+                                 source.integer(0, std::min<std::int64_t>(size.n - 1, 12))),
+                      0, lane % 2 ? 0 : eps_of<T>);
+        check(group.run(direct, group.lanes()) == 0u);
+    }
+}
+
+UNIT_TEST(the_direct_kernel_leaves_singular_matrices_to_others) {
+    FOR_EACH_DTYPE(leave_deficient_to_others);
+}
+
+template <class T> void invert_zeros() {
+    for (const Size size : small_sizes)
+        for (const Kernel &kernel : {pivoted, jacobi, exact}) {
+            const Within within(naming<T>(kernel, size));
+            Group<T> group(size.m, size.n);
+            group.set_rounding(table_rounding<T>(kernel, size.m, size.n));
+            const double tolerances[][2] = {{0, 0}, {0, eps_of<T>}, {1, 0}, {1e-300, 1}};
+            const int count = std::min(group.lanes(), 4);
+            const Dense<T> zero(size.m, size.n), answer(size.n, size.m);
+            for (int lane = 0; lane < count; ++lane)
+                group.set(lane, zero, tolerances[lane][0], tolerances[lane][1]);
+            check(group.run(kernel, count) == all_of(count));
+            check(group.group.uncertain == 0u);
+            for (int lane = 0; lane < count; ++lane) {
+                check(group.group.rank[lane] == 0);
+                for (const T &x : group.answer(lane).entries)
+                    check(std::abs(x) == 0);
+            }
+        }
+}
+
+UNIT_TEST(zero_matrices_have_zero_pseudo_inverses_at_any_tolerance) {
+    FOR_EACH_DTYPE(invert_zeros);
+}
+
+// ---- what is not answered -----------------------------------------------------------------------
+
+template <class T> void refuse_what_is_not_finite() {
+    Source source(4);
+    constexpr Real<T> nan = std::numeric_limits<Real<T>>::quiet_NaN(),
+                      infinity = std::numeric_limits<Real<T>>::infinity();
+    for (const Size size : small_sizes)
+        for (const Kernel &kernel : all_kernels) {
+            const Within within(naming<T>(kernel, size));
+            Group<T> group(size.m, size.n);
+            group.set_rounding(table_rounding<T>(kernel, size.m, size.n));
+            for (int times = 0; times < 6; ++times) {
+                unsigned finite = 0;
+                for (int lane = 0; lane < group.lanes(); ++lane) {
+                    Dense<T> a = source.with_values<T>(size.m, size.n, falling(size.n, 10));
+                    T &entry = a(source.integer(0, size.m - 1), source.integer(0, size.n - 1));
+                    const std::int64_t kind = source.integer(0, 3);
+                    const Real<T> bad = kind == 1 ? nan : kind == 2 ? infinity : -infinity;
+                    if (kind == 0)
+                        finite |= 1u << lane;
+                    else if constexpr (is_complex<T>::value)
+                        entry = source.integer(0, 1) ? T(1, bad) : T(bad, 1);
+                    else
+                        entry = bad;
+                    group.set(lane, a, times % 2 ? 0.01 : 0, times % 3 ? 0 : eps_of<T>);
+                }
+                check(group.run(kernel, group.lanes()) == finite);
+            }
+        }
+}
+
+UNIT_TEST(nan_and_infinity_are_not_answered_and_their_neighbours_are) {
+    FOR_EACH_DTYPE(refuse_what_is_not_finite);
+}
+
+template <class T> void fill_some_lanes() {
+    Source source(5);
+    for (const Kernel &kernel : all_kernels) {
+        const Within within(naming<T>(kernel, {3, 3}));
+        Group<T> group(3, 3);
+        group.set_rounding(table_rounding<T>(kernel, 3, 3));
+        for (int lane = 0; lane < group.lanes(); ++lane)
+            group.set(lane, source.with_values<T>(3, 3, falling(3, 10)), 0, eps_of<T>);
+        for (int filled = 1; filled <= group.lanes(); ++filled)
+            check(group.run(kernel, filled) == all_of(filled));
+    }
+}
+
+UNIT_TEST(only_lanes_that_are_filled_are_answered) { FOR_EACH_DTYPE(fill_some_lanes); }
+
+// ---- company ------------------------------------------------------------------------------------
+
+// One matrix and what a kernel makes of it.
+template <class T> struct Member {
+    Dense<T> a, b;
+    double atol, rtol;
+    bool answered, uncertain;
+    Dense<T> x;
+    std::int64_t rank, kept;
+    double evidence[5];
+};
+
+template <class T> Dense<T> scaled_by(Dense<T> a, int exponent) {
+    for (T &x : a.entries)
+        x *= std::ldexp(Real<T>(1), exponent);
+    return a;
+}
+
+template <class T> std::vector<Member<T>> all_kinds(Source &source, Size size) {
+    const std::int64_t m = size.m, n = size.n;
+    const auto regular = [&] { return source.with_values<T>(m, n, falling(n, 100)); };
+    Dense<T> with_nan = regular(), equal = regular(), huge = regular();
+    with_nan(m - 1, n - 1) = std::numeric_limits<Real<T>>::quiet_NaN();
+    for (std::int64_t i = 0; i < m && n > 1; ++i)
+        equal(i, n - 1) = equal(i, 0);
+    huge(0, 0) = std::numeric_limits<Real<T>>::max();
+    const double low = eps_of<T>;
+    std::vector<Member<T>> members;
+    const auto add = [&](const Dense<T> &a, double atol, double rtol) {
+        members.push_back({a, {}, atol, rtol, false, false, {}, 0, 0, {}});
+    };
+    add(regular(), 0, low);
+    add(of_rank<T>(source, m, n, n - 1), 0, 1e-4);
+    add(Dense<T>(m, n), 0, 0);
+    add(with_nan, 0, low);
+    add(scaled_by(regular(), 90), 0, low);
+    add(scaled_by(regular(), -90), 0, low);
+    add(equal, 0, 0);
+    add(huge, 0, low);
+    add(of_rank<T>(source, m, n, n / 2), 0.01, 0);
+    add(source.matrix<T>(m, n), 0.5, 0);
+    add(source.with_values<T>(m, n, falling(n, 1 / low)), 0, low);
+    add(source.with_values<T>(m, n, falling(n, 1 / low)), 0, 0);
+    add(scaled_by(of_rank<T>(source, m, n, n - 1), -100), 0, 1e-3);
+    add(regular(), 1e9, 0);
+    add(source.with_values<T>(m, n, falling(n, 1 / low / low)), 0, 1e-3);
+    add(source.matrix<T>(m, n), 0, 0.3);
+    return members;
+}
+
+template <class T> void put(Group<T> &group, int lane, const Member<T> &member) {
+    group.set(lane, member.a, member.atol, member.rtol);
+    if (group.k)
+        group.set_sides(lane, member.b);
+}
+
+template <class T>
+void check_same(const Group<T> &group, unsigned answered, int lane, const Member<T> &alone,
+                bool reports) {
+    check(has(answered, lane) == alone.answered);
+    if (reports && alone.answered)
+        check(!std::memcmp(group.evidence[lane], alone.evidence, sizeof alone.evidence));
+    if (!alone.answered)
+        return;
+    check(same_bits(group.answer(lane), alone.x));
+    check(group.group.rank[lane] == alone.rank);
+    check(has(group.group.uncertain, lane) == alone.uncertain);
+    if (alone.uncertain)
+        check(group.group.kept[lane] == alone.kept);
+}
+
+// Each matrix alone in the first lane; then all of them, in every lane, as many as there is room
+// for.
+template <class T>
+void compare_company(const Kernel &kernel, Size size, std::int64_t k, bool transposed) {
+    const Within within(naming<T>(kernel, size));
+    Source source(6);
+    std::vector<Member<T>> members = all_kinds<T>(source, size);
+    Group<T> group(size.m, size.n, k, transposed);
+    group.set_rounding(table_rounding<T>(kernel, size.m, size.n));
+    const bool reports = k == 0 && kernel.member != pivoted.member; // there it spares the residual
+    if (reports)
+        group.reports();
+    int answers = 0;
+    for (Member<T> &member : members) {
+        member.b = source.matrix<T>(group.side_rows(), k);
+        put(group, 0, member);
+        member.answered = group.run(kernel, 1) & 1;
+        answers += member.answered;
+        member.uncertain = group.group.uncertain & 1;
+        member.x = group.answer(0);
+        member.rank = group.group.rank[0];
+        member.kept = group.group.kept[0];
+        std::memcpy(member.evidence, group.evidence[0], sizeof member.evidence);
+    }
+    check(answers >= (kernel.member == direct.member ? 3 : 5));
+    const auto total = static_cast<int>(members.size());
+    for (int first = 0; first < total; ++first) {
+        for (int lane = 0; lane < group.lanes(); ++lane)
+            put(group, lane, members[static_cast<std::size_t>((first + 5 * lane) % total)]);
+        const int filled = first % 3 ? group.lanes() : std::max(1, group.lanes() - 1);
+        const unsigned answered = group.run(kernel, filled);
+        for (int lane = 0; lane < filled; ++lane) {
+            const int at = (first + 5 * lane) % total;
+            const Within which([=] { return text("matrix ", at, " in lane ", lane); });
+            check_same(group, answered, lane, members[static_cast<std::size_t>(at)], reports);
+        }
+    }
+}
+
+template <class T> void compare_all_company() {
+    for (const Size size : small_sizes)
+        for (const Kernel &kernel : all_kernels)
+            compare_company<T>(kernel, size, 0, false);
+    for (const Kernel &kernel : all_kernels)
+        for (const std::int64_t k : {1, 12})
+            for (const bool transposed : {false, true}) {
+                compare_company<T>(kernel, {3, 3}, k, transposed);
+                compare_company<T>(kernel, {9, 4}, k, transposed);
+            }
+}
+
+UNIT_TEST(bits_depend_neither_on_the_lane_nor_on_the_neighbours) {
+    FOR_EACH_DTYPE(compare_all_company);
+}
+
+template <class T> void compare_layouts() {
+    Source source(7);
+    for (const Size size : all_sizes<T>())
+        for (const Kernel &kernel : {direct, pivoted, jacobi}) {
+            if (!is_usual(kernel, size))
+                continue;
+            const Within within(naming<T>(kernel, size));
+            for (const std::int64_t k : {0, 3}) {
+                std::vector<Dense<T>> matrices, sides, answers[3];
+                for (const Layout layout :
+                     {Layout::by_rows, Layout::by_columns, Layout::with_gaps}) {
+                    Group<T> group(size.m, size.n, k, false, layout);
+                    group.set_rounding(table_rounding<T>(kernel, size.m, size.n));
+                    for (int lane = 0; lane < group.lanes(); ++lane) {
+                        const auto at = static_cast<std::size_t>(lane);
+                        if (matrices.size() <= at) {
+                            matrices.push_back(
+                                source.with_values<T>(size.m, size.n, falling(size.n, 10)));
+                            sides.push_back(source.matrix<T>(size.m, k));
+                        }
+                        group.set(lane, matrices[at], 0, eps_of<T>);
+                        if (k)
+                            group.set_sides(lane, sides[at]);
+                    }
+                    check(group.run(kernel, group.lanes()) == all_of(group.lanes()));
+                    for (int lane = 0; lane < group.lanes(); ++lane)
+                        answers[static_cast<int>(layout)].push_back(group.answer(lane));
+                }
+                for (std::size_t lane = 0; lane < matrices.size(); ++lane) {
+                    check(same_bits(answers[0][lane], answers[1][lane]));
+                    check(same_bits(answers[0][lane], answers[2][lane]));
+                }
+            }
+        }
+}
+
+UNIT_TEST(bits_do_not_depend_on_strides) { FOR_EACH_DTYPE(compare_layouts); }
+
+// ---- scales -------------------------------------------------------------------------------------
+
+template <class T> void invert_scaled() {
+    Source source(8);
+    constexpr bool is_double = eps_of<T> < 1e-10;
+    for (const Size size : small_sizes)
+        for (const Kernel &kernel : all_kernels) {
+            const Within within(naming<T>(kernel, size));
+            for (const int exponent :
+                 {-100, -20, -3, 1, 17, 100, is_double ? -900 : -110, is_double ? 900 : 110}) {
+                Group<T> plain(size.m, size.n), scaled(size.m, size.n);
+                const double unit = std::ldexp(1, exponent);
+                for (Group<T> *group : {&plain, &scaled})
+                    group->set_rounding(table_rounding<T>(kernel, size.m, size.n));
+                for (int lane = 0; lane < plain.lanes(); ++lane) {
+                    const std::int64_t rank = lane % 2 ? size.n : size.n / 2;
+                    const Dense<T> a = of_rank<T>(source, size.m, size.n, rank);
+                    const double atol = lane % 3 ? 1e-3 : 0, rtol = lane % 3 ? 0 : 1e-4;
+                    plain.set(lane, a, atol, rtol);
+                    scaled.set(lane, scaled_by(a, exponent), atol * unit, rtol);
+                }
+                const unsigned answered = plain.run(kernel, plain.lanes());
+                check(scaled.run(kernel, plain.lanes()) == answered);
+                check(answered != 0u);
+                for (int lane = 0; lane < plain.lanes(); ++lane)
+                    if (has(answered, lane)) {
+                        check(plain.group.rank[lane] == scaled.group.rank[lane]);
+                        check(same_bits(scaled_by(plain.answer(lane), -exponent),
+                                        scaled.answer(lane)));
+                    }
+            }
+        }
+}
+
+UNIT_TEST(a_matrix_times_a_power_of_two_has_the_same_digits) { FOR_EACH_DTYPE(invert_scaled); }
+
+// ---- systems ------------------------------------------------------------------------------------
+
+// The condition of a least squares problem: what eps is multiplied by.
+template <class X>
+X sensitivity(const Reference<X> &reference, std::int64_t rank, X x, X residual) {
+    const X condition = condition_of(reference, rank);
+    return condition * (1 + condition * residual / (reference.s1() * x));
+}
+
+template <class T, class X = Long>
+void solve_systems(const Kernel &kernel, Size size, std::int64_t k, bool transposed,
+                   std::int64_t rank, double condition, bool is_consistent, double most) {
+    const Within within([&] {
+        return text(naming<T>(kernel, size)(), " k = ", k, transposed ? ", transposed" : "",
+                    ", rank ", rank);
+    });
+    Source source(static_cast<std::uint64_t>(9 + k));
+    Group<T> group(size.m, size.n, k, transposed);
+    group.set_rounding(table_rounding<T>(kernel, size.m, size.n));
+    const int count = std::min(group.lanes(), 3);
+    std::vector<Dense<T>> matrices, sides;
+    for (int lane = 0; lane < count; ++lane) {
+        matrices.push_back(rank < size.n
+                               ? of_rank<T>(source, size.m, size.n, rank)
+                               : source.with_values<T>(size.m, size.n, falling(size.n, condition)));
+        sides.push_back(is_consistent && !transposed
+                            ? product(matrices.back(), source.matrix<T>(size.n, k))
+                            : source.matrix<T>(group.side_rows(), k));
+        group.set(lane, matrices.back(), 0, rank < size.n ? 1e-3 : 1e-3 * eps_of<T>);
+        group.set_sides(lane, sides.back());
+    }
+    const unsigned answered = group.run(kernel, count);
+    check(answered == all_of(count));
+    for (int lane = 0; lane < count; ++lane) {
+        if (!has(answered, lane))
+            continue;
+        const auto at = static_cast<std::size_t>(lane);
+        const Reference<X> reference(matrices[at]);
+        check(group.group.rank[lane] == rank);
+        Dense<X> inverse = reference.pseudo_inverse(rank), a = as_real<X>(matrices[at]);
+        const Dense<T> answers = group.answer(lane);
+        if (transposed) { // as_real's transpose is the adjoint: conjugate first
+            Dense<T> conjugated = matrices[at];
+            if constexpr (is_complex<T>::value)
+                for (T &x : conjugated.entries)
+                    x = std::conj(x);
+            inverse = units::transposed(Reference<X>(conjugated).pseudo_inverse(rank));
+            a = units::transposed(as_real<X>(conjugated));
+        }
+        for (std::int64_t j = 0; j < k; ++j) {
+            Dense<T> b(group.side_rows(), 1), x(group.answer_rows(), 1);
+            for (std::int64_t i = 0; i < b.m; ++i)
+                b(i, 0) = sides[at](i, j);
+            for (std::int64_t i = 0; i < x.m; ++i)
+                x(i, 0) = answers(i, j);
+            const Dense<X> real_b = as_real<X>(b), expected = product(inverse, real_b);
+            const X residual = norm(difference(product(a, expected), real_b));
+            const X by = sensitivity(reference, rank, norm(expected), residual);
+            const double error = error_of(x, expected, most > 0 ? by : X(1));
+            check(error <= (most > 0 ? most : -most));
+            largest_error = std::max(largest_error, error);
+        }
+    }
+    // The same systems by the factors at hand.
+    const Dense<T> before = group.answer(0);
+    check(group.run_again(kernel) == answered);
+    check(same_bits(group.answer(0), before));
+    group.set_sides(0, source.matrix<T>(group.side_rows(), k));
+    group.run_again(kernel);
+    const Dense<T> by_factors = group.answer(0);
+    group.run(kernel, count);
+    check(same_bits(group.answer(0), by_factors));
+}
+
+template <class T> void solve_all_systems() {
+    for (const Kernel &kernel : all_kernels)
+        for (const Size size : {Size{1, 1}, Size{3, 3}, Size{8, 8}, Size{6, 3}, Size{100, 3},
+                                Size{9, 8}, Size{16, 1}})
+            for (const std::int64_t k : {1, 2, 9, 20})
+                for (const bool transposed : {false, true}) {
+                    solve_systems<T>(kernel, size, k, transposed, size.n, 20, false, 16);
+                    if (kernel.member != direct.member && size.n > 1)
+                        solve_systems<T>(kernel, size, k, transposed, size.n / 2, 0, false, 16);
+                }
+}
+
+UNIT_TEST(systems_are_solved_to_a_few_roundings) {
+    FOR_EACH_DTYPE(solve_all_systems);
+    std::printf("largest error: %.2f eps times the condition\n", largest_error);
+    largest_error = 0;
+}
+
+// The condition of those costs four digits or more, in single precision three; squared, through the
+// residual, it would cost eight of those by QR.
+template <class T> void bring_digits_back() {
+    for (const Size size : {Size{20, 4}, Size{100, 3}}) {
+        const double condition = eps_of<T> < 1e-10 ? 1e5 : 3e3;
+        solve_systems<T, Quad>(direct, size, 2, false, size.n, condition, false, -2);
+        for (const Kernel &kernel : all_kernels)
+            solve_systems<T, Quad>(kernel, size, 2, false, size.n, condition, true, -2);
+    }
+}
+
+UNIT_TEST(digits_that_the_condition_would_cost_are_brought_back) {
+    FOR_EACH_DTYPE(bring_digits_back);
+    std::printf("largest error: %.2f eps\n", largest_error);
+    largest_error = 0;
+}
+
+// ---- products -----------------------------------------------------------------------------------
+
+template <class R> void multiply() {
+    const LaneKernels &kernels = lane_table->of[dtype_index<R>];
+    Source source(10);
+    for (int rows = 1; rows <= 9; ++rows)
+        for (const std::int64_t m : {1, 3, 17})
+            for (const std::int64_t k : {1, 3, 4, 5, 8, 15, 16, 17, 31, 33, 64, 100}) {
+                const Within within([=] {
+                    return text(lane_table->instruction_set, " ", dtype_name<R>, " ", rows, "x", m,
+                                " times ", m, "x", k);
+                });
+                const std::int64_t ld = k + 3;
+                const Dense<R> x = source.matrix<R>(m, rows), b = source.matrix<R>(ld, m);
+                std::vector<R> out(static_cast<std::size_t>(rows * k + 16), R(7));
+                kernels.multiply(x.entries.data(), rows, m, b.entries.data(), ld, k, out.data());
+                for (std::int64_t row = 0; row < rows; ++row)
+                    for (std::int64_t j = 0; j < k; ++j) {
+                        Long sum = 0, size = 0;
+                        for (std::int64_t i = 0; i < m; ++i) {
+                            const Long term = static_cast<Long>(x(i, row)) * b(j, i);
+                            sum += term;
+                            size += std::abs(term);
+                        }
+                        const R found = out[static_cast<std::size_t>(row * k + j)];
+                        check(std::abs(found - sum) <= m * eps_of<R> * size);
+                    }
+                check(std::count(out.end() - 16, out.end(), R(7)) == 16);
+            }
+}
+
+UNIT_TEST(products_of_few_rows_are_right_and_write_nothing_else) {
+    multiply<float>();
+    multiply<double>();
+    check(lane_table->of[2].multiply == nullptr);
+    check(lane_table->of[3].multiply == nullptr);
+}
+
+// ---- the reference ------------------------------------------------------------------------------
+
+template <class X> void check_reference() {
+    Source source(11);
+    const X tiny = static_cast<X>(sizeof(X) && std::is_same_v<X, Long> ? 1e-17 : 1e-30);
+    for (const Size size : {Size{6, 6}, Size{9, 4}}) {
+        const Dense<std::complex<double>> given =
+            source.with_values<std::complex<double>>(size.m, size.n, falling(size.n, 1e3));
+        const Dense<X> a = as_real<X>(given);
+        const Dense<X> x = Reference<X>(given).pseudo_inverse(size.n);
+        const Dense<X> ax = product(a, x), xa = product(x, a);
+        check(norm(difference(product(ax, a), a)) <= tiny * norm(a));
+        check(norm(difference(product(xa, x), x)) <= 1000 * tiny * norm(x));
+        check(norm(difference(ax, transposed(ax))) <= 1000 * tiny);
+        check(norm(difference(xa, transposed(xa))) <= 1000 * tiny);
+    }
+    // Läuchli's matrix: sqrt(4 + e^2), and e three times.
+    Dense<double> a(5, 4);
+    const double e = 0x1p-20;
+    for (std::int64_t j = 0; j < 4; ++j) {
+        a(0, j) = 1;
+        a(j + 1, j) = e;
+    }
+    const Reference<X> found(a);
+    const X s1 = root(static_cast<X>(4) + static_cast<X>(e) * e);
+    check((found.s[0] - s1 < tiny && s1 - found.s[0] < tiny));
+    for (std::size_t j = 1; j < 4; ++j)
+        check((found.s[j] - static_cast<X>(e) < tiny && static_cast<X>(e) - found.s[j] < tiny));
+    check(found.rank(static_cast<X>(e * 1.001)) == 1);
+    check(found.rank(static_cast<X>(e * 0.999)) == 4);
+}
+
+UNIT_TEST(the_reference_satisfies_penrose_and_knows_lauchlis_matrix) {
+    check_reference<Long>();
+    check_reference<Quad>();
+}
+
+} // namespace
+} // namespace units
+
+int main(int count, char **arguments) { return units::run_lane_tests(count, arguments); }

@@ -1,0 +1,234 @@
+// LAPACK's routines as triple loops, for double, as far as the direct rungs call them: with them
+// the rungs run as they are.
+#pragma once
+
+#include "../../src/batchpinv/drivers/lapack.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+#include <vector>
+
+namespace units::plain {
+
+using Int = batchpinv::blas_int;
+using Index = std::int64_t;
+
+struct View { // columns ld apart, transposed if wanted
+    const double *x;
+    Int ld;
+    bool transposed;
+    double operator()(Index i, Index j) const { return transposed ? x[j + i * ld] : x[i + j * ld]; }
+};
+
+inline bool is_transposed(const char *op) { return *op != 'N'; }
+
+// C = alpha op(A) op(B) + beta C
+inline void gemm(const char *op_a, const char *op_b, Int *rows, Int *cols, Int *inner,
+                 const double *alpha, const double *a, Int *lda, const double *b, Int *ldb,
+                 const double *beta, double *c, Int *ldc) {
+    const View left{a, *lda, is_transposed(op_a)}, right{b, *ldb, is_transposed(op_b)};
+    for (Index j = 0; j < *cols; ++j)
+        for (Index i = 0; i < *rows; ++i) {
+            double sum = 0;
+            for (Index l = 0; l < *inner; ++l)
+                sum += left(i, l) * right(l, j);
+            double &to = c[i + j * *ldc];
+            to = *alpha * sum + (*beta == 0 ? 0 : *beta * to);
+        }
+}
+
+// y = alpha op(A) x + beta y
+inline void gemv(const char *op, Int *rows, Int *cols, const double *alpha, const double *a,
+                 Int *lda, const double *x, Int *x_step, const double *beta, double *y,
+                 Int *y_step) {
+    const View matrix{a, *lda, is_transposed(op)};
+    const Int m = is_transposed(op) ? *cols : *rows, n = is_transposed(op) ? *rows : *cols;
+    for (Index i = 0; i < m; ++i) {
+        double sum = 0;
+        for (Index j = 0; j < n; ++j)
+            sum += matrix(i, j) * x[j * *x_step];
+        double &to = y[i * *y_step];
+        to = *alpha * sum + (*beta == 0 ? 0 : *beta * to);
+    }
+}
+
+// One triangle of C = alpha op(Y) op(Y)^T + beta C
+inline void syrk(const char *uplo, const char *op, Int *n, Int *inner, const double *alpha,
+                 const double *y, Int *ldy, const double *beta, double *c, Int *ldc) {
+    const View matrix{y, *ldy, is_transposed(op)};
+    for (Index j = 0; j < *n; ++j)
+        for (Index i = *uplo == 'L' ? j : 0; i < (*uplo == 'L' ? *n : j + 1); ++i) {
+            double sum = 0;
+            for (Index l = 0; l < *inner; ++l)
+                sum += matrix(i, l) * matrix(j, l);
+            double &to = c[i + j * *ldc];
+            to = *alpha * sum + (*beta == 0 ? 0 : *beta * to);
+        }
+}
+
+// x <- T^-1 x, T a triangle.
+inline void substitute(const View &t, bool is_lower, Index n, double *x, Index step) {
+    for (Index at = 0; at < n; ++at) {
+        const Index i = is_lower ? at : n - 1 - at;
+        double sum = x[i * step];
+        for (Index l = is_lower ? 0 : i + 1; l < (is_lower ? i : n); ++l)
+            sum -= t(i, l) * x[l * step];
+        x[i * step] = sum / t(i, i);
+    }
+}
+
+inline void trsv(const char *uplo, const char *op, const char *, const Int *n, const double *r,
+                 const Int *ldr, double *x, Int *step) {
+    const bool t = is_transposed(op);
+    substitute({r, *ldr, t}, (*uplo == 'L') != t, *n, x, *step);
+}
+
+// B <- op(R)^-1 B, or B op(R)^-1
+inline void trsm(const char *side, const char *uplo, const char *op, const char *, Int *rows,
+                 Int *cols, const double *, const double *r, const Int *ldr, double *b, Int *ldb) {
+    const bool left = *side == 'L', t = is_transposed(op) != !left;
+    for (Index j = 0; j < (left ? *cols : *rows); ++j)
+        substitute({r, *ldr, t}, (*uplo == 'L') != t, left ? *rows : *cols,
+                   left ? b + j * *ldb : b + j, left ? 1 : *ldb);
+}
+
+inline void potrf(const char *uplo, Int *n, double *g, Int *ldg, Int *info) {
+    const bool is_lower = *uplo == 'L';
+    const auto at = [&](Index i, Index j) -> double & { // of L, i >= j
+        return is_lower ? g[i + j * *ldg] : g[j + i * *ldg];
+    };
+    *info = 0;
+    for (Index j = 0; j < *n; ++j) {
+        double pivot = at(j, j);
+        for (Index l = 0; l < j; ++l)
+            pivot -= at(j, l) * at(j, l);
+        if (!(pivot > 0)) {
+            *info = static_cast<Int>(j + 1);
+            return;
+        }
+        at(j, j) = std::sqrt(pivot);
+        for (Index i = j + 1; i < *n; ++i) {
+            double sum = at(i, j);
+            for (Index l = 0; l < j; ++l)
+                sum -= at(i, l) * at(j, l);
+            at(i, j) = sum / at(j, j);
+        }
+    }
+}
+
+// With complete pivoting, to the rank.
+inline void pstrf(const char *, Int *n, double *g, Int *ldg, Int *pivots, Int *rank, double *,
+                  double *, Int *info) {
+    const Index size = *n;
+    const auto at = [&](Index i, Index j) -> double & { return g[i + j * *ldg]; };
+    for (Index j = 0; j < size; ++j)
+        for (Index i = 0; i < j; ++i)
+            at(i, j) = at(j, i);
+    for (Index j = 0; j < size; ++j)
+        pivots[j] = static_cast<Int>(j + 1);
+    double least = 0;
+    *info = 0;
+    *rank = *n;
+    for (Index k = 0; k < size; ++k) {
+        Index best = k;
+        for (Index i = k; i < size; ++i)
+            if (at(i, i) > at(best, best))
+                best = i;
+        if (k == 0)
+            least = static_cast<double>(size) * 0x1p-53 * at(best, best);
+        if (!(at(best, best) > least)) {
+            *rank = static_cast<Int>(k);
+            *info = 1;
+            return;
+        }
+        std::swap(pivots[k], pivots[best]);
+        for (Index j = 0; j < size; ++j)
+            std::swap(at(k, j), at(best, j));
+        for (Index i = 0; i < size; ++i)
+            std::swap(at(i, k), at(i, best));
+        at(k, k) = std::sqrt(at(k, k));
+        for (Index i = k + 1; i < size; ++i)
+            at(i, k) /= at(k, k);
+        for (Index j = k + 1; j < size; ++j)
+            for (Index i = k + 1; i < size; ++i)
+                at(i, j) -= at(i, k) * at(j, k);
+    }
+}
+
+inline void trtri(const char *uplo, const char *, Int *n, double *t, Int *ldt, Int *info) {
+    const Index size = *n;
+    std::vector<double> inverse(static_cast<std::size_t>(size * size), 0.0);
+    *info = 0;
+    for (Index j = 0; j < size; ++j) {
+        if (t[j + j * *ldt] == 0) {
+            *info = static_cast<Int>(j + 1);
+            return;
+        }
+        inverse[static_cast<std::size_t>(j + j * size)] = 1;
+        substitute({t, *ldt, false}, *uplo == 'L', size, inverse.data() + j * size, 1);
+    }
+    for (Index j = 0; j < size; ++j)
+        for (Index i = *uplo == 'L' ? j : 0; i < (*uplo == 'L' ? size : j + 1); ++i)
+            t[i + j * *ldt] = inverse[static_cast<std::size_t>(i + j * size)];
+}
+
+inline void getrf(Int *, Int *n, double *w, Int *ldw, Int *pivots, Int *info) {
+    const Index size = *n;
+    const auto at = [&](Index i, Index j) -> double & { return w[i + j * *ldw]; };
+    *info = 0;
+    for (Index k = 0; k < size; ++k) {
+        Index best = k;
+        for (Index i = k; i < size; ++i)
+            if (std::fabs(at(i, k)) > std::fabs(at(best, k)))
+                best = i;
+        pivots[k] = static_cast<Int>(best + 1);
+        if (at(best, k) == 0) {
+            *info = static_cast<Int>(k + 1);
+            return;
+        }
+        for (Index j = 0; j < size; ++j)
+            std::swap(at(k, j), at(best, j));
+        for (Index i = k + 1; i < size; ++i) {
+            at(i, k) /= at(k, k);
+            for (Index j = k + 1; j < size; ++j)
+                at(i, j) -= at(i, k) * at(k, j);
+        }
+    }
+}
+
+inline void getri(Int *n, double *w, Int *ldw, const Int *pivots, double *, Int *, Int *info) {
+    const Index size = *n;
+    std::vector<double> x(static_cast<std::size_t>(size * size), 0.0);
+    *info = 0;
+    for (Index j = 0; j < size; ++j) {
+        double *const column = x.data() + j * size;
+        column[j] = 1;
+        for (Index k = 0; k < size; ++k)
+            std::swap(column[k], column[pivots[k] - 1]);
+        for (Index i = 0; i < size; ++i)
+            for (Index l = 0; l < i; ++l)
+                column[i] -= w[i + l * *ldw] * column[l];
+        substitute({w, *ldw, false}, false, size, column, 1);
+    }
+    for (Index j = 0; j < size; ++j)
+        std::copy_n(x.data() + j * size, size, w + j * *ldw);
+}
+
+inline batchpinv::RoutineTable routines() {
+    batchpinv::RoutineTable table{};
+    batchpinv::Routines &of = table.of[batchpinv::dtype_index<double>];
+    of.gemm = reinterpret_cast<void *>(gemm);
+    of.gemv = reinterpret_cast<void *>(gemv);
+    of.herk = reinterpret_cast<void *>(syrk);
+    of.trsm = reinterpret_cast<void *>(trsm);
+    of.trsv = reinterpret_cast<void *>(trsv);
+    of.potrf = reinterpret_cast<void *>(potrf);
+    of.pstrf = reinterpret_cast<void *>(pstrf);
+    of.trtri = reinterpret_cast<void *>(trtri);
+    of.getrf = reinterpret_cast<void *>(getrf);
+    of.getri = reinterpret_cast<void *>(getri);
+    return table;
+}
+
+} // namespace units::plain

@@ -1,0 +1,102 @@
+// Ranks that are known without rounding, from the structure of a matrix alone.
+#include "check.hpp"
+
+#include "../../src/batchpinv/drivers/structure.hpp"
+
+#include <initializer_list>
+#include <vector>
+
+namespace batchpinv {
+namespace {
+
+using Complex = std::complex<double>;
+constexpr Tolerance<double> zero_tolerance{0, 0};
+constexpr std::int64_t undecided = -1;
+
+// The rank of a matrix given by rows, of which `kept` values certainly exceed the tolerance.
+template <class C>
+std::int64_t find_rank(const std::vector<std::vector<C>> &rows, Tolerance<double> tolerance,
+                       std::int64_t kept) {
+    const auto p = static_cast<std::int64_t>(rows.size()),
+               q = static_cast<std::int64_t>(rows[0].size());
+    std::vector<C> w(static_cast<std::size_t>(p * q));
+    for (std::int64_t i = 0; i < p; ++i)
+        for (std::int64_t j = 0; j < q; ++j)
+            w[static_cast<std::size_t>(i + j * p)] =
+                rows[static_cast<std::size_t>(i)][static_cast<std::size_t>(j)];
+    return Structure<C>(p, q).find_rank(w.data(), tolerance, kept).value_or(undecided);
+}
+
+std::int64_t find_rank(const std::vector<std::vector<double>> &rows, Tolerance<double> tolerance,
+                       std::int64_t kept) {
+    return find_rank<double>(rows, tolerance, kept);
+}
+
+UNIT_TEST(a_diagonal_matrix_has_as_many_values_as_exceed_the_tolerance) {
+    const std::vector<std::vector<double>> a = {{4, 0, 0}, {0, -0.5, 0}, {0, 0, 0.25}, {0, 0, 0}};
+    check(find_rank(a, zero_tolerance, 0) == 3);
+    check(find_rank(a, {0.25, 0}, 0) == 2); // equal to the tolerance: dropped
+    check(find_rank(a, {std::nextafter(0.25, 0), 0}, 0) == 3);
+    check(find_rank(a, {0, 0.125}, 0) == 1);
+    check(find_rank(a, {0, std::nextafter(0.125, 0)}, 0) == 2);
+    check(find_rank(a, {4, 0}, 0) == 0);
+    check(find_rank(a, {0, 1}, 3) == 0);
+}
+
+UNIT_TEST(a_permuted_diagonal_matrix_is_one_too_and_zeros_on_it_are_dropped) {
+    check(find_rank({{0, 0, 2}, {1, 0, 0}, {0, 3, 0}}, {1, 0}, 0) == 2);
+    check(find_rank({{0, 0, 0}, {0, 0, 7}, {0, 0, 0}, {5, 0, 0}}, zero_tolerance, 0) == 2);
+    check(find_rank({{0, 0}, {0, 0}}, zero_tolerance, 0) == 0);
+    check(find_rank({{0, 0}, {0, 0}}, {0, 0.5}, 0) == 0);
+    check(find_rank({{0.0, -0.0}, {-0.0, 3}}, zero_tolerance, 0) == 1);
+}
+
+UNIT_TEST(two_entries_in_a_row_or_column_make_no_diagonal) {
+    check(find_rank({{1, 1}, {0, 0}}, {0.5, 0}, 0) == undecided);
+    check(find_rank({{1, 0}, {1, 0}}, {0.5, 0}, 0) == undecided);
+    check(find_rank({{1, 0}, {2, 0}, {0, 1}}, {0.5, 0}, 0) == undecided);
+    check(find_rank({{1, 1}, {0, 1}}, zero_tolerance, 0) == undecided);
+    // As if it were diagonal, both values would be dropped, and 1.2 kept.
+    check(find_rank({{0.8, 0.9}, {0, 0}}, {1, 0}, 1) == 1);
+}
+
+UNIT_TEST(complex_entries_count_if_their_size_needs_no_rounding) {
+    const Complex i(0, 1);
+    check(find_rank<Complex>({{3.0 * i, 0}, {0, -2}}, {2, 0}, 0) == 1);
+    check(find_rank<Complex>({{0, -3.0 * i}, {0.5, 0}}, zero_tolerance, 0) == 2);
+    check(find_rank<Complex>({{3.0 + 4.0 * i, 0}, {0, 2}}, {6, 0}, 0) == undecided);
+    check(find_rank<Complex>({{1.0 + i, 0}, {0, 1}}, {1.5, 0}, 0) == undecided);
+    check(find_rank<std::complex<float>>({{{0, 3}, 0}, {0, 2}}, {2, 0}, 0) == 1);
+}
+
+UNIT_TEST(zero_and_equal_rows_and_columns_bound_the_rank) {
+    check(find_rank({{1, 2, 1}, {3, 4, 3}, {5, 7, 5}}, zero_tolerance, 2) == 2); // columns
+    check(find_rank({{1, 2, 3}, {4, 5, 7}, {1, 2, 3}}, zero_tolerance, 2) == 2); // rows
+    check(find_rank({{1, 2, 3}, {0, 0, 0}, {4, 5, 7}}, zero_tolerance, 2) == 2);
+    check(find_rank({{1, 0, 3}, {2, 0, 5}, {4, 0, 7}}, zero_tolerance, 2) == 2);
+    check(find_rank({{1, 2}, {1, 2}, {1, 2}, {0, 0}}, zero_tolerance, 1) == 1);
+    check(find_rank({{1, 1}, {2, 2}, {3, 3}}, zero_tolerance, 1) == 1);
+    check(find_rank<Complex>({{{1, 1}, {1, 1}}, {{2, 0}, {2, 0}}}, zero_tolerance, 1) == 1);
+    check(find_rank<Complex>({{{1, 1}, {1, -1}}, {{2, 0}, {2, 0}}}, zero_tolerance, 1) ==
+          undecided);
+}
+
+UNIT_TEST(fewer_values_certainly_kept_than_rows_differ_leave_the_rank_open) {
+    const std::vector<std::vector<double>> a = {{1, 2, 1}, {3, 4, 3}, {5, 7, 5}};
+    check(find_rank(a, zero_tolerance, 1) == undecided);
+    check(find_rank(a, {1e-3, 0}, 0) == undecided);
+    check(find_rank({{1, 2, 3}, {4, 5, 6}, {7, 8, 9}}, zero_tolerance, 2) == undecided);
+    // One entry differs, in the last row or column looked at.
+    check(find_rank({{1, 2, 1}, {3, 4, 3}, {5, 7, 6}}, zero_tolerance, 2) == undecided);
+    check(find_rank({{1, 2, 3}, {4, 5, 7}, {1, 2, 4}}, zero_tolerance, 2) == undecided);
+}
+
+UNIT_TEST(a_matrix_of_full_rank_is_known_where_all_values_are_kept) {
+    check(find_rank({{1, 2}, {3, 4}, {3, 4}}, zero_tolerance, 2) == 2);
+    check(find_rank({{1, 2}, {3, 4}}, zero_tolerance, 2) == 2);
+}
+
+} // namespace
+} // namespace batchpinv
+
+int main(int count, char **arguments) { return units::run_tests(count > 1 ? arguments[1] : ""); }
