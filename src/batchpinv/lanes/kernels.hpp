@@ -37,9 +37,8 @@ struct LaneGroup {
     unsigned answerable;           // the lanes of the last factorisation that can be answered
     unsigned uncertain;            // those of them whose rank is not certain
     std::int64_t rank[MOST_LANES]; // of the lanes that were answered
-    std::int64_t
-        kept[MOST_LANES]; // of the uncertain ones: how many values exceed the tolerance for certain
-    double (*evidence)[5]; // most, least, kept and dropped of each lane; or null
+    std::int64_t kept[MOST_LANES]; // values that certainly exceed the tolerance, if uncertain
+    double (*evidence)[5];         // of each lane rank, most, least, kept and dropped; or null
     void *workspace;
 };
 

@@ -47,7 +47,7 @@ constexpr BackwardError backward_errors[] = {
     {2.4, 0, 0, 6, 0, 0},       // sweep
     {4, 0, 0.5, 0, 0, 0},       // gram: of squares
     {3, 0, 0.5, 12, 0, 1.3},    // pivoted
-    {2, 0, 0, 18, 0, 0},        // semidefinite
+    {2, 0, 0, 28, 0, 0},        // semidefinite
     {5, 1.5, 1.6, 12, 8, 2},    // svd
     {6, 3.2, 0, 18, 2, 0},      // eigen
     {20, 6, 6.4, 48, 32, 8},    // device_svd
