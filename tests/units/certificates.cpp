@@ -85,7 +85,8 @@ template <class Factor> void scan(Trial<Factor> &trial, std::int64_t rank, Count
     const double s = static_cast<double>(trial.exact().s[static_cast<std::size_t>(rank - 1)]),
                  s1 = static_cast<double>(trial.exact().s1());
     std::vector<double> tolerances;
-    for (const double unit : {0.5 * DBL_EPSILON * s1, 1e-12 * s1, 1e-9 * s1, 1e-7 * s1, 0.01 * s})
+    for (const double unit :
+         {0.5 * DBL_EPSILON * s1, 1e-12 * s1, 1e-9 * s1, 1e-7 * s1, 1e-6 * s, 1e-5 * s, 0.01 * s})
         for (int step = -8; step <= 8; ++step)
             tolerances.push_back(s + step * unit);
     for (const double by : {1e-3, 0.1, 0.3, 0.5, 0.7, 1.5, 10.0, 1e3})
@@ -127,7 +128,8 @@ Dense<double> in_single(Dense<double> a) {
     return a;
 }
 
-constexpr double smallest[] = {0.5, 1e-3, 1e-6, 1e-9, 1e-12, 1e-14, 1e-15, 3e-16, 1e-17, 0};
+constexpr double smallest[] = {0.5,  1e-3,  1e-5,  4e-6,  2e-6,  1e-6,  8e-7,
+                               1e-9, 1e-12, 1e-14, 1e-15, 3e-16, 1e-17, 0};
 
 // ---- scans --------------------------------------------------------------------------------------
 

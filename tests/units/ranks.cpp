@@ -19,7 +19,7 @@ struct Count {
 // the reference is exact.
 template <class T, class X>
 void check_rank(const Group<T> &group, unsigned answered, int lane, const Reference<X> &reference,
-                Count &count) {
+                bool answers_all, Count &count) {
     ++count.scanned;
     if (!has(answered, lane))
         return;
@@ -30,6 +30,7 @@ void check_rank(const Group<T> &group, unsigned answered, int lane, const Refere
     const std::int64_t least = reference.rank(tol + inexact), most = reference.rank(tol - inexact);
     const std::int64_t rank = group.group.rank[lane], kept = group.group.kept[lane];
     if (has(group.group.uncertain, lane)) {
+        check(answers_all);
         check(kept <= most);
         check(kept <= rank);
     } else {
@@ -75,7 +76,7 @@ void scan(const Kernel &kernel, const Dense<T> &a, Source &source, Count &count)
                 return text("s1 ", s1, ", atol ", group.group.atol[lane], ", rtol ",
                             group.group.rtol[lane], ", lane ", lane);
             });
-            check_rank(group, answered, lane, reference, count);
+            check_rank(group, answered, lane, reference, kernel.member == exact.member, count);
         }
         filled = 0;
     };
@@ -217,7 +218,8 @@ template <class T> void try_extreme_tolerances() {
             group.set(0, a, atol, rtol);
             if (!(group.run(kernel, 1) & 1))
                 return -1;
-            return has(group.group.uncertain, 0) ? -2 : group.group.rank[0];
+            return kernel.member == exact.member && group.group.uncertain & 1 ? -2
+                                                                              : group.group.rank[0];
         };
         for (const double none : {0.0, 1e-60, 1e-300, 5e-324}) {
             check(rank_at(none, 0) == 3);
@@ -256,7 +258,8 @@ template <class T> class Edges {
     std::int64_t rank(double atol, double rtol) {
         group.set(0, a, atol, rtol);
         const unsigned answered = group.run(kernel, 1);
-        return (answered & 1) && !(group.group.uncertain & 1) ? group.group.rank[0] : -1;
+        const bool uncertain = kernel.member == exact.member && group.group.uncertain & 1;
+        return (answered & 1) && !uncertain ? group.group.rank[0] : -1;
     }
 
     void below(double edge, std::int64_t rank_below, double s1) {
