@@ -1,4 +1,4 @@
-// Where workspace comes from: the heap; or while a Arena exists in this thread, a piece of
+// Where workspace comes from: the heap; or while an Arena exists in this thread, a piece of
 // memory that the caller of compiled code has given.
 #pragma once
 
