@@ -24,7 +24,7 @@ template <class Factor, class = void> constexpr bool lower_only = false;
 template <class Factor>
 constexpr bool lower_only<Factor, std::void_t<decltype(Factor::lower_only)>> = Factor::lower_only;
 
-// Factor computes in C, and says what it is `of`:
+// Factor computes in C, and has:
 //   Finding factorise(C *w, Tolerance)   keeps W's memory
 //   C *pseudo_inverse()                  X, q×p, once
 //   void apply(bool adjoint, k, C *b, C *x)  k×p x = b X, or k×q x = b X^H, as often as wanted;
@@ -86,11 +86,10 @@ template <class T, class C, class Factor> class CertifiedRung final : public Run
             gather.lower(batch, matrix.data[Operand::A], w);
         else
             gather.whole(batch, matrix.data[Operand::A], w);
-        const Real<C> most = largest<C>(w, entries);
-        if (!std::isfinite(most))
+        const std::optional<int> scaled_by = bring_to_scale<C>(w, entries);
+        if (!scaled_by)
             return {};
-        exponent = scale_exponent<C>(most);
-        scale<C>(w, entries, exponent);
+        exponent = *scaled_by;
         if (refines) {
             std::copy_n(w.get(), entries, given.get());
             if constexpr (lower_only<Factor>)

@@ -85,11 +85,11 @@ template <class T> bool fits_lanes_after_svd(const Bench &bench) {
     return fits_lanes<T>(bench) && !fits_jacobi<T>(bench);
 }
 
-template <class T> bool is_wide_in_lanes(const Bench &bench) {
+template <class T> bool wide_svd_hands_down(const Bench &bench) {
     return is_single<T> && fits_lanes_after_svd<T>(bench);
 }
 
-template <class T> bool svd_goes_on(const Bench &bench) {
+template <class T> bool svd_hands_down(const Bench &bench) {
     return !fits_jacobi<T>(bench) && (is_single<T> || fits_lanes<T>(bench));
 }
 
@@ -125,8 +125,8 @@ const Step steps[] = {
     {RungName::pivoted, fits_pivoted<T, true>, make_certified<T, T, Semidefinite<T>>},
     {RungName::direct, fits_lapack<T>, make_direct<T>},
     {RungName::pivoted, fits_pivoted<T, false>, make_certified<T, T, RankRevealing<T>>},
-    {RungName::svd, svd_goes_on<T>, make_svd<T, T, false>},
-    {RungName::svd, is_wide_in_lanes<T>, make_svd<T, Wide<T>, false>},
+    {RungName::svd, svd_hands_down<T>, make_svd<T, T, false>},
+    {RungName::svd, wide_svd_hands_down<T>, make_svd<T, Wide<T>, false>},
     {RungName::exact_lanes, fits_lanes_after_svd<T>,
      make_lanes<T, Wide<T>, &LaneKernels::exact, Method::exact_lanes>},
     {RungName::svd, always, make_svd<T, Wide<T>, true>},

@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <optional>
 
 namespace batchpinv {
 
@@ -225,6 +226,17 @@ template <class T> void scale(T *w, std::int64_t count, int exponent) {
     const Real<T> rest = std::ldexp(Real<T>(1), exponent - exponent / 2);
     for (std::int64_t i = 0; i < count; ++i)
         w[i] = w[i] * half * rest;
+}
+
+// Scales W by the power of two that it should have, and gives its exponent; nothing if W holds NaN
+// or infinity.
+template <class T> std::optional<int> bring_to_scale(T *w, std::int64_t count) {
+    const Real<T> most = largest<T>(w, count);
+    if (!std::isfinite(most))
+        return std::nullopt;
+    const int exponent = scale_exponent<T>(most);
+    scale<T>(w, count, exponent);
+    return exponent;
 }
 
 // All parts of W become NaN.

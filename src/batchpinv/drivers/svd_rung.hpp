@@ -75,11 +75,10 @@ template <class T, class C, class Factor, bool is_last> class SvdRung final : pu
     // W, scaled. False if it holds NaN or infinity.
     bool take(const Matrix &matrix) {
         gather.whole(batch, matrix.data[Operand::A], w);
-        const Real<C> most = largest<C>(w, entries);
-        if (!std::isfinite(most))
+        const std::optional<int> scaled_by = bring_to_scale<C>(w, entries);
+        if (!scaled_by)
             return false;
-        exponent = scale_exponent<C>(most);
-        scale<C>(w, entries, exponent);
+        exponent = *scaled_by;
         if (batch.solves())
             std::copy_n(w.get(), entries, given.get());
         return true;

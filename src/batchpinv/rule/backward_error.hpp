@@ -1,5 +1,8 @@
 // The table of backward errors: how far the rounding of each method moves a singular value.
 //
+// `python -m benchmarks errors` measures it. The numbers are four times the largest error found
+// among real matrices of up to 4096 entries, in single and in double precision. Larger and complex
+// ones have yet to be measured. None is proved.
 #pragma once
 
 #include <cmath>

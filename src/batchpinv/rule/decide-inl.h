@@ -44,9 +44,8 @@ template <class V> inline auto decide(const Evidence<V> &found, const Tolerance<
             tolerance.of(least > zero ? least : zero));
 }
 
-// The same for a matrix of full rank, whose Frobenius norm is an upper bound of s1, and whose
-// inverse's the reciprocal of a lower bound of the least singular value; multiplied out, with the
-// rounding in units of s1:
+// The same for a matrix of full rank, by its Frobenius norm, which is at least s1, and that of its
+// inverse, which is at least 1 / s_n. The rounding is in units of s1, and nothing is divided:
 //     (1 - relative) / inverse_norm - absolute norm > tol (1 + relative + absolute).
 template <class V, class S>
 inline auto decide_full_rank(V norm, V inverse_norm, Rounding<S> rounding,
@@ -89,9 +88,11 @@ template <class S> struct Values {
         return kept;
     }
 
-    // s > max(atol, rtol s1), without the rounding of the product.
+    // s > max(atol, rtol s1), without the rounding of the product. Subnormal numbers are made
+    // normal ones, since a difference could vanish among them.
     static bool exceeds(double s, double s1, Tolerance<double> tolerance) {
-        return s > tolerance.atol && __builtin_fma(-tolerance.rtol, s1, s) > 0;
+        const double up = s1 < 0x1p-900 ? 0x1p500 : 1;
+        return s > tolerance.atol && __builtin_fma(-tolerance.rtol, up * s1, up * s) > 0;
     }
 
   private:
