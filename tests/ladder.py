@@ -38,7 +38,8 @@ FEW = (
 @dataclass(frozen=True)
 class Sample:
     """A stack (count, m, n), and how many singular values the tolerance is to keep. It is the
-    default if that is well between them, and `near`: a relative distance under the last kept one.
+    default if that is well between them; `near`: a relative distance under the last kept one; or
+    `above`: one above the first dropped one.
 
     one_sided: all columns have equal entries, whose sums are rounded to the same side all along."""
 
@@ -48,6 +49,7 @@ class Sample:
     hermitian: bool = False
     one_sided: bool = False
     near: float | None = None
+    above: float | None = None
 
     @property
     def eps(self):
@@ -114,6 +116,13 @@ class Maker:
         yield self.sample("no gap", self.of_values(values), r)
         if m * n <= 2000:
             yield self.sample("value next to the tolerance", self.of_values(values), r, near=2**-49)
+        # A few values about the tolerance, that a pivot cannot tell from it.
+        large, few = np.linspace(1, 0.5, r), np.linspace(1.5, 0.5, min(3, k - r))
+        for size in (5, 100, 1e4) if m * n <= 64 else (100, 1e4):
+            a = self.of_values(np.r_[large, size * self.eps * few])
+            family = f"values about {size:g} eps"
+            yield self.sample(f"{family}, one kept", a, r + 1)
+            yield self.sample(f"{family}, none kept", a, r, above=0.2)
 
     def hermitian(self, conditions):
         k, signs = self.k, np.where(np.arange(self.k) % 2, -1, 1)
@@ -182,6 +191,8 @@ def measure(sample):
     atol = None if is_clear else between
     if sample.near:
         atol = find_value(a, r) * (1 - sample.near)
+    if sample.above:
+        atol = find_value(a, r + 1) * (1 + sample.above)
 
     def errors(atol, driver):
         options = {"driver": driver, "hermitian": sample.hermitian, "return_info": True}

@@ -141,6 +141,48 @@ UNIT_TEST(matrices_of_lower_rank_are_inverted_to_a_few_roundings) {
     largest_error = 0;
 }
 
+// Two values near the tolerance, past two that are far above it.
+template <class T> void tell_trailing_values() {
+    Source source(26);
+    int tried = 0, answered = 0;
+    constexpr double eps = eps_of<T>, second = eps < 1e-10 ? 1e-4 : 1e-2,
+                     near = eps < 1e-10 ? 1e-3 : 0.1;
+    for (const Size size : {Size{3, 3}, Size{4, 4}, Size{6, 4}, Size{9, 7}, Size{40, 5}})
+        for (const double tol : {2 * eps, 20 * eps, 500 * eps}) {
+            const Within within([&] { return text(naming<T>(pivoted, size)(), " tol ", tol); });
+            std::vector<double> s(static_cast<std::size_t>(size.n), 0.8 * tol);
+            s[0] = 1;
+            s[1] = size.n > 3 ? second : 1.5 * tol;
+            s[2] = size.n > 3 ? 1.5 * tol : 0.8 * tol;
+            const Dense<T> a = source.with_values<T>(size.m, size.n, s);
+            const Reference<Quad> reference(a);
+            Group<T> group(size.m, size.n);
+            group.set_rounding(table_rounding<T>(pivoted, size.m, size.n));
+            for (std::int64_t r = 1; r < size.n; ++r) {
+                const double above =
+                                 static_cast<double>(reference.s[static_cast<std::size_t>(r - 1)]),
+                             below = static_cast<double>(reference.s[static_cast<std::size_t>(r)]);
+                if (above > 1.9 * below || below * (1 + 3 * near) > above)
+                    continue;
+                for (const double at : {above * (1 - near), below * (1 + near)})
+                    for (const bool relative : {false, true}) {
+                        const double s1 = static_cast<double>(reference.s1());
+                        group.set(0, a, relative ? 0 : at, relative ? at / s1 : 0);
+                        ++tried;
+                        if (!has(group.run(pivoted, 1), 0))
+                            continue;
+                        ++answered;
+                        check_answer(group, 0, a, r);
+                    }
+            }
+        }
+    check(10 * answered > 6 * tried);
+}
+
+UNIT_TEST(values_near_the_tolerance_are_told_from_it_by_the_residual) {
+    FOR_EACH_DTYPE(tell_trailing_values);
+}
+
 template <class T> void drop_more_than_rounding() {
     Source source(12);
     for (const Size size : {Size{3, 3}, Size{8, 8}, Size{20, 4}})

@@ -327,13 +327,13 @@ template <class T> void find_pivoted_edges() {
         check(edges.rank(unit * eps_of<T> * eps_of<T>, 0) == -1);
         check(edges.rank(unit * 100 * eps_of<T> * eps_of<T>, 0) == 2);
         check(edges.rank(0, 100 * eps_of<T> * eps_of<T>) == 2);
-        // The third value is under 2 eps, and no residual certifies more than that.
+        // The third value is eps / 4, under the error of R22, but not under that of the residual.
         a(3, 2) += static_cast<Real<T>>(unit * eps_of<T> / 2);
         Edges<T> rounded(pivoted, a);
-        check(rounded.rank(0, 0) == -1);
-        check(rounded.rank(unit * eps_of<T> / 16, 0) == -1);
-        check(rounded.rank(unit * eps_of<T>, 0) == 2);
-        check(rounded.rank(0, eps_of<T>) == 2);
+        check(rounded.rank(0, 0) == 3);
+        check(rounded.rank(unit * eps_of<T> * (0.25 - 1e-3), 0) == 3);
+        check(rounded.rank(unit * eps_of<T> * 0.25, 0) == -1);
+        check(rounded.rank(unit * eps_of<T> * (0.25 + 1e-3), 0) == 2);
     }
     // A third value that is dropped by its size.
     Edges<T> full(pivoted, three_values<T>());

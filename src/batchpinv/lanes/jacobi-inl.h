@@ -6,7 +6,7 @@
 // needs none, so the number of sweeps that its neighbours take does not change it.
 #pragma once
 
-#include "householder-inl.h"
+#include "workspace-inl.h"
 
 constexpr int MOST_SWEEPS = 30;
 
@@ -27,39 +27,61 @@ BATCHPINV_INLINE void rotate(E *p, E *q, const Rotation<E, V> &by, Mask wanted, 
     }
 }
 
-// One sweep over all pairs. `length2` holds the squared lengths, brought up to date as the columns
-// turn. A column shorter than sqrt(negligible2) will be dropped: what such columns do to each other
-// does not matter, nor what one does to a longer column if the angle is under rounding. Returns the
-// lanes that turned a pair.
-template <class R, class E, class V, class Size>
-BATCHPINV_INLINE auto sweep(E *b, E *v, V *length2, V negligible2, Size n) {
-    constexpr R eps2 = Format<R>::epsilon * Format<R>::epsilon;
+// Columns in lanes, and what is turned with them.
+template <class E, class Size, class Count> struct Columns {
+    E *of;
+    Size ld, rows;
+    E *v; // n×n
+    Count n;
+};
+
+// One sweep over all pairs of B's columns. `length2` holds the squared lengths, brought up to date
+// as the columns turn. Returns the lanes that turned a pair.
+//
+// Short columns are turned as long ones are, though they will be dropped: pairs of which some are
+// left out keep what they have of each other, and give it to the rest.
+template <class R, class E, class V, class Size, class Count>
+BATCHPINV_INLINE auto sweep(const Columns<E, Size, Count> &b, V *length2) {
+    const auto [columns, ld, rows, v, n] = b;
+    constexpr R eps = Format<R>::epsilon, eps2 = eps * eps;
     auto turned = V{} != V{};
     for (int p = 0; p < n - 1; ++p)
         for (int q = p + 1; q < n; ++q) {
             E inner = E{};
-            for (int i = 0; i < n; ++i)
-                inner = add_inner(inner, b[p * n + i], b[q * n + i]);
+            for (int i = 0; i < rows; ++i)
+                inner = add_inner(inner, columns[p * ld + i], columns[q * ld + i]);
             const V inner2 = add_square(V{}, inner), product2 = length2[p] * length2[q];
-            const auto ascending = length2[p] < length2[q];
-            const V longer2 = ascending ? length2[q] : length2[p];
-            const V shorter2 = ascending ? length2[p] : length2[q];
-            const auto wanted = (inner2 > eps2 * static_cast<R>(static_cast<int>(n)) * product2) &
-                                (longer2 > negligible2) &
-                                ((shorter2 > negligible2) | (inner2 > eps2 * longer2 * longer2));
+            // A turn may leave as much. Squares that underflow say nothing.
+            const auto wanted =
+                (inner2 > eps2 * static_cast<R>(4 * element_of<E>::parts * n) * product2) &
+                (inner2 >= std::numeric_limits<R>::min());
             if (!any_lane(wanted))
                 continue;
             turned |= wanted;
             const V size = square_root(inner2), zeta = (length2[q] - length2[p]) / (2 * size);
-            const V root = magnitude(zeta) + square_root(1 + zeta * zeta);
+            const V bulk = magnitude(zeta); // beside which 1 is nothing, where its square overflows
+            const V root = bulk + (bulk < 1 / eps ? square_root(1 + zeta * zeta) : bulk);
             const V tangent = zeta < 0 ? -1 / root : 1 / root;
             const V cosine = 1 / square_root(1 + tangent * tangent);
             const Rotation<E, V> turn{cosine, times(inner, cosine * tangent / size)};
-            rotate(b + p * n, b + q * n, turn, wanted, n);
+            rotate(columns + p * ld, columns + q * ld, turn, wanted, rows);
             rotate(v + p * n, v + q * n, turn, wanted, n);
             const V change = choose(wanted, tangent * size, V{});
             length2[p] -= change;
             length2[q] += change;
         }
     return turned;
+}
+
+// Makes B's columns orthogonal, of length^2 `length2` in the end. Returns the lanes that have not
+// converged.
+template <class R, class E, class V, class Size, class Count>
+BATCHPINV_INLINE auto rotate_columns(const Columns<E, Size, Count> &b, V *length2) {
+    auto turning = V{} == V{};
+    for (int sweeps = 0; sweeps < MOST_SWEEPS && any_lane(turning); ++sweeps) {
+        for (int j = 0; j < b.n; ++j)
+            length2[j] = squares<V>(b.of + j * b.ld, b.rows);
+        turning = sweep<R>(b, length2);
+    }
+    return turning;
 }

@@ -7,7 +7,7 @@
 // r differs from lane to lane: rows of R and columns of R2^-1 past it are set to 0.
 #pragma once
 
-#include "householder-inl.h"
+#include "workspace-inl.h"
 
 // x <-> y where the mask is set.
 template <class E, class Mask> BATCHPINV_INLINE void swap_some(E *x, E *y, Mask mask, int length) {
@@ -48,15 +48,16 @@ BATCHPINV_INLINE void reflect_and_measure(const E *v, V tau, E *x, int ld, int l
 // What the factorisation found in each lane. Numbers of columns are real numbers, too.
 template <class V> struct Pivoting {
     V rank, norm2, longest2, dropped2;
+    V smallest2; // the last pivot's square
 };
 
 // A, in factors.a, becomes Q R P^T: at step k the longest of the columns that are left comes to k,
-// from pivot[k]. A lane's rank is where no more than (negligible |A|_F)^2 is left, dropped2; from
-// there on nothing that it does can be seen in its first rows. Stops where all lanes have come
-// there.
-template <class R, class E, class V, class S>
+// from pivot[k]. A lane's rank is where no more than negligible(|A|_F) is left, dropped2 its
+// square; from there on nothing that it does can be seen in its first rows. Stops where all lanes
+// have come there.
+template <class R, class E, class V, class S, class Negligible>
 BATCHPINV_INLINE Pivoting<V> factorise_pivoted(const Factors<E, V> &factors, V *pivot, V *length2,
-                                               R negligible, S shape) {
+                                               S shape, Negligible &&negligible) {
     const int m = shape.m, n = shape.n, ld = shape.ld;
     for (int j = 0; j < n; ++j) {
         Sums<1, 1, V> square;
@@ -69,6 +70,7 @@ BATCHPINV_INLINE Pivoting<V> factorise_pivoted(const Factors<E, V> &factors, V *
         pivot[j] = V{} + static_cast<R>(j);
     }
     Pivoting<V> found{};
+    V negligible2{};
     auto going = V{} == V{};
     for (int k = 0; k < n; ++k) {
         V best = length2[k], sum = best, chosen = pivot[k];
@@ -81,10 +83,13 @@ BATCHPINV_INLINE Pivoting<V> factorise_pivoted(const Factors<E, V> &factors, V *
         if (k == 0) {
             found.norm2 = sum;
             found.longest2 = best;
+            const V least = negligible(square_root(sum));
+            negligible2 = least * least;
         }
-        const auto goes_on = going & (sum > negligible * negligible * found.norm2);
+        const auto goes_on = going & (sum > negligible2);
         found.dropped2 = choose(going & ~goes_on, sum, found.dropped2);
         found.rank = choose(goes_on, V{} + static_cast<R>(k + 1), found.rank);
+        found.smallest2 = choose(goes_on, best, found.smallest2);
         going = goes_on;
         if (!any_lane(going))
             break;
@@ -113,6 +118,19 @@ BATCHPINV_INLINE Pivoting<V> factorise_pivoted(const Factors<E, V> &factors, V *
         });
     }
     return found;
+}
+
+// C^H in b, n×n: the first rows of R, and columns of 0 from the rank on.
+template <class E, class V, class S>
+BATCHPINV_INLINE void adjoint_of_rows(const Workspace<E, V> &work, V rank, S shape) {
+    const int n = shape.n, ld = shape.ld;
+    for (int j = 0; j < n; ++j) {
+        const auto kept = rank > static_cast<decltype(rank[0] + 0)>(j);
+        for (int i = 0; i < n; ++i) {
+            const E r = i == j ? work.factors.diagonal[j] : work.factors.a[i * ld + j];
+            work.second.a[j * n + i] = i < j ? E{} : choose(kept, conjugate(r), E{});
+        }
+    }
 }
 
 // y (n×m by rows) <- P y. Zeros become positive: what other lanes made a lane do can have changed

@@ -18,20 +18,6 @@ __attribute__((noinline)) void multiply_exactly(const E *a, const E *v, E *b, Sh
         }
 }
 
-// Columns that are dropped for certain: n of them, each under tol / 4 sqrt(n), where s1 is at least
-// |A|_F / sqrt(n). Squared.
-template <class R, class V>
-BATCHPINV_INLINE V negligible_length2(const LaneGroup &group, V factor, V norm2, int n) {
-    V negligible2{};
-    for (int lane = 0; lane < group.filled; ++lane) {
-        const R atol = static_cast<R>(group.atol[lane] * static_cast<double>(factor[lane]));
-        const R rtol = static_cast<R>(group.rtol[lane]);
-        const R relative2 = rtol * rtol * norm2[lane] / n;
-        negligible2[lane] = (atol * atol > relative2 ? atol * atol : relative2) / (16 * n);
-    }
-    return negligible2;
-}
-
 // Calls act(n) with an order that the compiler knows, for those that are common.
 template <class Act> BATCHPINV_INLINE void with_order(int n, Act &&act) {
     switch (n) {
@@ -46,39 +32,55 @@ template <class Act> BATCHPINV_INLINE void with_order(int n, Act &&act) {
     }
 }
 
-// Makes B's columns orthogonal, of length^2 `length2` in the end, and turns V with them. Returns
-// the lanes that have not converged.
-template <class R, class E, class V, class Size>
-BATCHPINV_INLINE auto rotate_columns(E *b, E *v, V *length2, V negligible2, Size n) {
-    auto turning = V{} == V{};
-    for (int sweeps = 0; sweeps < MOST_SWEEPS && any_lane(turning); ++sweeps) {
-        for (int j = 0; j < n; ++j) {
-            length2[j] = V{};
-            for (int i = 0; i < n; ++i)
-                length2[j] = add_square(length2[j], b[j * n + i]);
+// A in work.factors.a becomes its reflections, those of QR with column pivoting, A P = Q R; with
+// R^H = Q2 R2, B = Q^H A V in b is R2^H, a triangle of columns that are nearly orthogonal and
+// descend in length, and V = P Q2. From there on Jacobi takes few sweeps (Drmac and Veselic, SIAM
+// J. Matrix Anal. Appl. 29, 2008).
+template <class R, class E, class V>
+void precondition(const Workspace<E, V> &work, Shape<int> shape) {
+    const auto [m, n, ld] = shape;
+    const Shape<int> square{n, n, n};
+    E *const b = work.second.a, *const v = work.v;
+    const Pivoting<V> pivoting =
+        factorise_pivoted<R>(work.factors, work.pivot, work.length2, shape,
+                             [](V norm) BATCHPINV_INLINE_LAMBDA { return norm - norm; });
+    find_all_inner_products(work.factors, shape);
+    *work.norm2 = pivoting.norm2;
+    adjoint_of_rows(work, pivoting.rank, shape);
+    factorise(work.second, square);
+    for (int j = 0; j < n; ++j)
+        for (int i = 0; i < n; ++i)
+            v[j * n + i] = i == j ? unit<E>() : E{};
+    apply_q(work.second, v, n, square);
+    permute<false>(v, work.pivot, n, n);
+    for (int j = 0; j < n; ++j) {
+        b[j * n + j] = conjugate(work.second.diagonal[j]);
+        for (int i = j + 1; i < n; ++i) {
+            b[j * n + i] = conjugate(b[i * n + j]);
+            b[i * n + j] = E{};
         }
-        turning = sweep<R>(b, v, length2, negligible2, n);
     }
-    return turning;
 }
 
-// A in work.factors.a becomes its reflections, with Q^H A V = B in b, whose columns are orthogonal
-// in the end; V is brought up to date. Returns the lanes that have not converged.
-template <class R, int lanes, class E, class V>
-auto orthogonalise(const LaneGroup &group, const Workspace<E, V> &work, Shape<int> shape) {
+// The same of columns that are nearly orthogonal: B is their R.
+template <class E, class V>
+void reduce_nearly_orthogonal(const Workspace<E, V> &work, Shape<int> shape) {
     const auto [m, n, ld] = shape;
-    E *const b = work.second.a;
     factorise(work.factors, shape);
     *work.norm2 = triangle_norm2(work.factors, shape);
     for (int j = 0; j < n; ++j)
         for (int i = 0; i < n; ++i)
-            b[j * n + i] = i < j    ? work.factors.a[j * ld + i]
-                           : i == j ? work.factors.diagonal[j]
-                                    : E{};
-    const V negligible2 = negligible_length2<R>(group, *work.factor, *work.norm2, n);
+            work.second.a[j * n + i] = i < j    ? work.factors.a[j * ld + i]
+                                       : i == j ? work.factors.diagonal[j]
+                                                : E{};
+}
+
+// Makes B's columns orthogonal, and turns V with them. Returns the lanes that have not converged.
+template <class R, class E, class V> auto orthogonalise(const Workspace<E, V> &work, int n) {
     decltype(V{} == V{}) turning;
-    with_order(n, [&](auto order) BATCHPINV_INLINE_LAMBDA {
-        turning = rotate_columns<R>(b, work.v, work.length2, negligible2, order);
+    with_order(n, [&](auto n) BATCHPINV_INLINE_LAMBDA {
+        const Columns<E, decltype(n), decltype(n)> b{work.second.a, n, n, work.v, n};
+        turning = rotate_columns<R>(b, work.length2);
     });
     return turning;
 }
@@ -100,10 +102,6 @@ LaneDecision decide_lane(LaneGroup &group, const Workspace<E, V> &work, int lane
                                       group.rtol[lane]};
     Values<double> found(s, n, tolerance, {group.absolute, group.relative});
     Evidence<double> &evidence = found.evidence;
-    // Columns that are too short to matter were not made orthogonal to each other.
-    const double negligible = tolerance.of(evidence.most) / 4;
-    if (found.rank < n && evidence.dropped < negligible)
-        evidence.dropped = negligible;
     if (group.evidence) {
         const double unit = static_cast<double>((*work.factor)[lane]);
         const double numbers[5] = {static_cast<double>(found.rank), evidence.most / unit,
@@ -133,18 +131,17 @@ unsigned factorise_by_jacobi(LaneGroup &group, const Workspace<E, V> &work, Shap
     const V largest = load<R, lanes, element_of<E>::parts>(group, shape, reinterpret_cast<R *>(a));
     *work.factor = scale_factor<R>(largest, 0);
     scale(a, *work.factor, shape);
-    for (int j = 0; j < n; ++j)
-        for (int i = 0; i < n; ++i)
-            v[j * n + i] = i == j ? unit<E>() : E{};
     if (exact)
         for (int j = 0; j < n; ++j)
             for (int i = 0; i < m; ++i)
                 work.given[j * ld + i] = a[j * ld + i];
-    auto turning = orthogonalise<R, lanes>(group, work, shape);
+    precondition<R>(work, shape);
+    auto turning = orthogonalise<R>(work, n);
     const V norm2 = *work.norm2;
     if (exact) {
         multiply_exactly(work.given, v, a, shape);
-        turning |= orthogonalise<R, lanes>(group, work, shape);
+        reduce_nearly_orthogonal(work, shape);
+        turning |= orthogonalise<R>(work, n);
     }
 
     unsigned answerable = 0;

@@ -32,6 +32,7 @@ template <class E, class V> class Workspace {
     Factors<E, V> factors, second;        // of a, m×n, and of b, n×n
     E *columns, *short_columns, *product; // BLOCK of m, n and m rows
     E *given, *sides, *residual;          // A, BLOCK of m rows, and 4 of m: see refine
+    E *null;                              // n×n: see trailing
 
     Workspace(void *memory, int ld, int n)
         : start(static_cast<V *>(memory)), factor(take<V>(1)), rank(take<V>(1)), norm2(take<V>(1)),
@@ -39,7 +40,7 @@ template <class E, class V> class Workspace {
           v(take<E>(n * n)), factors(take_factors(take<E>(ld * n), n)),
           second(take_factors(take<E>(n * n), n)), columns(take<E>(ld * BLOCK)),
           short_columns(take<E>(n * BLOCK)), product(take<E>(ld * BLOCK)), given(take<E>(ld * n)),
-          sides(take<E>(ld * BLOCK)), residual(take<E>(4 * ld)) {}
+          sides(take<E>(ld * BLOCK)), residual(take<E>(4 * ld)), null(take<E>(n * n)) {}
 
     static std::int64_t bytes(std::int64_t m, std::int64_t n) {
         const int ld = leading_dimension(static_cast<int>(m));

@@ -42,9 +42,9 @@ struct BackwardError {
 };
 
 constexpr BackwardError backward_errors[] = {
-    {4, 0, 0.55, 9, 0, 0.5},    // qr_lanes
+    {6.5, 0, 0.55, 13, 0, 0.5}, // qr_lanes
     {3.5, 0, 1.2, 15, 0, 0},    // pivoted_lanes
-    {4.4, 0, 0.45, 4, 9, 0.55}, // jacobi_lanes
+    {6, 0, 0.8, 5, 10, 0.55},   // jacobi_lanes
     {0, 0, 0, 4, 23, 1.5},      // exact_lanes
     {2, 0, 0, 4, 0, 0},         // elimination
     {2.4, 0, 0, 6, 0, 0},       // sweep

@@ -1,0 +1,223 @@
+// What QR with column pivoting drops, from A itself, in twice the working precision.
+#pragma once
+
+#include "jacobi-inl.h"
+#include "kernel-inl.h"
+
+// What bounds s_(r+1) whatever was rounded: the r columns A1 that the pivoting has chosen span the
+// others, A2, but for E = A2 - A1 T, in twice the working precision. A with A1 T in the place of A2
+// has rank r, so that s_(r+1) <= |E|_F (Eckart and Young). T = R11^-1 R12 need not be accurate for
+// that.
+template <class V> struct Remainder {
+    V norm;     // |E|_F
+    V rounding; // of E, from above
+    V t;        // sqrt(1 + |T|_F^2)
+
+    V above() const { return norm + rounding; }
+};
+
+// E comes to work.given, and to work.null the columns [T; -I], of the lanes in `wanted`; the other
+// columns and lanes are 0.
+template <class R, int lanes, class E, class V, class Mask, class S>
+__attribute__((noinline)) Remainder<V>
+find_remainder(const LaneGroup &group, const Workspace<E, V> &work, V rank, Mask wanted, S shape) {
+    const auto [m, n, ld] = shape;
+    E *const a = work.given;
+    load<R, lanes, element_of<E>::parts>(group, shape, reinterpret_cast<R *>(a));
+    scale(a, *work.factor, shape);
+    for (int k = 0; k < n - 1; ++k)
+        for (int j = k + 1; j < n; ++j) {
+            const auto swapped = work.pivot[k] == V{} + static_cast<R>(j);
+            if (any_lane(swapped))
+                swap_some(a + k * ld, a + j * ld, swapped, m);
+        }
+    V norm2{}, t2{};
+    for (int j = 0; j < n; ++j) {
+        E *const t = work.null + j * n;
+        for (int i = 0; i < n; ++i)
+            t[i] = E{};
+        const auto spanned = wanted & (rank <= static_cast<R>(j));
+        if (!any_lane(spanned))
+            continue;
+        for (int i = j; i-- > 0;) {
+            E sum = work.factors.a[j * ld + i];
+            for (int l = i + 1; l < j; ++l)
+                sum = subtract_product(sum, work.factors.a[l * ld + i], t[l]);
+            const E solution = product(sum, reciprocal(work.factors.diagonal[i]));
+            t[i] = choose(spanned & (rank > static_cast<R>(i)), solution, E{});
+            t2 = add_square(t2, t[i]);
+        }
+        t[j] = choose(spanned, negative(unit<E>()), E{});
+        V column2{};
+        for (int row = 0; row < m; ++row) {
+            TwiceOf<E> sum;
+            sum.add(a[j * ld + row]);
+            for (int i = 0; i < j; ++i)
+                sum.subtract_product(a[i * ld + row], t[i]);
+            const E rest = sum.value();
+            column2 = add_square(column2, rest);
+            a[j * ld + row] = choose(spanned, rest, a[j * ld + row]);
+        }
+        norm2 = choose(spanned, norm2 + column2, norm2);
+    }
+    for (int j = 0; j < n; ++j)
+        for (int row = 0; row < m; ++row)
+            a[j * ld + row] = choose(wanted & (rank <= static_cast<R>(j)), a[j * ld + row], E{});
+    // The sums of squares and E's entries, and in twice the precision the products (Ogita, Rump and
+    // Oishi, SIAM J. Sci. Comput. 26, 2005, proposition 5.5).
+    constexpr R eps = Format<R>::epsilon;
+    const R most = static_cast<R>(n + 1) * eps;
+    const V norm = square_root(norm2), t = 1 + square_root(t2);
+    return {norm, norm * (static_cast<R>(m * n) * eps) + most * most * square_root(*work.norm2) * t,
+            t};
+}
+
+// The singular values past the first r, where E is small beside s_r: those of E (I + T^H T)^(-1/2).
+//
+// The columns of N, which span those of [T; -I], and of M, which span those of [I; T^H], are a
+// basis of orthonormal columns, and
+//     Q^H A P [M N] = [S t; F -G], where |t|, |F| <= |E|, s_min(S) = s_r([R11 R12]).
+// Eliminating t and F changes G by |E|^2 / s_min(S), and then all singular values by a factor of at
+// most (1 + |E| / s_min(S))^2 (Ostrowski). So s_(r+j) is the j-th singular value of G with an error
+// that is small beside |E|, not only beside s1.
+//
+// Some of them may be kept: then X gains -P N_j g_j^H Q^H / s_j^2 for each.
+template <class V> struct Trailing {
+    V most, least; // of s1
+    V count, kept; // how many are kept, and the smallest of those
+    V dropped;     // the largest that is not
+    Rounding<V> rounding;
+};
+
+// E becomes what Q^H E has under its first r rows.
+template <class R, class E, class V, class S>
+void project_remainder(const Workspace<E, V> &work, V rank, S shape) {
+    const auto [m, n, ld] = shape;
+    apply_q_adjoint(work.factors, work.given, n, shape);
+    for (int j = 0; j < n; ++j)
+        for (int i = 0; i < m; ++i)
+            work.given[j * ld + i] = choose(rank <= static_cast<R>(i), work.given[j * ld + i], E{});
+}
+
+// G's columns, made orthogonal and scaled, come to work.given, N to work.null, and to work.length2
+// what makes s_j^-2 g_j of them where it is kept, else 0. Of the lanes in `wanted`.
+template <class R, class E, class V, class Mask, class S>
+__attribute__((noinline)) Trailing<V>
+find_trailing(const Workspace<E, V> &work, const Remainder<V> &remainder,
+              const Tolerance<V> &tolerance, V rank, V inverse_norm, Mask wanted, S shape) {
+    const auto [m, n, ld] = shape;
+    E *const g = work.given, *const null = work.null;
+    const E *const r = work.factors.a;
+    const V unit = scale_factor<R>(remainder.norm, 0); // of G, whose squares could underflow
+    for (int j = 0; j < n; ++j) {
+        const auto spanned = wanted & (rank <= static_cast<R>(j));
+        E *const last = null + j * n;
+        for (int i = 0; i < m; ++i)
+            g[j * ld + i] = times(g[j * ld + i], unit);
+        for (int l = 0; l < j; ++l) {
+            E inner{};
+            for (int i = 0; i < n; ++i)
+                inner = add_inner(inner, null[l * n + i], last[i]);
+            for (int i = 0; i < n; ++i)
+                last[i] = subtract_product(last[i], null[l * n + i], inner);
+            for (int i = 0; i < m; ++i)
+                g[j * ld + i] = subtract_product(g[j * ld + i], g[l * ld + i], inner);
+        }
+        const V length2 = squares<V>(last, n);
+        const V inverse = choose(spanned, 1 / square_root(length2), V{});
+        for (int i = 0; i < n; ++i)
+            last[i] = times(last[i], inverse);
+        for (int i = 0; i < m; ++i)
+            g[j * ld + i] = times(g[j * ld + i], inverse);
+    }
+    const auto turning =
+        rotate_columns<R>(Columns<E, decltype(m), decltype(n)>{g, ld, m, null, n}, work.length2);
+
+    // s1 from |C C^H|_F^2, the sum of the fourth powers: nearly s1^4 where it stands alone.
+    V fourth{};
+    for (int i = 0; i < n && any_lane(rank > static_cast<R>(i)); ++i)
+        for (int k = 0; k <= i; ++k) {
+            E inner{};
+            for (int j = i; j < n; ++j) {
+                const E a = j == i ? work.factors.diagonal[j] : r[j * ld + i];
+                const E b = j == k ? work.factors.diagonal[j] : r[j * ld + k];
+                inner = add_inner(inner, a, b);
+            }
+            const V square = add_square(V{}, inner);
+            fourth += choose(rank > static_cast<R>(i), k < i ? square + square : square, V{});
+        }
+    Trailing<V> found{};
+    found.most = square_root(square_root(fourth));
+    found.least = square_root(fourth / *work.norm2);
+    found.kept = 1 / V{};
+    const V tol = tolerance.of(found.most);
+    for (int j = 0; j < n; ++j) {
+        const V s = square_root(work.length2[j]) / unit;
+        const auto spanned = wanted & (rank <= static_cast<R>(j));
+        const auto kept = spanned & (s > tol);
+        found.count += choose(kept, V{} + 1, V{});
+        found.kept = choose(kept & (s < found.kept), s, found.kept);
+        found.dropped = choose(spanned & ~kept & (s > found.dropped), s, found.dropped);
+        work.length2[j] = choose(kept, unit / work.length2[j], V{});
+    }
+    // Householder's reflections (Higham, Accuracy and Stability, lemma 19.3), orthogonalisation
+    // and rotations, and what is said above. NaN where the columns have not become orthogonal.
+    const V share = remainder.norm * inverse_norm;
+    const V relative =
+        remainder.t * (64 * static_cast<R>(m * n) * Format<R>::epsilon) + share * (2 + share);
+    const V absolute = remainder.norm * (relative + share) + remainder.rounding;
+    found.rounding = {choose(turning, V{} / V{}, absolute), relative};
+    return found;
+}
+
+// What the rule may know of them, in place of what is `found` from R22.
+template <class V, class Mask>
+BATCHPINV_INLINE void tell(Evidence<V> &found, const Trailing<V> &trailing, Mask wanted, V left) {
+    const auto more = wanted & (trailing.count > 0), same = wanted & ~more;
+    const Rounding<V> &rounding = trailing.rounding;
+    found.least = choose(same, rounding.below(trailing.least), found.least);
+    found.residual = choose(same, rounding.above(trailing.dropped), found.residual);
+    found.most = choose(more, trailing.most, found.most);
+    found.least = choose(more, trailing.least, found.least);
+    found.kept = choose(more, trailing.kept, found.kept);
+    found.dropped = choose(more, trailing.dropped, found.dropped);
+    found.residual = choose(more, trailing.count < left ? 1 / V{} : V{}, found.residual);
+    found.rounding = {choose(more, rounding.absolute, found.rounding.absolute),
+                      choose(more, rounding.relative, found.rounding.relative)};
+}
+
+// y, conj(X) by rows without its last factor Q^H, gains what E turns the range of A's first r
+// singular vectors by: X += C^+ (E (C^+)_2)^H Q^H to first order, (C^+)_2 being rows from r on.
+template <class E, class V, class Mask, class S>
+void turn_range(const Workspace<E, V> &work, Mask wanted, S shape) {
+    const auto [m, n, ld] = shape;
+    E *const y = work.y;
+    for (int j = 0; j < n; ++j) {
+        const E *const e = work.given + j * ld;
+        if (!any_lane(wanted & (squares<V>(e, m) > 0)))
+            continue;
+        for (int i = 0; i < n; ++i) {
+            E inner{};
+            for (int c = 0; c < n; ++c)
+                inner = add_inner(inner, y[j * ld + c], y[i * ld + c]);
+            for (int c = 0; c < m; ++c)
+                y[i * ld + c] =
+                    choose(wanted, add_product(y[i * ld + c], inner, e[c]), y[i * ld + c]);
+        }
+    }
+}
+
+// y gains the values that are kept.
+template <class E, class V, class S> void add_trailing(const Workspace<E, V> &work, S shape) {
+    const auto [m, n, ld] = shape;
+    E *const y = work.y;
+    for (int j = 0; j < n; ++j) {
+        if (!any_lane(work.length2[j] > 0))
+            continue;
+        for (int i = 0; i < n; ++i) {
+            const E weight = times(conjugate(work.null[j * n + i]), work.length2[j]);
+            for (int c = 0; c < m; ++c)
+                y[i * ld + c] = subtract_product(y[i * ld + c], weight, work.given[j * ld + c]);
+        }
+    }
+}
