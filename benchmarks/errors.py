@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import hilbert
 
 from batchpinv._batch import Job, Worker, backward_errors, choose_lanes
 
@@ -131,8 +130,8 @@ def vandermonde(rng: Generator, count: int, m: int, n: int) -> Stack:
 
 
 def hilbert_like(rng: Generator, count: int, m: int, n: int) -> Stack:
-    big = hilbert(max(m, n))[:m, :n]
-    return big * rng.uniform(0.5, 1, (count, m, 1))
+    hilbert = 1 / (np.arange(m)[:, None] + np.arange(n) + 1)
+    return hilbert * rng.uniform(0.5, 1, (count, m, 1))
 
 
 def toeplitz(rng: Generator, count: int, m: int, n: int) -> Stack:

@@ -1,7 +1,7 @@
 // The table of backward errors: how far the rounding of each method moves a singular value.
 //
 // `python -m benchmarks errors` measures it. The numbers are four times the largest error found
-// among real matrices of up to 4096 entries, in single and in double precision. Larger and complex
+// among matrices of up to 4096 entries, real and complex, in single and in double precision. Larger
 // ones have yet to be measured. None is proved.
 #pragma once
 
@@ -50,10 +50,10 @@ constexpr BackwardError backward_errors[] = {
     {2.4, 0, 0, 6, 0, 0},       // sweep
     {4, 0, 0.5, 0, 0, 0},       // gram: of squares
     {3, 0, 0.5, 12, 0, 1.3},    // pivoted
-    {2, 0, 0, 28, 0, 0},        // semidefinite
-    {5, 1.5, 1.6, 12, 8, 2},    // svd
+    {2, 0, 0, 35, 0, 0},        // semidefinite
+    {5, 1.5, 1.6, 13, 8, 2},    // svd
     {6, 3.2, 0, 18, 2, 0},      // eigen
-    {20, 6, 6.4, 48, 32, 8},    // device_svd
+    {20, 6, 6.4, 52, 32, 8},    // device_svd
     {24, 13, 0, 72, 8, 0},      // device_eigen
 };
 
