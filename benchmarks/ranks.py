@@ -124,6 +124,16 @@ def repeated_columns(
     return stack + _noise(rng, (count, m, n), rtol, dtype)
 
 
+def graded_dependent(
+    rng: Generator, count: int, m: int, n: int, rtol: float, dtype: np.dtype[Any]
+) -> Stack:
+    """Whole numbers in columns of very different sizes, two of them equal, or one of zeros."""
+    sizes = 10.0 ** (rng.uniform(0, 15) * rng.random((count, 1, n)))
+    stack = np.rint(_normal(rng, (count, m, n), dtype) * sizes) * (rng.random((count, m, n)) < 0.7)
+    stack[:, :, 0] = stack[:, :, -1] * rng.integers(0, 2, (count, 1))
+    return stack.swapaxes(1, 2) if m == n and rng.random() < 0.3 else stack
+
+
 def repeated_rows(
     rng: Generator, count: int, m: int, n: int, rtol: float, dtype: np.dtype[Any]
 ) -> Stack:
@@ -216,6 +226,7 @@ FAMILIES: dict[str, Make] = {
     for make in (
         *(at_tolerance, graded, kahan, triangular, scaled, products, nearly_singular),
         *(repeated_columns, repeated_rows, constant_columns, integers, integer_products),
+        graded_dependent,
         *(orthogonal, eigenvalues, semidefinite),
     )
 }

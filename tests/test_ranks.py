@@ -122,3 +122,42 @@ def test_tolerances_near_the_last_digit(dtype, shape, multiple):
     noise = eps * 10.0 ** rng.uniform(-2, 2, (30, 1, 1)) * normal(rng, (30, *shape), dtype)
     for a in (singular, singular + noise.astype(dtype)):
         check_ranks(a, rtol=multiple * eps)
+
+
+@pytest.mark.parametrize("driver", ["auto", "svd"])
+@pytest.mark.parametrize("unit", [1, 2.0**-40, 2.0**60])
+def test_what_is_left_of_a_dependent_column_is_rounding(driver, unit):
+    """However small that is beside the matrix."""
+    equal = [[1, 64580, 1], [0, 60944, 0], [0, 3780, 0]]
+    zero = [[1, 0, 2**41, 2**42], [0, 0, 2**37, 0], [0, 0, 0, 1140472398468], [0, 0, 0, 2**35]]
+    for a, rank in ((equal, 2), (zero, 3)):
+        stack = np.array([a], float) * unit
+        for each in (stack, stack.swapaxes(1, 2)):
+            _, info = pinv(each, rtol=0, driver=driver, return_info=True)
+            assert not info.certain.any() or info.rank.tolist() == [rank]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("driver", ["auto", "svd"])
+@pytest.mark.parametrize("hermitian", [False, True])
+def test_entries_that_vanish_beside_the_largest_count(dtype, driver, hermitian):
+    """The matrix is scaled on its way, and such entries may become zeros."""
+    limits = np.finfo(dtype)
+    most, least = float(limits.max) / 8, float(limits.smallest_subnormal)
+    for n in (2, 3, 9, 60):
+        entries = np.full(n, most)
+        entries[-1] = least
+        diagonal = np.diag(entries).astype(dtype)
+        dense = diagonal.copy()
+        dense[0, -1] = dense[-1, 0] = 2 * least
+        for a, ranks in ((diagonal, {n}), (dense, {n, None})):
+            options = {"driver": driver, "hermitian": hermitian, "on_failure": "nan"}
+            _, info = pinv(a, rtol=0, return_info=True, **options)
+            assert (info.rank if info.certain else None) in ranks
+
+
+def test_a_tolerance_is_not_rounded_though_it_is_subnormal():
+    s1, least = 1.6108805820547222e-258, 5e-324
+    rtol = 3.067053208941486e-66  # times s1 a little less than `least`
+    for driver in ("auto", "svd"):
+        assert pinv(np.diag([s1, least]), rtol=rtol, return_rank=True, driver=driver)[1] == 2

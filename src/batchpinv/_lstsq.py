@@ -263,9 +263,10 @@ def lstsq(
     anywhere. Then x is solved for anew, or refined, where it is small against norm(pinv(a))
     norm(b) [2]_.
 
-    Small overdetermined systems whose condition would cost more than three digits are refined with
-    residuals in twice the working precision [4]_, however many right-hand sides there are, so that
-    x is right to about its last digit up to conditions of 1e11 (1e4 in single precision). Those
+    Small overdetermined systems (up to 48 columns and 4096 entries, complex 32 and 2048) whose
+    condition would cost more than three digits are refined with residuals in twice the working
+    precision [4]_, however many right-hand sides there are, so that x is right to about its last
+    digit up to conditions of 1e11 (1e4 in single precision). Those
     that may lose digits, judged by the condition and by norm(b), are computed by the factors;
     those that do, judged by their residual, are refined. The same is done, with less effect on
     systems of large residual, for ill-conditioned ones that end on the SVD. Operands of different

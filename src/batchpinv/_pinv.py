@@ -334,9 +334,11 @@ def pinv(
     of the method that answers: four times the largest that was measured, over shapes and families
     of matrices, or a residual of the matrix itself. Otherwise the matrix goes on to a method that
     rounds less: in double precision for single, and for small matrices in twice the working
-    precision. What stays uncertain are singular values equal to the tolerance, matrices that are
-    exactly singular if the tolerance is 0, and for matrices of more than 48 rows and columns those
-    that LAPACK's SVD in double precision may have moved across the tolerance.
+    precision. What stays uncertain are singular values equal to the tolerance (nearly equal where
+    the entries are complex), matrices that are exactly singular, or have singular values under
+    1e-30 of the largest, if the tolerance is smaller than that, and for matrices of more than 48
+    rows and columns (complex 32) those that LAPACK's SVD in double precision may have moved across
+    the tolerance.
 
     Derivatives, forward and reverse, of any order, under ``torch.autograd``, ``torch.func`` and
     JAX's transforms, are those along matrices of constant rank; see `pinv_jvp`. There are none with

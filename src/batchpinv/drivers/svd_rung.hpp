@@ -110,12 +110,12 @@ template <class T, class C, class Factor, bool is_last> class SvdRung final : pu
 
     // Singular values that are 0, or known, exactly.
     void decide_by_structure(const Matrix &matrix, std::int64_t kept) {
+        // Not scaled: small entries may have become 0.
         C *const original = batch.solves() ? given.get() : factor.scratch(w);
-        if (!batch.solves()) {
-            gather.whole(batch, matrix.data[Operand::A], original);
+        gather.whole(batch, matrix.data[Operand::A], original);
+        const auto exact = structure.find_rank(original, matrix.tolerance(0), kept);
+        if (batch.solves())
             scale<C>(original, entries, exponent);
-        }
-        const auto exact = structure.find_rank(original, matrix.tolerance(exponent), kept);
         if (exact) {
             rank = *exact;
             certain = true;

@@ -79,7 +79,8 @@ find_remainder(const LaneGroup &group, const Workspace<E, V> &work, V rank, Mask
 //     Q^H A P [M N] = [S t; F -G], where |t|, |F| <= |E|, s_min(S) = s_r([R11 R12]).
 // Eliminating t and F changes G by |E|^2 / s_min(S), and then all singular values by a factor of at
 // most (1 + |E| / s_min(S))^2 (Ostrowski). So s_(r+j) is the j-th singular value of G with an error
-// that is small beside |E|, not only beside s1.
+// that is small beside |E|, not only beside s1: E lies nearly in the span of A1, which Q knows but
+// for rounding of s1, and |E| / s_min(S) of that is left of E where nothing should be.
 //
 // Some of them may be kept: then X gains -P N_j g_j^H Q^H / s_j^2 for each.
 template <class V> struct Trailing {
@@ -163,9 +164,11 @@ find_trailing(const Workspace<E, V> &work, const Remainder<V> &remainder,
     // Householder's reflections (Higham, Accuracy and Stability, lemma 19.3), orthogonalisation
     // and rotations, and what is said above. NaN where the columns have not become orthogonal.
     const V share = remainder.norm * inverse_norm;
-    const V relative =
-        remainder.t * (64 * static_cast<R>(m * n) * Format<R>::epsilon) + share * (2 + share);
-    const V absolute = remainder.norm * (relative + share) + remainder.rounding;
+    const V rounding = remainder.t * (64 * static_cast<R>(m * n) * Format<R>::epsilon);
+    const V relative = rounding + share * (2 + share);
+    const V condition = square_root(*work.norm2) * inverse_norm;
+    const V absolute =
+        remainder.norm * (relative + share + rounding * condition) + remainder.rounding;
     found.rounding = {choose(turning, V{} / V{}, absolute), relative};
     return found;
 }

@@ -89,9 +89,10 @@ template <class S> struct Values {
     }
 
     // s > max(atol, rtol s1), without the rounding of the product. Subnormal numbers are made
-    // normal ones, since a difference could vanish among them.
+    // normal ones, since a difference could vanish among them; beside a larger s1 there is none but
+    // for rtol = 0.
     static bool exceeds(double s, double s1, Tolerance<double> tolerance) {
-        const double up = s1 < 0x1p-900 ? 0x1p500 : 1;
+        const double up = s1 < 0x1p500 ? 0x1p500 : 1;
         return s > tolerance.atol && __builtin_fma(-tolerance.rtol, up * s1, up * s) > 0;
     }
 
