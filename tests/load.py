@@ -54,6 +54,9 @@ def make_work() -> list[tuple[Any, tuple[np.ndarray, ...], dict[str, Any]]]:
         (lstsq, (normal(900, 9, 4), normal(900, 9, 2)), {}),
         (lstsq, (normal(80, 20), normal(80, 700)), {}),
         (lstsq, (normal(5, 90, 70), normal(5, 90, 3)), {}),
+        (pinv, (normal(3, 3),), {"driver": "svd"}),
+        (pinv, (normal(600, 600),), {"driver": "svd"}),
+        (pinv, (normal(2000, 150),), {}),
     ]
 
 
@@ -66,6 +69,7 @@ class Load:
         self.counts: Counter[str] = Counter()
         self.lock = threading.Lock()
         self.ended = False
+        self.slowest = {"pinv": 0.0, "inv": 0.0}  # seconds of one 3x3 matrix
 
     def answer(self, index: int, workers: int | None, **options: Any) -> bytes:
         function, arrays, own = self.work[index]
@@ -93,6 +97,17 @@ class Load:
             else:
                 right = self.answer(index, workers) == self.expected[index]
                 self.count("right" if right else "wrong")
+
+    def time_small(self) -> None:
+        """What one more thread does: whether a small call waits for large ones."""
+        small = np.random.default_rng(0).standard_normal((3, 3))
+        calls = {"pinv": pinv, "inv": np.linalg.inv}
+        while not self.ended:
+            for name, call in calls.items():
+                start = time.perf_counter()
+                call(small)
+                self.slowest[name] = max(self.slowest[name], time.perf_counter() - start)
+            time.sleep(0.001)
 
     @staticmethod
     def some_workers(rng: np.random.Generator) -> int | None:
@@ -137,13 +152,14 @@ def blas_threads() -> int:
     return threads
 
 
-def run(minutes: float, threads: int = THREADS) -> tuple[Counter[str], float]:
-    """Counts of what happened, and the slowest answer to Ctrl-C in seconds."""
+def run(minutes: float, threads: int = THREADS) -> tuple[Counter[str], float, dict[str, float]]:
+    """Counts of what happened, the slowest answer to Ctrl-C, and those of small calls; in s."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     warnings.filterwarnings("ignore", "This process", DeprecationWarning)
     before = blas_threads()
     load, rng, slowest = Load(), np.random.default_rng(), 0.0
     callers = [threading.Thread(target=load.call_on, args=[seed]) for seed in range(threads)]
+    callers.append(threading.Thread(target=load.time_small))
     for caller in callers:
         caller.start()
     end = time.monotonic() + 60 * minutes
@@ -157,7 +173,10 @@ def run(minutes: float, threads: int = THREADS) -> tuple[Counter[str], float]:
     faulthandler.cancel_dump_traceback_later()
     if blas_threads() != before:
         load.count("BLAS threads lost")
-    return load.counts, slowest
+    # Threads of Python take turns of 5 ms, so that either may happen to wait a second for its own.
+    if load.slowest["pinv"] > load.slowest["inv"] + 2:
+        load.count("small calls that waited")
+    return load.counts, slowest, load.slowest
 
 
 def main() -> None:
@@ -165,10 +184,12 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=2.0)
     parser.add_argument("--threads", type=int, default=THREADS)
     options = parser.parse_args()
-    counts, slowest = run(options.minutes, options.threads)
+    counts, slowest, small = run(options.minutes, options.threads)
     done = ", ".join(f"{number} {name}" for name, number in counts.items())
     print(f"{done}; {counts['wrong']} wrong; slowest answer to Ctrl-C {slowest:.2f} s")
-    sys.exit(counts["wrong"] + counts["BLAS threads lost"] > 0)
+    print("slowest call for one 3x3:", {name: f"{time:.3f} s" for name, time in small.items()})
+    bad = ("wrong", "BLAS threads lost", "small calls that waited")
+    sys.exit(any(counts[name] for name in bad))
 
 
 if __name__ == "__main__":

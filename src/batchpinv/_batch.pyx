@@ -7,6 +7,8 @@ Nothing below this module touches a Python object, and nothing above it a matrix
 """
 
 cimport numpy as cnp
+from cpython.exc cimport PyErr_CheckSignals
+from cpython.pystate cimport PyThreadState
 from libc.stdint cimport int64_t
 from libcpp cimport bool as cbool
 from libcpp.atomic cimport atomic
@@ -15,9 +17,15 @@ from libcpp.vector cimport vector
 
 from ._lapack cimport RoutineTable, routines
 
+from threading import get_ident
+
 import numpy as np
 
 cnp.import_array()
+
+cdef extern from "Python.h" nogil:
+    PyThreadState *PyEval_SaveThread()
+    void PyEval_RestoreThread(PyThreadState *state)
 
 cdef extern from "drivers/batch.hpp" namespace "batchpinv" nogil:
     enum:
@@ -53,14 +61,23 @@ cdef extern from "drivers/failures.hpp" namespace "batchpinv" nogil:
     cdef cppclass FailureList(Failures):
         vector[int64_t] non_finite, no_convergence
 
+cdef extern from "drivers/floating_point.hpp" namespace "batchpinv" nogil:
+    cdef cppclass FloatingPoint:
+        pass
+
 cdef extern from "drivers/gate.hpp" namespace "batchpinv" nogil:
     cdef cppclass Gate:
         cbool is_open "open"()
         void close()
+        void (*serve_signals)(void *caller) noexcept
+        void *caller
+        void *(*let_go)() noexcept
+        void (*take_back)(void *state) noexcept
 
 cdef extern from "drivers/ladder.hpp" namespace "batchpinv" nogil:
     cdef cppclass Solver:
-        void run(int64_t start, int64_t stop) except +
+        pass
+    void run_as_usual(Solver &solver, int64_t start, int64_t stop) except +
     cdef cppclass LaneTable:
         const char *instruction_set
     const LaneTable *find_lane_table(const char *instruction_set)
@@ -69,17 +86,12 @@ cdef extern from "drivers/ladder.hpp" namespace "batchpinv" nogil:
         Gate &gate, Failures &failures) except +
 
 cdef extern from "drivers/permits.hpp" namespace "batchpinv" nogil:
-    cdef cppclass Holding:
-        pass
-    cdef cppclass Permits:
-        void set_limit(int limit)
-        cbool acquire(Holding &holding)
-        void release(Holding &holding)
-        void abandon(Holding &holding)
+    cdef cppclass LapackPermits:
+        void set_limit(int processors)
         void block(double seconds)
         void unblock()
-        void reset()
-    Permits permits "batchpinv::lapack_permits"
+    LapackPermits *permits "batchpinv::lapack_permits.load"()
+    void forget_all_permits "batchpinv::forget_permits"()
     double seconds_now()
 
 cdef extern from "rule/backward_error.hpp" namespace "batchpinv" nogil:
@@ -139,7 +151,8 @@ cdef class Job:
     cdef Batch batch
     cdef Gate gate
     cdef FailureList found
-    cdef Holding permits_held
+    cdef atomic[int64_t] interrupted  # the identifier of the thread that the next belongs to
+    cdef object interruption
     cdef atomic[int64_t] claimed
     cdef atomic[int64_t] finished
     cdef int64_t chunk
@@ -198,6 +211,9 @@ cdef class Job:
         self.batch.coalesce()
         self.chunk = chunk
         self.closed = False
+        self.interrupted.store(0)
+        self.gate.caller = <void *>self
+        self.gate.serve_signals = serve_signals
 
     cdef void set_operand(self, int op, cnp.ndarray array, int core_ndim):
         """The array's batch axes are its first ones; they broadcast with the batch of `out`."""
@@ -228,7 +244,6 @@ cdef class Job:
             self.closed = True
             with nogil:
                 self.gate.close()
-                permits.abandon(self.permits_held)
 
     @property
     def failed(self) -> bool:
@@ -255,6 +270,25 @@ cdef class Job:
         return np.unique(array)
 
 
+cdef void serve_signals(void *caller) noexcept with gil:
+    """Only the main thread runs handlers; for others this does nothing."""
+    cdef Job job = <Job>caller
+    try:
+        PyErr_CheckSignals()
+    except BaseException as raised:
+        job.interruption = raised
+        job.interrupted.store(get_ident())
+        job.gate.close()
+
+
+cdef void *let_go_of_gil() noexcept nogil:
+    return PyEval_SaveThread()
+
+
+cdef void take_gil_back(void *state) noexcept nogil:
+    PyEval_RestoreThread(<PyThreadState *>state)
+
+
 cdef class Worker:
     """One thread's part in a job, with a workspace of its own."""
 
@@ -267,13 +301,26 @@ cdef class Worker:
     def run(self, double seconds) -> bool:
         """Compute chunks for about that long. True where none is left to claim.
 
-        Raises MemoryError where there is none for the workspace.
+        Raises MemoryError where there is none for the workspace, and what a signal handler raised
+        while this thread waited for LAPACK.
         """
         cdef int none_left
         cdef Job job = self.job
         with nogil:
             none_left = self.claim_chunks(job, seconds)
+        if job.interrupted.load() and job.interrupted.load() == <int64_t>get_ident():
+            raise job.interruption
         return bool(none_left)
+
+    def run_briefly(self) -> None:
+        """Compute all of it without giving up the GIL: where that takes microseconds, and many
+        threads want it, getting it back takes a thousand times as long. A matrix that has to wait
+        for LAPACK, as those of NaN may, does so without it."""
+        self.job.gate.let_go = let_go_of_gil
+        self.job.gate.take_back = take_gil_back
+        self.claim_chunks(self.job, 1)
+        if self.job.interrupted.load():
+            raise self.job.interruption
 
     cdef int claim_chunks(self, Job job, double seconds) except -1 nogil:
         cdef int64_t start, stop, count = job.batch.count
@@ -288,12 +335,7 @@ cdef class Worker:
             if start >= count:
                 break
             stop = min(start + job.chunk, count)
-            if not permits.acquire(job.permits_held):
-                break
-            try:
-                self.solver.get().run(start, stop)
-            finally:
-                permits.release(job.permits_held)
+            run_as_usual(self.solver.get()[0], start, stop)
             job.finished.fetch_add(stop - start)
             if seconds_now() >= deadline:
                 return False
@@ -301,6 +343,19 @@ cdef class Worker:
 
 
 cdef const LaneTable *lane_table = NULL
+
+
+cdef class UsualArithmetic:
+    """A context in which this thread rounds to nearest, keeps subnormal numbers and traps nothing:
+    for what Python computes, and for threads that inherit it. Its flags come back afterwards."""
+
+    cdef FloatingPoint *found
+
+    def __enter__(self) -> None:
+        self.found = new FloatingPoint()
+
+    def __exit__(self, *raised) -> None:
+        del self.found
 
 
 def decide_values(
@@ -370,19 +425,19 @@ cdef int64_t strided_workspace(const StridedCall *call) noexcept nogil:
 
 def limit_lapack(int threads) -> None:
     """Let at most that many threads be inside LAPACK at one time, and never more than 32."""
-    permits.set_limit(threads)
+    permits().set_limit(threads)
 
 
 def block_lapack(double seconds) -> None:
     """Let no thread into LAPACK until `unblock_lapack`, and wait so long for those inside."""
     with nogil:
-        permits.block(seconds)
+        permits().block(seconds)
 
 
 def unblock_lapack() -> None:
-    permits.unblock()
+    permits().unblock()
 
 
 def forget_permits() -> None:
     """Give back, in a forked child, what the parent's other threads held."""
-    permits.reset()
+    forget_all_permits()

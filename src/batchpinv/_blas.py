@@ -15,6 +15,8 @@ from typing import Any
 
 from threadpoolctl import ThreadpoolController
 
+from ._batch import UsualArithmetic
+
 # How long a fork waits for a thread that changes the setting. Seconds.
 _FORK_WAITS = 0.5
 
@@ -107,7 +109,8 @@ def _set_threads(blas: Any, threads: int) -> None:
     """
     clear = getattr(blas, "clear_controlling_thread", lambda force: None)
     clear(force=True)
-    blas.set_num_threads(threads)
+    with UsualArithmetic():  # threads that BLAS starts inherit it
+        blas.set_num_threads(threads)
     clear(force=True)
 
 

@@ -29,6 +29,8 @@ _LARGE_FROM, _LONG_FROM = 384, 1000
 # Matrices of no longer smaller side and no more entries than these are computed in SIMD lanes.
 _LANES_TO = 48
 _LANE_ENTRIES = 4096
+# Those of no longer smaller side never leave them, whatever their singular values.
+_LANES_ALONE_TO = 8
 # Seconds that one right-hand side takes for each entry of its matrix.
 _SIDE = 0.1e-9
 # Beyond any use, so that a slip of the pen does not fill the process with threads.
@@ -38,13 +40,15 @@ _MOST_WORKERS = 1024
 class Plan(NamedTuple):
     """workers: threads that compute; chunk: matrices that one claims at a time; caller_computes:
     whether the calling thread is one of them; blas_threads: the most that BLAS may use, None to
-    leave it alone; brief: done by the caller alone, before anyone could wish to interrupt it."""
+    leave it alone; brief: done by the caller alone, before anyone could wish to interrupt it;
+    keeps_gil: and before another thread could miss the GIL."""
 
     workers: int
     chunk: int
     caller_computes: bool
     blas_threads: int | None
     brief: bool
+    keeps_gil: bool = False
 
 
 def make_plan(
@@ -68,7 +72,8 @@ def make_plan(
     blas_threads = 1 if max(m * n, m * k, n * k) >= _BLAS_THREADS_FROM else None
     sides = k * m * n * _SIDE
     if not svd_only and count * (each := _direct_seconds(m, n, dtype) + sides) < _HANDOFF:
-        return Plan(1, count, True, blas_threads, True)
+        alone = min(m, n) <= _LANES_ALONE_TO and blas_threads is None
+        return Plan(1, count, True, blas_threads, True, alone)
     last = _svd_seconds(m, n, dtype, hermitian) + sides
     if svd_only and count * (each := last) < _HANDOFF:
         return Plan(1, count, True, blas_threads, True)

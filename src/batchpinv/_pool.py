@@ -1,4 +1,4 @@
-"""The persistent threads that help a caller with its job, and how the caller waits for them."""
+"""The persistent threads that help callers with their jobs, and how a caller waits for them."""
 
 from __future__ import annotations
 
@@ -24,6 +24,9 @@ _busy: set[Crew] = set()
 
 # How long the caller is away from Python: Ctrl-C and progress are served in between. Seconds.
 _SLICE = 0.05
+
+# Of the pool. Far beyond any use: threads that sleep cost memory only.
+_MOST_THREADS = 1024
 
 # How long a fork waits for the workers to come out of LAPACK, which may hold locks. Seconds.
 _FORK_WAITS = 0.5
@@ -80,37 +83,29 @@ class Crew:
 
 
 class Pool:
-    """Daemon threads that serve one queue; as many as the largest crew so far.
+    """Daemon threads that serve one queue: one for each task that is in it or under way, so that no
+    caller's helpers wait for another's, up to a most that no sensible use reaches. Idle threads
+    sleep, and serve the next caller.
 
     Its lock is reentrant, since a signal handler may compute while its thread is in here.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = _MOST_THREADS) -> None:
         self._lock = RLock()
-        self._tasks: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._most = most
+        self._crews: SimpleQueue[Crew] = SimpleQueue()
         self._threads = 0
-        self.retired = False
+        self._tasks = 0  # put and not done
 
-    def submit(self, crew: Crew, size: int) -> bool:
-        """Let up to `size` threads join the crew; False if this pool takes no more work."""
+    def submit(self, crew: Crew, size: int) -> None:
+        """Let `size` threads join the crew, or as many as there are to be had."""
         with self._lock:
-            if self.retired:
-                return False
-            while self._threads < size and self._start_thread():
+            while self._threads < min(self._tasks + size, self._most) and self._start_thread():
                 self._threads += 1
-            if self.retired:
-                return False
             crew.size = min(size, self._threads)
-            for _ in range(crew.size):
-                self._tasks.put(crew)
-            return True
-
-    def retire(self) -> None:
-        """Take no more work; the threads end when they have done what they have."""
-        with self._lock:
-            self.retired = True
-            for _ in range(self._threads):
-                self._tasks.put(None)
+            self._tasks += crew.size
+        for _ in range(crew.size):
+            self._crews.put(crew)
 
     def _start_thread(self) -> bool:
         try:
@@ -120,27 +115,15 @@ class Pool:
         return True
 
     def _serve(self) -> None:
-        while (task := self._tasks.get()) is not None:
-            task()
-            del task
+        while True:
+            crew = self._crews.get()
+            crew()
+            del crew
+            with self._lock:
+                self._tasks -= 1
 
 
-class _Current:
-    """The pool in use: a new one takes its place when it is retired, and in a forked child."""
-
-    def __init__(self) -> None:
-        self.pool = Pool()
-        self.lock = RLock()
-
-    def submit(self, crew: Crew, size: int) -> Pool:
-        while not self.pool.submit(crew, size):
-            with self.lock:
-                if self.pool.retired:
-                    self.pool = Pool()
-        return self.pool
-
-
-_current = _Current()
+_pool = Pool()
 
 
 def compute(job: Job, plan: Plan, report: Callable[[int], None] | None) -> None:
@@ -148,18 +131,22 @@ def compute(job: Job, plan: Plan, report: Callable[[int], None] | None) -> None:
 
     It waits where a single matrix may take longer than Ctrl-C should: interrupted, it leaves the
     matrix to the threads that are busy with it, which find the gate closed and drop their answer.
+    They keep their permits until then, so that no more matrices are left behind than LAPACK takes.
     """
+    if plan.keeps_gil and report is None:
+        Worker(job).run_briefly()
+        return
     if plan.brief and report is None:
         with blas_threads.hold(plan.blas_threads) if plan.blas_threads else nullcontext():
             Worker(job).run(math.inf)
         return
     helpers = plan.workers - 1 if plan.caller_computes else plan.workers
-    crew, pool = Crew(job), None
+    crew = Crew(job)
     with ExitStack() as held:
         held.enter_context(blas_threads.hold(plan.blas_threads))
         try:
             if helpers:
-                pool = _current.submit(crew, helpers)
+                _pool.submit(crew, helpers)
             if plan.caller_computes or not crew.size:
                 worker = Worker(job)
                 while not worker.run(_SLICE):
@@ -172,8 +159,6 @@ def compute(job: Job, plan: Plan, report: Callable[[int], None] | None) -> None:
         except BaseException:
             job.close()
             crew.leave_behind(held.pop_all())
-            if pool and not plan.caller_computes:
-                pool.retire()
             raise
         if report:
             report(job.count)
@@ -191,8 +176,8 @@ def _wait_for_threads() -> None:
 
 
 def _after_fork() -> None:
-    global _current
-    _current = _Current()
+    global _pool
+    _pool = Pool()
     _busy.clear()
     forget_permits()
 

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ._batch import UsualArithmetic
+
 Tolerances = NDArray[np.float64]
 
 _ZERO = np.zeros(())
@@ -30,12 +32,21 @@ def resolve_tolerances(
     """
     if rcond is not None and rtol is not None:
         raise ValueError("rcond is the old name of rtol: give one of them, not both")
+    default = np.array(max(m, n) * _EPS[dtype.char])
+    if atol is None and rtol is None and rcond is None:
+        return _ZERO, default
+    with UsualArithmetic():  # an atol may be subnormal
+        return _read_tolerances(atol, rtol, rcond, default)
+
+
+def _read_tolerances(
+    atol: ArrayLike | None, rtol: ArrayLike | None, rcond: ArrayLike | None, default: Tolerances
+) -> tuple[Tolerances, Tolerances]:
     absolute = _ZERO if atol is None else read_tolerance("atol", atol)
     if rtol is not None:
         return absolute, read_tolerance("rtol", rtol)
     if rcond is not None:
         return absolute, read_tolerance("rcond", rcond)
-    default = np.array(max(m, n) * _EPS[dtype.char])
     return absolute, default if atol is None else np.where(absolute > 0, 0.0, default)
 
 

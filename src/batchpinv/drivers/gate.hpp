@@ -37,6 +37,20 @@ class Gate {
 
         bool open() const { return gate.open(); }
 
+        // The same, by one who waits: the thread that made the call serves signals meanwhile.
+        bool goes_on() const {
+            if (gate.serve_signals)
+                gate.serve_signals(gate.caller);
+            return gate.open();
+        }
+
+        // What a thread does before and after it waits: without the GIL, if it has kept that.
+        void *let_go() const { return gate.let_go ? gate.let_go() : nullptr; }
+        void take_back(void *state) const {
+            if (state)
+                gate.take_back(state);
+        }
+
         bool enter() {
             inside.store(true);
             if (open())
@@ -47,6 +61,13 @@ class Gate {
 
         void leave() { inside.store(false, std::memory_order_release); }
     };
+
+    // Called by threads that wait, with no lock of ours: closes the gate if the caller is to be
+    // interrupted.
+    void (*serve_signals)(void *caller) = nullptr;
+    void *caller = nullptr;
+    void *(*let_go)() = nullptr;
+    void (*take_back)(void *state) = nullptr;
 
     bool open() const { return !closed.load(); }
 

@@ -7,6 +7,7 @@
 #include "direct_square.hpp"
 #include "hermitian.hpp"
 #include "lane_rung.hpp"
+#include "permits.hpp"
 #include "product.hpp"
 #include "rank_revealing.hpp"
 #include "residual.hpp"
@@ -145,6 +146,7 @@ class Ladder final : public Solver {
     };
 
     Gate::Pass pass;
+    Permit permit;
     const Bench bench;
     int height = 0;
     Level levels[MOST_RUNGS];
@@ -158,7 +160,8 @@ class Ladder final : public Solver {
     Ladder(const Step (&steps)[size], std::unique_ptr<ResidualPass> (*make_residual)(const Bench &),
            const Batch &batch, const RoutineTable &routines, const LaneTable *lanes, Gate &gate,
            Failures &failures)
-        : pass(gate), bench{batch, routines, lanes, pass, failures} {
+        : pass(gate), permit(pass, lapack_seconds(batch.m, batch.n)),
+          bench{batch, routines, lanes, pass, failures} {
         if (batch.data[Operand::RESIDUAL])
             residual = make_residual(bench);
         static_assert(size <= MOST_RUNGS);
@@ -192,6 +195,7 @@ class Ladder final : public Solver {
             climb(level);
         if (residual)
             measure(start, stop);
+        permit.give_back();
     }
 
   private:
@@ -213,7 +217,10 @@ class Ladder final : public Solver {
         for (std::int64_t index = start; index < stop && pass.open(); ++index) {
             Matrix matrix;
             matrix.take(cursor, index, 0, true);
+            if (!permit.take())
+                return;
             residual->measure(matrix, bench.batch.k);
+            permit.give_way();
             cursor.advance(1);
         }
     }
@@ -225,7 +232,10 @@ class Ladder final : public Solver {
             return;
         Level &level = open(at);
         level.count = 0;
+        if (level.rung->calls_lapack() && !permit.take())
+            return;
         const unsigned answered = level.rung->answer(level.waiting, count);
+        permit.give_way();
         const unsigned left = ~answered & ((1u << count) - 1);
         if (left && one_at_a_time)
             level.rung.reset();

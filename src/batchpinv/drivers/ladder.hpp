@@ -1,6 +1,7 @@
 // The ladder as _batch.pyx sees it: a solver that takes stretches of a batch, one for each worker.
 #pragma once
 
+#include "floating_point.hpp"
 #include "memory.hpp"
 #include "rung.hpp"
 
@@ -17,6 +18,13 @@ class Solver : public InArena {
     // Takes all workspace that it may ever need.
     virtual void prepare() = 0;
 };
+
+// What a worker runs, whatever its thread, or that of its caller, has made of the floating-point
+// unit.
+inline void run_as_usual(Solver &solver, std::int64_t start, std::int64_t stop) {
+    const FloatingPoint usual;
+    solver.run(start, stop);
+}
 
 // Keeps references to all that it is given.
 std::unique_ptr<Solver> make_solver(const Batch &batch, const RoutineTable &routines,

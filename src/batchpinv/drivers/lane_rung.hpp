@@ -74,6 +74,7 @@ template <class T, class C, bool answers_all> class LaneRung final : public Rung
     }
 
     int width() const override { return kernels.count; }
+    bool calls_lapack() const override { return false; }
 
     // Nothing is dropped by less than the rounding; and hardly a matrix of full rank comes so far.
     bool may_help(const Matrix &matrix) const override {

@@ -1,98 +1,183 @@
-// How many threads may be inside LAPACK at one time, over all calls in the process: as many as
-// there are processors, and no more than 32.
+// How many threads may be inside LAPACK at one time, over all calls in the process.
 //
 // OpenBLAS keeps one buffer a caller in a table whose size is fixed when it is built (64 threads in
 // SciPy's wheels); more callers than that have corrupted the heap (OpenBLAS #3470, #4216). And
 // callers spin on the locks of that table: 32 callers on 2 processors took 400 times as long as one
-// after the other.
+// after the other. So there are as many permits as processors, and no more than the table holds.
+//
+// Matrices that take under a millisecond or so have permits of their own, and never stand behind
+// those that take seconds. What computes without LAPACK needs none.
 #pragma once
 
+#include "gate.hpp"
+
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <cstdint>
 #include <mutex>
-#include <new>
 
 namespace batchpinv {
 
-constexpr int MOST_PERMITS = 32;
-
-// The permits that one job holds; guarded by the lock of Permits.
-struct Holding {
-    int count = 0;
-    bool abandoned = false;
-};
-
+// One kind of permit. All are counted under the lock; whoever waits looks up in between.
 class Permits {
+    // How long Ctrl-C, and a gate that closes, may go unseen.
+    static constexpr std::chrono::milliseconds slice{20};
+
     std::mutex lock;
     std::condition_variable freed;
-    int free = MOST_PERMITS, all = MOST_PERMITS;
-    int blocks = 0; // while there are any, no permit is given out
+    int limit = 1, taken = 0, blocks = 0;
+    std::atomic<int> waiting{0}; // and those who block
 
   public:
-    void set_limit(int limit) {
+    void set_limit(int most) {
         std::lock_guard<std::mutex> guard(lock);
-        limit = std::clamp(limit, 1, MOST_PERMITS);
-        free += limit - all;
-        all = limit;
+        limit = std::max(most, 1);
+        freed.notify_all();
     }
 
-    // False where the job is abandoned: then there is nothing left to do for it.
-    bool acquire(Holding &holding) {
-        std::unique_lock<std::mutex> guard(lock);
-        freed.wait(guard, [&] { return (free > 0 && !blocks) || holding.abandoned; });
-        if (holding.abandoned)
-            return false;
-        --free;
-        ++holding.count;
-        return true;
+    // False if the gate closes meanwhile.
+    bool acquire(const Gate::Pass &pass) {
+        if (take_free_one())
+            return true;
+        void *const state = pass.let_go();
+        const bool acquired = wait(pass);
+        pass.take_back(state);
+        return acquired;
     }
 
-    void release(Holding &holding) {
+    void release() {
         std::lock_guard<std::mutex> guard(lock);
-        if (!holding.abandoned) {
-            --holding.count;
-            ++free;
-            if (blocks)
-                freed.notify_all();
-            else
-                freed.notify_one();
-        }
+        --taken;
+        if (blocks)
+            freed.notify_all();
+        else
+            freed.notify_one();
     }
 
-    // Gives out no more permits until `unblock`, and waits until all are back, though no longer
-    // than that: before a fork, since what a thread inside LAPACK has locked stays locked in the
-    // child.
-    void block(double seconds) {
+    bool is_wanted() const { return waiting.load(std::memory_order_relaxed) > 0; }
+
+    // Gives out none until `unblock`, and waits until all are back, though no longer than until
+    // then.
+    void block(std::chrono::steady_clock::time_point end) {
         std::unique_lock<std::mutex> guard(lock);
         ++blocks;
-        freed.wait_for(guard, std::chrono::duration<double>(seconds), [&] { return free >= all; });
+        ++waiting;
+        freed.wait_until(guard, end, [&] { return taken == 0; });
     }
 
     void unblock() {
         std::lock_guard<std::mutex> guard(lock);
         --blocks;
+        --waiting;
         freed.notify_all();
     }
 
-    // Takes back the permits of a job whose caller waits no longer, though its threads are still
-    // inside.
-    void abandon(Holding &holding) {
+  private:
+    bool is_free() const { return taken < limit && !blocks; }
+
+    bool take_free_one() {
         std::lock_guard<std::mutex> guard(lock);
-        free += holding.count;
-        holding.abandoned = true;
-        freed.notify_all();
+        const bool free = is_free();
+        taken += free;
+        return free;
     }
 
-    // For a forked child only: the threads that held the permits, or the lock, are not in it.
-    void reset() {
-        const int limit = all;
-        new (this) Permits();
-        set_limit(limit);
+    bool wait(const Gate::Pass &pass) {
+        std::unique_lock<std::mutex> guard(lock);
+        ++waiting;
+        bool goes_on = true;
+        while (goes_on && !freed.wait_for(guard, slice, [&] { return is_free(); })) {
+            guard.unlock(); // a signal handler may compute
+            goes_on = pass.goes_on();
+            guard.lock();
+        }
+        --waiting;
+        if (goes_on)
+            ++taken;
+        else
+            freed.notify_one(); // it may have been told in vain
+        return goes_on;
     }
 };
 
-inline Permits lapack_permits;
+struct LapackPermits {
+    static constexpr int most = 24; // of each kind
+
+    Permits brief, any;
+    int limit = 1;
+
+    explicit LapackPermits(int limit) { set_limit(limit); }
+
+    void set_limit(int processors) {
+        limit = std::min(processors, most);
+        brief.set_limit(limit);
+        any.set_limit(limit);
+    }
+
+    // Before a fork, since what a thread inside LAPACK has locked stays locked in the child.
+    void block(double seconds) {
+        const auto end = std::chrono::steady_clock::now() +
+                         std::chrono::duration_cast<std::chrono::steady_clock::duration>(
+                             std::chrono::duration<double>(seconds));
+        brief.block(end);
+        any.block(end);
+    }
+
+    void unblock() {
+        brief.unblock();
+        any.unblock();
+    }
+};
+
+// Never destroyed: threads may be inside LAPACK when the process ends.
+inline std::atomic<LapackPermits *> lapack_permits{new LapackPermits(1)};
+
+// In a forked child: the threads that held permits, or a lock, are not in it. The parent's are left
+// as they are, since nobody may touch, or destroy, a mutex that a lost thread has locked.
+inline void forget_permits() { lapack_permits = new LapackPermits(lapack_permits.load()->limit); }
+
+// One worker's permit. It is kept from matrix to matrix for as long as nobody else wants one.
+class Permit {
+    const Gate::Pass &pass;
+    const bool is_brief;
+    Permits *held = nullptr;
+
+  public:
+    // For matrices that keep LAPACK busy for `seconds`, within a factor of a few.
+    Permit(const Gate::Pass &pass, double seconds) : pass(pass), is_brief(seconds < 1e-3) {}
+    Permit(const Permit &) = delete;
+    ~Permit() { give_back(); }
+
+    // False if the gate closes meanwhile.
+    bool take() {
+        if (held)
+            return true;
+        LapackPermits &all = *lapack_permits.load();
+        Permits &kind = is_brief ? all.brief : all.any;
+        if (kind.acquire(pass))
+            held = &kind;
+        return held && pass.open();
+    }
+
+    void give_way() {
+        if (held && held->is_wanted())
+            give_back();
+    }
+
+    void give_back() {
+        if (held)
+            held->release();
+        held = nullptr;
+    }
+};
+
+// The SVD of an m×n matrix, m <= n, within a factor of a few: of what `_plan.py` knows better.
+inline double lapack_seconds(std::int64_t m, std::int64_t n) {
+    const auto shorter = static_cast<double>(m), longer = static_cast<double>(n);
+    return shorter * longer * (1e-7 + 2.5e-10 * shorter);
+}
 
 inline double seconds_now() {
     return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch())

@@ -9,6 +9,7 @@
 #include "columns.hpp"
 #include "factor_cache.hpp"
 #include "ladder.hpp"
+#include "permits.hpp"
 #include "refine.hpp"
 #include "residual.hpp"
 
@@ -91,6 +92,7 @@ template <class T> class ProductSolver final : public Solver {
     using MakeLadder = std::unique_ptr<Solver> (*)(const Batch &, const RoutineTable &,
                                                    const LaneTable *, Gate &, Failures &);
     Gate::Pass pass;
+    Permit permit;
     const Bench bench;
     const Batch &batch;
     const Lapack<T> lapack;
@@ -116,7 +118,8 @@ template <class T> class ProductSolver final : public Solver {
   public:
     ProductSolver(const Batch &batch, const RoutineTable &routines, const LaneTable *lanes,
                   Gate &gate, Failures &failures, MakeLadder make_ladder, bool fits_lanes)
-        : pass(gate), bench{batch, routines, lanes, pass, failures}, batch(batch), lapack(routines),
+        : pass(gate), permit(pass, lapack_seconds(batch.m, batch.n)),
+          bench{batch, routines, lanes, pass, failures}, batch(batch), lapack(routines),
           gather(make_gather<T>(batch)), entries(batch.m * batch.n), x(entries), w(entries),
           columns(batch, false), refinement(batch, true),
           residual(batch.data[Operand::RESIDUAL] ? std::make_unique<Residual<T>>(bench) : nullptr),
@@ -133,17 +136,21 @@ template <class T> class ProductSolver final : public Solver {
         for (std::int64_t index = start; index < stop && pass.open(); ++index) {
             Matrix matrix;
             matrix.take(cursor, index, 0, true);
-            if (!cache.is(matrix))
+            if (!cache.is(matrix)) {
+                permit.give_back(); // the ladder has one of its own
                 invert(matrix);
-            if (!pass.open())
+            }
+            if (!pass.open() || !permit.take())
                 return;
             if (found.outcome != Outcome::solved && !batch.nan_on_failure)
                 bench.failures.add(index, found.outcome);
             multiply(matrix);
-            if (residual)
+            if (residual && permit.take())
                 residual->measure(matrix, width(index));
+            permit.give_way();
             cursor.advance(1);
         }
+        permit.give_back();
     }
 
     void prepare() override {
@@ -219,8 +226,10 @@ template <class T> class ProductSolver final : public Solver {
             times_inverse(k, columns.sides, columns.ld, columns.x);
             refinement.refine(columns, lapack, norm, times_inverse, [&] { return w.get(); });
             losing = bring_back_digits(times_inverse);
-            if (losing)
+            if (losing) {
+                permit.give_back();
                 single->solve(matrix, refinement.losing(), losing);
+            }
         } else
             fill_with_nan<T>(columns.x, static_cast<std::int64_t>(k) * solution_rows);
         if (pass.enter()) {

@@ -104,6 +104,7 @@ class Rung : public InArena {
     virtual ~Rung() = default;
     // How many matrices it takes at a time.
     virtual int width() const { return 1; }
+    virtual bool calls_lapack() const { return true; }
     // Whether it may be certain of that matrix's rank, by its tolerance alone.
     virtual bool may_help(const Matrix &) const { return true; }
     // Writes the answers that it can vouch for, and returns their bits. The last rung reports what

@@ -1,7 +1,7 @@
 #include "strided.hpp"
 
+#include "floating_point.hpp"
 #include "ladder.hpp"
-#include "permits.hpp"
 
 namespace batchpinv {
 namespace {
@@ -111,15 +111,7 @@ std::int64_t solve(const StridedCall &call, const RoutineTable &routines, const 
     Statuses statuses(call.status);
     statuses.blocks = batch.blocks;
     const std::unique_ptr<Solver> solver = make_solver(batch, routines, lanes, gate, statuses);
-    Holding holding;
-    lapack_permits.acquire(holding);
-    try {
-        solver->run(0, batch.count);
-    } catch (...) {
-        lapack_permits.release(holding);
-        throw;
-    }
-    lapack_permits.release(holding);
+    solver->run(0, batch.count);
     return statuses.count;
 }
 
@@ -129,6 +121,7 @@ std::int64_t solve_strided(const StridedCall &call, const RoutineTable &routines
                            const LaneTable *lanes) noexcept {
     if (const std::int64_t wrong = check(call))
         return wrong;
+    const FloatingPoint usual;
     try {
         if (!call.work)
             return solve(call, routines, lanes);

@@ -1,0 +1,89 @@
+"""Answers do not depend on the flags of a thread's floating-point unit, which PyTorch and XLA set;
+and those are found again as they were.
+"""
+
+import ctypes
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cases import random_stack
+
+from batchpinv import lstsq, pinv
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux" or platform.machine() not in ("x86_64", "aarch64"),
+    reason="flags.c knows the floating-point units of Linux on x86-64 and arm64",
+)
+
+FLAGS = ["flush_subnormals", "round_up", "round_down", "trap", "raise_inexact"]
+
+
+@pytest.fixture(scope="module")
+def unit(tmp_path_factory):
+    library = tmp_path_factory.mktemp("flags") / "flags.so"
+    source = Path(__file__).with_name("flags.c")
+    subprocess.run(
+        ["cc", "-shared", "-fPIC", "-D_GNU_SOURCE", "-o", library, source, "-lm"], check=True
+    )
+    unit = ctypes.CDLL(str(library))
+    unit.get_flags.restype = ctypes.c_uint64
+    return unit
+
+
+def subnormal(*shape):
+    """Stacks with singular values that only count where subnormal numbers do."""
+    a = np.zeros(shape)
+    a[...] = np.diag([1e-3, 1e-5, 1.25e-308])[: shape[-2], : shape[-1]]
+    return a
+
+
+CALLS = {
+    "one small matrix": (pinv, [random_stack(4, 3)], {}),
+    "zeros": (pinv, [np.zeros((9, 3, 3))], {}),
+    "small matrices": (pinv, [random_stack(4000, 6, 5)], {}),
+    "tiny values": (pinv, [subnormal(3000, 3, 3)], {"rtol": 0}),
+    "without a gap": (pinv, [random_stack(50, 20, 20) / 1e150], {"rtol": 0.05}),
+    "subnormal entries": (pinv, [random_stack(50, 70, 60) * 1e-310], {"on_failure": "nan"}),
+    "a subnormal tolerance": (pinv, [subnormal(8, 3, 3)], {"atol": 1e-310}),
+    "single precision": (pinv, [random_stack(9, 80, 70, dtype="float32")], {}),
+    "complex": (pinv, [random_stack(9, 70, 80, dtype="complex128")], {}),
+    "by the SVD": (pinv, [random_stack(3, 90, 70)], {"driver": "svd"}),
+    "a large matrix": (pinv, [random_stack(430, 430)], {"driver": "svd"}),
+    "systems": (lstsq, [random_stack(900, 9, 4), random_stack(900, 9, 2)], {}),
+    "larger systems": (lstsq, [random_stack(5, 90, 70), random_stack(5, 90, 3)], {}),
+    "many right-hand sides": (lstsq, [random_stack(80, 20), random_stack(80, 700)], {}),
+}
+_INEXACT = 0x20 << 48 | 0x20  # Python's own arithmetic raises it
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_bits_do_not_depend_on_flags_and_flags_are_as_before(unit, name):
+    function, arrays, options = CALLS[name]
+    expected = function(*arrays, workers=1, **options).tobytes()
+    for flags in FLAGS:
+        for workers in (1, 3):
+            try:
+                getattr(unit, flags)()
+                before = unit.get_flags()
+                x = function(*arrays, workers=workers, **options)
+                after = unit.get_flags()
+            finally:
+                unit.usual()
+            assert x.tobytes() == expected, (flags, workers)
+            assert after | _INEXACT == before | _INEXACT, (flags, workers, hex(before), hex(after))
+
+
+def test_flags_of_the_thread_that_started_the_pool_do_not_matter(unit):
+    """New threads inherit the flags of those that start them."""
+    a = subnormal(40_000, 3, 3)
+    unit.flush_subnormals()
+    try:
+        pinv(np.ones((40_000, 3, 3)), workers=5)
+    finally:
+        unit.usual()
+    for workers in (1, 5):
+        assert set(pinv(a, rtol=0, return_rank=True, workers=workers)[1].tolist()) == {3}

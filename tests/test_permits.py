@@ -1,0 +1,177 @@
+"""Threads that compute, and threads inside LAPACK, are two things: callers whose matrices need no
+LAPACK wait for nobody, and others only while as many are inside as there are processors.
+"""
+
+import textwrap
+
+import pytest
+from children import run_python
+from test_interrupts import INTERRUPT
+
+# Counts the threads inside of an LAPACK routine, and lets them wait there for `meet`.
+WATCHED = """
+    import threading, time
+    import numpy as np
+    from children import lapack_integer, replace_routine
+    integer, lock, inside, most, entered = lapack_integer(), threading.Lock(), 0, 0, 0
+    def watch(original, *addresses):
+        global inside, most, entered
+        if integer.from_address(addresses[11]).value == -1:
+            return original(*addresses)
+        with lock:
+            inside, entered = inside + 1, entered + 1
+            most = max(most, inside)
+        meet()
+        original(*addresses)
+        with lock:
+            inside -= 1
+    replace_routine("dgesdd", watch)
+    from batchpinv import lstsq, pinv
+    from batchpinv._batch import block_lapack, limit_lapack, unblock_lapack
+    rng = np.random.default_rng(0)
+    large, brief = rng.standard_normal((420, 420)), rng.standard_normal((12, 12))
+"""
+
+
+def test_small_matrices_need_no_permit_and_others_wait_for_one():
+    run_python(f"""{WATCHED}
+    meet = lambda: None
+    a, b = rng.standard_normal((3000, 5, 4)), rng.standard_normal((3000, 5, 2))
+    expected = [pinv(a).tobytes(), lstsq(a, b).tobytes(), pinv(large, driver="svd").tobytes()]
+    block_lapack(0)
+    for workers in (1, 2, 64):
+        found = [pinv(a, workers=workers).tobytes(), lstsq(a, b, workers=workers).tobytes()]
+        assert found == expected[:2]
+    late = []
+    waiting = [
+        threading.Thread(target=lambda a=a: late.append(pinv(a, driver="svd").tobytes()))
+        for a in (large, large, brief)
+    ]
+    for thread in waiting:
+        thread.start()
+        thread.join(0.2)
+    assert not late
+    unblock_lapack()
+    for thread in waiting:
+        thread.join(30)
+    assert late.count(expected[2]) == 2 and len(late) == 3
+    """)
+
+
+@pytest.mark.parametrize("limit", [1, 2])
+def test_no_more_threads_are_inside_lapack_than_the_limit_and_lanes_use_them_all(limit):
+    run_python(f"""{WATCHED}
+    meet = lambda: time.sleep(0.01)
+    expected = pinv(np.stack([large] * 6), driver="svd", workers=1).tobytes()
+    limit_lapack({limit})
+    most = 0
+    assert pinv(np.stack([large] * 6), driver="svd", workers=64).tobytes() == expected
+    assert most == {limit}
+    threads = {{thread.name for thread in threading.enumerate()}}
+    a = rng.standard_normal((60_000, 3, 3))
+    assert pinv(a, workers=64).tobytes() == pinv(a, workers=1).tobytes()
+    """)
+
+
+@pytest.mark.parametrize("callers", [2, 4])
+def test_callers_with_one_worker_each_are_side_by_side_from_the_first_call_on(callers):
+    """They meet inside LAPACK, where none could if one waited for another."""
+    run_python(f"""{WATCHED}
+    barrier = threading.Barrier({callers})
+    meet = lambda: barrier.wait(30)
+    limit_lapack({callers})
+    for _ in range(2):
+        results = []
+        threads = [
+            threading.Thread(target=lambda: results.append(pinv(large, driver="svd", workers=1)))
+            for _ in range({callers})
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        assert len(results) == {callers}
+    """)
+
+
+def test_brief_matrices_never_stand_behind_large_ones():
+    """As many threads as may be are inside LAPACK with large ones, and stay there."""
+    run_python(f"""{WATCHED}
+    leave = threading.Event()
+    meet = lambda: threading.current_thread().name == "batchpinv" and leave.wait(30)
+    limit_lapack(2)
+    threads = [
+        threading.Thread(target=lambda: pinv(large, driver="svd", workers=1)) for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    while inside < 2:
+        time.sleep(0.001)
+    for _ in range(20):
+        pinv(brief, driver="svd")
+        pinv(np.eye(3))
+    assert inside == 2
+    leave.set()
+    for thread in threads:
+        thread.join(30)
+    assert most <= 3
+    """)
+
+
+WAITING = {
+    "one matrix": "pinv(large, out=out, driver='svd')",
+    "brief matrices": "pinv(np.broadcast_to(brief, (9, 12, 12)), out=out, driver='svd')",
+    "a stack": "pinv(np.stack([large] * 3), out=out, driver='svd', workers=2)",
+    "full rank": "pinv(large, out=out)",
+    "a system": "lstsq(large, large[:, :2], out=out)",
+    "many right-hand sides": "lstsq(large, np.ones((420, 3000)), out=out)",
+}
+
+
+@pytest.mark.parametrize("what", WAITING)
+def test_whoever_waits_for_a_permit_can_be_interrupted(what):
+    delay = run_python(f"""{INTERRUPT}
+    from batchpinv import lstsq
+    from batchpinv._batch import block_lapack, unblock_lapack
+    rng = np.random.default_rng(0)
+    large, brief = rng.standard_normal((420, 420)), rng.standard_normal((12, 12))
+    call = lambda out: {WAITING[what]}
+    expected = call(None)
+    out = np.full(expected.shape, 7.0)
+    block_lapack(0)
+    threading.Timer(0.1, interrupt).start()
+    try:
+        call(out)
+    except KeyboardInterrupt:
+        print(time.perf_counter() - sent)
+    else:
+        raise SystemExit("did not wait")
+    assert (out == 7).all()
+    unblock_lapack()
+    until_nobody_is_left()
+    assert (out == 7).all()
+    assert call(None).tobytes() == expected.tobytes()
+    """)
+    assert float(delay) < 0.5
+
+
+def test_sixty_interrupts_leave_no_more_behind_than_lapack_takes():
+    run_python(f"""{WATCHED}
+    {textwrap.dedent(INTERRUPT).replace(chr(10), chr(10) + "    ")}
+    meet = lambda: time.sleep(1)
+    limit_lapack(2)
+    for index in range(60):
+        threading.Timer(0.05, interrupt).start()
+        try:
+            pinv(np.stack([large] * 4), driver="svd", workers=2)
+        except KeyboardInterrupt:
+            assert time.perf_counter() - sent < 0.5
+        else:
+            raise SystemExit("not interrupted")
+    assert most <= 2
+    started = entered
+    time.sleep(1.5)
+    assert inside == 0 and entered == started
+    meet = lambda: None
+    assert np.isfinite(pinv(large, driver="svd")).all()
+    """)
