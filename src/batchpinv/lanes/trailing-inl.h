@@ -39,7 +39,8 @@ find_remainder(const LaneGroup &group, const Workspace<E, V> &work, V rank, Mask
         const auto spanned = wanted & (rank <= static_cast<R>(j));
         if (!any_lane(spanned))
             continue;
-        for (int i = j; i-- > 0;) {
+        for (int step = 1; step <= j; ++step) {
+            const int i = j - step;
             E sum = work.factors.a[j * ld + i];
             for (int l = i + 1; l < j; ++l)
                 sum = subtract_product(sum, work.factors.a[l * ld + i], t[l]);
