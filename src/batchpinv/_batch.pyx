@@ -17,13 +17,14 @@ from libcpp.vector cimport vector
 
 from ._lapack cimport RoutineTable, routines
 
-from threading import get_ident
+import threading
 
 import numpy as np
 
 cnp.import_array()
 
 cdef extern from "Python.h" nogil:
+    unsigned long PyThread_get_thread_ident()
     PyThreadState *PyEval_SaveThread()
     void PyEval_RestoreThread(PyThreadState *state)
 
@@ -151,7 +152,7 @@ cdef class Job:
     cdef Batch batch
     cdef Gate gate
     cdef FailureList found
-    cdef atomic[int64_t] interrupted  # the identifier of the thread that the next belongs to
+    cdef atomic[int64_t] interrupted  # then the next is for the main thread
     cdef object interruption
     cdef atomic[int64_t] claimed
     cdef atomic[int64_t] finished
@@ -270,14 +271,21 @@ cdef class Job:
         return np.unique(array)
 
 
-cdef void serve_signals(void *caller) noexcept with gil:
-    """Only the main thread runs handlers; for others this does nothing."""
+cdef unsigned long main_thread = threading.main_thread().ident
+
+
+cdef void serve_signals(void *caller) noexcept nogil:
+    if PyThread_get_thread_ident() == main_thread:  # only that one runs handlers
+        run_handlers(caller)
+
+
+cdef void run_handlers(void *caller) noexcept with gil:
     cdef Job job = <Job>caller
     try:
         PyErr_CheckSignals()
     except BaseException as raised:
         job.interruption = raised
-        job.interrupted.store(get_ident())
+        job.interrupted.store(True)
         job.gate.close()
 
 
@@ -308,7 +316,7 @@ cdef class Worker:
         cdef Job job = self.job
         with nogil:
             none_left = self.claim_chunks(job, seconds)
-        if job.interrupted.load() and job.interrupted.load() == <int64_t>get_ident():
+        if job.interrupted.load() and PyThread_get_thread_ident() == main_thread:
             raise job.interruption
         return bool(none_left)
 
@@ -319,7 +327,7 @@ cdef class Worker:
         self.job.gate.let_go = let_go_of_gil
         self.job.gate.take_back = take_gil_back
         self.claim_chunks(self.job, 1)
-        if self.job.interrupted.load():
+        if self.job.interrupted.load():  # by this thread: there is no other
             raise self.job.interruption
 
     cdef int claim_chunks(self, Job job, double seconds) except -1 nogil:
@@ -440,4 +448,6 @@ def unblock_lapack() -> None:
 
 def forget_permits() -> None:
     """Give back, in a forked child, what the parent's other threads held."""
+    global main_thread
+    main_thread = PyThread_get_thread_ident()
     forget_all_permits()
