@@ -73,6 +73,24 @@ def test_no_more_threads_are_inside_lapack_than_the_limit_and_lanes_use_them_all
     """)
 
 
+def test_nobody_waits_for_a_permit_with_the_gil():
+    """Small calls keep it; but a matrix of NaN goes down to LAPACK's rung."""
+    run_python(f"""{WATCHED}
+    meet = lambda: None
+    block_lapack(0)
+    found = []
+    def call():
+        found.append(pinv(np.full((3, 3), np.nan), on_failure="nan"))
+    thread = threading.Thread(target=call)
+    thread.start()
+    thread.join(0.2)
+    assert not found
+    unblock_lapack()
+    thread.join(30)
+    assert np.isnan(found[0]).all()
+    """)
+
+
 @pytest.mark.parametrize("callers", [2, 4])
 def test_callers_with_one_worker_each_are_side_by_side_from_the_first_call_on(callers):
     """They meet inside LAPACK, where none could if one waited for another."""

@@ -60,10 +60,12 @@ unsigned factorise_completely(LaneGroup &group, const Workspace<E, V> &work, S s
     const V norm = found.most;
     const auto much = found.dropped > NEGLIGIBLE<R> * norm;
     auto droppable = decide(found, tolerance);
-    const auto asked = (~droppable | much) & (rank < static_cast<R>(n)) & (norm > 0);
+    auto asked = (~droppable | much) & (rank < static_cast<R>(n)) & (norm > 0);
+    if (group.evidence) // what R22 alone knows is measured
+        asked &= ~asked;
     auto separable = asked & ~asked;
     Remainder<V> remainder{};
-    if (lanes_of(asked) & filled && !group.evidence) {
+    if (lanes_of(asked) & filled) {
         remainder = find_remainder<R, lanes>(group, work, rank, asked, shape);
         found.residual = choose(asked, remainder.above(), found.residual);
         droppable = decide(found, tolerance);
