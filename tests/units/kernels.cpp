@@ -176,7 +176,7 @@ template <class T> void tell_trailing_values() {
                     }
             }
         }
-    check(10 * answered > 6 * tried);
+    check(10 * answered > (eps < 1e-10 ? 8 : 3) * tried); // rounding is a tenth of some in single
 }
 
 UNIT_TEST(values_near_the_tolerance_are_told_from_it_by_the_residual) {
