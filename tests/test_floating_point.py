@@ -63,9 +63,10 @@ _INEXACT = 0x20 << 48 | 0x20  # Python's own arithmetic raises it
 @pytest.mark.parametrize("name", CALLS)
 def test_bits_do_not_depend_on_flags_and_flags_are_as_before(unit, name):
     function, arrays, options = CALLS[name]
-    expected = function(*arrays, workers=1, **options).tobytes()
+    # BLAS's own threads, which more workers give to one large matrix, change its bits.
+    expected = {w: function(*arrays, workers=w, **options).tobytes() for w in (1, 3)}
     for flags in FLAGS:
-        for workers in (1, 3):
+        for workers in expected:
             try:
                 getattr(unit, flags)()
                 before = unit.get_flags()
@@ -73,7 +74,7 @@ def test_bits_do_not_depend_on_flags_and_flags_are_as_before(unit, name):
                 after = unit.get_flags()
             finally:
                 unit.usual()
-            assert x.tobytes() == expected, (flags, workers)
+            assert x.tobytes() == expected[workers], (flags, workers)
             assert after | _INEXACT == before | _INEXACT, (flags, workers, hex(before), hex(after))
 
 
