@@ -44,13 +44,13 @@ struct BackwardError {
 constexpr BackwardError backward_errors[] = {
     {6.5, 0, 0.55, 13, 0, 0.5}, // qr_lanes
     {3.5, 0, 1.2, 15, 0, 0},    // pivoted_lanes
-    {6, 0, 0.8, 5, 10, 0.55},   // jacobi_lanes
-    {0, 0, 0, 4, 23, 1.5},      // exact_lanes
+    {6, 0, 0.8, 5, 11, 0.55},   // jacobi_lanes
+    {0, 0, 0, 4, 26, 1.5},      // exact_lanes
     {2, 0, 0, 4, 0, 0},         // elimination
     {2.4, 0, 0, 6, 0, 0},       // sweep
     {4, 0, 0.5, 0, 0, 0},       // gram: of squares
     {3, 0, 0.5, 12, 0, 1.3},    // pivoted
-    {2, 0, 0, 35, 0, 0},        // semidefinite
+    {2, 0, 0, 46, 0, 0},        // semidefinite
     {5, 1.5, 1.6, 13, 8, 2},    // svd
     {6, 3.2, 0, 18, 2, 0},      // eigen
     {20, 6, 6.4, 52, 32, 8},    // device_svd
