@@ -83,9 +83,9 @@ class Crew:
 
 
 class Pool:
-    """Daemon threads that serve one queue: one for each task that is in it or under way, so that no
-    caller's helpers wait for another's, up to a most that no sensible use reaches. Idle threads
-    sleep, and serve the next caller.
+    """Daemon threads that serve one queue: one for each helper that callers want at the moment, so
+    that no caller's helpers wait for another's, up to a most that no sensible use reaches. Idle
+    threads sleep, and serve the next caller.
 
     Its lock is reentrant, since a signal handler may compute while its thread is in here.
     """
@@ -95,17 +95,22 @@ class Pool:
         self._most = most
         self._crews: SimpleQueue[Crew] = SimpleQueue()
         self._threads = 0
-        self._tasks = 0  # put and not done
+        self._asked = 0  # for helpers of jobs that are not done
 
     def submit(self, crew: Crew, size: int) -> None:
         """Let `size` threads join the crew, or as many as there are to be had."""
         with self._lock:
-            while self._threads < min(self._tasks + size, self._most) and self._start_thread():
+            self._asked += size
+            while self._threads < min(self._asked, self._most) and self._start_thread():
                 self._threads += 1
             crew.size = min(size, self._threads)
-            self._tasks += crew.size
         for _ in range(crew.size):
             self._crews.put(crew)
+
+    def release(self, size: int) -> None:
+        """So many helpers are wanted no more."""
+        with self._lock:
+            self._asked -= size
 
     def _start_thread(self) -> bool:
         try:
@@ -119,8 +124,6 @@ class Pool:
             crew = self._crews.get()
             crew()
             del crew
-            with self._lock:
-                self._tasks -= 1
 
 
 _pool = Pool()
@@ -146,7 +149,9 @@ def compute(job: Job, plan: Plan, report: Callable[[int], None] | None) -> None:
         held.enter_context(blas_threads.hold(plan.blas_threads))
         try:
             if helpers:
-                _pool.submit(crew, helpers)
+                pool = _pool  # that of a forked child is another one
+                pool.submit(crew, helpers)
+                held.callback(pool.release, helpers)
             if plan.caller_computes or not crew.size:
                 worker = Worker(job)
                 while not worker.run(_SLICE):
