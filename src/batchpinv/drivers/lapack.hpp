@@ -18,10 +18,21 @@ using blas_int = int;
 
 // The routines of one dtype; `heevd`, `heev`, `herk`, `ungqr` and `unmrz` stand for syevd, syev,
 // syrk, orgqr and ormrz when real.
+#define BATCHPINV_ROUTINES(each)                                                                   \
+    each(gesdd) each(gesvd) each(heevd) each(heev) each(getrf) each(getri) each(potrf) each(pstrf) \
+        each(trtri) each(geqrf) each(geqp3) each(ungqr) each(tzrzf) each(unmrz) each(gemm)         \
+            each(gemv) each(herk) each(trsm) each(trsv)
+
 struct Routines {
-    void *gesdd, *gesvd, *heevd, *heev, *getrf, *getri, *potrf, *pstrf, *trtri, *geqp3, *ungqr,
-        *tzrzf, *unmrz, *gemm, *gemv, *herk, *trsm, *trsv;
+#define BATCHPINV_MEMBER(name) void *name;
+    BATCHPINV_ROUTINES(BATCHPINV_MEMBER)
+#undef BATCHPINV_MEMBER
 };
+
+#define BATCHPINV_NAME(name) #name,
+constexpr const char *routine_names[] = {BATCHPINV_ROUTINES(BATCHPINV_NAME)};
+#undef BATCHPINV_NAME
+constexpr int routine_count = sizeof(Routines) / sizeof(void *);
 
 // One entry a dtype, in the order float32, float64, complex64, complex128.
 struct RoutineTable {
@@ -139,6 +150,13 @@ template <class T> class Lapack {
         char diag = 'N';
         blas_int info = 0;
         call(routine.trtri, &uplo, &diag, &n, g, &n, &info);
+        return info;
+    }
+
+    // W = Q R, p >= q: R in W's upper triangle.
+    blas_int geqrf(blas_int p, blas_int q, T *w, T *tau, T *work, blas_int lwork) const {
+        blas_int info = 0;
+        call(routine.geqrf, &p, &q, w, &p, tau, work, &lwork, &info);
         return info;
     }
 
