@@ -74,6 +74,11 @@ class Permits {
         freed.notify_all();
     }
 
+    int count() {
+        std::lock_guard<std::mutex> guard(lock);
+        return taken;
+    }
+
   private:
     bool is_free() const { return taken < limit && !blocks; }
 
@@ -107,8 +112,22 @@ struct LapackPermits {
 
     Permits brief, any;
     int limit = 1;
+    std::atomic<int> looks_at[2 * most + 1] = {}; // for memory, with so many inside
 
     explicit LapackPermits(int limit) { set_limit(limit); }
+
+    // OpenBLAS makes a buffer where more callers overlap than ever before, and tries for ever if
+    // there is no memory. So there has to be some, until as many have been inside so often that
+    // their buffers exist.
+    void expect_memory() {
+        constexpr std::size_t buffer = 40 << 20; // 32 MiB in SciPy's wheels
+        constexpr int often = 256;
+        std::atomic<int> &looks = looks_at[brief.count() + any.count()];
+        if (looks.load(std::memory_order_relaxed) >= often)
+            return;
+        ::operator delete(::operator new(buffer));
+        ++looks;
+    }
 
     void set_limit(int processors) {
         limit = std::min(processors, most);
@@ -150,15 +169,17 @@ class Permit {
     Permit(const Permit &) = delete;
     ~Permit() { give_back(); }
 
-    // False if the gate closes meanwhile.
+    // False if the gate closes meanwhile. Throws std::bad_alloc if BLAS would have no memory.
     bool take() {
         if (held)
             return true;
         LapackPermits &all = *lapack_permits.load();
         Permits &kind = is_brief ? all.brief : all.any;
-        if (kind.acquire(pass))
-            held = &kind;
-        return held && pass.open();
+        if (!kind.acquire(pass))
+            return false;
+        held = &kind;
+        all.expect_memory();
+        return pass.open();
     }
 
     void give_way() {
