@@ -3,6 +3,7 @@
 // nothing that the package uses. One template serves double (estimates only), binary128, and pairs
 // of binary128 (226 bits, more than 60 digits). Exact ranks come from elimination modulo primes.
 
+#include <algorithm>
 #include <cfloat>
 #include <cmath>
 #include <cstdint>
@@ -103,12 +104,24 @@ template <> struct Facts<Quad> {
     static Quad unit() { return power_of_two(-113); }
     static Quad tiny() { return power_of_two(-8000); }
 };
+#if LDBL_MANT_DIG == 64
+using Extended = long double; // of x87: 64 bits, computed by the processor
+template <> struct Facts<Extended> {
+    static Extended unit() { return 0x1p-64L; }
+    static Extended tiny() { return 0x1p-8000L; }
+};
+#else
+using Extended = Quad;
+#endif
 template <> struct Facts<Pair> {
     static Pair unit() { return power_of_two(-216); } // 2^-222 and some room
     static Pair tiny() { return power_of_two(-8000); }
 };
 
 double to_double(Quad x) { return static_cast<double>(x); }
+#if LDBL_MANT_DIG == 64
+double to_double(Extended x) { return static_cast<double>(x); }
+#endif
 double to_double(const Pair &x) { return static_cast<double>(x.hi); }
 
 // Square roots by Newton's iteration, which doubles the 53 digits of the first guess.
@@ -122,6 +135,10 @@ Quad root(Quad x) {
         y = (y + near_one / y) / 2;
     return y * power_of_two(half);
 }
+
+#if LDBL_MANT_DIG == 64
+Extended root(Extended x) { return x > 0 ? std::sqrt(x) : 0; }
+#endif
 
 Pair root(const Pair &x) {
     if (!(Pair() < x))
@@ -251,7 +268,7 @@ Bidiagonal<typename RealOf<S>::Type> bidiagonalise(std::vector<S> &a, std::int64
         to_triangle(a, rows, n);
     result.d2.assign(n, T(0.0));
     result.e2.assign(n, T(0.0));
-    std::vector<S> v(n, S{});
+    std::vector<S> v(n, S{}), products(n, S{});
     T scale, sum = T(0.0);
     for (std::int64_t i = 0; i < n; ++i) {
         S *x = &a[i * n + i];
@@ -272,16 +289,20 @@ Bidiagonal<typename RealOf<S>::Type> bidiagonalise(std::vector<S> &a, std::int64
         if (scale == T(0.0))
             continue;
         const T inverse = T(1.0) / scale;
-        for (std::int64_t row = i + 1; row < n; ++row) {
-            S product{};
-            for (std::int64_t k = 0; k < count; ++k) {
-                product = product + a[(i + 1 + k) * n + row] * v[k];
-            }
-            product = product * inverse;
-            for (std::int64_t k = 0; k < count; ++k) {
-                S &entry = a[(i + 1 + k) * n + row];
-                entry = entry - product * conjugate(v[k]);
-            }
+        // The same from the right, column by column: products = A v / scale, A -= products v^H.
+        std::fill(products.begin(), products.end(), S{});
+        for (std::int64_t k = 0; k < count; ++k) {
+            const S *column = &a[(i + 1 + k) * n];
+            for (std::int64_t row = i + 1; row < n; ++row)
+                products[row] = products[row] + column[row] * v[k];
+        }
+        for (std::int64_t row = i + 1; row < n; ++row)
+            products[row] = products[row] * inverse;
+        for (std::int64_t k = 0; k < count; ++k) {
+            S *column = &a[(i + 1 + k) * n];
+            const S factor = conjugate(v[k]);
+            for (std::int64_t row = i + 1; row < n; ++row)
+                column[row] = column[row] - products[row] * factor;
         }
     }
     result.norm = root(sum);
@@ -582,6 +603,27 @@ Kind find_rank(const Matrix &a, double atol, double rtol, std::int64_t &rank) {
     return exact == found.least ? Kind::exact : Kind::undecided;
 }
 
+template <class T> void find_values(const Matrix &matrix, double *high, double *low) {
+    const double largest = matrix.largest();
+    if (largest == 0 || !(largest <= DBL_MAX)) {
+        for (int k = 0; k < matrix.shorter(); ++k)
+            *high++ = *low++ = largest - largest;
+        return;
+    }
+    int exponent;
+    std::frexp(largest, &exponent);
+    const Bidiagonal<T> b = bidiagonal<T>(matrix, exponent);
+    const Estimator estimator(b);
+    for (int k = 1; k <= matrix.shorter(); ++k) {
+        Bracket<T> found = bracket(b, k, estimator.value(k));
+        refine(b, k, Facts<T>::unit() * b.norm, found);
+        const T middle = (found.low + found.high) / 2;
+        const double leading = to_double(middle);
+        *high++ = std::ldexp(leading, exponent);
+        *low++ = std::ldexp(to_double(middle - leading), exponent);
+    }
+}
+
 } // namespace
 
 extern "C" {
@@ -596,30 +638,14 @@ void truth_ranks(std::int64_t count, std::int64_t m, std::int64_t n, int parts, 
     }
 }
 
-// All singular values of each matrix, descending, as high + low.
+// All singular values of each matrix, descending, as high + low: in binary128, or faster.
 void truth_values(std::int64_t count, std::int64_t m, std::int64_t n, int parts, const double *a,
-                  double *high, double *low) {
+                  double *high, double *low, int fast) {
     for (std::int64_t i = 0; i < count; ++i) {
         const Matrix matrix{a + i * m * n * parts, m, n, parts};
-        const double largest = matrix.largest();
-        int exponent = 0;
-        if (largest <= DBL_MAX)
-            std::frexp(largest, &exponent);
-        if (largest == 0 || !(largest <= DBL_MAX)) {
-            for (int k = 0; k < matrix.shorter(); ++k)
-                *high++ = *low++ = largest - largest;
-            continue;
-        }
-        const Bidiagonal<Quad> b = bidiagonal<Quad>(matrix, exponent);
-        const Estimator estimator(b);
-        for (int k = 1; k <= matrix.shorter(); ++k) {
-            Bracket<Quad> found = bracket(b, k, estimator.value(k));
-            refine(b, k, Facts<Quad>::unit() * b.norm, found);
-            const Quad middle = (found.low + found.high) / 2;
-            const double leading = static_cast<double>(middle);
-            *high++ = std::ldexp(leading, exponent);
-            *low++ = std::ldexp(static_cast<double>(middle - leading), exponent);
-        }
+        (fast ? find_values<Extended> : find_values<Quad>)(matrix, high, low);
+        high += matrix.shorter();
+        low += matrix.shorter();
     }
 }
 

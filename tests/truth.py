@@ -85,7 +85,7 @@ def load_library():
     library = ctypes.CDLL(str(path))
     sizes, pointer = [ctypes.c_int64] * 3, ctypes.c_void_p
     library.truth_ranks.argtypes = [*sizes, ctypes.c_int, *[pointer] * 5]
-    library.truth_values.argtypes = [*sizes, ctypes.c_int, *[pointer] * 3]
+    library.truth_values.argtypes = [*sizes, ctypes.c_int, *[pointer] * 3, ctypes.c_int]
     library.truth_ranks.restype = library.truth_values.restype = None
     return library
 
@@ -114,15 +114,19 @@ def find_ranks(a, atol=0.0, rtol=0.0, hermitian=False, lower=True):
     return rank.reshape(batch_shape), kind.reshape(batch_shape)
 
 
-def singular_values(a):
-    """(high, low), whose sums are the singular values of each matrix, descending, with an error of
-    about max(m, n) 1e-32 s1. Shape (*, min(m, n)) each; 0 where a matrix is not finite."""
+def singular_values(a, fast=False):
+    """(high, low), whose sums are the singular values of each matrix, descending. Shape
+    (*, min(m, n)) each; 0 where a matrix is not finite.
+
+    Their error is about max(m, n) 1e-32 s1; if `fast`, where long double has 64 bits,
+    sqrt(max(m, n)) 1e-19 s1, in a twentieth of the time.
+    """
     a = np.asarray(a)
     m, n = a.shape[-2:]
     entries = _entries(a)
     high, low = np.zeros((2, len(entries), min(m, n)))
     if m and n:
-        _in_threads(load_library().truth_values, entries, m, n, [high, low])
+        _in_threads(load_library().truth_values, entries, m, n, [high, low], int(fast))
     shape = (*a.shape[:-2], min(m, n))
     return high.reshape(shape), low.reshape(shape)
 
@@ -141,7 +145,7 @@ def _entries(a):
     return np.ascontiguousarray(a, wide).reshape(count, *a.shape[-2:])
 
 
-def _in_threads(function, entries, m, n, others):
+def _in_threads(function, entries, m, n, others, *options):
     """Calls `function` for parts of the stack; `others` are its other arrays, a row a matrix."""
     parts = 2 if entries.dtype.kind == "c" else 1
     step = max(1, _PART // (m * n * min(m, n) * parts))
@@ -149,7 +153,7 @@ def _in_threads(function, entries, m, n, others):
     def compute(start):
         chunk = slice(start, start + step)
         arrays = [x[chunk].ctypes.data for x in (entries, *others)]
-        function(len(entries[chunk]), m, n, parts, *arrays)
+        function(len(entries[chunk]), m, n, parts, *arrays, *options)
 
     starts = range(0, len(entries), step)
     if len(starts) < 2:
