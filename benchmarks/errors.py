@@ -2,8 +2,9 @@
 
 For each method, precision, shape and family: the largest error of what the method says to the rule
 for rank (src/batchpinv/rule), in units of eps s1, or of eps |A|_F if that is all that the method
-knows; against binary128, for single precision against float64. Each row of the table is four times
-the largest; families that were not used for the fit stay under half of it.
+knows; against binary128 (long double for larger matrices), for single precision against float64.
+Each row of the table is four times the largest; families that were not used for the fit stay under
+half of it.
 """
 
 from __future__ import annotations
@@ -29,9 +30,8 @@ Stack = NDArray[Any]
 Generator = np.random.Generator
 Make = Callable[[Generator, int, int, int], Stack]
 
-# The singular values of larger ones take many minutes each in binary128. For single precision
-# float64 serves.
-_MOST_WORK = 1.1e9
+# m n min(m, n) of the largest that are compared with binary128; then 2000x2000 takes a minute.
+_MOST_WORK_IN_BINARY128 = 1e6
 
 
 # ---- families -----------------------------------------------------------------------------------
@@ -165,12 +165,15 @@ HELD_OUT: dict[str, Make] = {
 
 _QR, _PIVOTED_LANES, _JACOBI, _DIRECT, _PIVOTED, _SVD, _EXACT = (1 << bit for bit in range(1, 8))
 
+_GRAM_ALONE = 1  # of the direct rung of long matrices
+
 _LANES = (
     *((2, 2), (3, 3), (4, 4), (6, 3), (7, 6), (8, 8), (16, 16), (32, 32), (48, 48)),
     *((20, 4), (64, 8), (100, 3), (100, 40), (400, 10), (1000, 2), (1000, 4), (2000, 2)),
 )
 _JACOBI_LANES = tuple((m, n) for m, n in _LANES if n <= 8)
 _SQUARES = tuple((n, n) for n in (2, 3, 4, 8, 16, 32, 64, 128, 256, 512, 1000, 2000))
+_NEARLY_SQUARE = ((8, 5), (60, 50), (200, 150))
 _TALL = ((20, 4), (64, 8), (128, 32), (1000, 2), (1000, 20), (1000, 100), (4000, 100), (20000, 10),
          (100000, 10))  # fmt: skip
 
@@ -187,9 +190,18 @@ class Method:
     # It computes singular values; else it bounds the least one that is kept.
     all_values: bool = False
     squares: bool = False
+    beside: str = ""  # the row of what is done to the triangle
     drops: bool = False  # it looks for a gap
     double: bool = True
     single: bool = True
+
+    def row(self, m: int, n: int) -> tuple[float, float]:
+        """Absolute and relative error, in units of eps."""
+        absolute, relative = backward_errors(1.0, m, n)[self.name]
+        if not self.beside:
+            return absolute, relative
+        more = backward_errors(1.0, min(m, n), min(m, n))[self.beside]
+        return absolute + more[0], relative + more[1]
 
 
 METHODS = (
@@ -199,8 +211,9 @@ METHODS = (
     Method("exact_lanes", _EXACT, _LANES, own_kernels=True, all_values=True, single=False),
     Method("elimination", _DIRECT, _SQUARES, single=False),
     Method("sweep", _DIRECT, _SQUARES, hermitian="definite", single=False),
-    Method("gram", _DIRECT, _TALL, squares=True, single=False),
-    Method("pivoted", _PIVOTED, (*_SQUARES, *_TALL), drops=True),
+    Method("gram", _DIRECT | _GRAM_ALONE, (*_NEARLY_SQUARE, *_TALL), squares=True, single=False),
+    Method("reduction", _SVD, _TALL, beside="svd", all_values=True, single=False),
+    Method("pivoted", _PIVOTED, (*_SQUARES, *_NEARLY_SQUARE), drops=True),
     Method("semidefinite", _PIVOTED, _SQUARES, hermitian="semidefinite", drops=True),
     Method("svd", 0, (*_SQUARES, *_TALL), all_values=True),
     Method("eigen", 0, [s for s in _SQUARES if s[0] > 8], hermitian="indefinite", all_values=True),
@@ -244,7 +257,7 @@ def measure(method: Method, dtype: str, quick: bool, matrices: int) -> Iterator[
         )
         if not any(len(found.small) for found, _ in fitted):
             continue
-        absolute, relative = backward_errors(1.0, m, n)[method.name]
+        absolute, relative = method.row(m, n)
         small, small_by = max((found.worst(found.small), name) for found, name in fitted)
         any_size, any_by = max((found.worst(found.any), name) for found, name in fitted)
         share, share_by = max((found.worst(found.share), name) for found, name in fitted)
@@ -279,13 +292,10 @@ class Errors:
 
 
 def _errors(method: Method, make: Make, m: int, n: int, dtype: str, matrices: int) -> Errors:
-    """Of each matrix of a stack; none where the method does not apply, or the exact singular values
-    would take too long."""
+    """Of each matrix of a stack; none where the method does not apply."""
     work = m * n * min(m, n)
-    single = np.finfo(dtype).bits == 32
-    if work > _MOST_WORK and not single:
-        return Errors(*[np.empty(0)] * 3)
-    count = max(1, min(matrices, int((1e7 if single else 1e6) / work)))
+    fast = np.finfo(dtype).bits == 32 or work > _MOST_WORK_IN_BINARY128
+    count = max(1, min(matrices, int((5e7 if fast else 1e6) / work)))
     known = _known(make, count, m, n, dtype, method.hermitian.replace("semi", ""))
     return _compare(method, *known, np.random.default_rng([m, n, len(method.name)]))
 
@@ -313,7 +323,7 @@ def _known(
     if np.finfo(dtype).bits == 32:
         wide = np.complex128 if a.dtype.kind == "c" else np.float64
         return a, np.linalg.svd(a.astype(wide), compute_uv=False).astype(np.longdouble)
-    high, low = singular_values(a)
+    high, low = singular_values(a, fast=m * n * min(m, n) > _MOST_WORK_IN_BINARY128)
     return a, high.astype(np.longdouble) + low
 
 
@@ -346,7 +356,7 @@ def _compare(method: Method, a: Stack, s: Stack, rng: Generator) -> Errors:
             squares = np.where(np.arange(k) < rank[:, None], 1 / s**2, 0)
         with np.errstate(divide="ignore"):
             bound = 1 / np.sqrt(np.sum(squares, axis=1))
-    absolute, relative = backward_errors(1.0, *a.shape[-2:])[method.name]
+    absolute, relative = method.row(*a.shape[-2:])
     if method.squares:
         kept2 = np.where(kept > 0, kept**2 + absolute * eps * most**2, 0)
         over = np.asarray((kept2 - bound**2) / (eps * s1**2), float)

@@ -98,7 +98,7 @@ cdef extern from "drivers/permits.hpp" namespace "batchpinv" nogil:
 cdef extern from "rule/backward_error.hpp" namespace "batchpinv" nogil:
     cdef enum class Method:
         pass
-    const char *method_names[13]
+    const char *method_names[14]
 
 cdef extern from "drivers/rule.hpp" namespace "batchpinv" nogil:
     cdef cppclass Rounding[V]:

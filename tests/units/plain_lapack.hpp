@@ -215,6 +215,54 @@ inline void getri(Int *n, double *w, Int *ldw, const Int *pivots, double *, Int 
         std::copy_n(x.data() + j * size, size, w + j * *ldw);
 }
 
+// R of W = Q R in W's upper triangle, by reflections; with pivots, of W P.
+inline void reflect(Int *m, Int *n, double *w, Int *ldw, Int *pivots) {
+    const Index rows = *m, cols = *n;
+    const auto size2 = [&](Index j, Index from) {
+        double sum = 0;
+        for (Index i = from; i < rows; ++i)
+            sum += w[i + j * *ldw] * w[i + j * *ldw];
+        return sum;
+    };
+    for (Index j = 0; pivots && j < cols; ++j)
+        pivots[j] = static_cast<Int>(j + 1);
+    for (Index k = 0; k < std::min(rows, cols); ++k) {
+        Index best = k;
+        for (Index j = k; pivots && j < cols; ++j)
+            if (size2(j, k) > size2(best, k))
+                best = j;
+        if (best != k) {
+            std::swap(pivots[k], pivots[best]);
+            std::swap_ranges(w + k * *ldw, w + k * *ldw + rows, w + best * *ldw);
+        }
+        double *const v = w + k * *ldw;
+        const double size = std::sqrt(size2(k, k)), head = v[k] < 0 ? size : -size;
+        if (size == 0)
+            continue;
+        v[k] -= head;
+        const double half = -head * v[k]; // |v|^2 / 2
+        for (Index j = k + 1; j < cols; ++j) {
+            double sum = 0;
+            for (Index i = k; i < rows; ++i)
+                sum += v[i] * w[i + j * *ldw];
+            for (Index i = k; i < rows; ++i)
+                w[i + j * *ldw] -= sum / half * v[i];
+        }
+        v[k] = head;
+    }
+}
+
+inline void geqrf(Int *m, Int *n, double *w, Int *ldw, double *, double *, Int *, Int *info) {
+    reflect(m, n, w, ldw, nullptr);
+    *info = 0;
+}
+
+inline void geqp3(Int *m, Int *n, double *w, Int *ldw, Int *pivots, double *, double *, Int *,
+                  Int *info) {
+    reflect(m, n, w, ldw, pivots);
+    *info = 0;
+}
+
 inline batchpinv::RoutineTable routines() {
     batchpinv::RoutineTable table{};
     batchpinv::Routines &of = table.of[batchpinv::dtype_index<double>];
@@ -228,6 +276,8 @@ inline batchpinv::RoutineTable routines() {
     of.trtri = reinterpret_cast<void *>(trtri);
     of.getrf = reinterpret_cast<void *>(getrf);
     of.getri = reinterpret_cast<void *>(getri);
+    of.geqrf = reinterpret_cast<void *>(geqrf);
+    of.geqp3 = reinterpret_cast<void *>(geqp3);
     return table;
 }
 

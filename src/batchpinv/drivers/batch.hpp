@@ -13,6 +13,8 @@ namespace batchpinv {
 struct Operand {
     enum Index { A, OUT, ATOL, RTOL, RANK, RUNG, B, RESIDUAL, COUNT };
 };
+// The direct rung of long matrices tells what the Gram matrix knows, however little.
+constexpr unsigned gram_alone = 1;
 constexpr int MAX_DIMS = 64 + 1; // NumPy's, and one for blocks
 
 // How many of k right-hand sides are multiplied together by a pseudo-inverse; 0 where they are too
@@ -35,7 +37,7 @@ struct Batch {
     char kind;
     int itemsize;
     bool swapped, hermitian, lower, svd_only, nan_on_failure, transposed;
-    unsigned only;    // bits of the rungs that may answer, if not 0: for measurements
+    unsigned only;    // bits of the rungs that may answer, if not 0, and gram_alone: measurements
     double *evidence; // of each matrix: rank, most, least, kept, dropped; or null
     bool multiplies;  // X is formed once for each matrix, for its many right-hand sides
     std::ptrdiff_t a_row, a_col, b_row, b_col, out_row, out_col, residual_col;

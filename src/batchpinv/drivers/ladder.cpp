@@ -2,8 +2,7 @@
 #include "ladder.hpp"
 
 #include "definite.hpp"
-#include "direct_cholesky.hpp"
-#include "direct_normal.hpp"
+#include "direct_long.hpp"
 #include "direct_square.hpp"
 #include "hermitian.hpp"
 #include "lane_rung.hpp"
@@ -13,6 +12,7 @@
 #include "residual.hpp"
 #include "semidefinite.hpp"
 #include "svd_rung.hpp"
+#include "triangles.hpp"
 
 namespace batchpinv {
 namespace {
@@ -37,14 +37,8 @@ template <class T> std::unique_ptr<ResidualPass> make_residual(const Bench &benc
 
 template <class T> using Wide = std::conditional_t<is_complex<T>, std::complex<double>, double>;
 
-template <class T> std::unique_ptr<Rung> make_direct(const Bench &bench) {
-    using C = Wide<T>;
-    if (bench.batch.m == bench.batch.n)
-        return std::make_unique<CertifiedRung<T, C, Square<T, C>>>(bench);
-    if constexpr (std::is_same_v<T, C>)
-        return std::make_unique<CertifiedRung<T, C, Cholesky<C>>>(bench);
-    else
-        return std::make_unique<CertifiedRung<T, C, Normal<C>>>(bench);
+template <class T, class Factor> std::unique_ptr<Rung> make_long(const Bench &bench) {
+    return std::make_unique<LongRung<T, Wide<T>, Factor>>(bench);
 }
 
 template <class T, class C, class Factor> std::unique_ptr<Rung> make_certified(const Bench &bench) {
@@ -96,19 +90,33 @@ template <class T> bool svd_hands_down(const Bench &bench) {
 
 template <class T> bool fits_lapack(const Bench &bench) { return !fits_lanes<T>(bench); }
 
+template <class T> bool fits_square(const Bench &bench) {
+    return fits_lapack<T>(bench) && bench.batch.m == bench.batch.n;
+}
+
+template <class T> bool fits_long(const Bench &bench) {
+    return fits_lapack<T>(bench) && bench.batch.m != bench.batch.n;
+}
+
+// Those of lower rank, or without a gap, gain by a triangle from about here.
+template <class T> bool fits_triangle(const Bench &bench) {
+    return fits_lapack<T>(bench) && 2 * bench.batch.m < bench.batch.n;
+}
+
 template <class T> bool fits_definite(const Bench &bench) {
     return fits_lapack<T>(bench) && bench.batch.hermitian;
 }
 
 // With pivoting. In single precision the certificates seldom hold for larger matrices.
 template <class T, bool hermitian> bool fits_pivoted(const Bench &bench) {
-    return fits_lapack<T>(bench) && bench.batch.hermitian == hermitian &&
+    return fits_lapack<T>(bench) && !fits_triangle<T>(bench) &&
+           bench.batch.hermitian == hermitian &&
            (std::is_same_v<Real<T>, double> || bench.batch.n <= 256);
 }
 
 bool always(const Bench &) { return true; }
 
-constexpr int MOST_RUNGS = 13;
+constexpr int MOST_RUNGS = 16;
 
 // From the top. What a batch climbs depends on its shape, dtype and flags alone.
 template <class T>
@@ -124,8 +132,12 @@ const Step steps[] = {
      make_lanes<T, Wide<T>, &LaneKernels::exact, Method::exact_lanes>},
     {RungName::direct, fits_definite<T>, make_certified<T, Wide<T>, Definite<T, Wide<T>>>},
     {RungName::pivoted, fits_pivoted<T, true>, make_certified<T, T, Semidefinite<T>>},
-    {RungName::direct, fits_lapack<T>, make_direct<T>},
+    {RungName::direct, fits_square<T>, make_certified<T, Wide<T>, Square<T, Wide<T>>>},
+    {RungName::direct, fits_long<T>, make_long<T, DirectLong<T, Wide<T>>>},
     {RungName::pivoted, fits_pivoted<T, false>, make_certified<T, T, RankRevealing<T>>},
+    {RungName::pivoted, fits_triangle<T>,
+     make_long<T, LongTriangle<Wide<T>, PivotedTriangle<Wide<T>>>>},
+    {RungName::svd, fits_triangle<T>, make_long<T, LongTriangle<Wide<T>, SvdTriangle<Wide<T>>>>},
     {RungName::svd, svd_hands_down<T>, make_svd<T, T, false>},
     {RungName::svd, wide_svd_hands_down<T>, make_svd<T, Wide<T>, false>},
     {RungName::exact_lanes, fits_lanes_after_svd<T>,
@@ -147,6 +159,7 @@ class Ladder final : public Solver {
 
     Gate::Pass pass;
     Permit permit;
+    std::unique_ptr<Reduced> reduced;
     const Bench bench;
     int height = 0;
     Level levels[MOST_RUNGS];
@@ -161,7 +174,7 @@ class Ladder final : public Solver {
            const Batch &batch, const RoutineTable &routines, const LaneTable *lanes, Gate &gate,
            Failures &failures)
         : pass(gate), permit(pass, lapack_seconds(batch.m, batch.n)),
-          bench{batch, routines, lanes, pass, failures} {
+          bench{batch, routines, lanes, pass, failures, reduced} {
         if (batch.data[Operand::RESIDUAL])
             residual = make_residual(bench);
         static_assert(size <= MOST_RUNGS);

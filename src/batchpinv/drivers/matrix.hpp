@@ -61,13 +61,48 @@ struct NumpyBool {
     explicit operator double() const { return byte != 0; }
 };
 
+// w[j + i*n] = a[i + j*step], in blocks of two by two that the processor's vectors turn round.
+inline void transpose(const double *a, std::int64_t step, std::int64_t m, std::int64_t n,
+                      double *w) {
+    using Pair = double __attribute__((vector_size(16), aligned(8), may_alias));
+    const auto at = [](auto *x) { return reinterpret_cast<Pair *>(const_cast<double *>(x)); };
+    constexpr std::int64_t tile = 16;
+    for (std::int64_t row = 0; row < m; row += tile)
+        for (std::int64_t col = 0; col < n; col += tile) {
+            const std::int64_t rows = std::min(tile, m - row), cols = std::min(tile, n - col);
+            const double *const from = a + row + col * step;
+            double *const to = w + col + row * n;
+            for (std::int64_t j = 0; j + 2 <= cols; j += 2)
+                for (std::int64_t i = 0; i + 2 <= rows; i += 2) {
+                    const Pair first = *at(from + i + j * step);
+                    const Pair second = *at(from + i + (j + 1) * step);
+                    *at(to + j + i * n) = Pair{first[0], second[0]};
+                    *at(to + j + (i + 1) * n) = Pair{first[1], second[1]};
+                }
+            for (std::int64_t j = 0; j < cols; ++j)
+                for (std::int64_t i = j < cols / 2 * 2 ? rows / 2 * 2 : 0; i < rows; ++i)
+                    to[j + i * n] = from[i + j * step];
+        }
+}
+
 template <class T, class Stored, bool swapped>
 void gather(const char *a, std::ptrdiff_t a_row, std::ptrdiff_t a_col, std::int64_t m,
             std::int64_t n, T *w) {
-    if (std::is_same_v<T, Stored> && !swapped && a_col == sizeof(T))
+    constexpr bool same = std::is_same_v<T, Stored> && !swapped;
+    if (same && a_col == sizeof(T))
         for (std::int64_t i = 0; i < m; ++i)
             std::memcpy(static_cast<void *>(w + i * n), a + i * a_row, n * sizeof(T));
-    else
+    else if constexpr (same && std::is_same_v<T, double>) {
+        if (a_row == sizeof(T) && a_col % static_cast<std::ptrdiff_t>(sizeof(T)) == 0 &&
+            reinterpret_cast<std::uintptr_t>(a) % sizeof(T) == 0) {
+            transpose(reinterpret_cast<const double *>(a),
+                      a_col / static_cast<std::ptrdiff_t>(sizeof(T)), m, n, w);
+            return;
+        }
+        in_tiles(m, n, [=](std::int64_t i, std::int64_t j) {
+            w[j + i * n] = load<T, Stored, swapped>(a + i * a_row + j * a_col);
+        });
+    } else
         in_tiles(m, n, [=](std::int64_t i, std::int64_t j) {
             w[j + i * n] = load<T, Stored, swapped>(a + i * a_row + j * a_col);
         });

@@ -93,6 +93,7 @@ template <class T> class ProductSolver final : public Solver {
                                                    const LaneTable *, Gate &, Failures &);
     Gate::Pass pass;
     Permit permit;
+    std::unique_ptr<Reduced> reduced; // none
     const Bench bench;
     const Batch &batch;
     const Lapack<T> lapack;
@@ -119,7 +120,7 @@ template <class T> class ProductSolver final : public Solver {
     ProductSolver(const Batch &batch, const RoutineTable &routines, const LaneTable *lanes,
                   Gate &gate, Failures &failures, MakeLadder make_ladder, bool fits_lanes)
         : pass(gate), permit(pass, lapack_seconds(batch.m, batch.n)),
-          bench{batch, routines, lanes, pass, failures}, batch(batch), lapack(routines),
+          bench{batch, routines, lanes, pass, failures, reduced}, batch(batch), lapack(routines),
           gather(make_gather<T>(batch)), entries(batch.m * batch.n), x(entries), w(entries),
           columns(batch, false), refinement(batch, true),
           residual(batch.data[Operand::RESIDUAL] ? std::make_unique<Residual<T>>(bench) : nullptr),

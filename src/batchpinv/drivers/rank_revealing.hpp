@@ -32,8 +32,11 @@ template <class T> class RankRevealing {
     static constexpr bool by_inverse = false;
 
     explicit RankRevealing(const Bench &bench)
-        : lapack(bench.routines), p(static_cast<blas_int>(bench.batch.n)),
-          q(static_cast<blas_int>(bench.batch.m)), solves(bench.batch.solves()),
+        : RankRevealing(bench, static_cast<blas_int>(bench.batch.n),
+                        static_cast<blas_int>(bench.batch.m)) {}
+
+    RankRevealing(const Bench &bench, blas_int p, blas_int q)
+        : lapack(bench.routines), p(p), q(q), solves(bench.batch.solves()),
           lwork(static_cast<blas_int>(lapack.cod_work_size(p, q, bench.batch.k))),
           rounding(rounding_of<R>(Method::pivoted, p, q)),
           x(q * (solves ? std::max<std::int64_t>(q, bench.batch.k) : p)),

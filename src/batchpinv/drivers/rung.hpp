@@ -76,6 +76,11 @@ struct Matrix {
     }
 };
 
+// What the rungs of long matrices share; see reduction.hpp.
+struct Reduced : InArena {
+    virtual ~Reduced() = default;
+};
+
 // What the rungs of one worker work with.
 struct Bench {
     const Batch &batch;
@@ -83,6 +88,7 @@ struct Bench {
     const LaneTable *lanes; // null where there are none
     Gate::Pass &pass;
     Failures &failures;
+    std::unique_ptr<Reduced> &reduced; // null until a rung needs it
 
     // For the measurement of backward errors: what a rung knew of a matrix, whose W was multiplied
     // by that power of two.

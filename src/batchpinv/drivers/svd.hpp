@@ -21,8 +21,10 @@ template <class T> class Svd {
 
   public:
     explicit Svd(const Bench &bench)
-        : lapack(bench.routines), p(static_cast<blas_int>(bench.batch.n)),
-          q(static_cast<blas_int>(bench.batch.m)), sizes(lapack.svd_work_sizes(p, q)),
+        : Svd(bench, static_cast<blas_int>(bench.batch.n), static_cast<blas_int>(bench.batch.m)) {}
+
+    Svd(const Bench &bench, blas_int p, blas_int q)
+        : lapack(bench.routines), p(p), q(q), sizes(lapack.svd_work_sizes(p, q)),
           u(static_cast<std::int64_t>(p) * q), vt(static_cast<std::int64_t>(q) * q),
           half(bench.batch.solves() ? bench.batch.k * q : 0), work(sizes.work), s(q),
           rwork(sizes.rwork), iwork(sizes.iwork) {}

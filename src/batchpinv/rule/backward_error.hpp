@@ -19,6 +19,7 @@ enum class Method {
     elimination,   // Gauss-Jordan elimination of squares: 1 / |X|_F
     sweep,         // symmetric elimination of definite matrices: 1 / |X|_F
     gram,          // W^H W and its Cholesky factor: squares, in units of eps s1^2
+    reduction,     // of long matrices to a triangle: by a sketch and Cholesky factors: s
     pivoted,       // LAPACK's geqp3 and tzrzf: 1 / |T^-1|_F, |R22|_F
     semidefinite,  // LAPACK's pstrf: 1 / |X|_F, |W - L L^H|_F
     svd,           // LAPACK's gesdd and gesvd: s
@@ -29,8 +30,8 @@ enum class Method {
 
 constexpr const char *method_names[] = {
     "qr_lanes", "pivoted_lanes", "jacobi_lanes", "exact_lanes",  "elimination",
-    "sweep",    "gram",          "pivoted",      "semidefinite", "svd",
-    "eigen",    "device_svd",    "device_eigen",
+    "sweep",    "gram",          "reduction",    "pivoted",      "semidefinite",
+    "svd",      "eigen",         "device_svd",   "device_eigen",
 };
 
 // A row: how far a method moves a singular value s, in units of eps: by
@@ -49,6 +50,7 @@ constexpr BackwardError backward_errors[] = {
     {2, 0, 0, 4, 0, 0},         // elimination
     {2.4, 0, 0, 6, 0, 0},       // sweep
     {4, 0, 0.5, 0, 0, 0},       // gram: of squares
+    {4, 0, 0.5, 12, 0, 2},      // reduction
     {3, 0, 0.5, 12, 0, 1.3},    // pivoted
     {2, 0, 0, 46, 0, 0},        // semidefinite
     {5, 1.5, 1.6, 13, 8, 2},    // svd

@@ -1,0 +1,116 @@
+// The rungs of long matrices: the rank and the pseudo-inverse of a triangle, and what multiplies
+// the matrix itself, by slabs, to make its pseudo-inverse, or solutions, of that.
+//
+// pinv(W) = X Y^H, where X, shorter×rank, is made of the triangle (see reduction.hpp). Everything
+// is computed in double.
+#pragma once
+
+#include "certified.hpp"
+#include "reduction.hpp"
+
+namespace batchpinv {
+
+// The conjugates of rows×cols elements, rounded to T, into the caller's strides.
+template <class T, class C>
+void scatter_conjugates(const C *from, std::int64_t rows, std::int64_t cols, std::ptrdiff_t row,
+                        std::ptrdiff_t col, char *to) {
+    if (std::is_same_v<T, C> && !is_complex<C> && row == sizeof(T))
+        for (std::int64_t j = 0; j < cols; ++j)
+            std::memcpy(to + j * col, from + j * rows, rows * sizeof(T));
+    else
+        in_tiles(rows, cols, [=](std::int64_t i, std::int64_t j) {
+            const T value = static_cast<T>(conjugate(from[i + j * rows]));
+            std::memcpy(to + i * row + j * col, &value, sizeof value);
+        });
+}
+
+// Factor computes in C, and has:
+//   Finding factorise(Tolerance)
+//   bool orthogonal          whether it is Y that is multiplied, or W itself
+//   const C *multiplier()    X, shorter×rank, once
+//   void solve(bool adjoint, k, C *b, C *x)   k×longer x = b pinv(W), or k×shorter x = b pinv(W)^H;
+//                                             b is lost
+template <class T, class C, class Factor> class LongRung final : public Rung {
+    const Bench bench;
+    const Batch &batch;
+    Reduction<C> &reduction;
+    Factor factor;
+    Buffer<C> x; // of a slab
+    std::optional<Columns<T, C>> columns;
+    std::int64_t decided = 0; // the generation of the matrix that is held
+    Finding found;
+    bool certain = false;
+
+  public:
+    explicit LongRung(const Bench &bench)
+        : bench(bench), batch(bench.batch), reduction(reduction_of(bench)),
+          factor(bench, reduction), x(batch.solves() ? 0 : reduction.width() * batch.m) {
+        if (batch.solves())
+            columns.emplace(batch, batch.transposed);
+    }
+
+    unsigned answer(Matrix *group, int) override {
+        Matrix &matrix = group[0];
+        const bool finite = reduction.take(matrix);
+        if (decided != reduction.generation) {
+            certain = finite && decide_rank(matrix);
+            decided = reduction.generation;
+        }
+        if (!certain)
+            return 0;
+        if (batch.solves())
+            solve(matrix);
+        else
+            invert(matrix);
+        return 1;
+    }
+
+  private:
+    static Reduction<C> &reduction_of(const Bench &bench) {
+        if (!bench.reduced)
+            bench.reduced = std::make_unique<Reduction<C>>(bench);
+        return static_cast<Reduction<C> &>(*bench.reduced);
+    }
+
+    bool decide_rank(const Matrix &matrix) {
+        found = factor.factorise(matrix.tolerance(reduction.exponent));
+        if (!found.evidence)
+            return false;
+        bench.report(matrix, found.rank, *found.evidence, reduction.exponent);
+        return decide(*found.evidence, matrix.tolerance(reduction.exponent));
+    }
+
+    void invert(const Matrix &matrix) {
+        const C *const multiplier = factor.multiplier();
+        const auto q = static_cast<blas_int>(batch.m);
+        const blas_int rank = factor.orthogonal ? reduction.rank : q;
+        char *const out = matrix.data[Operand::OUT];
+        reduction.each_slab(factor.orthogonal, [&](std::int64_t start, blas_int count, const C *y) {
+            if (!bench.pass.open())
+                return;
+            reduction.lapack.gemm('N', 'C', count, q, rank, y, count, multiplier, q, 0, x, count);
+            scale<C>(x, static_cast<std::int64_t>(count) * q, reduction.exponent);
+            if (bench.pass.enter()) {
+                scatter_conjugates<T, C>(x, count, q, batch.out_row, batch.out_col,
+                                         out + start * batch.out_row);
+                bench.pass.leave();
+            }
+        });
+        if (bench.pass.enter()) {
+            matrix.write_rank(found.rank);
+            bench.pass.leave();
+        }
+    }
+
+    void solve(const Matrix &matrix) {
+        columns->gather(matrix.data[Operand::B], batch.k);
+        factor.solve(columns->adjoint, columns->k, columns->b, columns->x);
+        if (bench.pass.enter()) {
+            columns->scatter(reduction.exponent, matrix.data[Operand::OUT]);
+            matrix.write_rank(found.rank);
+            bench.pass.leave();
+        }
+    }
+};
+
+} // namespace batchpinv

@@ -1,0 +1,82 @@
+// A sketch of a long matrix: few combinations of its rows, whose triangular factor makes the matrix
+// well conditioned, however ill conditioned it is (Clarkson & Woodruff, J. ACM 63, 2017; as a
+// preconditioner: Rokhlin & Tygert, PNAS 105, 2008).
+//
+// The rows are taken in blocks of as many as there are combinations. Four times, each block is
+// turned by a random number of places, its rows get random signs, and half of it is added to the
+// sketch: lengths stay, but for a part. An unlucky choice costs time, not digits: what is made of
+// the sketch is checked.
+#pragma once
+
+#include "matrix.hpp"
+
+namespace batchpinv {
+
+template <class C> class Sketch {
+    // Combinations for each column. A matrix of no more than twice as many rows is its own sketch.
+    static constexpr std::int64_t factor = 4;
+    static constexpr int times = 4;
+
+    const std::int64_t longer, shorter;
+
+  public:
+    const std::int64_t size; // how many combinations
+
+    Sketch(std::int64_t longer, std::int64_t shorter)
+        : longer(longer), shorter(shorter),
+          size(longer > 2 * factor * shorter ? factor * shorter : longer) {}
+
+    // The sketch, size×shorter.
+    void clear(C *sums) const { std::fill_n(sums, size * shorter, C(0)); }
+
+    // Adds rows start to start + count of the matrix, which are count×shorter.
+    void add(const C *rows, std::int64_t start, std::int64_t count, C *sums) const {
+        if (size == longer) {
+            for (std::int64_t j = 0; j < shorter; ++j)
+                std::copy_n(rows + j * count, count, sums + start + j * size);
+            return;
+        }
+        for (std::int64_t at = 0; at < count;) {
+            const std::int64_t block = (start + at) / size, within = (start + at) % size;
+            const std::int64_t some = std::min({count - at, size - within, most});
+            for (int time = 0; time < times; ++time) {
+                const std::uint64_t turn = random_bits(4 * block + time) >> 32;
+                const auto places = static_cast<std::int64_t>(turn * size >> 32);
+                add_signed(rows + at, count, some, start + at, time, (within + places) % size,
+                           sums);
+            }
+            at += some;
+        }
+    }
+
+  private:
+    static constexpr std::int64_t most = 256;
+
+    // `some` rows, to combinations from `first` on, and round the end.
+    void add_signed(const C *rows, std::int64_t count, std::int64_t some, std::int64_t row,
+                    int time, std::int64_t first, C *sums) const {
+        Real<C> signs[most];
+        for (std::int64_t i = 0; i < some; ++i)
+            signs[i] =
+                random_bits((row + i) * times + time + (std::uint64_t(1) << 62)) >> 63 ? -0.5 : 0.5;
+        const std::int64_t before = std::min(some, size - first);
+        for (std::int64_t j = 0; j < shorter; ++j) {
+            const C *const from = rows + j * count;
+            C *const to = sums + j * size;
+            for (std::int64_t i = 0; i < before; ++i)
+                to[first + i] += signs[i] * from[i];
+            for (std::int64_t i = before; i < some; ++i)
+                to[i - before] += signs[i] * from[i];
+        }
+    }
+
+    // SplitMix64 (Steele, Lea & Flood, OOPSLA 2014).
+    static std::uint64_t random_bits(std::uint64_t state) {
+        std::uint64_t x = (state + 1) * 0x9e3779b97f4a7c15u;
+        x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
+        x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
+        return x ^ (x >> 31);
+    }
+};
+
+} // namespace batchpinv

@@ -1,0 +1,29 @@
+// How a long matrix is cut: into slabs that fit a usual L2 cache, and the slabs into groups, whose
+// sums are added in order. By the shape alone, so that the bits are those of any number of workers.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+namespace batchpinv {
+
+struct Slabs {
+    std::int64_t longer, width, count, groups;
+
+    Slabs(std::int64_t longer, std::int64_t shorter) : longer(longer) {
+        constexpr std::int64_t entries = 24576, least = 256, most_groups = 64;
+        width = std::max(entries / shorter, least) / 8 * 8;
+        count = (longer + width - 1) / width;
+        // The sums of all groups take at most a quarter of the matrix.
+        groups = std::clamp<std::int64_t>(longer / (4 * shorter), 1, std::min(most_groups, count));
+        width = std::min(width, longer);
+    }
+
+    // Calls visit(start, size) for the slabs of a group.
+    template <class Visit> void in_group(std::int64_t group, Visit &&visit) const {
+        for (std::int64_t at = group * count / groups; at < (group + 1) * count / groups; ++at)
+            visit(at * width, std::min(width, longer - at * width));
+    }
+};
+
+} // namespace batchpinv

@@ -1,0 +1,87 @@
+// Long matrices of lower rank: what the triangle of the reduction is factorised by, QR with column
+// pivoting or LAPACK's SVD.
+#pragma once
+
+#include "long_rung.hpp"
+#include "rank_revealing.hpp"
+#include "svd.hpp"
+
+namespace batchpinv {
+
+template <class C> class PivotedTriangle {
+    RankRevealing<C> factor;
+
+  public:
+    PivotedTriangle(const Bench &bench, blas_int q) : factor(bench, q, q) {}
+
+    Finding factorise(C *w, Tolerance<double> tolerance) { return factor.factorise(w, tolerance); }
+    C *pseudo_inverse(C *) { return factor.pseudo_inverse(); }
+    void apply(bool adjoint, blas_int k, C *b, C *x) { factor.apply(adjoint, k, b, x); }
+};
+
+template <class C> class SvdTriangle {
+    Svd<C> factor;
+
+  public:
+    SvdTriangle(const Bench &bench, blas_int q) : factor(bench, q, q) {}
+
+    Finding factorise(C *w, Tolerance<double> tolerance) {
+        const std::int64_t q = factor.count();
+        if (!factor.factorise(w))
+            return {};
+        const Values<Real<C>> found(factor.values(), q, tolerance, Svd<C>::rounding(q, q));
+        factor.truncate(found.rank);
+        return {found.evidence, found.rank};
+    }
+    C *pseudo_inverse(C *x) {
+        factor.pseudo_inverse(x);
+        return x;
+    }
+    void apply(bool adjoint, blas_int k, C *b, C *x) { factor.apply(adjoint, k, b, x); }
+};
+
+// As a factor of LongRung.
+template <class C, class Inner> class LongTriangle {
+    Reduction<C> &reduction;
+    const blas_int q;
+    Buffer<C> w, half; // the triangle; k×q
+    Inner inner;
+
+  public:
+    static constexpr bool orthogonal = true;
+
+    LongTriangle(const Bench &bench, Reduction<C> &reduction)
+        : reduction(reduction), q(static_cast<blas_int>(bench.batch.m)), w(reduction.area()),
+          half(bench.batch.solves() ? bench.batch.k * q : 0), inner(bench, q) {}
+
+    Finding factorise(Tolerance<double> tolerance) {
+        if (!reduction.reduce())
+            return {};
+        std::copy_n(reduction.triangle.get(), reduction.area(), w.get());
+        Finding found = inner.factorise(w, tolerance);
+        if (found.evidence) {
+            const Rounding<double> before = scaled(reduction.rounding(), found.evidence->most);
+            found.evidence->rounding.absolute += before.absolute + reduction.dropped;
+            found.evidence->rounding.relative += before.relative;
+        }
+        return found;
+    }
+
+    const C *multiplier() {
+        C *const x = inner.pseudo_inverse(w);
+        reduction.unite(x);
+        return x;
+    }
+
+    void solve(bool adjoint, blas_int k, C *b, C *x) {
+        if (adjoint) {
+            reduction.project(k, b, half);
+            inner.apply(true, k, half, x);
+        } else {
+            inner.apply(false, k, b, half);
+            reduction.expand(k, half, x);
+        }
+    }
+};
+
+} // namespace batchpinv
