@@ -213,6 +213,7 @@ METHODS = (
     Method("sweep", _DIRECT, _SQUARES, hermitian="definite", single=False),
     Method("gram", _DIRECT | _GRAM_ALONE, (*_NEARLY_SQUARE, *_TALL), squares=True, single=False),
     Method("reduction", _SVD, _TALL, beside="svd", all_values=True, single=False),
+    Method("reduction", _DIRECT, (*_NEARLY_SQUARE, *_TALL), single=False),
     Method("pivoted", _PIVOTED, (*_SQUARES, *_NEARLY_SQUARE), drops=True),
     Method("semidefinite", _PIVOTED, _SQUARES, hermitian="semidefinite", drops=True),
     Method("svd", 0, (*_SQUARES, *_TALL), all_values=True),

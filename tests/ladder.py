@@ -13,6 +13,8 @@ from batchpinv import Rung, pinv
 
 # Conditions up to 10 are where errors show: of 1000 and more, most of the unit is not used.
 CONDITIONS = (1.0, 1.1, 3.0, 10.0, 1000.0)
+# Where the Gram matrix of a long matrix is ill conditioned, and where it is singular.
+LARGE_CONDITIONS = (1e6, 1e9, 1e12)
 
 SMALL = (
     *((1, 1), (2, 2), (3, 3), (4, 4), (5, 5), (8, 8), (13, 13), (16, 16), (32, 32), (48, 48)),
@@ -85,6 +87,9 @@ class Maker:
         m, n, k = self.m, self.n, self.k
         for cond in conditions:
             yield self.sample(f"condition {cond:g}", self.of_values(np.linspace(1, 1 / cond, k)), k)
+        for cond in LARGE_CONDITIONS if m != n and self.eps < 1e-10 else ():
+            values = np.geomspace(1, 1 / cond, k)
+            yield self.sample(f"condition {cond:g}", self.of_values(values), k)
         one_large, one_small = np.full(k, 0.1), np.ones(k)
         one_large[0], one_small[-1] = 1, 0.1
         yield self.sample("one large value", self.of_values(one_large), k)

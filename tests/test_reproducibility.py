@@ -7,6 +7,8 @@ import pytest
 from cases import DTYPES, LAYOUTS, Draw, mixed_stack, read_only, same_bits
 from threadpoolctl import threadpool_limits
 
+import batchpinv
+
 SHAPES = [
     (1, 1),
     (1, 7),
@@ -95,6 +97,38 @@ def test_workers_change_no_bit_of_many_chunks(pinv, dtype, hermitian):
         expected = loop(pinv, a, hermitian=hermitian)
         for workers in WORKERS:
             check(pinv, a, expected, (count, workers), hermitian=hermitian, workers=workers)
+
+
+def long_matrices(m, n, dtype):
+    """What the rungs of long matrices answer: of full rank, well and ill conditioned; of lower rank
+    and without a gap; of a few rows, repeated."""
+    draw = np.random.default_rng([m, n])
+    x = draw.standard_normal((m, n)) + 1j * draw.standard_normal((m, n))
+    if np.dtype(dtype).kind != "c":
+        x = x.real
+    shorter = min(m, n)
+    left, _, right = np.linalg.svd(x, full_matrices=False)
+    for s in (np.ones(shorter), np.logspace(0, -9, shorter), np.logspace(0, -25, shorter)):
+        yield (left * s @ right).astype(dtype)
+    yield (left[:, ::2] @ right[::2]).astype(dtype)
+    yield (x[np.arange(m) % 3][:, np.arange(n) % 5]).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("shape", [(9000, 40), (100, 4000), (2000, 150), (300_000, 6)], ids=str)
+def test_workers_share_a_long_matrix_and_change_no_bit(dtype, shape):
+    m, n = shape
+    b = np.random.default_rng(0).standard_normal((m, 2)).astype(dtype)
+    for which, a in enumerate(long_matrices(m, n, dtype)):
+        expected = batchpinv.pinv(a, return_rank=True, workers=1)
+        solution = batchpinv.lstsq(a, b, workers=1)
+        for workers in (2, 5):
+            check(batchpinv.pinv, a, expected, (which, workers), workers=workers)
+            assert same_bits(batchpinv.lstsq(a, b, workers=workers), solution), (which, workers)
+        check(batchpinv.pinv, np.asfortranarray(a), expected, which, workers=3)
+        stack = np.stack([a] * 3)
+        x = batchpinv.pinv(stack, workers=2)
+        assert all(same_bits(each, expected[0]) for each in x), which
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)

@@ -28,6 +28,11 @@ cdef extern from "Python.h" nogil:
     PyThreadState *PyEval_SaveThread()
     void PyEval_RestoreThread(PyThreadState *state)
 
+cdef extern from "drivers/team.hpp" namespace "batchpinv" nogil:
+    cdef cppclass Team:
+        void wake()
+        void fail()
+
 cdef extern from "drivers/batch.hpp" namespace "batchpinv" nogil:
     enum:
         A "batchpinv::Operand::A"
@@ -51,6 +56,7 @@ cdef extern from "drivers/batch.hpp" namespace "batchpinv" nogil:
         int64_t shape[65]
         char *data[8]
         Py_ssize_t strides[8][65]
+        Team *team
         void set_sides(int64_t total)
         void lay_flat()
         void coalesce()
@@ -79,6 +85,9 @@ cdef extern from "drivers/ladder.hpp" namespace "batchpinv" nogil:
     cdef cppclass Solver:
         pass
     void run_as_usual(Solver &solver, int64_t start, int64_t stop) except +
+    cbool is_shared(const Batch &batch, const LaneTable *lanes)
+    cbool help_as_usual(
+        const Batch &batch, Gate &gate, double until, const atomic[int64_t] &done) except +
     cdef cppclass LaneTable:
         const char *instruction_set
     const LaneTable *find_lane_table(const char *instruction_set)
@@ -150,6 +159,7 @@ cdef class Job:
     """
 
     cdef Batch batch
+    cdef Team team
     cdef Gate gate
     cdef FailureList found
     cdef atomic[int64_t] interrupted  # then the next is for the main thread
@@ -210,6 +220,9 @@ cdef class Job:
         self.batch.set_sides(sides)
         self.batch.lay_flat()
         self.batch.coalesce()
+        self.batch.team = NULL
+        if is_shared(self.batch, lane_table):
+            self.batch.team = &self.team
         self.chunk = chunk
         self.closed = False
         self.interrupted.store(0)
@@ -314,8 +327,12 @@ cdef class Worker:
         """
         cdef int none_left
         cdef Job job = self.job
-        with nogil:
-            none_left = self.claim_chunks(job, seconds)
+        try:
+            with nogil:
+                none_left = self.claim_chunks(job, seconds)
+        except BaseException:
+            job.team.fail()
+            raise
         if job.interrupted.load() and PyThread_get_thread_ident() == main_thread:
             raise job.interruption
         return bool(none_left)
@@ -333,12 +350,10 @@ cdef class Worker:
     cdef int claim_chunks(self, Job job, double seconds) except -1 nogil:
         cdef int64_t start, stop, count = job.batch.count
         cdef double deadline = seconds_now() + seconds
-        if job.claimed.load() >= count or not job.gate.is_open():
-            return True
-        if not self.solver:
-            self.solver = make_solver(
-                job.batch, routines, lane_table, job.gate, job.found)
-        while job.gate.is_open():
+        while job.gate.is_open() and job.claimed.load() < count:
+            if not self.solver:
+                self.solver = make_solver(
+                    job.batch, routines, lane_table, job.gate, job.found)
             start = job.claimed.fetch_add(job.chunk)
             if start >= count:
                 break
@@ -347,7 +362,12 @@ cdef class Worker:
             job.finished.fetch_add(stop - start)
             if seconds_now() >= deadline:
                 return False
-        return True
+        if job.batch.team == NULL or not job.gate.is_open():
+            return True
+        if job.finished.load() >= count:
+            job.team.wake()
+            return True
+        return help_as_usual(job.batch, job.gate, deadline, job.finished)
 
 
 cdef const LaneTable *lane_table = NULL

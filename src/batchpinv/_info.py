@@ -24,7 +24,7 @@ class Rung(IntEnum):
     SVD_LANES = 3
     """One-sided Jacobi in SIMD lanes: small matrices without a clear gap."""
     DIRECT = 4
-    """Gauss-Jordan elimination, CholeskyQR2 or normal equations: larger matrices of full rank."""
+    """Gauss-Jordan elimination, or CholeskyQR2 of long ones: larger matrices of full rank."""
     PIVOTED = 5
     """QR, or for Hermitian matrices Cholesky, with pivoting through LAPACK: clearly lower rank."""
     SVD = 6

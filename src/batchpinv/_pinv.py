@@ -271,10 +271,11 @@ def pinv(
     workers : int, optional
         Number of threads, 1024 at most. None is the default of `set_workers`: all CPUs that the
         process may use.
-        Negative counts from the end, -1 is all of them. The bits of the result do not depend on it;
-        only those of a single matrix with a side of 1000 or more, or with two of 384, may, since
-        BLAS's own threads then share it, and ``workers=1`` gives it the bits that it has in a
-        stack. Tasks of Dask have one each where nothing else is said.
+        Negative counts from the end, -1 is all of them. The bits of the result do not depend on it,
+        with one exception: BLAS's own threads share a single matrix of 384 rows and columns or
+        more, of which one are at most twice the other (with ``driver='svd'`` any with 384 of both,
+        or 1000 of one), and ``workers=1`` gives it the bits that it has in a stack. Tasks of Dask
+        have one each if nothing else is said.
     on_failure : {'raise', 'nan'}, default 'raise'
         What to do when matrices hold NaN or Inf, or no SVD converges on them: raise once all others
         are done, or fill their results with NaN (rank -1).
@@ -323,9 +324,10 @@ def pinv(
     by a power of two first, so that nothing overflows on the way.
 
     ``driver='auto'`` first tries Householder QR in SIMD lanes (smaller side up to 48), Gauss-Jordan
-    elimination, CholeskyQR2 or, for single precision, the normal equations in double, and answers
-    by it if norms of the matrix and of its inverse show that every singular value is above the
-    tolerance. If the rank is lower, it tries QR with column pivoting and a complete orthogonal
+    elimination, or for long matrices CholeskyQR2 [3]_, and answers by it if norms of the matrix and
+    of its inverse show that every singular value is above the tolerance. A long matrix whose Gram
+    matrix is too ill conditioned for that takes the triangular factor of a sketch in its place
+    [4]_. In single precision, long matrices are computed in double. If the rank is lower, it tries QR with column pivoting and a complete orthogonal
     decomposition [1]_, and answers by it if norms show that the tolerance lies in a gap between the
     singular values that it keeps and those that it drops; then, for small matrices, one-sided
     Jacobi, and Jacobi of products without error [2]_; for larger ones the SVD.
@@ -362,6 +364,9 @@ def pinv(
     .. [2] T. Ogita, S. M. Rump and S. Oishi, Accurate sum and dot product, SIAM J. Sci. Comput. 26,
        2005; J. Demmel and K. Veselic, Jacobi's method is more accurate than QR, SIAM J. Matrix
        Anal. Appl. 13, 1992.
+    .. [3] Y. Yamamoto, Y. Nakatsukasa, Y. Yanagisawa and T. Fukaya, Roundoff error analysis of the
+       CholeskyQR2 algorithm, Electron. Trans. Numer. Anal. 44, 2015.
+    .. [4] O. Balabanov, Randomized Cholesky QR factorizations, arXiv:2210.09953, 2022.
 
     Examples
     --------

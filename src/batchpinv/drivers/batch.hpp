@@ -39,6 +39,7 @@ struct Batch {
     bool swapped, hermitian, lower, svd_only, nan_on_failure, transposed;
     unsigned only;    // bits of the rungs that may answer, if not 0, and gram_alone: measurements
     double *evidence; // of each matrix: rank, most, least, kept, dropped; or null
+    class Team *team; // of the workers of the call; null if there is but one
     bool multiplies;  // X is formed once for each matrix, for its many right-hand sides
     std::ptrdiff_t a_row, a_col, b_row, b_col, out_row, out_col, residual_col;
 

@@ -25,7 +25,7 @@ template <class T, class C> class DirectLong {
     const blas_int q;
     const bool solves, few;
     Buffer<C> factor, inverse; // R; its inverse, then X
-    Buffer<C> step, part;      // k×q, k×width
+    Buffer<C> step, left;      // k×q
 
   public:
     bool orthogonal = false;
@@ -35,7 +35,7 @@ template <class T, class C> class DirectLong {
           q(static_cast<blas_int>(bench.batch.m)), solves(bench.batch.solves()),
           few(solves && 4 * bench.batch.k <= q), factor(reduction.area()),
           inverse(reduction.area()), step(solves ? bench.batch.k * q : 0),
-          part(solves ? bench.batch.k * reduction.width() : 0) {}
+          left(solves ? bench.batch.k * q : 0) {}
 
     Finding factorise(Tolerance<double> tolerance) {
         if (reduction.factorise_gram(factor)) {
@@ -47,6 +47,8 @@ template <class T, class C> class DirectLong {
             if (bench.batch.only & gram_alone)
                 return {found, q};
         }
+        if (bench.batch.only & gram_alone)
+            return {};
         orthogonal = true;
         if (!reduction.reduce() || reduction.rank < q)
             return {};
@@ -110,22 +112,13 @@ template <class T, class C> class DirectLong {
 
     // x = b W R^-1 R^-H
     void solve_tall(blas_int k, const C *b, C *x) {
-        const std::int64_t area = static_cast<std::int64_t>(k) * q;
-        std::fill_n(x, area, C(0));
-        reduction.each_slab(false, [&](std::int64_t start, blas_int count, const C *w) {
-            lapack.gemm('N', 'N', k, q, count, b + start * k, k, w, count, 1, x, k);
-        });
+        reduction.multiply(false, k, b, x);
         divide(k, x);
         if (single)
             return;
-        std::fill_n(step.get(), area, C(0));
-        reduction.each_slab(false, [&](std::int64_t start, blas_int count, const C *w) {
-            std::copy_n(b + start * k, static_cast<std::int64_t>(k) * count, part.get());
-            lapack.gemm('N', 'C', k, count, q, x, k, w, count, -1, part, k);
-            lapack.gemm('N', 'N', k, q, count, part, k, w, count, 1, step, k);
-        });
+        reduction.multiply_residual(k, x, b, step);
         divide(k, step);
-        for (std::int64_t i = 0; i < area; ++i)
+        for (std::int64_t i = 0; i < static_cast<std::int64_t>(k) * q; ++i)
             x[i] -= step[i];
     }
 
@@ -135,19 +128,14 @@ template <class T, class C> class DirectLong {
         std::copy_n(b, area, step.get());
         divide(k, step);
         if (!single) {
+            reduction.multiply_gram(k, step, left);
             for (std::int64_t i = 0; i < area; ++i)
-                b[i] = -b[i];
-            reduction.each_slab(false, [&](std::int64_t, blas_int count, const C *w) {
-                lapack.gemm('N', 'C', k, count, q, step, k, w, count, 0, part, k);
-                lapack.gemm('N', 'N', k, q, count, part, k, w, count, 1, b, k);
-            });
+                b[i] -= left[i];
             divide(k, b);
             for (std::int64_t i = 0; i < area; ++i)
-                step[i] -= b[i];
+                step[i] += b[i];
         }
-        reduction.each_slab(false, [&](std::int64_t start, blas_int count, const C *w) {
-            lapack.gemm('N', 'C', k, count, q, step, k, w, count, 0, x + start * k, k);
-        });
+        reduction.multiply_adjoint(false, k, step, x);
     }
 };
 

@@ -281,6 +281,13 @@ std::unique_ptr<Solver> make_ladder(const Batch &batch, const RoutineTable &rout
 
 } // namespace
 
+bool is_shared(const Batch &batch, const LaneTable *lanes) {
+    const bool complex = batch.kind == 'c';
+    const bool in_lanes =
+        complex ? fits<std::complex<double>>(batch, lanes) : fits<double>(batch, lanes);
+    return batch.m != batch.n && !batch.svd_only && !in_lanes;
+}
+
 std::unique_ptr<Solver> make_solver(const Batch &batch, const RoutineTable &routines,
                                     const LaneTable *lanes, Gate &gate, Failures &failures) {
     const auto make = [&](auto dtype) -> std::unique_ptr<Solver> {

@@ -4,6 +4,7 @@
 #include "floating_point.hpp"
 #include "memory.hpp"
 #include "rung.hpp"
+#include "team.hpp"
 
 #include <memory>
 
@@ -19,11 +20,21 @@ class Solver : public InArena {
     virtual void prepare() = 0;
 };
 
+// Whether idle workers can help those who are busy with a matrix of that shape.
+bool is_shared(const Batch &batch, const LaneTable *lanes);
+
 // What a worker runs, whatever its thread, or that of its caller, has made of the floating-point
 // unit.
 inline void run_as_usual(Solver &solver, std::int64_t start, std::int64_t stop) {
     const FloatingPoint usual;
     solver.run(start, stop);
+}
+
+// Helps the team of the batch; see team.hpp.
+inline bool help_as_usual(const Batch &batch, Gate &gate, double until,
+                          const std::atomic<std::int64_t> &done) {
+    const FloatingPoint usual;
+    return batch.team->help(gate, lapack_seconds(batch.m, batch.n), until, done, batch.count);
 }
 
 // Keeps references to all that it is given.

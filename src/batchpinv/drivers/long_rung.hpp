@@ -35,7 +35,6 @@ template <class T, class C, class Factor> class LongRung final : public Rung {
     const Batch &batch;
     Reduction<C> &reduction;
     Factor factor;
-    Buffer<C> x; // of a slab
     std::optional<Columns<T, C>> columns;
     std::int64_t decided = 0; // the generation of the matrix that is held
     Finding found;
@@ -44,7 +43,7 @@ template <class T, class C, class Factor> class LongRung final : public Rung {
   public:
     explicit LongRung(const Bench &bench)
         : bench(bench), batch(bench.batch), reduction(reduction_of(bench)),
-          factor(bench, reduction), x(batch.solves() ? 0 : reduction.width() * batch.m) {
+          factor(bench, reduction) {
         if (batch.solves())
             columns.emplace(batch, batch.transposed);
     }
@@ -73,11 +72,11 @@ template <class T, class C, class Factor> class LongRung final : public Rung {
     }
 
     bool decide_rank(const Matrix &matrix) {
-        found = factor.factorise(matrix.tolerance(reduction.exponent));
+        found = factor.factorise(matrix.tolerance(reduction.exponent()));
         if (!found.evidence)
             return false;
-        bench.report(matrix, found.rank, *found.evidence, reduction.exponent);
-        return decide(*found.evidence, matrix.tolerance(reduction.exponent));
+        bench.report(matrix, found.rank, *found.evidence, reduction.exponent());
+        return decide(*found.evidence, matrix.tolerance(reduction.exponent()));
     }
 
     void invert(const Matrix &matrix) {
@@ -85,15 +84,17 @@ template <class T, class C, class Factor> class LongRung final : public Rung {
         const auto q = static_cast<blas_int>(batch.m);
         const blas_int rank = factor.orthogonal ? reduction.rank : q;
         char *const out = matrix.data[Operand::OUT];
-        reduction.each_slab(factor.orthogonal, [&](std::int64_t start, blas_int count, const C *y) {
-            if (!bench.pass.open())
+        reduction.each(factor.orthogonal, [&](const Piece<C> &y) {
+            if (!y.pass.open())
                 return;
-            reduction.lapack.gemm('N', 'C', count, q, rank, y, count, multiplier, q, 0, x, count);
-            scale<C>(x, static_cast<std::int64_t>(count) * q, reduction.exponent);
-            if (bench.pass.enter()) {
-                scatter_conjugates<T, C>(x, count, q, batch.out_row, batch.out_col,
-                                         out + start * batch.out_row);
-                bench.pass.leave();
+            C *const x = y.scratch;
+            reduction.lapack.gemm('N', 'C', y.count, q, rank, y.rows, y.count, multiplier, q, 0, x,
+                                  y.count);
+            scale<C>(x, static_cast<std::int64_t>(y.count) * q, reduction.exponent());
+            if (y.pass.enter()) {
+                scatter_conjugates<T, C>(x, y.count, q, batch.out_row, batch.out_col,
+                                         out + y.start * batch.out_row);
+                y.pass.leave();
             }
         });
         if (bench.pass.enter()) {
@@ -106,7 +107,7 @@ template <class T, class C, class Factor> class LongRung final : public Rung {
         columns->gather(matrix.data[Operand::B], batch.k);
         factor.solve(columns->adjoint, columns->k, columns->b, columns->x);
         if (bench.pass.enter()) {
-            columns->scatter(reduction.exponent, matrix.data[Operand::OUT]);
+            columns->scatter(reduction.exponent(), matrix.data[Operand::OUT]);
             matrix.write_rank(found.rank);
             bench.pass.leave();
         }

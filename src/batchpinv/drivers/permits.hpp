@@ -10,6 +10,7 @@
 #pragma once
 
 #include "gate.hpp"
+#include "memory.hpp"
 
 #include <algorithm>
 #include <atomic>
@@ -47,6 +48,13 @@ class Permits {
         return acquired;
     }
 
+    bool take_free_one() {
+        std::lock_guard<std::mutex> guard(lock);
+        const bool free = is_free();
+        taken += free;
+        return free;
+    }
+
     void release() {
         std::lock_guard<std::mutex> guard(lock);
         --taken;
@@ -82,13 +90,6 @@ class Permits {
   private:
     bool is_free() const { return taken < limit && !blocks; }
 
-    bool take_free_one() {
-        std::lock_guard<std::mutex> guard(lock);
-        const bool free = is_free();
-        taken += free;
-        return free;
-    }
-
     bool wait(const Gate::Pass &pass) {
         std::unique_lock<std::mutex> guard(lock);
         ++waiting;
@@ -118,12 +119,12 @@ struct LapackPermits {
 
     // OpenBLAS makes a buffer where more callers overlap than ever before, and tries for ever if
     // there is no memory. So there has to be some, until as many have been inside so often that
-    // their buffers exist.
+    // their buffers exist. Nothing is taken from the heap beside workspace that the caller gives.
     void expect_memory() {
         constexpr std::size_t buffer = 40 << 20; // 32 MiB in SciPy's wheels
         constexpr int often = 256;
         std::atomic<int> &looks = looks_at[brief.count() + any.count()];
-        if (looks.load(std::memory_order_relaxed) >= often)
+        if (looks.load(std::memory_order_relaxed) >= often || !Arena::is_heap())
             return;
         ::operator delete(::operator new(buffer));
         ++looks;
@@ -180,6 +181,19 @@ class Permit {
         held = &kind;
         all.expect_memory();
         return pass.open();
+    }
+
+    // Only one that nobody waits for: whoever helps another thread must not make it wait.
+    bool take_idle_one() {
+        if (held)
+            return true;
+        LapackPermits &all = *lapack_permits.load();
+        Permits &kind = is_brief ? all.brief : all.any;
+        if (kind.is_wanted() || !kind.take_free_one())
+            return false;
+        held = &kind;
+        all.expect_memory();
+        return true;
     }
 
     void give_way() {

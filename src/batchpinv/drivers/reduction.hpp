@@ -1,5 +1,4 @@
-// A long matrix, reduced to a triangle, and multiplied, a slab of its rows at a time; only the
-// triangle and some slabs are ever in the workspace.
+// A long matrix, reduced to a triangle, slab by slab.
 //
 // W is longer×shorter (see matrix.hpp), W = Q R. First the Gram matrix W^H W. If it has a Cholesky
 // factor that is not ill conditioned, that preconditions W; else the triangular factor of a sketch
@@ -17,9 +16,9 @@
 #pragma once
 
 #include "factor_cache.hpp"
+#include "long_matrix.hpp"
 #include "norms.hpp"
 #include "sketch.hpp"
-#include "slabs.hpp"
 
 namespace batchpinv {
 
@@ -28,70 +27,60 @@ template <class C> class Reduction final : public Reduced {
     static constexpr double eps = std::numeric_limits<double>::epsilon();
     // A triangle whose rows are this small, times its norm, depends on rounding.
     static constexpr double negligible = 4 * eps;
-    // Of matrices of no more entries the workspace holds all slabs, so that each is gathered and
-    // divided once.
-    static constexpr std::int64_t most_kept = 1 << 20;
 
-    const Batch &batch;
-    const Gather<C> gather;
     const std::int64_t longer;
     const blas_int q; // shorter
-    const Slabs slabs;
     const Sketch<C> sketch;
     const blas_int lwork;
-    const bool keeps;                    // all slabs, not only one
-    Buffer<C> slab, sum;                 // width×q each; of a group
-    Buffer<C> gram, first, second, tail; // q×q: W^H W; R1, or [R11 R12]; Y^H Y, then R2; S
-    Buffer<C> combinations, tau, work;   // S, size×q
+    LongMatrix<C> matrix;
+    Buffer<C> gram, first, second; // q×q: W^H W; R1, or [R11 R12]; Y^H Y, then R2, and what is S
+    Buffer<C> top;                 // q×q: the rows of the triangle
+    Buffer<C> combinations, tau, work; // the sketch, size×q
     Buffer<double> rwork;
     Buffer<blas_int> pivots;
+    double of_group[Slabs::most_groups];
     FactorCache cache;
-    const char *a = nullptr;
     bool finite = false;
     enum class Stage { taken, reduced, failed } stage = Stage::taken;
     bool pivoted = false;
-    enum class Held { nothing, matrix, orthogonal } held = Held::nothing; // by all slabs
 
   public:
     const Lapack<C> lapack;
     Buffer<C> triangle;          // R, q×q
     std::int64_t generation = 0; // changes with W
     blas_int rank = 0;           // columns of Y
-    int exponent = 0;            // W was multiplied by its power of two
     double norm = 0;             // |W|_F
     double dropped = 0;          // |E|_F
 
     explicit Reduction(const Bench &bench)
-        : batch(bench.batch), gather(make_gather<C>(batch)), longer(batch.n),
-          q(static_cast<blas_int>(batch.m)), slabs(longer, q), sketch(longer, q), lwork(64 * q),
-          keeps(longer * q <= most_kept), slab(q * (keeps ? longer : slabs.width)), sum(area()),
-          gram(area()), first(area()), second(area()), tail(area()), combinations(sketch.size * q),
+        : longer(bench.batch.n), q(static_cast<blas_int>(bench.batch.m)), sketch(longer, q),
+          lwork(64 * q),
+          matrix(bench, Slabs(longer, q).width * std::max<std::int64_t>(q, bench.batch.k),
+                 q * std::max({std::int64_t(q), bench.batch.k, sketch.sum_size()})),
+          gram(area()), first(area()), second(area()), top(area()), combinations(sketch.size * q),
           tau(q), work(lwork), rwork(2 * q), pivots(q), lapack(bench.routines), triangle(area()) {}
 
     std::int64_t area() const { return static_cast<std::int64_t>(q) * q; }
-    std::int64_t width() const { return slabs.width; }
     Rounding<double> rounding() const { return rounding_of<double>(Method::reduction, longer, q); }
+    int exponent() const { return matrix.exponent; }
 
     // Looks at W, and forms its Gram matrix, or does nothing if it is held already. False if W
     // holds NaN or infinity.
-    bool take(const Matrix &matrix) {
-        if (cache.is(matrix))
+    bool take(const Matrix &wanted) {
+        if (cache.is(wanted))
             return finite;
-        cache.take(matrix);
+        cache.take(wanted);
         ++generation;
-        a = matrix.data[Operand::A];
         stage = Stage::taken;
-        exponent = 0;
         pivoted = false;
         rank = q;
-        held = Held::nothing;
-        double most = 0;
-        finite = find_gram(most);
-        const int wanted = finite ? scale_exponent<double>(most) : 0;
-        if (wanted != 0) {
-            exponent = wanted;
-            held = Held::nothing;
-            find_gram(most);
+        matrix.take(wanted, 0);
+        const double most = find_gram();
+        finite = std::isfinite(most);
+        const int exponent = finite ? scale_exponent<double>(most) : 0;
+        if (exponent != 0) {
+            matrix.take(wanted, exponent);
+            find_gram();
         }
         norm = std::sqrt(trace<C>(gram, q));
         return finite;
@@ -99,7 +88,7 @@ template <class C> class Reduction final : public Reduced {
 
     // R of W^H W = R^H R, in `to`. False if there is none.
     bool factorise_gram(C *to) const {
-        copy_triangle(gram, to);
+        copy_triangle(gram, q, to);
         return lapack.potrf('U', q, to) == 0;
     }
 
@@ -119,97 +108,81 @@ template <class C> class Reduction final : public Reduced {
     // X R2^-H in the place of X, q×q: what multiplies Y^H.
     void unite(C *x) const { lapack.trsm('R', 'C', q, rank, second, x, q); }
 
-    // Calls visit(start, count, rows) for each slab of W, or of Y.
-    template <class Visit> void each_slab(bool orthogonal, Visit &&visit) {
-        for (std::int64_t group = 0; group < slabs.groups; ++group)
-            slabs.in_group(group, [&](std::int64_t start, std::int64_t count) {
-                visit(start, static_cast<blas_int>(count), load(start, count, orthogonal));
-            });
-        hold(orthogonal);
+    // Calls visit(piece) for each slab of Y, or of W itself.
+    template <class Visit> void each(bool orthogonal, Visit &&visit) {
+        matrix.each(orthogonal, visit);
+    }
+
+    // x = b W, or b Y: k×q, or k×rank with zeros behind.
+    void multiply(bool orthogonal, blas_int k, const C *b, C *x) {
+        const blas_int columns = orthogonal ? rank : q;
+        matrix.add_up(orthogonal, static_cast<std::int64_t>(k) * q, x, [&](const Piece<C> &y) {
+            lapack.gemm('N', 'N', k, columns, y.count, b + y.start * k, k, y.rows, y.count, 1,
+                        y.into, k);
+        });
+    }
+
+    // x = t W^H, or t Y^H.
+    void multiply_adjoint(bool orthogonal, blas_int k, const C *t, C *x) {
+        const blas_int columns = orthogonal ? rank : q;
+        matrix.each(orthogonal, [&](const Piece<C> &y) {
+            lapack.gemm('N', 'C', k, y.count, columns, t, k, y.rows, y.count, 0, x + y.start * k,
+                        k);
+        });
+    }
+
+    // s = (x W^H - b) W
+    void multiply_residual(blas_int k, const C *x, const C *b, C *s) {
+        matrix.add_up(false, static_cast<std::int64_t>(k) * q, s, [&](const Piece<C> &w) {
+            std::copy_n(b + w.start * k, static_cast<std::int64_t>(k) * w.count, w.scratch);
+            lapack.gemm('N', 'C', k, w.count, q, x, k, w.rows, w.count, -1, w.scratch, k);
+            lapack.gemm('N', 'N', k, q, w.count, w.scratch, k, w.rows, w.count, 1, w.into, k);
+        });
+    }
+
+    // s = t W^H W
+    void multiply_gram(blas_int k, const C *t, C *s) {
+        matrix.add_up(false, static_cast<std::int64_t>(k) * q, s, [&](const Piece<C> &w) {
+            lapack.gemm('N', 'C', k, w.count, q, t, k, w.rows, w.count, 0, w.scratch, k);
+            lapack.gemm('N', 'N', k, q, w.count, w.scratch, k, w.rows, w.count, 1, w.into, k);
+        });
     }
 
     // x = b Q, k×rank in k×q, zeros behind.
     void project(blas_int k, const C *b, C *x) {
-        std::fill_n(x, static_cast<std::int64_t>(k) * q, C(0));
-        each_slab(true, [&](std::int64_t start, blas_int count, const C *y) {
-            lapack.gemm('N', 'N', k, rank, count, b + start * k, k, y, count, 1, x, k);
-        });
+        multiply(true, k, b, x);
         lapack.trsm('R', 'N', k, rank, second, x, k);
     }
 
     // x = t Q^H; t, k×rank, is lost.
     void expand(blas_int k, C *t, C *x) {
         lapack.trsm('R', 'C', k, rank, second, t, k);
-        each_slab(true, [&](std::int64_t start, blas_int count, const C *y) {
-            lapack.gemm('N', 'C', k, count, rank, t, k, y, count, 0, x + start * k, k);
-        });
+        multiply_adjoint(true, k, t, x);
     }
 
   private:
-    void copy_triangle(const C *from, C *to) const {
-        for (std::int64_t j = 0; j < q; ++j) {
-            std::copy_n(from + j * q, j + 1, to + j * q);
-            std::fill_n(to + j * q + j + 1, q - j - 1, C(0));
+    // The upper triangle, and zeros under it.
+    static void copy_triangle(const C *from, std::int64_t n, C *to, std::int64_t from_ld = 0) {
+        const std::int64_t ld = from_ld ? from_ld : n;
+        for (std::int64_t j = 0; j < n; ++j) {
+            std::copy_n(from + j * ld, j + 1, to + j * n);
+            std::fill_n(to + j * n + j + 1, n - j - 1, C(0));
         }
     }
 
-    C *load(std::int64_t start, std::int64_t count, bool orthogonal) {
-        C *const to = slab + (keeps ? start * q : 0);
-        if (orthogonal && held == Held::orthogonal)
-            return to;
-        if (held != Held::matrix)
-            gather_rows(start, count, orthogonal && pivoted, to);
-        if (orthogonal)
-            lapack.trsm('R', 'N', static_cast<blas_int>(count), rank, first, to,
-                        static_cast<blas_int>(count));
-        return to;
-    }
-
-    void gather_rows(std::int64_t start, std::int64_t count, bool permuted, C *to) {
-        const char *const from = a + start * batch.a_col;
-        if (permuted)
-            for (std::int64_t i = 0; i < q; ++i)
-                gather.full(from + (pivots[i] - 1) * batch.a_row, batch.a_row, batch.a_col, 1,
-                            count, to + i * count);
-        else
-            gather.full(from, batch.a_row, batch.a_col, q, count, to);
-        scale<C>(to, count * q, exponent);
-    }
-
-    // The sums of products of the groups are added in order.
-    template <class Look> void sum_products(bool orthogonal, blas_int rows, C *to, Look &&look) {
-        for (std::int64_t group = 0; group < slabs.groups; ++group) {
-            double beta = 0;
-            C *const into = group == 0 ? to : sum.get();
-            slabs.in_group(group, [&](std::int64_t start, std::int64_t count) {
-                const auto height = static_cast<blas_int>(count);
-                C *const y = load(start, count, orthogonal);
-                lapack.herk('U', 'C', rows, height, 1, y, height, beta, into);
-                look(height, y);
-                beta = 1;
-            });
-            for (std::int64_t j = 0; group > 0 && j < rows; ++j)
-                for (std::int64_t i = 0; i <= j; ++i)
-                    to[i + j * rows] += sum[i + j * rows];
-        }
-        hold(orthogonal);
-    }
-
-    void hold(bool orthogonal) {
-        if (keeps)
-            held = orthogonal ? Held::orthogonal : Held::matrix;
-    }
-
-    // False if there is NaN or infinity.
-    bool find_gram(double &most) {
-        most = 0;
-        double not_finite = 0;
-        sum_products(false, q, gram, [&](blas_int count, const C *rows) {
-            const double size = largest<C>(rows, static_cast<std::int64_t>(count) * q);
-            most = std::max(most, size);
-            not_finite += size - size;
+    // The largest entry; NaN if there is NaN or infinity.
+    double find_gram() {
+        std::fill_n(of_group, Slabs::most_groups, 0.0);
+        matrix.add_up(false, area(), gram, [&](const Piece<C> &w) {
+            lapack.herk('U', 'C', q, w.count, 1, w.rows, w.count, 1, w.into);
+            const double size = largest<C>(w.rows, static_cast<std::int64_t>(w.count) * q);
+            double &most = of_group[w.group];
+            most = size > most ? size : most + (size - size);
         });
-        return not_finite == 0;
+        double most = 0;
+        for (const double size : of_group)
+            most = size > most ? size : most + (size - size);
+        return most;
     }
 
     // What rounding makes of zero grows with the rows, so that a second try may be needed; what
@@ -223,19 +196,19 @@ template <class C> class Reduction final : public Reduced {
                (drop_rows(more * negligible * norm) && orthogonalise());
     }
 
-    // first = R1 of the sketch, pivoted if it is singular to rounding. False if it is not finite.
+    // first = R1 of the sketch; or gram = that with pivoting, if it is singular to rounding.
     bool find_sketch() {
-        sketch.clear(combinations);
-        each_slab(false, [&](std::int64_t start, std::int64_t count, const C *rows) {
-            sketch.add(rows, start, count, combinations);
-        });
+        if (sketch.is_whole())
+            matrix.each(false, [&](const Piece<C> &w) {
+                sketch.copy(w.rows, w.start, w.count, combinations);
+            });
+        else
+            matrix.add_up(false, sketch.size * q, combinations,
+                          [&](const Piece<C> &w) { sketch.add(w.rows, w.start, w.count, w.into); });
         const auto size = static_cast<blas_int>(sketch.size);
         if (lapack.geqrf(size, q, combinations, tau, work, lwork) != 0)
             return false;
-        for (std::int64_t j = 0; j < q; ++j) {
-            std::copy_n(combinations + j * size, j + 1, first + j * q);
-            std::fill_n(first + j * q + j + 1, q - j - 1, C(0));
-        }
+        copy_triangle(combinations, q, first, size);
         rank = q;
         pivoted = false;
         const double size_of_first = frobenius<C>(first, area());
@@ -272,41 +245,46 @@ template <class C> class Reduction final : public Reduced {
     // second = R2, and the triangle.
     bool orthogonalise() {
         const auto others = static_cast<blas_int>(q - rank);
-        C *const r12 = first + static_cast<std::int64_t>(rank) * rank;
-        double rest2 = 0;
-        if (held == Held::orthogonal || pivoted)
-            held = Held::nothing;
-        std::fill_n(tail.get(), static_cast<std::int64_t>(rank) * others, C(0));
-        sum_products(true, rank, second, [&](blas_int count, C *y) {
+        const std::int64_t kept = static_cast<std::int64_t>(rank) * rank;
+        C *const r12 = first + kept, *const inside = second + kept;
+        std::fill_n(of_group, Slabs::most_groups, 0.0);
+        matrix.divide_by(first, rank, pivoted ? pivots.get() : nullptr);
+        matrix.add_up(true, static_cast<std::int64_t>(rank) * q, second, [&](const Piece<C> &y) {
+            lapack.herk('U', 'C', rank, y.count, 1, y.rows, y.count, 1, y.into);
             if (others == 0)
                 return;
             // Behind Y: -F = Y R12 - (W P)_2, whose part in the range of Y goes to S.
-            C *const behind = y + static_cast<std::int64_t>(rank) * count;
-            lapack.gemm('N', 'N', count, others, rank, y, count, r12, rank, -1, behind, count);
-            lapack.gemm('C', 'N', rank, others, count, y, count, behind, count, 1, tail, rank);
-            const double part = frobenius<C>(behind, static_cast<std::int64_t>(count) * others);
-            rest2 += part * part;
+            C *const behind = y.rows + static_cast<std::int64_t>(rank) * y.count;
+            lapack.gemm('N', 'N', y.count, others, rank, y.rows, y.count, r12, rank, -1, behind,
+                        y.count);
+            lapack.gemm('C', 'N', rank, others, y.count, y.rows, y.count, behind, y.count, 1,
+                        y.into + kept, rank);
+            const double part = frobenius<C>(behind, static_cast<std::int64_t>(y.count) * others);
+            of_group[y.group] += part * part;
         });
         if (lapack.potrf('U', rank, second) != 0)
             return false;
         for (std::int64_t j = 0; j < rank; ++j)
             std::fill_n(second + j * rank + j + 1, rank - j - 1, C(0));
-        lapack.trsm('L', 'C', rank, others, second, tail, rank); // -Q^H F
-        const double inside = frobenius<C>(tail, static_cast<std::int64_t>(rank) * others);
-        dropped = std::sqrt(std::max(rest2 - inside * inside, 0.0));
+        lapack.trsm('L', 'C', rank, others, second, inside, rank); // -Q^H F
+        const double part = frobenius<C>(inside, static_cast<std::int64_t>(rank) * others);
+        const double all2 = std::accumulate(of_group, of_group + slabs().groups, 0.0);
+        dropped = std::sqrt(std::max(all2 - part * part, 0.0));
         if (!(dropped <= negligible * norm))
             return false;
-        lapack.gemm('N', 'N', rank, q, rank, second, rank, first, rank, 0, sum, rank);
-        C *const s = sum + static_cast<std::int64_t>(rank) * rank;
+        lapack.gemm('N', 'N', rank, q, rank, second, rank, first, rank, 0, top, rank);
+        C *const s = top + kept;
         for (std::int64_t at = 0; at < static_cast<std::int64_t>(rank) * others; ++at)
-            s[at] -= tail[at];
+            s[at] -= inside[at];
         for (std::int64_t j = 0; j < q; ++j) {
             C *const column = triangle + (pivoted ? pivots[j] - 1 : j) * q;
-            std::copy_n(sum + j * rank, rank, column);
+            std::copy_n(top + j * rank, rank, column);
             std::fill_n(column + rank, q - rank, C(0));
         }
         return true;
     }
+
+    const Slabs &slabs() const { return matrix.slabs; }
 };
 
 } // namespace batchpinv

@@ -26,16 +26,19 @@ template <class C> class Sketch {
         : longer(longer), shorter(shorter),
           size(longer > 2 * factor * shorter ? factor * shorter : longer) {}
 
-    // The sketch, size×shorter.
-    void clear(C *sums) const { std::fill_n(sums, size * shorter, C(0)); }
+    bool is_whole() const { return size == longer; }
+    // Columns of what is added up.
+    std::int64_t sum_size() const { return is_whole() ? 0 : size; }
 
-    // Adds rows start to start + count of the matrix, which are count×shorter.
+    // Of a sketch that is whole: rows start to start + count of the matrix, which are
+    // count×shorter.
+    void copy(const C *rows, std::int64_t start, std::int64_t count, C *sketch) const {
+        for (std::int64_t j = 0; j < shorter; ++j)
+            std::copy_n(rows + j * count, count, sketch + start + j * size);
+    }
+
+    // Adds such rows to the sums, size×shorter.
     void add(const C *rows, std::int64_t start, std::int64_t count, C *sums) const {
-        if (size == longer) {
-            for (std::int64_t j = 0; j < shorter; ++j)
-                std::copy_n(rows + j * count, count, sums + start + j * size);
-            return;
-        }
         for (std::int64_t at = 0; at < count;) {
             const std::int64_t block = (start + at) / size, within = (start + at) % size;
             const std::int64_t some = std::min({count - at, size - within, most});

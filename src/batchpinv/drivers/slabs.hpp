@@ -8,14 +8,16 @@
 namespace batchpinv {
 
 struct Slabs {
+    static constexpr std::int64_t most_groups = 64;
+
     std::int64_t longer, width, count, groups;
 
     Slabs(std::int64_t longer, std::int64_t shorter) : longer(longer) {
-        constexpr std::int64_t entries = 24576, least = 256, most_groups = 64;
+        constexpr std::int64_t entries = 24576, least = 256;
         width = std::max(entries / shorter, least) / 8 * 8;
         count = (longer + width - 1) / width;
-        // The sums of all groups take at most a quarter of the matrix.
-        groups = std::clamp<std::int64_t>(longer / (4 * shorter), 1, std::min(most_groups, count));
+        // The Gram matrices of all groups take at most twice the matrix.
+        groups = std::clamp<std::int64_t>(2 * longer / shorter, 1, std::min(count, +most_groups));
         width = std::min(width, longer);
     }
 

@@ -64,6 +64,7 @@ Batch describe(const StridedCall &call, const double &rtol) {
     batch.a_col = call.a.col;
     batch.out_row = call.x.row;
     batch.out_col = call.x.col;
+    batch.team = nullptr;
     batch.ndim = 1;
     batch.shape[0] = batch.count = call.count;
     const auto set = [&](Operand::Index op, const void *data, std::ptrdiff_t step) {

@@ -50,7 +50,7 @@ constexpr BackwardError backward_errors[] = {
     {2, 0, 0, 4, 0, 0},         // elimination
     {2.4, 0, 0, 6, 0, 0},       // sweep
     {4, 0, 0.5, 0, 0, 0},       // gram: of squares
-    {4, 0, 0.5, 12, 0, 2},      // reduction
+    {5, 0, 0.1, 12, 0, 1},      // reduction
     {3, 0, 0.5, 12, 0, 1.3},    // pivoted
     {2, 0, 0, 46, 0, 0},        // semidefinite
     {5, 1.5, 1.6, 13, 8, 2},    // svd

@@ -1,0 +1,175 @@
+// A long matrix W, longer×shorter, of which the workspace holds a slab of rows at a time; and loops
+// over its slabs, in which idle workers take part. A loop sees the rows of W, or those of Y = W P
+// R^-1 for a triangle R that is set.
+#pragma once
+
+#include "matrix.hpp"
+#include "rung.hpp"
+#include "slabs.hpp"
+#include "team.hpp"
+
+#include <array>
+
+namespace batchpinv {
+
+// What the body of a loop is given.
+template <class C> struct Piece {
+    std::int64_t group, start; // of its first row
+    blas_int count;
+    C *rows;    // count×shorter
+    C *into;    // the sum of its group
+    C *scratch; // of its thread
+    Gate::Pass &pass;
+};
+
+template <class C> class LongMatrix {
+    // Of matrices of no more entries all slabs are kept, so that each is gathered and divided once.
+    static constexpr std::int64_t most_kept = 1 << 20;
+    // A loop over fewer multiplications is sooner done than shared.
+    static constexpr std::int64_t least_shared = 1 << 22;
+
+    struct Slot : InArena {
+        Buffer<C> slab, scratch;
+        Slot(std::int64_t entries, std::int64_t scratch_entries)
+            : slab(entries), scratch(scratch_entries) {}
+    };
+
+    const Batch &batch;
+    Gate::Pass &pass;
+    const Lapack<C> lapack;
+    const Gather<C> gather;
+    const std::int64_t longer, scratch_entries;
+    const blas_int q; // shorter
+    const bool keeps;
+    std::array<std::unique_ptr<Slot>, Team::most_slots> slots;
+    Buffer<C> kept, sum;
+    std::unique_ptr<Buffer<C>> sums; // of all groups but the first, once a loop was shared
+    std::int64_t summed = 0;
+    const char *a = nullptr;
+    enum class Held { nothing, matrix, divided } held = Held::nothing; // by what is kept
+    const C *divisor = nullptr;                                        // R, rank×rank
+    blas_int rank = 0;
+    const blas_int *pivots = nullptr;
+
+  public:
+    const Slabs slabs;
+    int exponent = 0; // W is multiplied by its power of two
+
+    // `scratch`: entries of each thread's; `most_summed`: of a sum.
+    LongMatrix(const Bench &bench, std::int64_t scratch, std::int64_t most_summed)
+        : batch(bench.batch), pass(bench.pass), lapack(bench.routines),
+          gather(make_gather<C>(batch)), longer(batch.n), scratch_entries(scratch),
+          q(static_cast<blas_int>(batch.m)), keeps(longer * q <= most_kept),
+          kept(keeps ? longer * q : 0), sum(most_summed), slabs(longer, q) {
+        slots[0] = make_slot();
+    }
+
+    void take(const Matrix &matrix, int exponent) {
+        a = matrix.data[Operand::A];
+        this->exponent = exponent;
+        held = Held::nothing;
+    }
+
+    // Of W P the first `rank` columns are divided by R from now on; pivots as geqp3 has them, or
+    // null.
+    void divide_by(const C *triangle, blas_int rank, const blas_int *pivots) {
+        divisor = triangle;
+        this->rank = rank;
+        this->pivots = pivots;
+        if (held == Held::divided || pivots)
+            held = Held::nothing;
+    }
+
+    // Calls visit(piece) for each slab of W, or of Y.
+    template <class Visit> void each(bool divided, Visit &&visit) {
+        share(is_shared(), [&](std::int64_t group, const Team::Hand &hand) {
+            walk(group, divided, nullptr, hand, visit);
+        });
+        hold(divided);
+    }
+
+    // The same, with to = the sum of what visit(piece) adds to piece.into, `size` entries. The sums
+    // of the groups are added in order.
+    template <class Visit> void add_up(bool divided, std::int64_t size, C *to, Visit &&visit) {
+        const std::int64_t wanted = (slabs.groups - 1) * size;
+        const bool shares = is_shared() && wanted <= 2 * longer * q;
+        if (shares && wanted > summed) {
+            sums.reset();
+            sums = std::make_unique<Buffer<C>>(wanted);
+            summed = wanted;
+        }
+        const auto sum_of = [&](std::int64_t group) {
+            return group == 0 ? to : shares ? *sums + (group - 1) * size : sum.get();
+        };
+        const auto add = [&](std::int64_t group) {
+            const C *const from = sum_of(group);
+            for (std::int64_t i = 0; group > 0 && i < size; ++i)
+                to[i] += from[i];
+        };
+        share(shares, [&](std::int64_t group, const Team::Hand &hand) {
+            std::fill_n(sum_of(group), size, C(0));
+            walk(group, divided, sum_of(group), hand, visit);
+            if (!shares)
+                add(group);
+        });
+        for (std::int64_t group = 1; shares && group < slabs.groups; ++group)
+            add(group);
+        hold(divided);
+    }
+
+  private:
+    bool is_shared() const { return batch.team && longer * q * q >= least_shared; }
+
+    template <class Body> void share(bool shares, Body &&body) {
+        if (shares)
+            batch.team->run(slabs.groups, pass, body);
+        else
+            for (std::int64_t group = 0; group < slabs.groups; ++group)
+                body(group, Team::Hand{0, pass});
+    }
+
+    std::unique_ptr<Slot> make_slot() const {
+        return std::make_unique<Slot>(keeps ? 0 : q * slabs.width, scratch_entries);
+    }
+
+    template <class Visit>
+    void walk(std::int64_t group, bool divided, C *into, const Team::Hand &hand, Visit &visit) {
+        std::unique_ptr<Slot> &slot = slots[static_cast<std::size_t>(hand.slot)];
+        if (!slot)
+            slot = make_slot();
+        slabs.in_group(group, [&](std::int64_t start, std::int64_t count) {
+            C *const rows = keeps ? kept + start * q : slot->slab.get();
+            load(start, count, divided, rows);
+            visit(Piece<C>{group, start, static_cast<blas_int>(count), rows, into,
+                           slot->scratch.get(), hand.pass});
+        });
+    }
+
+    void load(std::int64_t start, std::int64_t count, bool divided, C *rows) const {
+        if (divided && held == Held::divided)
+            return;
+        if (held != Held::matrix)
+            gather_rows(start, count, divided ? pivots : nullptr, rows);
+        const auto height = static_cast<blas_int>(count);
+        if (divided)
+            lapack.trsm('R', 'N', height, rank, divisor, rows, height);
+    }
+
+    void gather_rows(std::int64_t start, std::int64_t count, const blas_int *order, C *rows) const {
+        const char *const from = a + start * batch.a_col;
+        if (order)
+            for (std::int64_t j = 0; j < q; ++j)
+                gather.full(from + (order[j] - 1) * batch.a_row, batch.a_row, batch.a_col, 1, count,
+                            rows + j * count);
+        else
+            gather.full(from, batch.a_row, batch.a_col, q, count, rows);
+        scale<C>(rows, count * q, exponent);
+    }
+
+    void hold(bool divided) {
+        if (keeps)
+            held = divided ? Held::divided : Held::matrix;
+    }
+};
+
+} // namespace batchpinv
