@@ -62,7 +62,7 @@ def run_errors(options: Namespace) -> Any:
     from .errors import errors
 
     count = min(options.matrices or 2000, 2000)
-    return errors(options.dtypes, options.quick, count, options.methods)
+    return errors(options.dtypes, options.quick, count, options.methods, options.sizes)
 
 
 def run_gradient(options: Namespace) -> Any:

@@ -222,7 +222,11 @@ METHODS = (
 
 
 def errors(
-    dtypes: Sequence[str], quick: bool, matrices: int, names: Sequence[str]
+    dtypes: Sequence[str],
+    quick: bool,
+    matrices: int,
+    names: Sequence[str],
+    sizes: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
     """Measures the table, prints a row for each method and shape, and exits with an error if the
     table does not hold."""
@@ -232,7 +236,7 @@ def errors(
         if not names or method.name in names
         for dtype in dtypes
         if (method.single if np.finfo(dtype).bits == 32 else method.double)
-        for row in measure(method, dtype, quick, matrices)
+        for row in measure(method, dtype, quick, matrices, sizes)
     ]
     bad = [row for row in results if not row["holds"]]
     print(f"\n{len(results)} rows; the table does not hold for {len(bad)}")
@@ -243,11 +247,13 @@ def errors(
     return results
 
 
-def measure(method: Method, dtype: str, quick: bool, matrices: int) -> Iterator[dict[str, Any]]:
+def measure(
+    method: Method, dtype: str, quick: bool, matrices: int, sizes: Sequence[str]
+) -> Iterator[dict[str, Any]]:
     rows = []
     chosen = choose_lanes(None if method.own_kernels else "none")
     for m, n in method.shapes:
-        if quick and m * n > 4096:
+        if (quick and m * n > 4096) or (sizes and f"{m}x{n}" not in sizes):
             continue
         fitted, held_out = (
             [
@@ -274,6 +280,8 @@ def measure(method: Method, dtype: str, quick: bool, matrices: int) -> Iterator[
              out, out_by, "yes" if holds else "NO"]
         )  # fmt: skip
     choose_lanes(None)
+    if not rows:
+        return
     header = ["size", "s << s1", "by", "any s", "by", "absolute", "relative", "share", "by",
               "held out", "by", "holds"]  # fmt: skip
     print_table(f"{method.name}, {dtype}, {chosen}: in units of eps s1", header, rows)

@@ -256,12 +256,12 @@ def lstsq(
     -----
     The ways are those of `pinv` [1]_: Householder QR in SIMD lanes or CholeskyQR2 apply Q^H to `b`
     and solve with R; QR with column pivoting does so with both orthogonal factors; the SVD applies
-    U^H, divides by the singular values, and applies V. A few systems of a larger matrix that is
-    not square take the corrected seminormal equations [3]_, in single precision the normal
-    equations in double. Square and Hermitian matrices of more than 48 rows are inverted; and so is a matrix of at
-    least as many right-hand sides as its shorter side in lanes, or as 128 and its longer side
-    anywhere. Then x is solved for anew, or refined, where it is small against norm(pinv(a))
-    norm(b) [2]_.
+    U^H, divides by the singular values, and applies V. A few systems of a larger matrix that is not
+    square take the corrected seminormal equations [3]_, in single precision the normal equations in
+    double. Square and Hermitian matrices of more than 48 rows are inverted; and so is a matrix of
+    at least as many right-hand sides as its shorter side in lanes, or as 128 and its longer side
+    anywhere. Then x is solved for anew, or refined, where it is small against norm(pinv(a)) norm(b)
+    [2]_.
 
     Small overdetermined systems (up to 48 columns and 4096 entries, complex 32 and 2048) whose
     condition would cost more than three digits are refined with residuals in twice the working

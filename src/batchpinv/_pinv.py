@@ -327,10 +327,11 @@ def pinv(
     elimination, or for long matrices CholeskyQR2 [3]_, and answers by it if norms of the matrix and
     of its inverse show that every singular value is above the tolerance. A long matrix whose Gram
     matrix is too ill conditioned for that takes the triangular factor of a sketch in its place
-    [4]_. In single precision, long matrices are computed in double. If the rank is lower, it tries QR with column pivoting and a complete orthogonal
-    decomposition [1]_, and answers by it if norms show that the tolerance lies in a gap between the
-    singular values that it keeps and those that it drops; then, for small matrices, one-sided
-    Jacobi, and Jacobi of products without error [2]_; for larger ones the SVD.
+    [4]_. In single precision, long matrices are computed in double. If the rank is lower, it tries
+    QR with column pivoting and a complete orthogonal decomposition [1]_, and answers by it if norms
+    show that the tolerance lies in a gap between the singular values that it keeps and those that
+    it drops; then, for small matrices, one-sided Jacobi, and Jacobi of products without error [2]_;
+    for larger ones the SVD.
 
     A rank is certain if no singular value is nearer to the tolerance than a bound of the rounding
     of the method that answers: four times the largest that was measured, over shapes and families
