@@ -172,6 +172,8 @@ def run(minutes: float, threads: int = THREADS) -> tuple[Counter[str], float, di
     for caller in callers:
         caller.join()
     faulthandler.cancel_dump_traceback_later()
+    while blas_threads() != before and time.monotonic() < end + 60:  # of matrices left behind
+        time.sleep(0.01)
     if blas_threads() != before:
         load.count("BLAS threads lost")
     # Threads of Python take turns of 5 ms, so that either may happen to wait a second for its own.

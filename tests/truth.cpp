@@ -189,14 +189,15 @@ template <class T> struct Bidiagonal {
 };
 
 // Turns x[0..count) into the vector v of the reflection I - v v^H / scale that maps x to a multiple
-// of the first unit vector; returns |x|^2. scale is 0 if there is nothing to reflect.
+// of the first unit vector; returns |x|^2. scale is 0 if there is nothing to
+// reflect, or so little that its squares underflow.
 template <class T> T make_reflection(Complex<T> *x, std::int64_t count, T &scale) {
     T tail = T(0.0);
     for (std::int64_t i = 1; i < count; ++i)
         tail = tail + square(x[i]);
     const T total = square(x[0]) + tail;
     scale = T(0.0);
-    if (tail == T(0.0))
+    if (!(Facts<T>::tiny() < tail)) // beside the matrix, whose largest entry is near 1
         return total;
     const T size = root(total), first = modulus(x[0]);
     if (first == T(0.0)) {
@@ -215,7 +216,7 @@ template <class T> T make_reflection(T *x, std::int64_t count, T &scale) {
         tail = tail + x[i] * x[i];
     const T total = x[0] * x[0] + tail;
     scale = T(0.0);
-    if (tail == T(0.0))
+    if (!(Facts<T>::tiny() < tail)) // beside the matrix, whose largest entry is near 1
         return total;
     const T size = root(total);
     scale = total + size * modulus(x[0]);
