@@ -126,9 +126,9 @@ def test_workers_share_a_long_matrix_and_change_no_bit(dtype, shape):
             check(batchpinv.pinv, a, expected, (which, workers), workers=workers)
             assert same_bits(batchpinv.lstsq(a, b, workers=workers), solution), (which, workers)
         check(batchpinv.pinv, np.asfortranarray(a), expected, which, workers=3)
-        stack = np.stack([a] * 3)
-        x = batchpinv.pinv(stack, workers=2)
-        assert all(same_bits(each, expected[0]) for each in x), which
+        for stack in (np.stack([a] * 3), np.broadcast_to(a, (3, m, n))):
+            x = batchpinv.pinv(stack, workers=2)
+            assert all(same_bits(each, expected[0]) for each in x), which
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)

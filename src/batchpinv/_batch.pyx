@@ -104,6 +104,10 @@ cdef extern from "drivers/permits.hpp" namespace "batchpinv" nogil:
     void forget_all_permits "batchpinv::forget_permits"()
     double seconds_now()
 
+cdef extern from "drivers/progress.hpp" namespace "batchpinv" nogil:
+    cdef cppclass Progress:
+        atomic[int64_t] claimed, finished
+
 cdef extern from "rule/backward_error.hpp" namespace "batchpinv" nogil:
     cdef enum class Method:
         pass
@@ -164,8 +168,7 @@ cdef class Job:
     cdef FailureList found
     cdef atomic[int64_t] interrupted  # then the next is for the main thread
     cdef object interruption
-    cdef atomic[int64_t] claimed
-    cdef atomic[int64_t] finished
+    cdef Progress progress
     cdef int64_t chunk
     cdef cbool closed
     cdef tuple kept_alive
@@ -250,7 +253,7 @@ cdef class Job:
     @property
     def done(self) -> int:
         """Matrices computed so far."""
-        return self.finished.load()
+        return self.progress.finished.load()
 
     def close(self) -> None:
         """Let no worker write to the caller's arrays any more; returns once none does."""
@@ -350,24 +353,24 @@ cdef class Worker:
     cdef int claim_chunks(self, Job job, double seconds) except -1 nogil:
         cdef int64_t start, stop, count = job.batch.count
         cdef double deadline = seconds_now() + seconds
-        while job.gate.is_open() and job.claimed.load() < count:
+        while job.gate.is_open() and job.progress.claimed.load() < count:
             if not self.solver:
                 self.solver = make_solver(
                     job.batch, routines, lane_table, job.gate, job.found)
-            start = job.claimed.fetch_add(job.chunk)
+            start = job.progress.claimed.fetch_add(job.chunk)
             if start >= count:
                 break
             stop = min(start + job.chunk, count)
             run_as_usual(self.solver.get()[0], start, stop)
-            job.finished.fetch_add(stop - start)
+            job.progress.finished.fetch_add(stop - start)
             if seconds_now() >= deadline:
                 return False
         if job.batch.team == NULL or not job.gate.is_open():
             return True
-        if job.finished.load() >= count:
+        if job.progress.finished.load() >= count:
             job.team.wake()
             return True
-        return help_as_usual(job.batch, job.gate, deadline, job.finished)
+        return help_as_usual(job.batch, job.gate, deadline, job.progress.finished)
 
 
 cdef const LaneTable *lane_table = NULL

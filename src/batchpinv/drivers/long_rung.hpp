@@ -36,7 +36,8 @@ template <class T, class C, class Factor> class LongRung final : public Rung {
     Reduction<C> &reduction;
     Factor factor;
     std::optional<Columns<T, C>> columns;
-    std::int64_t decided = 0; // the generation of the matrix that is held
+    std::int64_t decided = 0, made = 0; // the generations of the rank, and of the multiplier
+    const C *multiplier = nullptr;
     Finding found;
     bool certain = false;
 
@@ -80,7 +81,10 @@ template <class T, class C, class Factor> class LongRung final : public Rung {
     }
 
     void invert(const Matrix &matrix) {
-        const C *const multiplier = factor.multiplier();
+        if (made != reduction.generation) { // it may be the same matrix again
+            multiplier = factor.multiplier();
+            made = reduction.generation;
+        }
         const auto q = static_cast<blas_int>(batch.m);
         const blas_int rank = factor.orthogonal ? reduction.rank : q;
         char *const out = matrix.data[Operand::OUT];

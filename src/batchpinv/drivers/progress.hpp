@@ -1,0 +1,27 @@
+// How far a call is. All workers write these counters, so each has a cache line of its own: nobody
+// who reads the gate, or the batch, waits for them.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+namespace batchpinv {
+
+struct Progress {
+  private:
+    char before[64];
+
+  public:
+    std::atomic<std::int64_t> claimed{0};
+
+  private:
+    char between[64];
+
+  public:
+    std::atomic<std::int64_t> finished{0};
+
+  private:
+    char after[64];
+};
+
+} // namespace batchpinv
