@@ -65,6 +65,12 @@ def run_errors(options: Namespace) -> Any:
     return errors(options.dtypes, options.quick, count, options.methods, options.sizes)
 
 
+def run_shares(options: Namespace) -> Any:
+    from .shares import shares
+
+    return shares(options.dtypes, options.sizes)
+
+
 def run_gradient(options: Namespace) -> Any:
     from .gradient import gradient
 
@@ -92,6 +98,7 @@ COMMANDS = {
     "accuracy": run_accuracy,
     "ranks": run_ranks,
     "errors": run_errors,
+    "shares": run_shares,
     "gradient": run_gradient,
     "lstsq": run_lstsq,
     "tune": run_tune,

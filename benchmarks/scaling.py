@@ -16,7 +16,11 @@ from .timing import Contender, compare
 
 _SIZES = ((2, 2), (4, 4), (8, 8), (65, 7), (32, 32), (128, 128))
 _ENTRIES = 5_000_000  # no batch has more
-_STACKS = ((4, 4, 1_000_000), (8, 8, 200_000), (65, 7, 50_000), (32, 32, 5_000), (128, 128, 100))
+_STACKS = (
+    *((4, 4, 1_000_000), (8, 8, 200_000), (65, 7, 50_000), (32, 32, 5_000)),
+    *((64, 64, 2_000), (128, 128, 400), (1000, 20, 1_000)),
+)
+_MANY = (64, 256)  # workers: what they cost each other if there are not so many processors
 
 Result = dict[str, Any]
 
@@ -39,8 +43,10 @@ def batches(peers: Sequence[Peer], budget: float) -> list[Result]:
 
 
 def workers(budget: float) -> list[Result]:
-    """Powers of two up to twice the processors; each against one worker in the same rounds."""
+    """Powers of two up to twice the processors, and many; each against one worker in the same
+    rounds."""
     counts = [2**k for k in range(64) if 2**k <= 2 * batchpinv.get_workers()]
+    counts += [many for many in _MANY if many > counts[-1]]
     results = []
     for m, n, count in _STACKS:
         stack = Case("random", m, n, count, "float64").make()

@@ -65,11 +65,35 @@ def test_no_more_threads_are_inside_lapack_than_the_limit_and_lanes_use_them_all
     expected = pinv(np.stack([large] * 6), driver="svd", workers=1).tobytes()
     limit_lapack({limit})
     most = 0
-    assert pinv(np.stack([large] * 6), driver="svd", workers=64).tobytes() == expected
+    found = []
+    def call():
+        found.append(pinv(np.stack([large] * 6), driver="svd", workers=64).tobytes())
+    callers = [threading.Thread(target=call) for _ in range(3)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join(60)
+    assert found == [expected] * 3
     assert most == {limit}
-    threads = {{thread.name for thread in threading.enumerate()}}
     a = rng.standard_normal((60_000, 3, 3))
     assert pinv(a, workers=64).tobytes() == pinv(a, workers=1).tobytes()
+    """)
+
+
+def test_workers_that_could_only_wait_for_lapack_are_not_started():
+    run_python("""
+    import threading
+    import numpy as np
+    from batchpinv import pinv
+    from batchpinv._batch import limit_lapack
+    rng = np.random.default_rng(0)
+    limit_lapack(3)
+    threads = lambda: sum(t.name == "batchpinv" for t in threading.enumerate())
+    pinv(rng.standard_normal((2_000, 70, 60)), workers=64)
+    pinv(rng.standard_normal((2_000, 20, 10)), driver="svd", workers=64)
+    assert threads() == 2
+    pinv(rng.standard_normal((60_000, 20, 10)), workers=64)
+    assert threads() == 63
     """)
 
 

@@ -97,6 +97,7 @@ cdef extern from "drivers/ladder.hpp" namespace "batchpinv" nogil:
 
 cdef extern from "drivers/permits.hpp" namespace "batchpinv" nogil:
     cdef cppclass LapackPermits:
+        int limit
         void set_limit(int processors)
         void block(double seconds)
         void unblock()
@@ -455,8 +456,14 @@ cdef int64_t strided_workspace(const StridedCall *call) noexcept nogil:
 
 
 def limit_lapack(int threads) -> None:
-    """Let at most that many threads be inside LAPACK at one time, and never more than 32."""
+    """Let at most that many threads be inside LAPACK at one time, and never more than 24 (and as
+    many again for matrices of under a millisecond)."""
     permits().set_limit(threads)
+
+
+def lapack_limit() -> int:
+    """How many threads `limit_lapack` lets in."""
+    return permits().limit
 
 
 def block_lapack(double seconds) -> None:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ._batch import lapack_limit
 from ._lapack import LAPACK_INT_MAX
 from ._workers import get_workers
 
@@ -87,6 +88,8 @@ def make_plan(
     # Idle workers help those who are busy with a long matrix.
     shared = is_long and m * n * min(m, n) >= _SHARED_FROM
     workers = min(workers, _MOST_WORKERS if shared else count, _MOST_WORKERS)
+    if svd_only or not _is_in_lanes(m, n):
+        workers = min(workers, lapack_limit())  # more could only wait
     chunk = max(1, min(int(_CHUNK / each), -(-count // (4 * workers))))
     return Plan(workers, chunk, last < _PATIENCE, blas_threads, False)
 
@@ -102,6 +105,10 @@ def check_size(m: int, n: int) -> None:
         )
 
 
+def _is_in_lanes(m: int, n: int) -> bool:
+    return min(m, n) <= _LANES_TO and m * n <= _LANE_ENTRIES
+
+
 def _svd_seconds(m: int, n: int, dtype: np.dtype[np.generic], hermitian: bool) -> float:
     """Time of one matrix on the last rung, within a factor of about 2."""
     k = min(m, n)
@@ -112,7 +119,7 @@ def _svd_seconds(m: int, n: int, dtype: np.dtype[np.generic], hermitian: bool) -
 def _direct_seconds(m: int, n: int, dtype: np.dtype[np.generic]) -> float:
     """Time of one matrix of full rank, within a factor of about 2."""
     k = min(m, n)
-    if k <= _LANES_TO and m * n <= _LANE_ENTRIES:
+    if _is_in_lanes(m, n):
         seconds = 10e-9 + 0.8e-9 * m * n + 0.14e-9 * m * n * k
     else:
         seconds = 5e-6 + 2.5e-8 * k * k + 1.2e-10 * m * n * k

@@ -158,11 +158,21 @@ inline std::atomic<LapackPermits *> lapack_permits{new LapackPermits(1)};
 // as they are, since nobody may touch, or destroy, a mutex that a lost thread has locked.
 inline void forget_permits() { lapack_permits = new LapackPermits(lapack_permits.load()->limit); }
 
-// One worker's permit. It is kept from matrix to matrix for as long as nobody else wants one.
+inline double seconds_now() {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch())
+        .count();
+}
+
+// One worker's permit. It is kept from matrix to matrix for as long as nobody else wants one, and for
+// a time slice if somebody does: 64 workers on 2 processors, who pass them on after each matrix of
+// 64x64, take twice as long as 2 workers.
 class Permit {
+    static constexpr double slice = 1e-3; // seconds
+
     const Gate::Pass &pass;
     const bool is_brief;
     Permits *held = nullptr;
+    double since = 0;
 
   public:
     // For matrices that keep LAPACK busy for `seconds`, within a factor of a few.
@@ -178,7 +188,7 @@ class Permit {
         Permits &kind = is_brief ? all.brief : all.any;
         if (!kind.acquire(pass))
             return false;
-        held = &kind;
+        hold(kind);
         all.expect_memory();
         return pass.open();
     }
@@ -191,13 +201,13 @@ class Permit {
         Permits &kind = is_brief ? all.brief : all.any;
         if (kind.is_wanted() || !kind.take_free_one())
             return false;
-        held = &kind;
+        hold(kind);
         all.expect_memory();
         return true;
     }
 
     void give_way() {
-        if (held && held->is_wanted())
+        if (held && held->is_wanted() && seconds_now() > since + slice)
             give_back();
     }
 
@@ -206,17 +216,18 @@ class Permit {
             held->release();
         held = nullptr;
     }
+
+  private:
+    void hold(Permits &kind) {
+        held = &kind;
+        since = seconds_now();
+    }
 };
 
 // The SVD of an m×n matrix, m <= n, within a factor of a few: of what `_plan.py` knows better.
 inline double lapack_seconds(std::int64_t m, std::int64_t n) {
     const auto shorter = static_cast<double>(m), longer = static_cast<double>(n);
     return shorter * longer * (1e-7 + 2.5e-10 * shorter);
-}
-
-inline double seconds_now() {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch())
-        .count();
 }
 
 } // namespace batchpinv
