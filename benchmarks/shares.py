@@ -30,7 +30,7 @@ def shares(dtypes: Sequence[str], sizes: Sequence[str]) -> list[Result]:
             found = [
                 share(Case(kind, m, n, min(count, _ENTRIES // (m * n)), dtype))
                 for m, n, count in SHAPES
-                if 1 < count and min(m, n) <= 48 and m * n <= 4096  # in lanes
+                if count > 1 and min(m, n) <= 48 and m * n <= 4096  # in lanes
                 and (not sizes or f"{m}x{n}" in sizes)
             ]  # fmt: skip
             rungs = [rung for rung in Rung if any(rung.name.lower() in row for row in found)]

@@ -163,9 +163,9 @@ inline double seconds_now() {
         .count();
 }
 
-// One worker's permit. It is kept from matrix to matrix for as long as nobody else wants one, and for
-// a time slice if somebody does: 64 workers on 2 processors, who pass them on after each matrix of
-// 64x64, take twice as long as 2 workers.
+// One worker's permit. It is kept from matrix to matrix for as long as nobody else wants one, and
+// for a time slice if somebody does: 64 workers on 2 processors, who pass them on after each matrix
+// of 64x64, take twice as long as 2 workers.
 class Permit {
     static constexpr double slice = 1e-3; // seconds
 
