@@ -70,7 +70,8 @@ UNIT_TEST(a_row_of_the_table_means_what_its_comment_says) {
         const Rounding<double> found =
             rounding_of(static_cast<Method>(method), 0x1p-20, 1040, 16); // longer, then shorter
         const double absolute = row.constant + 4 * row.root + 32 * row.long_root,
-                     relative = row.relative + 4 * row.relative_root + 32 * row.relative_long_root;
+                     relative = row.relative + 4 * row.relative_root + 32 * row.relative_long_root +
+                                1040 * row.relative_side;
         check(std::abs(found.absolute - 0x1p-20 * absolute) <= 1e-15 * found.absolute);
         check(std::abs(found.relative - 0x1p-20 * relative) <= 1e-15 * found.relative);
     }

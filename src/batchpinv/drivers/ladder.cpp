@@ -48,7 +48,9 @@ template <class T, class C, class Factor> std::unique_ptr<Rung> make_certified(c
 // Up to these sizes the lanes are faster than LAPACK's direct rungs, and their SVD than LAPACK's. A
 // lone matrix pays for all lanes, so longer ones are left to LAPACK where a stack would still gain.
 template <class T> constexpr std::int64_t lanes_to = is_complex<T> ? 32 : 48;
-constexpr std::int64_t LANE_REALS = 4096, JACOBI_TO = 8;
+constexpr std::int64_t LANE_REALS = 4096;
+template <class T>
+constexpr std::int64_t jacobi_to = sizeof(Real<T>) == 4 ? 40 : is_complex<T> ? 12 : 16;
 
 template <class T> bool fits(const Batch &batch, const LaneTable *lanes) {
     constexpr std::int64_t parts = sizeof(T) / sizeof(Real<T>);
@@ -65,19 +67,24 @@ std::unique_ptr<Rung> make_lanes(const Bench &bench) {
 }
 
 template <class T> bool fits_jacobi(const Bench &bench) {
-    return fits_lanes<T>(bench) && bench.batch.m <= JACOBI_TO;
+    return fits_lanes<T>(bench) && bench.batch.m <= jacobi_to<T>;
 }
 
 template <class T> constexpr bool is_single = !std::is_same_v<T, Wide<T>>;
 
-// Single precision goes on in double.
-template <class T> bool fits_wide_jacobi(const Bench &bench) {
-    return is_single<T> && fits_jacobi<T>(bench);
+// What never leaves the lanes.
+template <class T> bool fits_lanes_alone(const Bench &bench) {
+    return fits_lanes<T>(bench) && bench.batch.m <= jacobi_to<Wide<T>>;
 }
 
-// Between these sizes the lanes only answer what LAPACK's SVD is not certain of.
+// Single precision goes on in double.
+template <class T> bool fits_wide_jacobi(const Bench &bench) {
+    return is_single<T> && fits_lanes_alone<T>(bench);
+}
+
+// Above these sizes the lanes only answer what LAPACK's SVD in double is not certain of.
 template <class T> bool fits_lanes_after_svd(const Bench &bench) {
-    return fits_lanes<T>(bench) && !fits_jacobi<T>(bench);
+    return fits_lanes<T>(bench) && !fits_lanes_alone<T>(bench);
 }
 
 template <class T> bool wide_svd_hands_down(const Bench &bench) {
@@ -128,7 +135,7 @@ const Step steps[] = {
      make_lanes<T, T, &LaneKernels::jacobi, Method::jacobi_lanes>},
     {RungName::svd_lanes, fits_wide_jacobi<T>,
      make_lanes<T, Wide<T>, &LaneKernels::jacobi, Method::jacobi_lanes>},
-    {RungName::exact_lanes, fits_jacobi<T>,
+    {RungName::exact_lanes, fits_lanes_alone<T>,
      make_lanes<T, Wide<T>, &LaneKernels::exact, Method::exact_lanes>},
     {RungName::direct, fits_definite<T>, make_certified<T, Wide<T>, Definite<T, Wide<T>>>},
     {RungName::pivoted, fits_pivoted<T, true>, make_certified<T, T, Semidefinite<T>>},

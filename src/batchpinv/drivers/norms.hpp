@@ -14,18 +14,27 @@ template <class T> double trace(const T *g, std::int64_t n) {
     return sum;
 }
 
-// |W|_F. Eight running sums, so that the compiler can use vectors.
-template <class T> double frobenius(const T *w, std::int64_t count) {
-    const Real<T> *x = reinterpret_cast<const Real<T> *>(w);
-    const std::int64_t reals = count * static_cast<std::int64_t>(sizeof(T) / sizeof(Real<T>));
+// Eight running sums, so that the compiler can use vectors, of no more than 4096 squares: halves of
+// what is longer are summed apart, since equal terms can round the same way each time.
+template <class R> double sum_of_squares(const R *x, std::int64_t count) {
+    if (count > 4096) {
+        const std::int64_t half = count / 16 * 8;
+        return sum_of_squares(x, half) + sum_of_squares(x + half, count - half);
+    }
     double sums[8] = {};
     std::int64_t i = 0;
-    for (; i + 8 <= reals; i += 8)
+    for (; i + 8 <= count; i += 8)
         for (int at = 0; at < 8; ++at)
             sums[at] += static_cast<double>(x[i + at]) * static_cast<double>(x[i + at]);
-    for (int at = 0; i < reals; ++i, ++at)
+    for (int at = 0; i < count; ++i, ++at)
         sums[at] += static_cast<double>(x[i]) * static_cast<double>(x[i]);
-    return std::sqrt(std::accumulate(sums, sums + 8, 0.0));
+    return std::accumulate(sums, sums + 8, 0.0);
+}
+
+// |W|_F
+template <class T> double frobenius(const T *w, std::int64_t count) {
+    constexpr std::int64_t parts = sizeof(T) / sizeof(Real<T>);
+    return std::sqrt(sum_of_squares(reinterpret_cast<const Real<T> *>(w), parts * count));
 }
 
 // |W|_F of a Hermitian W, given by its lower triangle.

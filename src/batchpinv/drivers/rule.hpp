@@ -14,7 +14,8 @@ inline Rounding<double> rounding_of(Method method, double eps, std::int64_t long
     const double root = std::sqrt(static_cast<double>(shorter));
     const double long_root = std::sqrt(static_cast<double>(longer - shorter));
     return {eps * (row.constant + row.root * root + row.long_root * long_root),
-            eps * (row.relative + row.relative_root * root + row.relative_long_root * long_root)};
+            eps * (row.relative + row.relative_root * root + row.relative_long_root * long_root +
+                   row.relative_side * static_cast<double>(longer))};
 }
 
 template <class R>

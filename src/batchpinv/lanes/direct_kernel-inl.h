@@ -3,6 +3,15 @@
 
 #include "kernel-inl.h"
 
+template <class V, class E> BATCHPINV_INLINE V least_diagonal(const Factors<E, V> &factors, int n) {
+    V least2 = squares<V>(factors.diagonal, 1);
+    for (int j = 1; j < n; ++j) {
+        const V square = squares<V>(factors.diagonal + j, 1);
+        least2 = square < least2 ? square : least2;
+    }
+    return square_root(least2);
+}
+
 // R and the reflections; in y conj(R^-1), or if `inverts`, X.
 template <class R, int lanes, class E, class V, class S>
 BATCHPINV_INLINE unsigned factorise_directly(LaneGroup &group, const Workspace<E, V> &work,
@@ -12,17 +21,22 @@ BATCHPINV_INLINE unsigned factorise_directly(LaneGroup &group, const Workspace<E
     *work.factor = scale_factor<R>(largest, Format<R>::ordinary);
     scale(a, *work.factor, shape);
     factorise(work.factors, shape);
-    const V inverse_norm2 = invert_triangle(work.factors, work.y, shape);
     const V norm2 = triangle_norm2(work.factors, shape), norm = square_root(norm2);
+    const Tolerance<V> tolerance = tolerances(group, *work.factor);
+    const Rounding<R> rounding{static_cast<R>(group.absolute), static_cast<R>(group.relative)};
+    // The least singular value is at most the least entry of the diagonal.
+    const V needed = tolerance.of(norm) + rounding.absolute * norm;
+    const V least = least_diagonal<V>(work.factors, shape.n);
+    if (!(lanes_of(~(least <= needed)) & filled_lanes(group)) && !group.evidence)
+        return 0;
+    const V inverse_norm2 = invert_triangle(work.factors, work.y, shape);
     for (int lane = 0; lane < lanes; ++lane)
         group.rank[lane] = shape.n;
     const V inverse_norm = square_root(inverse_norm2);
     if (group.evidence)
         report(group, V{} + static_cast<R>(shape.n),
                {norm, norm, 1 / inverse_norm, V{}, V{}, rounding_of<R>(group, norm)}, *work.factor);
-    const Rounding<R> rounding{static_cast<R>(group.absolute), static_cast<R>(group.relative)};
-    const auto sure =
-        decide_full_rank(norm, inverse_norm, rounding, tolerances(group, *work.factor));
+    const auto sure = decide_full_rank(norm, inverse_norm, rounding, tolerance);
     const unsigned certain = lanes_of(sure) & filled_lanes(group);
     *work.norm2 = norm2;
     *work.size2 = inverse_norm2;

@@ -60,7 +60,10 @@ unsigned factorise_completely(LaneGroup &group, const Workspace<E, V> &work, S s
     const V norm = found.most;
     const auto much = found.dropped > NEGLIGIBLE<R> * norm;
     auto droppable = decide(found, tolerance);
-    auto asked = (~droppable | much) & (rank < static_cast<R>(n)) & (norm > 0);
+    const V smallest = square_root(pivoting.smallest2),
+            surely = found.rounding.below(found.dropped);
+    const auto hopeful = (surely <= tolerance.of(norm)) | (surely < SEPARATE<R> * smallest);
+    auto asked = (~droppable | much) & hopeful & (rank < static_cast<R>(n)) & (norm > 0);
     if (group.evidence) // what R22 alone knows is measured
         asked &= ~asked;
     auto separable = asked & ~asked;
@@ -69,8 +72,7 @@ unsigned factorise_completely(LaneGroup &group, const Workspace<E, V> &work, S s
         remainder = find_remainder<R, lanes>(group, work, rank, asked, shape);
         found.residual = choose(asked, remainder.above(), found.residual);
         droppable = decide(found, tolerance);
-        separable =
-            asked & ~droppable & (remainder.norm < SEPARATE<R> * square_root(pivoting.smallest2));
+        separable = asked & ~droppable & (remainder.norm < SEPARATE<R> * smallest);
     }
     if (!(lanes_of(droppable | separable) & filled) && !group.evidence)
         return 0;
