@@ -95,6 +95,10 @@ cdef extern from "drivers/ladder.hpp" namespace "batchpinv" nogil:
         const Batch &batch, const RoutineTable &routines, const LaneTable *lanes,
         Gate &gate, Failures &failures) except +
 
+cdef extern from "drivers/slabs.hpp" namespace "batchpinv" nogil:
+    cbool longer_is_long "batchpinv::is_long"(int64_t longer, int64_t shorter)
+    cbool longer_is_worth_sharing "batchpinv::is_worth_sharing"(int64_t longer, int64_t shorter)
+
 cdef extern from "drivers/permits.hpp" namespace "batchpinv" nogil:
     cdef cppclass LapackPermits:
         int limit
@@ -438,6 +442,16 @@ def choose_lanes(name):
         return None
     lane_table = found
     return found.instruction_set.decode()
+
+
+def is_long(m: int, n: int) -> bool:
+    """Whether one side is so much longer that the matrix is reduced to a triangle first."""
+    return longer_is_long(max(m, n), min(m, n))
+
+
+def is_worth_sharing(m: int, n: int) -> bool:
+    """Whether idle workers help with such a matrix."""
+    return longer_is_worth_sharing(max(m, n), min(m, n))
 
 
 def count_blocks(m: int, n: int, k: int) -> tuple[int, int]:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ._batch import lapack_limit
+from ._batch import is_long, is_worth_sharing, lapack_limit
 from ._lapack import LAPACK_INT_MAX
 from ._workers import get_workers
 
@@ -27,8 +27,6 @@ _BLAS_THREADS_FROM = 256
 # A single matrix is faster with BLAS's own threads where its smaller side is at least the one, or
 # its longer side the other.
 _LARGE_FROM, _LONG_FROM = 384, 1000
-# Multiplications, m n min(m, n), from which the loops over the slabs of a long matrix are shared.
-_SHARED_FROM = 1 << 22
 # Matrices of no longer smaller side and no more entries than these are computed in SIMD lanes.
 _LANES_TO = 48
 _LANE_ENTRIES = 4096
@@ -82,11 +80,11 @@ def make_plan(
         return Plan(1, count, True, blas_threads, True)
     if workers is None:
         workers = get_workers()
-    is_long = max(m, n) > 2 * min(m, n) and not svd_only
-    if lone and not is_long and (min(m, n) >= _LARGE_FROM or max(m, n) >= _LONG_FROM):
+    reduced = is_long(m, n) and not svd_only
+    if lone and not reduced and (min(m, n) >= _LARGE_FROM or max(m, n) >= _LONG_FROM):
         workers, blas_threads = 1, workers
     # Idle workers help those who are busy with a long matrix.
-    shared = is_long and m * n * min(m, n) >= _SHARED_FROM
+    shared = reduced and is_worth_sharing(m, n)
     workers = min(workers, _MOST_WORKERS if shared else count, _MOST_WORKERS)
     if svd_only or not _is_in_lanes(m, n):
         workers = min(workers, lapack_limit())  # more could only wait

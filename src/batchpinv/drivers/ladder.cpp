@@ -105,9 +105,8 @@ template <class T> bool fits_long(const Bench &bench) {
     return fits_lapack<T>(bench) && bench.batch.m != bench.batch.n;
 }
 
-// Those of lower rank, or without a gap, gain by a triangle from about here.
 template <class T> bool fits_triangle(const Bench &bench) {
-    return fits_lapack<T>(bench) && 2 * bench.batch.m < bench.batch.n;
+    return fits_lapack<T>(bench) && is_long(bench.batch.n, bench.batch.m);
 }
 
 template <class T> bool fits_definite(const Bench &bench) {

@@ -25,8 +25,6 @@ template <class C> struct Piece {
 template <class C> class LongMatrix {
     // Of matrices of no more entries all slabs are kept, so that each is gathered and divided once.
     static constexpr std::int64_t most_kept = 1 << 20;
-    // A loop over fewer multiplications is sooner done than shared.
-    static constexpr std::int64_t least_shared = 1 << 22;
 
     struct Slot : InArena {
         Buffer<C> slab, scratch;
@@ -118,7 +116,7 @@ template <class C> class LongMatrix {
     }
 
   private:
-    bool is_shared() const { return batch.team && longer * q * q >= least_shared; }
+    bool is_shared() const { return batch.team && is_worth_sharing(longer, q); }
 
     template <class Body> void share(bool shares, Body &&body) {
         if (shares)

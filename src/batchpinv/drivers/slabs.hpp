@@ -7,6 +7,14 @@
 
 namespace batchpinv {
 
+// Whether a matrix of lower rank, or without a gap, gains by its triangular factor.
+constexpr bool is_long(std::int64_t longer, std::int64_t shorter) { return longer > 2 * shorter; }
+
+// Whether idle workers should help with it. A loop over fewer multiplications is sooner done.
+constexpr bool is_worth_sharing(std::int64_t longer, std::int64_t shorter) {
+    return longer * shorter * shorter >= 1 << 22;
+}
+
 struct Slabs {
     static constexpr std::int64_t most_groups = 64;
 
