@@ -8,6 +8,7 @@
 
 #include "certified.hpp"
 #include "gauss_jordan.hpp"
+#include "smallest.hpp"
 #include "spectrum.hpp"
 
 namespace batchpinv {
@@ -28,6 +29,7 @@ template <class T, class C> class Square {
     Buffer<blas_int> pivots;
     GaussJordan<C> jordan;
     Spectrum<C> spectrum;
+    std::optional<Smallest<C>> smallest; // of single precision
     const Rounding<double> rounding;
     C *inverse = nullptr;
 
@@ -41,6 +43,8 @@ template <class T, class C> class Square {
           image(probes * n), back(probes * n), lwork(64 * static_cast<std::int64_t>(n)),
           work(lwork), pivots(n), jordan(bench.routines, n), spectrum(bench.routines, n, n),
           rounding(rounding_of<double>(Method::elimination, n, n)), lapack(bench.routines) {
+        if (widened)
+            smallest.emplace(bench.routines, n);
         std::uint32_t state = 1;
         for (blas_int j = 0; j < probes * n; ++j) {
             state = 1664525 * state + 1013904223;
@@ -52,12 +56,15 @@ template <class T, class C> class Square {
         inverse = w;
         const double norm = frobenius(w, area);
         std::copy_n(w, area, static_cast<C *>(kept));
+        std::int64_t too_small = 0;
         for (blas_int start = 0; start < n; start += jordan.block) {
             if (!jordan.step(w, start, norm * std::sqrt(static_cast<double>(n))))
                 return {};
             const blas_int stop = std::min(n, start + jordan.block);
-            if (certainly_fails(tolerance, norm,
-                                *std::min_element(jordan.diagonal + start, jordan.diagonal + stop)))
+            too_small +=
+                std::count_if(jordan.diagonal + start, jordan.diagonal + stop,
+                              [&](double pivot) { return is_too_small(tolerance, norm, pivot); });
+            if (too_small > (widened ? Smallest<C>::most / 2 : 0))
                 return {std::nullopt, 0, gapless(stop)};
         }
         jordan.exchange_columns(w);
@@ -71,14 +78,7 @@ template <class T, class C> class Square {
             if (!is_right_inverse(w, norm / found.kept))
                 return {};
         }
-        if (!decided && widened && decide(found, {tolerance.atol, 0})) {
-            // |W|_F may be sqrt(n) times s1; s1^2 is at most |W^H W|_F.
-            lapack.herk('L', 'C', n, n, 1, kept, n, 0, gram);
-            found.most = std::sqrt(frobenius_of_lower<C>(gram, n));
-            if (!decide(found, tolerance))
-                found.most = std::min(found.most, spectrum.bound(gram));
-        }
-        return {found, n};
+        return !decided && widened ? look_closer(found, tolerance) : Finding{found, n};
     }
 
     C *pseudo_inverse() { return inverse; }
@@ -89,6 +89,24 @@ template <class T, class C> class Square {
     }
 
   private:
+    // |W|_F may be sqrt(n) times s1, and a few values may be below the tolerance.
+    Finding look_closer(Evidence<double> found, Tolerance<double> tolerance) {
+        const double inverse_norm = 1 / found.kept;
+        lapack.herk('L', 'C', n, n, 1, kept, n, 0, gram);
+        found.most = std::sqrt(frobenius_of_lower<C>(gram, n)); // s1^2 is at most |W^H W|_F
+        if (decide(found, tolerance))
+            return {found, n};
+        found.most = std::min(found.most, spectrum.bound(gram));
+        found.least = spectrum.least;
+        if (decide(found, tolerance))
+            return {found, n};
+        const std::optional<blas_int> dropped =
+            smallest->count(inverse, inverse_norm, tolerance, found);
+        if (!dropped || !smallest->remove(*dropped, inverse))
+            return {};
+        return {found, n - *dropped};
+    }
+
     // Whether |W X - I|_F is what LU would leave. For a vector v of random signs, |(W X - I) v| is
     // about that norm.
     bool is_right_inverse(const C *x, double condition) {
@@ -106,9 +124,9 @@ template <class T, class C> class Square {
                lapack.getri(n, x, pivots, work, static_cast<blas_int>(lwork)) == 0;
     }
 
-    // Whether the rest of the work would very likely be for nothing: |W^-1| is at least |U^-1| /
-    // |L|, |U^-1| at least 1 / |u_jj|, and |L| about sqrt(n).
-    bool certainly_fails(Tolerance<double> tolerance, double norm, double pivot) const {
+    // Whether it very likely stands for a singular value under the tolerance: |W^-1| is at least
+    // |U^-1| / |L|, |U^-1| at least 1 / |u_jj|, and |L| about sqrt(n).
+    bool is_too_small(Tolerance<double> tolerance, double norm, double pivot) const {
         const double root = std::sqrt(static_cast<double>(n));
         return tolerance.of(norm / root) + rounding.absolute * norm > root * pivot;
     }

@@ -27,11 +27,14 @@ template <class C> class Spectrum {
         : lapack(table), q(q), error(rounding_of<double>(Method::gram, p, q).absolute),
           direction(q), next(q) {}
 
+    double least = 0; // at most s1, once it was bounded
+
     // At least s1, seldom by more than a tenth; infinity where none was found. G = W^H W is given
     // by its lower triangle, and destroyed.
     double bound(C *gram) {
         mirror(gram, q);
-        const double most2 = headroom * largest_eigenvalue(gram);
+        const double estimate2 = largest_eigenvalue(gram), most2 = headroom * estimate2;
+        least = std::sqrt(std::max(estimate2 - error * trace(gram, q), 0.0));
         const double room = error * (trace(gram, q) + q * most2);
         for (std::int64_t j = 0; j < q; ++j) {
             for (std::int64_t i = j; i < q; ++i)
