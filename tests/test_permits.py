@@ -217,3 +217,24 @@ def test_sixty_interrupts_leave_no_more_behind_than_lapack_takes():
     meet = lambda: None
     assert np.isfinite(pinv(large, driver="svd")).all()
     """)
+
+
+def test_the_end_of_the_process_waits_for_what_is_inside_lapack_and_begins_no_more():
+    printed = run_python(f"""
+    import atexit
+    atexit.register(lambda: print(entered, inside))  # runs after batchpinv's own
+    {WATCHED.strip()}
+    meet = lambda: time.sleep(0.3)
+    limit_lapack(1)
+    def call():
+        while True:
+            pinv(large, driver="svd", workers=1)
+    for _ in range(5):
+        threading.Thread(target=call, daemon=True).start()
+    while entered < 1:
+        time.sleep(0.001)
+    print(entered)
+    """)
+    before, after, inside = map(int, printed.split())
+    assert after <= before + 1
+    assert inside == 0

@@ -203,7 +203,7 @@ def compute_lstsq(
         if residual is not None:
             residual[...] = np.sum(np.square(np.abs(sides)), axis=-2)
 
-    x = out if out is not None else result[..., 0] if is_vector else result
+    x = out if out is not None else deliver(result[..., 0] if is_vector else result, b)
     if residual is not None and is_vector:
         residual = residual[..., 0]
     if batch_shape:

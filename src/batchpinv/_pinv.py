@@ -269,7 +269,7 @@ def pinv(
         if a singular value lies within rounding of the tolerance. Wherever both are certain, they
         give the same rank.
     workers : int, optional
-        Number of threads, 1024 at most. None is the default of `set_workers`: all CPUs that the
+        Number of threads; more than 1024 are taken for 1024. None is the default of `set_workers`: all CPUs that the
         process may use.
         Negative counts from the end, -1 is all of them. The bits of the result do not depend on it,
         with one exception: BLAS's own threads share a single matrix of 384 rows and columns or
@@ -337,9 +337,9 @@ def pinv(
     of the method that answers: four times the largest that was measured, over shapes and families
     of matrices, or a residual of the matrix itself. Otherwise the matrix goes on to a method that
     rounds less: in double precision for single, and for small matrices in twice the working
-    precision. What stays uncertain are singular values equal to the tolerance (nearly equal where
-    the entries are complex), matrices that are exactly singular, or have singular values under
-    1e-30 of the largest, if the tolerance is smaller than that, and for matrices of more than 48
+    precision. What stays uncertain are singular values equal to the tolerance in about 13 digits,
+    matrices that are exactly singular, or have singular values under 1e-30 of the largest, if
+    the tolerance is smaller than that, and for matrices of more than 48
     rows and columns (complex 32) those that LAPACK's SVD in double precision may have moved across
     the tolerance.
 

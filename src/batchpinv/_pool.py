@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
 from functools import partial
 from queue import Empty, SimpleQueue
-from threading import Lock, RLock, Thread
+from threading import Event, Lock, RLock, Thread
 
 from ._batch import Job, Worker, block_lapack, forget_permits, limit_lapack, unblock_lapack
 from ._blas import blas_threads
@@ -42,6 +42,7 @@ class Crew:
         self.exits: SimpleQueue[BaseException | None] = SimpleQueue()
         self._lock = Lock()
         self._inside = 0
+        self._dropped = False
         self._left_behind = ExitStack()
 
     def __call__(self) -> None:
@@ -61,6 +62,16 @@ class Crew:
             self._left_behind.push(held)
         self._step(0)
 
+    def drop(self) -> None:
+        """At the end of the process: only daemon threads wait for this job. No more matrices of it
+        are begun, and who waits does so until the process is gone."""
+        self._dropped = True
+        self.job.close()
+
+    def stay_if_dropped(self) -> None:
+        if self._dropped:
+            Event().wait()
+
     def _step(self, change: int) -> None:
         with self._lock:
             self._inside += change
@@ -76,6 +87,7 @@ class Crew:
             error = self.exits.get(timeout=_SLICE)
         except Empty:
             return
+        self.stay_if_dropped()
         self.size -= 1
         self.error = self.error or error
         if self.size == 0 and self.job.done < self.job.count:
@@ -165,6 +177,7 @@ def compute(job: Job, plan: Plan, report: Callable[[int], None] | None) -> None:
             job.close()
             crew.leave_behind(held.pop_all())
             raise
+        crew.stay_if_dropped()
         if report:
             report(job.count)
 
@@ -174,9 +187,12 @@ def _wait_for_threads() -> None:
     """Let the process end only once no pool thread is inside LAPACK.
 
     OpenBLAS frees its buffers and joins its threads when it is unloaded, and crashes or hangs if a
-    call is under way: that of a matrix whose caller was interrupted, which no one can stop.
+    call is under way: that of a matrix whose caller was interrupted, or is a daemon thread, which no
+    one can stop.
     """
     while _busy:
+        for crew in list(_busy):
+            crew.drop()
         time.sleep(0.001)
 
 

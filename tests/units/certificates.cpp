@@ -73,6 +73,7 @@ class Exact {
     explicit Exact(const Dense<double> &a) : reference(a), a(a) {}
 
     const Reference<Long> &exact() const { return reference; }
+    std::int64_t certain_rank() const { return rank; }
 };
 
 // A factor of CertifiedRung.
@@ -250,6 +251,47 @@ UNIT_TEST(elimination_of_single_precision_is_never_certain_of_a_wrong_rank) {
             one.decide({0, ratio * (1 + step / 100.0)});
         check(one.decide({0, ratio * 0.9}));
     }
+}
+
+// A few values around the tolerance, past many that are far above it.
+UNIT_TEST(a_few_small_values_of_single_precision_are_told_apart_and_removed) {
+    Source source(52);
+    const std::int64_t n = 40;
+    int tried = 0, answered = 0, removed = 0;
+    double error = 0;
+    const std::vector<double> families[] = {{0.3},
+                                            {0.9},
+                                            {1e-3},
+                                            {0.5, 0.4, 0.1},
+                                            {1.4, 1.2, 0.7, 0.2},
+                                            {0.97, 1.03},
+                                            {0.8, 0.7, 0.6, 0.5, 0.4, 0.3},
+                                            {0.9999, 1.0001},
+                                            {1, 1, 1, 1}};
+    for (const double tol : {1e-5, 1e-3})
+        for (const std::vector<double> &few : families) {
+            std::vector<double> s(static_cast<std::size_t>(n));
+            for (std::int64_t j = 0; j < n; ++j)
+                s[static_cast<std::size_t>(j)] = std::pow(0.05, static_cast<double>(j) / (n - 1.0));
+            for (std::size_t j = 0; j < few.size(); ++j)
+                s[s.size() - 1 - j] = few[j] * tol;
+            Trial<WideSquareRung> trial(in_single(source.with_values<double>(n, n, s)));
+            for (int step = -20; step <= 20; ++step) {
+                const double at = tol * (1 + step * 0.01);
+                const double s1 = static_cast<double>(trial.exact().s1());
+                for (const Tolerance<double> tolerance : {Tolerance<double>{at, 0}, {0, at / s1}}) {
+                    ++tried;
+                    if (!trial.decide(tolerance))
+                        continue;
+                    ++answered;
+                    removed += trial.certain_rank() < n;
+                    error = std::max(error, trial.error() * DBL_EPSILON / FLT_EPSILON);
+                }
+            }
+        }
+    check(answered > tried / 2);
+    check(removed > answered / 2);
+    check(error <= 0.1); // before it is rounded to single precision
 }
 
 UNIT_TEST(the_bound_of_s1_is_one_and_sharp) {

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <utility>
 #include <vector>
 
@@ -263,6 +264,50 @@ inline void geqp3(Int *m, Int *n, double *w, Int *ldw, Int *pivots, double *, do
     *info = 0;
 }
 
+// By Jacobi rotations; the lower triangle is read, eigenvalues ascend, and vectors take its place.
+inline void syev(char *, char *, Int *n, double *w, Int *ldw, double *lambda, double *, Int *,
+                 Int *info) {
+    const Index size = *n, ld = *ldw;
+    std::vector<double> a(static_cast<std::size_t>(size * size)), v(a.size());
+    const auto at = [=](Index i, Index j) { return static_cast<std::size_t>(i + j * size); };
+    for (Index j = 0; j < size; ++j) {
+        v[at(j, j)] = 1;
+        for (Index i = j; i < size; ++i)
+            a[at(i, j)] = a[at(j, i)] = w[i + j * ld];
+    }
+    for (int sweep = 0; sweep < 40; ++sweep)
+        for (Index p = 0; p < size; ++p)
+            for (Index q = p + 1; q < size; ++q) {
+                if (a[at(p, q)] == 0)
+                    continue;
+                const double zeta = (a[at(q, q)] - a[at(p, p)]) / (2 * a[at(p, q)]),
+                             t = (zeta < 0 ? -1 : 1) / (std::fabs(zeta) + std::hypot(1, zeta)),
+                             c = 1 / std::hypot(1, t), s = c * t;
+                const auto turn = [=](double &x, double &y) {
+                    const double old = x;
+                    x = c * x - s * y;
+                    y = s * old + c * y;
+                };
+                for (Index i = 0; i < size; ++i) {
+                    turn(a[at(i, p)], a[at(i, q)]);
+                    turn(v[at(i, p)], v[at(i, q)]);
+                }
+                for (Index i = 0; i < size; ++i)
+                    turn(a[at(p, i)], a[at(q, i)]);
+            }
+    std::vector<Index> order(static_cast<std::size_t>(size));
+    std::iota(order.begin(), order.end(), Index(0));
+    std::sort(order.begin(), order.end(),
+              [&](Index i, Index j) { return a[at(i, i)] < a[at(j, j)]; });
+    for (Index j = 0; j < size; ++j) {
+        const Index from = order[static_cast<std::size_t>(j)];
+        lambda[j] = a[at(from, from)];
+        for (Index i = 0; i < size; ++i)
+            w[i + j * ld] = v[at(i, from)];
+    }
+    *info = 0;
+}
+
 inline batchpinv::RoutineTable routines() {
     batchpinv::RoutineTable table{};
     batchpinv::Routines &of = table.of[batchpinv::dtype_index<double>];
@@ -278,6 +323,7 @@ inline batchpinv::RoutineTable routines() {
     of.getri = reinterpret_cast<void *>(getri);
     of.geqrf = reinterpret_cast<void *>(geqrf);
     of.geqp3 = reinterpret_cast<void *>(geqp3);
+    of.heev = reinterpret_cast<void *>(syev);
     return table;
 }
 

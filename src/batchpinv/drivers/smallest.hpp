@@ -24,16 +24,16 @@ template <class C> class Smallest {
     const Lapack<C> lapack;
     const blas_int n, width, lwork;
     Buffer<C> v, y, z;            // n×width: V, X^H V, X X^H V
-    Buffer<C> small, tau, work;   // small: width×width
+    Buffer<C> small, work;        // width×width; heev's, or n×width
     Buffer<double> values, rwork; // squares, descending
 
   public:
     static constexpr blas_int most = 16;
 
     Smallest(const RoutineTable &table, blas_int n)
-        : lapack(table), n(n), width(std::min(most, n)), lwork(32 * (n + width)),
+        : lapack(table), n(n), width(std::min(most, n)), lwork(most * (n + 3)),
           v(std::int64_t(n) * width), y(std::int64_t(n) * width), z(std::int64_t(n) * width),
-          small(most * most), tau(most), work(lwork), values(most), rwork(3 * most) {}
+          small(most * most), work(lwork), values(most), rwork(3 * most) {}
 
     // How many singular values of W do not exceed the tolerance; `found` holds bounds of s1, and
     // gets those of the values on both sides. Nothing if there are too many, or X is too large.
@@ -107,9 +107,24 @@ template <class C> class Smallest {
         }
     }
 
-    bool orthonormalise(C *columns, blas_int count) {
-        return lapack.geqrf(n, count, columns, tau, work, lwork) == 0 &&
-               lapack.ungqr(n, count, columns, tau, work, lwork) == 0;
+    // Gram-Schmidt, twice (Giraud, Langou and Rozloznik, Comput. Math. Appl. 50, 2005).
+    bool orthonormalise(C *columns, blas_int count) const {
+        for (blas_int j = 0; j < count; ++j) {
+            C *const column = columns + std::int64_t(j) * n;
+            for (int times = 0; times < 2; ++times) {
+                if (j) {
+                    lapack.gemm('C', 'N', j, 1, n, columns, n, column, n, 0, small, j);
+                    for (blas_int i = 0; i < j; ++i)
+                        small[i] = -small[i];
+                    lapack.gemm('N', 'N', n, 1, j, columns, n, small, j, 1, column, n);
+                }
+                const double length = frobenius<C>(column, n);
+                if (!(length > 0 && std::isfinite(length)))
+                    return false;
+                std::transform(column, column + n, column, [=](C x) { return x / length; });
+            }
+        }
+        return true;
     }
 
     // Turns V so that the columns of Y = X^H V are orthogonal, the longest first.

@@ -41,7 +41,8 @@ constexpr const char *method_names[] = {
 // where s1 stands for |A|_F if a method knows no more. Sums of equal terms, as of constant columns,
 // can round the same way each time, and so err by their length.
 struct BackwardError {
-    double constant, root, long_root, relative, relative_root, relative_long_root, relative_side;
+    double constant, root, long_root, relative, relative_root, relative_long_root;
+    double relative_side = 0;
 };
 
 constexpr BackwardError backward_errors[] = {
