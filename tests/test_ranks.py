@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from truth import Kind, find_compiler, find_ranks
 
-from batchpinv import pinv
+from batchpinv import Rung, lstsq, pinv
 
 DTYPES = ["f4", "f8", "c8", "c16"]
 SQUARE = [(n, n) for n in (2, 4, 8, 16, 24, 64)]
@@ -161,3 +161,36 @@ def test_a_tolerance_is_not_rounded_though_it_is_subnormal():
     rtol = 3.067053208941486e-66  # times s1 a little less than `least`
     for driver in ("auto", "svd"):
         assert pinv(np.diag([s1, least]), rtol=rtol, return_rank=True, driver=driver)[1] == 2
+
+
+@pytest.mark.parametrize("hermitian", [False, True])
+@pytest.mark.parametrize("dtype", ["f4", "c8"])
+@pytest.mark.parametrize("n", [60, 130])
+def test_single_precision_drops_a_few_small_values_of_a_square(dtype, n, hermitian):
+    """By elimination in double, and none of the digits of the others is lost."""
+    rng = np.random.default_rng(6)
+    eps = float(np.finfo(dtype).eps)
+    few = [[0.9], [0.3, 0.02], [1.3, 0.8], [0.7, 0.6, 0.5, 0.4], [1.2, 1.1, 1.5], [1e-3, 0.5]]
+    values = np.geomspace(1, 0.05, n) * np.ones((len(few), 1))
+    for row, small in zip(values, few, strict=True):
+        row[n - len(small) :] = np.array(small) * n * eps
+    left = np.linalg.qr(normal(rng, (len(few), n, n), dtype))[0]
+    right = left if hermitian else np.linalg.qr(normal(rng, (len(few), n, n), dtype))[0]
+    signs = rng.choice([-1, 1], n) if hermitian else 1
+    a = (left * (signs * values)[:, None, :] @ right.conj().swapaxes(1, 2)).astype(dtype)
+    if hermitian:
+        a = (a + a.conj().swapaxes(1, 2)) / 2
+    info = check_ranks(a, hermitian=hermitian)
+    assert info.certain.all()
+    assert np.mean(info.rung == Rung.DIRECT) > 0.5
+    x = pinv(a, hermitian=hermitian)
+    b = normal(rng, (n, 3), dtype).astype(dtype)
+    solutions = lstsq(a, b, hermitian=hermitian)
+    wide = a.astype(np.result_type(a.dtype, np.float64))
+    u, s, vh = np.linalg.svd(wide)
+    for at, rank in enumerate(info.rank):
+        exact = vh[at, :rank].conj().T / s[at, :rank] @ u[at, :, :rank].conj().T
+        allowed = 4 * eps * s[at, 0] / s[at, rank - 1]
+        assert np.linalg.norm(x[at] - exact) <= allowed * np.linalg.norm(exact)
+        size = np.linalg.norm(exact, 2) * np.linalg.norm(b)
+        assert np.linalg.norm(solutions[at] - exact @ b) <= allowed * size
