@@ -198,7 +198,10 @@ void compare(const Kernel &kernel) {
 
 UNIT_TEST(qr_moves_values_by_a_quarter_of_its_bound_at_most) { compare(direct); }
 UNIT_TEST(pivoted_qr_moves_values_by_a_quarter_of_its_bound_at_most) { compare(pivoted); }
-UNIT_TEST(jacobi_moves_values_by_a_quarter_of_its_bound_at_most) { compare(jacobi); }
+UNIT_TEST(jacobi_moves_values_by_a_quarter_of_its_bound_at_most) {
+    compare(jacobi);
+    compare_with_table<float>(jacobi, {{24, 24}, {40, 40}}, 48);
+}
 
 UNIT_TEST(products_without_error_move_values_by_a_quarter_of_their_bound_at_most) {
     compare_with_table<double, Quad>(exact, {{2, 2}, {3, 3}}, 100);

@@ -47,7 +47,7 @@ def find(build: Path) -> str:
         made = run("ninja", "-j1", "-C", build, target)
         if made.returncode:
             return "NOT COMPILED: " + made.stdout[made.stdout.find("error:") :][:200]
-        ran = run("timeout", "120", build / target, *(["baseline"] if target == "kernels" else []))
+        ran = run("timeout", "400", build / target, *(["baseline"] if target == "kernels" else []))
         failed = re.findall(r"^FAIL (\w+)", ran.stdout, re.MULTILINE)
         if failed or ran.returncode:
             more = f" and {len(failed) - 1} more" if len(failed) > 1 else ""

@@ -71,10 +71,12 @@ template <class C> class Smallest {
             const double more =
                 gap > 0 ? 2 * error2 / (gap + std::sqrt(gap * gap + 4 * error2)) : rest;
             found.kept = 1 / std::sqrt(values[dropped] + std::min(more, rest) + noise);
-            found.dropped = dropped ? 1 / std::sqrt(values[dropped - 1]) : 0;
+            found.dropped = dropped ? 1 / std::sqrt(values[dropped - 1] - noise) : 0;
             found.residual = dropped ? unknown : 0;
             if (is_sharp && decide(found, tolerance))
-                return dropped;
+                return dropped && loses_digits(values[dropped] - noise, found.most)
+                           ? std::nullopt
+                           : std::optional(dropped);
             if (is_sharp && gap > 0 && error2 <= sharp * gap * gap)
                 return std::nullopt; // nothing to be gained
             std::swap_ranges(v.get(), v.get() + std::int64_t(n) * width, z.get());
@@ -99,6 +101,13 @@ template <class C> class Smallest {
     }
 
   private:
+    // Whether what rounding leaves of the values that are removed would be seen beside the others.
+    bool loses_digits(double kept2, double s1) const {
+        const double others = std::sqrt(std::max(kept2, 1 / (s1 * s1)));
+        return std::sqrt(n * values[0]) * std::numeric_limits<double>::epsilon() >
+               others * std::numeric_limits<float>::epsilon();
+    }
+
     void start() {
         std::uint32_t state = 1;
         for (std::int64_t i = 0; i < std::int64_t(n) * width; ++i) {
