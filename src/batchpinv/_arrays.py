@@ -158,7 +158,7 @@ def _same_memory(array: Array, out: Array) -> bool:
 
 
 def deliver(result: Array, a: object) -> Array:
-    """The result as the caller's own subclass of ndarray (np.matrix stays np.matrix), if it fits."""
+    """The result as `a`'s own subclass of ndarray (np.matrix stays np.matrix), if it fits."""
     if type(a) is np.ndarray or not isinstance(a, np.ndarray) or a.ndim != result.ndim:
         return result
     wrapped: Array = a.__array_wrap__(result)

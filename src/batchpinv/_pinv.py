@@ -269,8 +269,8 @@ def pinv(
         if a singular value lies within rounding of the tolerance. Wherever both are certain, they
         give the same rank.
     workers : int, optional
-        Number of threads; more than 1024 are taken for 1024. None is the default of `set_workers`: all CPUs that the
-        process may use.
+        Number of threads; more than 1024 are taken for 1024. None is the default of `set_workers`:
+        all CPUs that the process may use.
         Negative counts from the end, -1 is all of them. The bits of the result do not depend on it,
         with one exception: BLAS's own threads share a single matrix of 384 rows and columns or
         more, of which one are at most twice the other (with ``driver='svd'`` any with 384 of both,

@@ -187,8 +187,8 @@ def _wait_for_threads() -> None:
     """Let the process end only once no pool thread is inside LAPACK.
 
     OpenBLAS frees its buffers and joins its threads when it is unloaded, and crashes or hangs if a
-    call is under way: that of a matrix whose caller was interrupted, or is a daemon thread, which no
-    one can stop.
+    call is under way: that of a matrix whose caller was interrupted, or is a daemon thread, which
+    no one can stop.
     """
     while _busy:
         for crew in list(_busy):

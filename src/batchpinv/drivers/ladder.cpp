@@ -50,7 +50,9 @@ template <class T, class C, class Factor> std::unique_ptr<Rung> make_certified(c
 template <class T> constexpr std::int64_t lanes_to = is_complex<T> ? 32 : 48;
 constexpr std::int64_t LANE_REALS = 4096;
 template <class T>
-constexpr std::int64_t jacobi_to = sizeof(Real<T>) == 4 ? 40 : is_complex<T> ? 12 : 16;
+constexpr std::int64_t jacobi_to = sizeof(Real<T>) == 4 ? 40
+                                   : is_complex<T>      ? 12
+                                                        : 16;
 
 template <class T> bool fits(const Batch &batch, const LaneTable *lanes) {
     constexpr std::int64_t parts = sizeof(T) / sizeof(Real<T>);
