@@ -226,6 +226,8 @@ template <class T> class Lapack {
     // B (rows×cols) becomes op(R)^-1 B (side 'L') or B op(R)^-1 ('R'), R upper triangular.
     void trsm(char side, char op, blas_int rows, blas_int cols, const T *r, T *b,
               blas_int ldb) const {
+        if (rows == 0 || cols == 0)
+            return; // leading dimensions of 0 are an error
         char uplo = 'U', diag = 'N';
         T one = 1;
         const blas_int order = side == 'L' ? rows : cols;

@@ -43,6 +43,9 @@ template <class C> class Smallest {
         const double noise = 4 * n * std::numeric_limits<double>::epsilon() * norm2;
         if (!(4 * noise * tol * tol < 1))
             return std::nullopt;
+        // X = (I + E) W^-1, |E| a few n eps |X| |W|: that moves each value by as much of itself.
+        found.rounding.relative +=
+            4 * n * std::numeric_limits<double>::epsilon() * inverse_norm * found.most;
         start();
         for (int round = 0; round < rounds; ++round) {
             if (!orthonormalise(v, width))
