@@ -86,6 +86,34 @@ UNIT_TEST(matrices_of_full_rank_are_inverted_to_a_few_roundings) {
     largest_error = 0;
 }
 
+// Their sums round to the same side, term after term.
+template <class T> void invert_equal_entries() {
+    Source source(5);
+    for (const Size size :
+         {Size{31, 1}, {65, 1}, {96, 1}, {97, 1}, {128, 1}, {500, 1}, {4000, 1}}) {
+        const Within within(naming<T>(direct, size));
+        Group<T> group(size.m, size.n);
+        group.set_rounding(table_rounding<T>(direct, size.m, size.n));
+        std::vector<Dense<T>> matrices;
+        for (int lane = 0; lane < group.lanes(); ++lane) {
+            matrices.emplace_back(size.m, size.n);
+            std::fill(matrices.back().entries.begin(), matrices.back().entries.end(),
+                      source.normal<T>());
+            group.set(lane, matrices.back(), 0, 1e-3);
+        }
+        const unsigned answered = group.run(direct, group.lanes());
+        for (int lane = 0; lane < group.lanes(); ++lane)
+            if (check(has(answered, lane)))
+                check_answer(group, lane, matrices[static_cast<std::size_t>(lane)], 1);
+    }
+}
+
+UNIT_TEST(columns_of_equal_entries_are_inverted_to_a_few_roundings) {
+    FOR_EACH_DTYPE(invert_equal_entries);
+    std::printf("largest error: %.2f eps cond\n", largest_error);
+    largest_error = 0;
+}
+
 // Integers, so that the rank is exact.
 template <class T>
 Dense<T> of_rank(Source &source, std::int64_t m, std::int64_t n, std::int64_t rank) {

@@ -50,11 +50,7 @@ template <class V> BATCHPINV_INLINE V product_error(V a, V b, V product) {
 template <class V> struct Twice {
     V sum{}, rest{};
 
-    BATCHPINV_INLINE void add(V x) {
-        const V total = sum + x, part = total - sum;
-        rest += (sum - (total - part)) + (x - part);
-        sum = total;
-    }
+    BATCHPINV_INLINE void add(V x) { rest += accumulate(sum, x); }
     BATCHPINV_INLINE void add(const Twice &other) {
         add(other.sum);
         rest += other.rest;

@@ -84,6 +84,16 @@ template <class V> BATCHPINV_INLINE Pair<V> plus(Pair<V> a, Pair<V> b) {
     return {a.re + b.re, a.im + b.im};
 }
 
+// s <- s + x. Returns what rounding took from the sum (Knuth's TwoSum).
+template <class V> BATCHPINV_INLINE V accumulate(V &s, V x) {
+    const V sum = s + x, part = sum - s, lost = (s - (sum - part)) + (x - part);
+    s = sum;
+    return lost;
+}
+template <class V> BATCHPINV_INLINE Pair<V> accumulate(Pair<V> &s, Pair<V> x) {
+    return {accumulate(s.re, x.re), accumulate(s.im, x.im)};
+}
+
 template <class V> BATCHPINV_INLINE V product(V a, V b) { return a * b; }
 template <class V> BATCHPINV_INLINE Pair<V> product(Pair<V> a, Pair<V> b) {
     return {a.re * b.re - a.im * b.im, a.re * b.im + a.im * b.re};
