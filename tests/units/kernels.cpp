@@ -682,6 +682,82 @@ UNIT_TEST(products_of_few_rows_are_right_and_write_nothing_else) {
     check(lane_table->of[3].multiply == nullptr);
 }
 
+// ---- columns of long matrices
+// ---------------------------------------------------------------------
+
+template <class R> void gather() {
+    const LaneKernels &kernels = lane_table->of[dtype_index<R>];
+    Source source(12);
+    for (const std::int64_t n : {1, 2, 3, 5, 8, 10, 17, 33})
+        for (const std::int64_t count : {1, 3, 8, 16, 37})
+            for (const std::ptrdiff_t gap : {0, 3}) { // bytes between rows
+                const Within within([=] {
+                    return text(lane_table->instruction_set, " ", dtype_name<R>, " ", count, "x", n,
+                                " with gaps of ", gap);
+                });
+                const std::ptrdiff_t step = n * static_cast<std::ptrdiff_t>(sizeof(R)) + gap;
+                const Dense<R> a = source.matrix<R>(n, count);
+                std::vector<char> rows(static_cast<std::size_t>(step * count));
+                for (std::int64_t j = 0; j < count; ++j)
+                    std::memcpy(rows.data() + j * step, &a(0, j),
+                                static_cast<std::size_t>(n) * sizeof(R));
+                std::vector<double> w(static_cast<std::size_t>(n * count + 16), 7);
+                kernels.gather_columns(rows.data(), step, n, count, w.data());
+                for (std::int64_t j = 0; j < count; ++j)
+                    for (std::int64_t i = 0; i < n; ++i)
+                        check(w[static_cast<std::size_t>(j + i * count)] ==
+                              static_cast<double>(a(i, j)));
+                check(std::count(w.end() - 16, w.end(), 7) == 16);
+            }
+}
+
+UNIT_TEST(columns_of_long_matrices_are_gathered) {
+    gather<float>();
+    gather<double>();
+    check(lane_table->of[2].gather_columns == nullptr);
+    check(lane_table->of[3].gather_columns == nullptr);
+}
+
+void add_inner_products(int q, std::int64_t count) {
+    const Within within(
+        [=] { return text(lane_table->instruction_set, " two of ", count, "x", q); });
+    Source source(13);
+    const Dense<double> x = source.matrix<double>(count, q), y = source.matrix<double>(count, q);
+    std::vector<double> out(static_cast<std::size_t>(q * q + 16), 7);
+    lane_table->add_inner_products(x.entries.data(), y.entries.data(), q, count, out.data());
+    for (int j = 0; j < q; ++j)
+        for (int i = 0; i <= j; ++i) {
+            Long sum = 7, size = 7;
+            for (std::int64_t row = 0; row < count; ++row) {
+                const Long term = static_cast<Long>(x(row, i)) * y(row, j);
+                sum += term;
+                size += std::abs(term);
+            }
+            check(std::abs(out[static_cast<std::size_t>(i + j * q)] - sum) <=
+                  8 * eps_of<double> * size);
+        }
+    check(std::count(out.end() - 16, out.end(), 7) == 16);
+}
+
+UNIT_TEST(inner_products_are_right_and_write_nothing_else) {
+    for (const std::int64_t count : {1, 5, 8, 100, 255, 256, 257, 1000})
+        for (int q = 1; q <= batchpinv::MOST_INNER; ++q)
+            add_inner_products(q, count);
+}
+
+// One after the other they would be off by 0.13 eps each.
+UNIT_TEST(inner_products_of_equal_terms_are_right_to_a_few_roundings) {
+    Source source(14);
+    for (int tries = 0; tries < 50; ++tries) {
+        const double entry = source.normal<double>();
+        const std::vector<double> x(2048, entry);
+        double sum = 0;
+        lane_table->add_inner_products(x.data(), x.data(), 1, 2048, &sum);
+        const Long exact = static_cast<Long>(entry) * entry * 2048;
+        check(std::abs(sum - exact) <= 10 * eps_of<double> * exact);
+    }
+}
+
 // ---- the reference ------------------------------------------------------------------------------
 
 template <class X> void check_reference() {

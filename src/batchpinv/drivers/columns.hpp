@@ -8,7 +8,7 @@
 // in which it is.
 #pragma once
 
-#include "matrix.hpp"
+#include "norms.hpp"
 
 namespace batchpinv {
 
@@ -26,6 +26,10 @@ template <class C>
 void sum_squares(const C *columns, std::int64_t rows, std::int64_t k, std::int64_t step,
                  double *sums) {
     constexpr std::int64_t line = 64 / sizeof(C);
+    if (k == 1 && step == 1) {
+        sums[0] = square_of_norm<C>(columns, rows);
+        return;
+    }
     std::fill_n(sums, k, 0.0);
     for (std::int64_t i = 0; i < rows; ++i) {
         const C *const row = columns + i * step, *const next = i + 1 < rows ? row + step : row;

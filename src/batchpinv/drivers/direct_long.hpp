@@ -23,7 +23,7 @@ template <class T, class C> class DirectLong {
     Reduction<C> &reduction;
     const Lapack<C> &lapack;
     const blas_int q;
-    const bool solves, few;
+    const bool solves;
     Buffer<C> factor, inverse; // R; its inverse, then X
     Buffer<C> step, left;      // k×q
 
@@ -33,8 +33,7 @@ template <class T, class C> class DirectLong {
     DirectLong(const Bench &bench, Reduction<C> &reduction)
         : bench(bench), reduction(reduction), lapack(reduction.lapack),
           q(static_cast<blas_int>(bench.batch.m)), solves(bench.batch.solves()),
-          few(solves && 4 * bench.batch.k <= q), factor(reduction.area()),
-          inverse(reduction.area()), step(solves ? bench.batch.k * q : 0),
+          factor(reduction.area()), inverse(reduction.area()), step(solves ? bench.batch.k * q : 0),
           left(solves ? bench.batch.k * q : 0) {}
 
     Finding factorise(Tolerance<double> tolerance) {
@@ -92,7 +91,7 @@ template <class T, class C> class DirectLong {
     bool is_well_conditioned(double kappa) {
         const double error =
             rounding_of<double>(Method::gram, bench.batch.n, bench.batch.m).absolute;
-        orthogonal = !single && !(few && kappa < seminormal_condition);
+        orthogonal = !single && !(reduction.few && kappa < seminormal_condition);
         if (single && kappa * error > eps / 8)
             return false;
         return !orthogonal || (kappa * kappa * error < 1.0 / 16 && orthogonalise());

@@ -3,7 +3,7 @@
 // R^-1 for a triangle R that is set.
 #pragma once
 
-#include "matrix.hpp"
+#include "norms.hpp"
 #include "rung.hpp"
 #include "slabs.hpp"
 #include "team.hpp"
@@ -28,19 +28,25 @@ template <class C> class LongMatrix {
 
     struct Slot : InArena {
         Buffer<C> slab, scratch;
-        Slot(std::int64_t entries, std::int64_t scratch_entries)
-            : slab(entries), scratch(scratch_entries) {}
+        Buffer<C> part, lost; // a slab's sum, and what rounding took from its group's
+        Slot(std::int64_t entries, std::int64_t scratch_entries, std::int64_t summed)
+            : slab(entries), scratch(scratch_entries), part(summed), lost(summed) {}
     };
 
     const Batch &batch;
     Gate::Pass &pass;
     const Lapack<C> lapack;
     const Gather<C> gather;
+    decltype(LaneKernels::gather_columns) gather_columns = nullptr; // of rows of real numbers
     const std::int64_t longer, scratch_entries;
     const blas_int q; // shorter
     const bool keeps;
+    // Whether sums keep what rounding takes from them: equal terms round to the same side each
+    // time, and there are many slabs, and little to add for each.
+    const bool compensates;
+    const std::int64_t most_summed;
     std::array<std::unique_ptr<Slot>, Team::most_slots> slots;
-    Buffer<C> kept, sum;
+    Buffer<C> kept, sum, lost;
     std::unique_ptr<Buffer<C>> sums; // of all groups but the first, once a loop was shared
     std::int64_t summed = 0;
     const char *a = nullptr;
@@ -58,7 +64,10 @@ template <class C> class LongMatrix {
         : batch(bench.batch), pass(bench.pass), lapack(bench.routines),
           gather(make_gather<C>(batch)), longer(batch.n), scratch_entries(scratch),
           q(static_cast<blas_int>(batch.m)), keeps(longer * q <= most_kept),
-          kept(keeps ? longer * q : 0), sum(most_summed), slabs(longer, q) {
+          compensates(q <= MOST_INNER), most_summed(most_summed), kept(keeps ? longer * q : 0),
+          sum(most_summed), lost(compensates ? most_summed : 0), slabs(longer, q) {
+        if (bench.lanes && batch.kind == 'f' && !batch.swapped && batch.a_row == batch.itemsize)
+            gather_columns = bench.lanes->of[batch.itemsize == 8].gather_columns;
         slots[0] = make_slot();
     }
 
@@ -81,7 +90,7 @@ template <class C> class LongMatrix {
     // Calls visit(piece) for each slab of W, or of Y.
     template <class Visit> void each(bool divided, Visit &&visit) {
         share(is_shared(), [&](std::int64_t group, const Team::Hand &hand) {
-            walk(group, divided, nullptr, hand, visit);
+            walk(group, divided, nullptr, 0, hand, visit);
         });
         hold(divided);
     }
@@ -90,7 +99,7 @@ template <class C> class LongMatrix {
     // of the groups are added in order.
     template <class Visit> void add_up(bool divided, std::int64_t size, C *to, Visit &&visit) {
         const std::int64_t wanted = (slabs.groups - 1) * size;
-        const bool shares = is_shared() && wanted <= 2 * longer * q;
+        const bool shares = is_shared() && wanted <= 3 * longer * q;
         if (shares && wanted > summed) {
             sums.reset();
             sums = std::make_unique<Buffer<C>>(wanted);
@@ -99,19 +108,24 @@ template <class C> class LongMatrix {
         const auto sum_of = [&](std::int64_t group) {
             return group == 0 ? to : shares ? *sums + (group - 1) * size : sum.get();
         };
-        const auto add = [&](std::int64_t group) {
-            const C *const from = sum_of(group);
-            for (std::int64_t i = 0; group > 0 && i < size; ++i)
-                to[i] += from[i];
+        const auto include = [&](std::int64_t group) {
+            if (group > 0 && compensates)
+                accumulate<C>(to, sum_of(group), lost, size);
+            else if (group > 0)
+                add(to, sum_of(group), size);
         };
+        if (compensates)
+            std::fill_n(lost.get(), size, C(0));
         share(shares, [&](std::int64_t group, const Team::Hand &hand) {
             std::fill_n(sum_of(group), size, C(0));
-            walk(group, divided, sum_of(group), hand, visit);
+            walk(group, divided, sum_of(group), size, hand, visit);
             if (!shares)
-                add(group);
+                include(group);
         });
         for (std::int64_t group = 1; shares && group < slabs.groups; ++group)
-            add(group);
+            include(group);
+        if (compensates)
+            add(to, lost, size);
         hold(divided);
     }
 
@@ -127,20 +141,36 @@ template <class C> class LongMatrix {
     }
 
     std::unique_ptr<Slot> make_slot() const {
-        return std::make_unique<Slot>(keeps ? 0 : q * slabs.width, scratch_entries);
+        return std::make_unique<Slot>(keeps ? 0 : q * slabs.width, scratch_entries,
+                                      compensates ? most_summed : 0);
     }
 
     template <class Visit>
-    void walk(std::int64_t group, bool divided, C *into, const Team::Hand &hand, Visit &visit) {
+    void walk(std::int64_t group, bool divided, C *sum, std::int64_t size, const Team::Hand &hand,
+              Visit &visit) {
         std::unique_ptr<Slot> &slot = slots[static_cast<std::size_t>(hand.slot)];
         if (!slot)
             slot = make_slot();
+        const bool apart = sum && compensates;
+        if (apart)
+            std::fill_n(slot->lost.get(), size, C(0));
         slabs.in_group(group, [&](std::int64_t start, std::int64_t count) {
             C *const rows = keeps ? kept + start * q : slot->slab.get();
             load(start, count, divided, rows);
-            visit(Piece<C>{group, start, static_cast<blas_int>(count), rows, into,
-                           slot->scratch.get(), hand.pass});
+            if (apart)
+                std::fill_n(slot->part.get(), size, C(0));
+            visit(Piece<C>{group, start, static_cast<blas_int>(count), rows,
+                           apart ? slot->part.get() : sum, slot->scratch.get(), hand.pass});
+            if (apart)
+                accumulate<C>(sum, slot->part, slot->lost, size);
         });
+        if (apart)
+            add(sum, slot->lost, size);
+    }
+
+    static void add(C *to, const C *from, std::int64_t size) {
+        for (std::int64_t i = 0; i < size; ++i)
+            to[i] += from[i];
     }
 
     void load(std::int64_t start, std::int64_t count, bool divided, C *rows) const {
@@ -159,6 +189,10 @@ template <class C> class LongMatrix {
             for (std::int64_t j = 0; j < q; ++j)
                 gather.full(from + (order[j] - 1) * batch.a_row, batch.a_row, batch.a_col, 1, count,
                             rows + j * count);
+        else if constexpr (is_complex<C>)
+            gather.full(from, batch.a_row, batch.a_col, q, count, rows);
+        else if (gather_columns)
+            gather_columns(from, batch.a_col, q, count, rows);
         else
             gather.full(from, batch.a_row, batch.a_col, q, count, rows);
         scale<C>(rows, count * q, exponent);

@@ -51,7 +51,10 @@ template <class T, class C, class Factor> class LongRung final : public Rung {
 
     unsigned answer(Matrix *group, int) override {
         Matrix &matrix = group[0];
-        const bool finite = reduction.take(matrix);
+        if (batch.solves())
+            columns->gather(matrix.data[Operand::B], batch.k);
+        const bool ahead = reduction.few && columns->adjoint;
+        const bool finite = reduction.take(matrix, ahead ? columns->b.get() : nullptr);
         if (decided != reduction.generation) {
             certain = finite && decide_rank(matrix);
             decided = reduction.generation;
@@ -108,7 +111,6 @@ template <class T, class C, class Factor> class LongRung final : public Rung {
     }
 
     void solve(const Matrix &matrix) {
-        columns->gather(matrix.data[Operand::B], batch.k);
         factor.solve(columns->adjoint, columns->k, columns->b, columns->x);
         if (bench.pass.enter()) {
             columns->scatter(reduction.exponent(), matrix.data[Operand::OUT]);

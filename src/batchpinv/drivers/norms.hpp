@@ -31,10 +31,28 @@ template <class R> double sum_of_squares(const R *x, std::int64_t count) {
     return std::accumulate(sums, sums + 8, 0.0);
 }
 
+// s += x. What rounding takes from the sums goes to `lost` (Knuth's TwoSum).
+template <class T> void accumulate(T *s, const T *x, T *lost, std::int64_t count) {
+    using R = Real<T>;
+    constexpr std::int64_t parts = sizeof(T) / sizeof(R);
+    R *const to = reinterpret_cast<R *>(s), *const rest = reinterpret_cast<R *>(lost);
+    const R *const from = reinterpret_cast<const R *>(x);
+    for (std::int64_t i = 0; i < parts * count; ++i) {
+        const R sum = to[i] + from[i], part = sum - to[i];
+        rest[i] += (to[i] - (sum - part)) + (from[i] - part);
+        to[i] = sum;
+    }
+}
+
+// |W|_F^2
+template <class T> double square_of_norm(const T *w, std::int64_t count) {
+    constexpr std::int64_t parts = sizeof(T) / sizeof(Real<T>);
+    return sum_of_squares(reinterpret_cast<const Real<T> *>(w), parts * count);
+}
+
 // |W|_F
 template <class T> double frobenius(const T *w, std::int64_t count) {
-    constexpr std::int64_t parts = sizeof(T) / sizeof(Real<T>);
-    return std::sqrt(sum_of_squares(reinterpret_cast<const Real<T> *>(w), parts * count));
+    return std::sqrt(square_of_norm(w, count));
 }
 
 // |W|_F of a Hermitian W, given by its lower triangle.

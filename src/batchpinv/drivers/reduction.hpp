@@ -27,9 +27,12 @@ template <class C> class Reduction final : public Reduced {
     static constexpr double eps = std::numeric_limits<double>::epsilon();
     // A triangle whose rows are this small, times its norm, depends on rounding.
     static constexpr double negligible = 4 * eps;
+    // Right-hand sides are few up to one for so many columns.
+    static constexpr std::int64_t most_few = 4;
 
     const std::int64_t longer;
     const blas_int q; // shorter
+    const LaneTable *const lanes;
     const Sketch<C> sketch;
     const blas_int lwork;
     LongMatrix<C> matrix;
@@ -44,7 +47,11 @@ template <class C> class Reduction final : public Reduced {
     enum class Stage { taken, reduced, failed } stage = Stage::taken;
     bool pivoted = false;
 
+    const C *sides = nullptr; // b, of which b W is formed behind W^H W, and b Y behind Y^H Y
+    enum class Formed { nothing, of_matrix, of_orthogonal } formed = Formed::nothing;
+
   public:
+    const blas_int few; // how many right-hand sides, if they are few, else 0
     const Lapack<C> lapack;
     Buffer<C> triangle;          // R, q×q
     std::int64_t generation = 0; // changes with W
@@ -53,36 +60,44 @@ template <class C> class Reduction final : public Reduced {
     double dropped = 0;          // |E|_F
 
     explicit Reduction(const Bench &bench)
-        : longer(bench.batch.n), q(static_cast<blas_int>(bench.batch.m)), sketch(longer, q),
-          lwork(64 * q),
+        : longer(bench.batch.n), q(static_cast<blas_int>(bench.batch.m)), lanes(bench.lanes),
+          sketch(longer, q), lwork(64 * q),
           matrix(bench, Slabs(longer, q).width * std::max<std::int64_t>(q, bench.batch.k),
-                 q * std::max({std::int64_t(q), bench.batch.k, sketch.sum_size()})),
-          gram(area()), first(area()), second(area()), top(area()), combinations(sketch.size * q),
-          tau(q), work(lwork), rwork(2 * q), pivots(q), lapack(bench.routines), triangle(area()) {}
+                 q * std::max({q + q / most_few, bench.batch.k, sketch.sum_size()})),
+          gram(area() + q / most_few * q), first(area()), second(area() + q / most_few * q),
+          top(area()), combinations(sketch.size * q), tau(q), work(lwork), rwork(2 * q), pivots(q),
+          few(most_few * bench.batch.k <= q ? static_cast<blas_int>(bench.batch.k) : 0),
+          lapack(bench.routines), triangle(area()) {}
 
     std::int64_t area() const { return static_cast<std::int64_t>(q) * q; }
     Rounding<double> rounding() const { return rounding_of<double>(Method::reduction, longer, q); }
     int exponent() const { return matrix.exponent; }
 
     // Looks at W, and forms its Gram matrix, or does nothing if it is held already. False if W
-    // holds NaN or infinity.
-    bool take(const Matrix &wanted) {
+    // holds NaN or infinity. `b`: few right-hand sides, if b W will be wanted.
+    bool take(const Matrix &wanted, const C *b = nullptr) {
+        sides = nullptr;
         if (cache.is(wanted))
             return finite;
         cache.take(wanted);
+        sides = b;
         ++generation;
         stage = Stage::taken;
         pivoted = false;
         rank = q;
         matrix.take(wanted, 0);
-        const double most = find_gram();
-        finite = std::isfinite(most);
-        const int exponent = finite ? scale_exponent<double>(most) : 0;
-        if (exponent != 0) {
-            matrix.take(wanted, exponent);
-            find_gram();
+        double norm2 = find_gram();
+        finite = true;
+        if (!(norm2 > 0x1p-400 && norm2 < 0x1p500)) { // else there is nothing to scale
+            const double most = find_largest();
+            finite = std::isfinite(most);
+            const int exponent = finite ? scale_exponent<double>(most) : 0;
+            if (exponent != 0) {
+                matrix.take(wanted, exponent);
+                norm2 = find_gram();
+            }
         }
-        norm = std::sqrt(trace<C>(gram, q));
+        norm = std::sqrt(norm2);
         return finite;
     }
 
@@ -115,11 +130,13 @@ template <class C> class Reduction final : public Reduced {
 
     // x = b W, or b Y: k×q, or k×rank with zeros behind.
     void multiply(bool orthogonal, blas_int k, const C *b, C *x) {
-        const blas_int columns = orthogonal ? rank : q;
-        matrix.add_up(orthogonal, static_cast<std::int64_t>(k) * q, x, [&](const Piece<C> &y) {
-            lapack.gemm('N', 'N', k, columns, y.count, b + y.start * k, k, y.rows, y.count, 1,
-                        y.into, k);
-        });
+        const std::int64_t size = static_cast<std::int64_t>(k) * q;
+        if (b == sides && formed == (orthogonal ? Formed::of_orthogonal : Formed::of_matrix))
+            std::copy_n((orthogonal ? second : gram) + area(), size, x);
+        else
+            matrix.add_up(orthogonal, size, x, [&](const Piece<C> &y) {
+                add_product(k, b, y, orthogonal ? rank : q, y.into);
+            });
     }
 
     // x = t W^H, or t Y^H.
@@ -170,11 +187,52 @@ template <class C> class Reduction final : public Reduced {
         }
     }
 
-    // The largest entry; NaN if there is NaN or infinity.
+    std::int64_t with_sides() const { return area() + (sides ? few * q : 0); }
+
+    // Y^H Y, its upper triangle at least.
+    void add_gram(const Piece<C> &y, blas_int columns) const {
+        if (!lanes || columns > MOST_INNER)
+            lapack.herk('U', 'C', columns, y.count, 1, y.rows, y.count, 1, y.into);
+        else if constexpr (is_complex<C>)
+            add_complex_gram(y, columns);
+        else
+            lanes->add_inner_products(y.rows, y.rows, columns, y.count, y.into);
+    }
+
+    // Re(x^H y) = Re x^T Re y + Im x^T Im y, and Im(x^H y) = Re(x^H z) for z = -i y.
+    void add_complex_gram(const Piece<C> &y, blas_int columns) const {
+        const std::int64_t count = y.count;
+        C *const turned = y.scratch;
+        for (std::int64_t i = 0; i < count * columns; ++i)
+            turned[i] = C(std::imag(y.rows[i]), -std::real(y.rows[i]));
+        double re[MOST_INNER * MOST_INNER] = {}, im[MOST_INNER * MOST_INNER] = {};
+        const auto *const reals = reinterpret_cast<const double *>(y.rows);
+        lanes->add_inner_products(reals, reals, columns, 2 * count, re);
+        lanes->add_inner_products(reals, reinterpret_cast<const double *>(turned), columns,
+                                  2 * count, im);
+        for (int i = 0; i < columns * columns; ++i)
+            y.into[i] += C(re[i], im[i]);
+    }
+
+    void add_product(blas_int k, const C *b, const Piece<C> &y, blas_int columns, C *into) const {
+        lapack.gemm('N', 'N', k, columns, y.count, b + y.start * k, k, y.rows, y.count, 1, into, k);
+    }
+
+    // |W|_F^2
     double find_gram() {
+        matrix.add_up(false, with_sides(), gram, [&](const Piece<C> &w) {
+            add_gram(w, q);
+            if (sides)
+                add_product(few, sides, w, q, w.into + area());
+        });
+        formed = Formed::of_matrix;
+        return trace<C>(gram, q);
+    }
+
+    // The largest entry; NaN if there is NaN or infinity.
+    double find_largest() {
         std::fill_n(of_group, Slabs::most_groups, 0.0);
-        matrix.add_up(false, area(), gram, [&](const Piece<C> &w) {
-            lapack.herk('U', 'C', q, w.count, 1, w.rows, w.count, 1, w.into);
+        matrix.each(false, [&](const Piece<C> &w) {
             const double size = largest<C>(w.rows, static_cast<std::int64_t>(w.count) * q);
             double &most = of_group[w.group];
             most = size > most ? size : most + (size - size);
@@ -249,8 +307,10 @@ template <class C> class Reduction final : public Reduced {
         C *const r12 = first + kept, *const inside = second + kept;
         std::fill_n(of_group, Slabs::most_groups, 0.0);
         matrix.divide_by(first, rank, pivoted ? pivots.get() : nullptr);
-        matrix.add_up(true, static_cast<std::int64_t>(rank) * q, second, [&](const Piece<C> &y) {
-            lapack.herk('U', 'C', rank, y.count, 1, y.rows, y.count, 1, y.into);
+        matrix.add_up(true, with_sides(), second, [&](const Piece<C> &y) {
+            add_gram(y, rank);
+            if (sides)
+                add_product(few, sides, y, rank, y.into + area());
             if (others == 0)
                 return;
             // Behind Y: -F = Y R12 - (W P)_2, whose part in the range of Y goes to S.
@@ -262,6 +322,7 @@ template <class C> class Reduction final : public Reduced {
             const double part = frobenius<C>(behind, static_cast<std::int64_t>(y.count) * others);
             of_group[y.group] += part * part;
         });
+        formed = Formed::of_orthogonal;
         if (lapack.potrf('U', rank, second) != 0)
             return false;
         for (std::int64_t j = 0; j < rank; ++j)

@@ -21,8 +21,8 @@ struct Slabs {
     std::int64_t longer, width, count, groups;
 
     Slabs(std::int64_t longer, std::int64_t shorter) : longer(longer) {
-        constexpr std::int64_t entries = 24576, least = 256;
-        width = std::max(entries / shorter, least) / 8 * 8;
+        constexpr std::int64_t entries = 24576, least = 256, most = 2048;
+        width = std::clamp(entries / shorter, least, most) / 8 * 8;
         count = (longer + width - 1) / width;
         // The Gram matrices of all groups take at most twice the matrix.
         groups = std::clamp<std::int64_t>(2 * longer / shorter, 1, std::min(count, +most_groups));

@@ -11,7 +11,11 @@
 namespace batchpinv {
 namespace {
 
+constexpr int FLOATS = BATCHPINV_VECTOR_BYTES / 4, DOUBLES = BATCHPINV_VECTOR_BYTES / 8;
+
 #include "direct_kernel-inl.h"
+#include "gather-inl.h"
+#include "inner_products-inl.h"
 #include "pivoted_kernel-inl.h"
 #include "product-inl.h"
 #include "svd_kernel-inl.h"
@@ -25,7 +29,8 @@ template <class R, int lanes, class E> constexpr LaneKernels kernels() {
             jacobi<R, lanes, E, false>,
             jacobi<R, lanes, E, true>,
             Workspace<E, Lanes<R, lanes>>::bytes,
-            element_of<E>::parts == 1 ? multiply_few_rows<R, lanes> : nullptr};
+            element_of<E>::parts == 1 ? multiply_few_rows<R, lanes> : nullptr,
+            element_of<E>::parts == 1 ? gather_columns<R, DOUBLES> : nullptr};
 }
 
 } // namespace
@@ -35,14 +40,13 @@ template <class R, int lanes, class E> constexpr LaneKernels kernels() {
 #define BATCHPINV_TABLE_OF(name) lane_table_##name
 #define BATCHPINV_TABLE(name) BATCHPINV_TABLE_OF(name)
 
-constexpr int FLOATS = BATCHPINV_VECTOR_BYTES / 4, DOUBLES = BATCHPINV_VECTOR_BYTES / 8;
-
 extern const LaneTable BATCHPINV_TABLE(BATCHPINV_ISA);
 const LaneTable BATCHPINV_TABLE(BATCHPINV_ISA) = {
     BATCHPINV_TEXT(BATCHPINV_ISA),
     {kernels<float, FLOATS, Lanes<float, FLOATS>>(),
      kernels<double, DOUBLES, Lanes<double, DOUBLES>>(),
      kernels<float, FLOATS, Pair<Lanes<float, FLOATS>>>(),
-     kernels<double, DOUBLES, Pair<Lanes<double, DOUBLES>>>()}};
+     kernels<double, DOUBLES, Pair<Lanes<double, DOUBLES>>>()},
+    add_inner_products<double, DOUBLES>};
 
 } // namespace batchpinv

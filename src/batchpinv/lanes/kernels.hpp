@@ -13,6 +13,8 @@ namespace batchpinv {
 constexpr int MOST_LANES = 16;
 // The longest short side of a matrix.
 constexpr int MOST_COLUMNS = 64;
+// The most columns of inner products.
+constexpr int MOST_INNER = 32;
 
 // Up to `count` matrices of one shape, m >= n. A wide matrix comes as its transpose, by its
 // strides.
@@ -54,12 +56,20 @@ struct LaneKernels {
     // apart. Null for complex numbers.
     void (*multiply)(const void *x, int rows, std::int64_t m, const void *b, std::int64_t ld,
                      std::int64_t k, void *out);
+    // w, count×n by columns, in double, of `count` rows that are `step` bytes apart, of n
+    // neighbours each, at any alignment. Null for complex numbers.
+    void (*gather_columns)(const char *a, std::ptrdiff_t step, std::int64_t n, std::int64_t count,
+                           double *w);
 };
 
 // All dtypes of one instruction set, in the order float32, float64, complex64, complex128.
 struct LaneTable {
     const char *instruction_set;
     LaneKernels of[4];
+    // out[i + j q] += x_i^T y_j, at least for i <= j, for q <= MOST_INNER columns x and as many y,
+    // `count` apart.
+    void (*add_inner_products)(const double *x, const double *y, int q, std::int64_t count,
+                               double *out);
 };
 
 // The table of that instruction set, or of the best one that the processor has where the name is
