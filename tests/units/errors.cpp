@@ -192,6 +192,7 @@ void compare_with_table(const Kernel &kernel, std::initializer_list<Size> sizes,
 void compare(const Kernel &kernel) {
     compare_with_table<float>(kernel, {{2, 2}, {3, 3}, {8, 8}}, 600);
     compare_with_table<double>(kernel, {{2, 2}, {3, 3}, {8, 8}}, 600);
+    compare_with_table<std::complex<double>>(kernel, {{2, 2}}, 2000);
     compare_with_table<float>(kernel, {{100, 3}, {2000, 2}}, 200);
     compare_with_table<double>(kernel, {{100, 3}, {2000, 2}}, 200);
 }

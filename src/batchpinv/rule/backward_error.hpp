@@ -46,7 +46,7 @@ struct BackwardError {
 };
 
 constexpr BackwardError backward_errors[] = {
-    {6.5, 0, 0.55, 13, 0, 0.5},   // qr_lanes
+    {6, 0, 0.1, 14.5, 0, 0},      // qr_lanes
     {3.5, 0, 1.2, 15, 0, 0},      // pivoted_lanes
     {6, 0, 1.2, 5, 18, 0.55},     // jacobi_lanes
     {0, 0, 0, 4, 26, 1.5},        // exact_lanes
