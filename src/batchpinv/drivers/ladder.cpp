@@ -144,7 +144,7 @@ const Step steps[] = {
     {RungName::direct, fits_long<T>, make_long<T, DirectLong<T, Wide<T>>>},
     {RungName::pivoted, fits_pivoted<T, false>, make_certified<T, T, RankRevealing<T>>},
     {RungName::pivoted, fits_triangle<T>,
-     make_long<T, LongTriangle<Wide<T>, PivotedTriangle<Wide<T>>>>},
+     make_long<T, LongTriangle<Wide<T>, PivotedTriangle<T, Wide<T>>>>},
     {RungName::svd, fits_triangle<T>, make_long<T, LongTriangle<Wide<T>, SvdTriangle<Wide<T>>>>},
     {RungName::svd, svd_hands_down<T>, make_svd<T, T, false>},
     {RungName::svd, wide_svd_hands_down<T>, make_svd<T, Wide<T>, false>},

@@ -19,6 +19,7 @@ template <class T> class RankRevealing {
 
     const Lapack<T> lapack;
     const blas_int p, q; // W is p×q, p >= q
+    const double precision;
     const bool solves;
     const blas_int lwork;
     const Rounding<double> rounding;
@@ -35,8 +36,9 @@ template <class T> class RankRevealing {
         : RankRevealing(bench, static_cast<blas_int>(bench.batch.n),
                         static_cast<blas_int>(bench.batch.m)) {}
 
-    RankRevealing(const Bench &bench, blas_int p, blas_int q)
-        : lapack(bench.routines), p(p), q(q), solves(bench.batch.solves()),
+    // The numbers of W are known to `precision`, which may be less than that of T.
+    RankRevealing(const Bench &bench, blas_int p, blas_int q, double precision = eps)
+        : lapack(bench.routines), p(p), q(q), precision(precision), solves(bench.batch.solves()),
           lwork(static_cast<blas_int>(lapack.cod_work_size(p, q, bench.batch.k))),
           rounding(rounding_of<R>(Method::pivoted, p, q)),
           x(q * (solves ? std::max<std::int64_t>(q, bench.batch.k) : p)),
@@ -49,9 +51,13 @@ template <class T> class RankRevealing {
         std::fill_n(pivots.get(), q, 0);
         if (lapack.geqp3(p, q, w, pivots, tau, work, lwork, rwork) != 0)
             return {};
-        // R22 is what geqp3 makes of zero, which grows with the rows.
+        // R22 is what geqp3 makes of zero, which grows with the rows; or what the caller's rounding
+        // made of it.
         const double negligible = 4 * eps * norm;
-        const Gap gap = find_gap(negligible * (1 + std::sqrt(static_cast<double>(p)) / 8));
+        const double zeros = 1 + std::sqrt(static_cast<double>(p)) / 8;
+        Gap gap = find_gap(negligible * zeros);
+        if (gap.rank == q)
+            gap = find_gap(precision / eps * negligible * zeros);
         rank = gap.rank;
         if (rank == 0 || rank == q)
             return {};
@@ -70,7 +76,8 @@ template <class T> class RankRevealing {
             !(is_negligible ? lapack.ungqr(p, rank, w, tau, work, lwork) == 0 : form_range()))
             return {};
         found.kept = 1 / inverse_norm();
-        if (!is_negligible && !(gap.dropped * gap.dropped <= negligible * found.kept))
+        if (!is_negligible &&
+            !(gap.dropped * gap.dropped <= precision / eps * negligible * found.kept))
             return {};
         return {found, rank};
     }

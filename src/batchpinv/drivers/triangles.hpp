@@ -8,11 +8,13 @@
 
 namespace batchpinv {
 
-template <class C> class PivotedTriangle {
+// The caller's numbers are T's.
+template <class T, class C> class PivotedTriangle {
     RankRevealing<C> factor;
 
   public:
-    PivotedTriangle(const Bench &bench, blas_int q) : factor(bench, q, q) {}
+    PivotedTriangle(const Bench &bench, blas_int q)
+        : factor(bench, q, q, std::numeric_limits<Real<T>>::epsilon()) {}
 
     Finding factorise(C *w, Tolerance<double> tolerance) { return factor.factorise(w, tolerance); }
     C *pseudo_inverse(C *) { return factor.pseudo_inverse(); }
