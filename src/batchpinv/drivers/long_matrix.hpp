@@ -37,7 +37,8 @@ template <class C> class LongMatrix {
     Gate::Pass &pass;
     const Lapack<C> lapack;
     const Gather<C> gather;
-    decltype(LaneKernels::gather_columns) gather_columns = nullptr; // of rows of real numbers
+    // Of rows of real numbers; else null.
+    decltype(LaneKernels::gather_columns) gather_columns = nullptr;
     const std::int64_t longer, scratch_entries;
     const blas_int q; // shorter
     const bool keeps;
@@ -189,10 +190,8 @@ template <class C> class LongMatrix {
             for (std::int64_t j = 0; j < q; ++j)
                 gather.full(from + (order[j] - 1) * batch.a_row, batch.a_row, batch.a_col, 1, count,
                             rows + j * count);
-        else if constexpr (is_complex<C>)
-            gather.full(from, batch.a_row, batch.a_col, q, count, rows);
         else if (gather_columns)
-            gather_columns(from, batch.a_col, q, count, rows);
+            gather_columns(from, batch.a_col, q, count, reinterpret_cast<double *>(rows));
         else
             gather.full(from, batch.a_row, batch.a_col, q, count, rows);
         scale<C>(rows, count * q, exponent);

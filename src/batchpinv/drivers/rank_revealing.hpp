@@ -54,10 +54,11 @@ template <class T> class RankRevealing {
         // R22 is what geqp3 makes of zero, which grows with the rows; or what the caller's rounding
         // made of it.
         const double negligible = 4 * eps * norm;
+        const double uncertain = 4 * precision * norm;
         const double zeros = 1 + std::sqrt(static_cast<double>(p)) / 8;
         Gap gap = find_gap(negligible * zeros);
         if (gap.rank == q)
-            gap = find_gap(precision / eps * negligible * zeros);
+            gap = find_gap(uncertain * zeros);
         rank = gap.rank;
         if (rank == 0 || rank == q)
             return {};
@@ -76,8 +77,7 @@ template <class T> class RankRevealing {
             !(is_negligible ? lapack.ungqr(p, rank, w, tau, work, lwork) == 0 : form_range()))
             return {};
         found.kept = 1 / inverse_norm();
-        if (!is_negligible &&
-            !(gap.dropped * gap.dropped <= precision / eps * negligible * found.kept))
+        if (!is_negligible && !(gap.dropped * gap.dropped <= uncertain * found.kept))
             return {};
         return {found, rank};
     }

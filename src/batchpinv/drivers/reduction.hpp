@@ -27,7 +27,8 @@ template <class C> class Reduction final : public Reduced {
     static constexpr double eps = std::numeric_limits<double>::epsilon();
     // A triangle whose rows are this small, times its norm, depends on rounding.
     static constexpr double negligible = 4 * eps;
-    // Right-hand sides are few up to one for so many columns.
+    // Right-hand sides are few up to one for so many columns: then solutions by the Gram matrix,
+    // with one step of refinement, cost less than to make W orthonormal.
     static constexpr std::int64_t most_few = 4;
 
     const std::int64_t longer;

@@ -24,6 +24,7 @@ struct Slabs {
         constexpr std::int64_t entries = 24576, least = 256, most = 2048;
         width = std::clamp(entries / shorter, least, most) / 8 * 8;
         count = (longer + width - 1) / width;
+        // `most`: in a slab equal terms, whose sums round to one side, cost under 10 eps.
         // The Gram matrices of all groups take at most twice the matrix.
         groups = std::clamp<std::int64_t>(2 * longer / shorter, 1, std::min(count, +most_groups));
         width = std::min(width, longer);
