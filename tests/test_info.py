@@ -41,6 +41,15 @@ def test_large_matrices(shape, dtype):
     check_rungs(a, [Rung.DIRECT, Rung.PIVOTED, Rung.SVD], rtol=[1e-6, 1e-5, 1e-20])
 
 
+@pytest.mark.parametrize("shape", [(200, 60), (60, 200), (1000, 100)])
+@pytest.mark.parametrize("dtype", ["f4", "f8", "c8", "c16"])
+def test_what_rounding_made_of_zero_needs_no_svd(shape, dtype):
+    m, n = shape
+    info = check_rungs((normal(m, 30) @ normal(30, n)).astype(dtype), Rung.PIVOTED)
+    assert info.rank == 30
+    assert info.certain
+
+
 def test_driver_svd():
     check_rungs(normal(5, 3, 3), [Rung.SVD] * 5, driver="svd")
 
