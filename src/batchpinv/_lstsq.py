@@ -219,7 +219,8 @@ def lstsq(
         As for `pinv`.
     on_failure : {'raise', 'nan'}, default 'raise'
         What to do with matrices that hold NaN or Inf, as for `pinv`. NaN and Inf in `b` are no
-        failure: they make the solutions of their own column NaN or Inf.
+        failure: they spoil the solutions of their own column only, whose entries become NaN or
+        Inf; where a column of `a` is zero, or all of `a`, they may be 0.
     progress : bool or callable, optional
         As for `pinv`. What is counted is systems; 128 or more right-hand sides of one matrix may
         be counted in parts.
