@@ -85,6 +85,7 @@ cdef extern from "drivers/ladder.hpp" namespace "batchpinv" nogil:
     cdef cppclass Solver:
         pass
     void run_as_usual(Solver &solver, int64_t start, int64_t stop) except +
+    cbool suits_lanes(int64_t longer, int64_t shorter, int parts)
     cbool is_shared(const Batch &batch, const LaneTable *lanes)
     cbool help_as_usual(
         const Batch &batch, Gate &gate, double until, const atomic[int64_t] &done) except +
@@ -447,6 +448,11 @@ def choose_lanes(name):
 def is_long(m: int, n: int) -> bool:
     """Whether one side is so much longer that the matrix is reduced to a triangle first."""
     return longer_is_long(max(m, n), min(m, n))
+
+
+def is_in_lanes(m: int, n: int, is_complex: bool) -> bool:
+    """Whether matrices of that size are computed in SIMD lanes."""
+    return lane_table != NULL and suits_lanes(max(m, n), min(m, n), 2 if is_complex else 1)
 
 
 def is_worth_sharing(m: int, n: int) -> bool:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ._batch import is_long, is_worth_sharing, lapack_limit
+from ._batch import is_in_lanes, is_long, is_worth_sharing, lapack_limit
 from ._lapack import LAPACK_INT_MAX
 from ._workers import get_workers
 
@@ -27,10 +27,7 @@ _BLAS_THREADS_FROM = 256
 # A single matrix is faster with BLAS's own threads where its smaller side is at least the one, or
 # its longer side the other.
 _LARGE_FROM, _LONG_FROM = 384, 1000
-# Matrices of no longer smaller side and no more entries than these are computed in SIMD lanes.
-_LANES_TO = 48
-_LANE_ENTRIES = 4096
-# Those of no longer smaller side never leave them, whatever their singular values.
+# Matrices of no longer smaller side never leave the SIMD lanes, whatever their singular values.
 _LANES_ALONE_TO = 8
 # Seconds that one right-hand side takes for each entry of its matrix.
 _SIDE = 0.1e-9
@@ -86,7 +83,7 @@ def make_plan(
     # Idle workers help those who are busy with a long matrix.
     shared = reduced and is_worth_sharing(m, n)
     workers = min(workers, _MOST_WORKERS if shared else count, _MOST_WORKERS)
-    if svd_only or not _is_in_lanes(m, n):
+    if svd_only or not is_in_lanes(m, n, dtype.kind == "c"):
         workers = min(workers, lapack_limit())  # more could only wait
     chunk = max(1, min(int(_CHUNK / each), -(-count // (4 * workers))))
     return Plan(workers, chunk, last < _PATIENCE, blas_threads, False)
@@ -103,10 +100,6 @@ def check_size(m: int, n: int) -> None:
         )
 
 
-def _is_in_lanes(m: int, n: int) -> bool:
-    return min(m, n) <= _LANES_TO and m * n <= _LANE_ENTRIES
-
-
 def _svd_seconds(m: int, n: int, dtype: np.dtype[np.generic], hermitian: bool) -> float:
     """Time of one matrix on the last rung, within a factor of about 2."""
     k = min(m, n)
@@ -116,9 +109,9 @@ def _svd_seconds(m: int, n: int, dtype: np.dtype[np.generic], hermitian: bool) -
 
 def _direct_seconds(m: int, n: int, dtype: np.dtype[np.generic]) -> float:
     """Time of one matrix of full rank, within a factor of about 2."""
-    k = min(m, n)
-    if _is_in_lanes(m, n):
+    k, is_complex = min(m, n), dtype.kind == "c"
+    if is_in_lanes(m, n, is_complex):
         seconds = 10e-9 + 0.8e-9 * m * n + 0.14e-9 * m * n * k
     else:
         seconds = 5e-6 + 2.5e-8 * k * k + 1.2e-10 * m * n * k
-    return seconds * (3 if dtype.kind == "c" else 1)
+    return seconds * (3 if is_complex else 1)

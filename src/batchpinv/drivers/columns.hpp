@@ -50,7 +50,7 @@ template <class Stored, class C> class Columns {
     const bool adjoint;                 // b and x are conjugated
     const blas_int rows, solution_rows; // of the caller's b, rows×k, and x
     blas_int k = 0, ld = 0;             // ld: from a row of `sides` to the next
-    const C *sides = nullptr;           // b, or where view() finds it
+    const C *sides = nullptr;           // b, or where find() finds it
     Buffer<C> b, x;
     Buffer<double> b2; // squared norms
 
@@ -75,24 +75,41 @@ template <class Stored, class C> class Columns {
         }
     }
 
-    // The same; but leaves them where they lie if they can be read there.
-    void view(const char *from, std::int64_t count) {
+    // Leaves them where they lie, or returns false if they cannot be read there. Their norms are
+    // not known then, nor whether they need scaling.
+    bool find(const char *from, std::int64_t count) {
         constexpr std::ptrdiff_t size = sizeof(C);
         const std::ptrdiff_t step = batch.b_row / size;
-        if (std::is_same_v<Stored, C> && !adjoint && batch.b_col == size &&
-            step * size == batch.b_row && step >= count &&
-            step <= std::numeric_limits<blas_int>::max() &&
-            reinterpret_cast<std::uintptr_t>(from) % alignof(C) == 0) {
-            k = static_cast<blas_int>(count);
-            ld = static_cast<blas_int>(step);
-            sides = reinterpret_cast<const C *>(from);
+        if (!std::is_same_v<Stored, C> || adjoint || batch.b_col != size ||
+            step * size != batch.b_row || step < count ||
+            step > std::numeric_limits<blas_int>::max() ||
+            reinterpret_cast<std::uintptr_t>(from) % alignof(C) != 0)
+            return false;
+        k = static_cast<blas_int>(count);
+        ld = static_cast<blas_int>(step);
+        sides = reinterpret_cast<const C *>(from);
+        std::fill_n(exponents.get(), k, 0);
+        ordinary = true;
+        return true;
+    }
+
+    // gather(), unless they can be used where they lie.
+    void view(const char *from, std::int64_t count) {
+        if (find(from, count)) {
             sum_squares<C>(sides, rows, k, ld, b2);
-            std::fill_n(exponents.get(), k, 0);
-            ordinary = true;
-            if (std::all_of(b2.get(), b2.get() + k, is_ordinary))
+            if (are_ordinary())
                 return;
         }
         gather(from, count);
+    }
+
+    // From what is known of the columns as they are now: sums of squares, of real and imaginary
+    // parts apart. Returns whether none needs scaling.
+    bool take_squares(const Real<C> *squares) {
+        constexpr std::int64_t parts = sizeof(C) / sizeof(Real<C>);
+        for (std::int64_t j = 0; j < k; ++j)
+            b2[j] = std::accumulate(squares + j * parts, squares + (j + 1) * parts, 0.0);
+        return are_ordinary();
     }
 
     // `exponent` is that of the matrix: W was multiplied by its power of two.
@@ -113,6 +130,8 @@ template <class Stored, class C> class Columns {
     }
 
   private:
+    bool are_ordinary() const { return std::all_of(b2.get(), b2.get() + k, is_ordinary); }
+
     // Sizes of columns that need no scaling, squared.
     static bool is_ordinary(double norm2) {
         constexpr bool is_double = std::is_same_v<Real<C>, double>;

@@ -45,18 +45,14 @@ template <class T, class C, class Factor> std::unique_ptr<Rung> make_certified(c
     return std::make_unique<CertifiedRung<T, C, Factor>>(bench);
 }
 
-// Up to these sizes the lanes are faster than LAPACK's direct rungs, and their SVD than LAPACK's. A
-// lone matrix pays for all lanes, so longer ones are left to LAPACK where a stack would still gain.
-template <class T> constexpr std::int64_t lanes_to = is_complex<T> ? 32 : 48;
-constexpr std::int64_t LANE_REALS = 4096;
+// Up to these sizes the lanes' SVD is faster than LAPACK's.
 template <class T>
 constexpr std::int64_t jacobi_to = sizeof(Real<T>) == 4 ? 40
                                    : is_complex<T>      ? 12
                                                         : 16;
 
 template <class T> bool fits(const Batch &batch, const LaneTable *lanes) {
-    constexpr std::int64_t parts = sizeof(T) / sizeof(Real<T>);
-    return lanes && batch.m <= lanes_to<T> && batch.m * batch.n * parts <= LANE_REALS;
+    return lanes && suits_lanes(batch.n, batch.m, is_complex<T> ? 2 : 1);
 }
 
 template <class T> bool fits_lanes(const Bench &bench) { return fits<T>(bench.batch, bench.lanes); }

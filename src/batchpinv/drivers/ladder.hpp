@@ -20,6 +20,13 @@ class Solver : public InArena {
     virtual void prepare() = 0;
 };
 
+// Up to these sizes the lanes are faster than LAPACK's direct rungs. A lone matrix pays for all
+// lanes, so longer ones are left to LAPACK where a stack would still gain. `parts`: 2 if complex,
+// else 1.
+constexpr bool suits_lanes(std::int64_t longer, std::int64_t shorter, int parts) {
+    return shorter <= (parts == 2 ? 32 : 48) && longer * shorter * parts <= 4096;
+}
+
 // Whether idle workers can help those who are busy with a matrix of that shape.
 bool is_shared(const Batch &batch, const LaneTable *lanes);
 

@@ -25,6 +25,9 @@ template <class C> struct Piece {
 template <class C> class LongMatrix {
     // Of matrices of no more entries all slabs are kept, so that each is gathered and divided once.
     static constexpr std::int64_t most_kept = 1 << 20;
+    // Of matrices of no more columns sums keep what rounding takes from them: equal terms round to
+    // the same side each time, and there are many slabs, and little to add for each.
+    static constexpr std::int64_t most_compensated = 128;
 
     struct Slot : InArena {
         Buffer<C> slab, scratch;
@@ -42,8 +45,6 @@ template <class C> class LongMatrix {
     const std::int64_t longer, scratch_entries;
     const blas_int q; // shorter
     const bool keeps;
-    // Whether sums keep what rounding takes from them: equal terms round to the same side each
-    // time, and there are many slabs, and little to add for each.
     const bool compensates;
     const std::int64_t most_summed;
     std::array<std::unique_ptr<Slot>, Team::most_slots> slots;
@@ -53,6 +54,8 @@ template <class C> class LongMatrix {
     const char *a = nullptr;
     enum class Held { nothing, matrix, divided } held = Held::nothing; // by what is kept
     const C *divisor = nullptr;                                        // R, rank×rank
+    const LaneTable *const lanes;
+    Buffer<C> panels; // of R, for lanes
     blas_int rank = 0;
     const blas_int *pivots = nullptr;
 
@@ -65,8 +68,9 @@ template <class C> class LongMatrix {
         : batch(bench.batch), pass(bench.pass), lapack(bench.routines),
           gather(make_gather<C>(batch)), longer(batch.n), scratch_entries(scratch),
           q(static_cast<blas_int>(batch.m)), keeps(longer * q <= most_kept),
-          compensates(q <= MOST_INNER), most_summed(most_summed), kept(keeps ? longer * q : 0),
-          sum(most_summed), lost(compensates ? most_summed : 0), slabs(longer, q) {
+          compensates(q <= most_compensated), most_summed(most_summed),
+          kept(keeps ? longer * q : 0), sum(most_summed), lost(compensates ? most_summed : 0),
+          lanes(bench.lanes), panels(lanes ? panel_entries(q) : 0), slabs(longer, q) {
         if (bench.lanes && batch.kind == 'f' && !batch.swapped && batch.a_row == batch.itemsize)
             gather_columns = bench.lanes->of[batch.itemsize == 8].gather_columns;
         slots[0] = make_slot();
@@ -84,6 +88,8 @@ template <class C> class LongMatrix {
         divisor = triangle;
         this->rank = rank;
         this->pivots = pivots;
+        if (lanes)
+            pack_panels();
         if (held == Held::divided || pivots)
             held = Held::nothing;
     }
@@ -180,8 +186,27 @@ template <class C> class LongMatrix {
         if (held != Held::matrix)
             gather_rows(start, count, divided ? pivots : nullptr, rows);
         const auto height = static_cast<blas_int>(count);
-        if (divided)
+        if (divided && lanes)
+            lanes->divide_columns[is_complex<C>](reinterpret_cast<double *>(rows), rank, count,
+                                                 reinterpret_cast<const double *>(panels.get()));
+        else if (divided)
             lapack.trsm('R', 'N', height, rank, divisor, rows, height);
+    }
+
+    // See TRIANGLE_PANEL. The diagonal is real.
+    void pack_panels() {
+        C *to = panels;
+        for (std::int64_t first = 0; first < rank; first += TRIANGLE_PANEL)
+            for (std::int64_t i = 0; i < first + TRIANGLE_PANEL; ++i)
+                for (std::int64_t j = first; j < first + TRIANGLE_PANEL; ++j) {
+                    const C entry = i <= j && j < rank ? divisor[i + j * rank] : C(0);
+                    *to++ = i == j ? C(1 / std::real(entry)) : entry;
+                }
+    }
+
+    static std::int64_t panel_entries(std::int64_t q) {
+        const std::int64_t panels = (q + TRIANGLE_PANEL - 1) / TRIANGLE_PANEL;
+        return TRIANGLE_PANEL * TRIANGLE_PANEL * panels * (panels + 1) / 2;
     }
 
     void gather_rows(std::int64_t start, std::int64_t count, const blas_int *order, C *rows) const {

@@ -86,7 +86,7 @@ template <class T> class ColumnSolver {
 };
 
 // Up to so many rows of X the lanes are faster than BLAS.
-constexpr blas_int MOST_FEW = 16;
+constexpr blas_int MOST_FEW = 32;
 
 template <class T> class ProductSolver final : public Solver {
     using MakeLadder = std::unique_ptr<Solver> (*)(const Batch &, const RoutineTable &,
@@ -102,6 +102,7 @@ template <class T> class ProductSolver final : public Solver {
     Buffer<T> x, w; // X, by rows, and W
     Columns<T, T> columns;
     decltype(LaneKernels::multiply) multiply_few = nullptr; // where X has few rows
+    Buffer<Real<T>> squares;                                // of a block's columns, by parts
     Refinement<T> refinement;
     std::unique_ptr<Residual<T>> residual; // null where none is wanted
     std::optional<ColumnSolver<T>> single; // of overdetermined systems that fit the lanes
@@ -122,7 +123,8 @@ template <class T> class ProductSolver final : public Solver {
         : pass(gate), permit(pass, lapack_seconds(batch.m, batch.n)),
           bench{batch, routines, lanes, pass, failures, reduced}, batch(batch), lapack(routines),
           gather(make_gather<T>(batch)), entries(batch.m * batch.n), x(entries), w(entries),
-          columns(batch, false), refinement(batch, true),
+          columns(batch, false), squares(batch.width * sizeof(T) / sizeof(Real<T>)),
+          refinement(batch, true),
           residual(batch.data[Operand::RESIDUAL] ? std::make_unique<Residual<T>>(bench) : nullptr),
           inverse_batch(batch),
           ladder(make_ladder(describe_inverse(), routines, lanes, gate, found)) {
@@ -213,26 +215,49 @@ template <class T> class ProductSolver final : public Solver {
         return refinement.find_losing(columns, lapack, kappa, norm, most, w);
     }
 
+    void times_inverse(blas_int count, const T *b, blas_int ld, T *to, Real<T> *squares = nullptr) {
+        const blas_int rows = columns.rows, solution_rows = columns.solution_rows;
+        if (multiply_few)
+            multiply_few(x, solution_rows, rows, b, ld, count, to, squares);
+        else
+            lapack.gemm('N', 'N', count, solution_rows, rows, b, ld, x, rows, 0, to, count);
+    }
+
+    // Few rows of X read a block of columns from memory once, and find out on the way whether they
+    // should have been scaled.
+    void solve_columns(const char *b, std::int64_t count) {
+        const auto solve = [&](Real<T> *squares) {
+            times_inverse(columns.k, columns.sides, columns.ld, columns.x, squares);
+            return !squares || columns.take_squares(squares);
+        };
+        if (multiply_few && columns.find(b, count)) {
+            if (solve(squares))
+                return;
+            columns.gather(b, count);
+        } else
+            columns.view(b, count);
+        solve(multiply_few ? squares.get() : nullptr);
+    }
+
     void multiply(const Matrix &matrix) {
-        columns.view(matrix.data[Operand::B], width(matrix.index));
-        const blas_int k = columns.k, rows = columns.rows, solution_rows = columns.solution_rows;
-        const auto times_inverse = [&](blas_int count, const T *b, blas_int ld, T *to) {
-            if (multiply_few)
-                multiply_few(x, solution_rows, rows, b, ld, count, to);
-            else
-                lapack.gemm('N', 'N', count, solution_rows, rows, b, ld, x, rows, 0, to, count);
+        const char *const b = matrix.data[Operand::B];
+        const auto again = [&](blas_int count, const T *b, blas_int ld, T *to) {
+            times_inverse(count, b, ld, to);
         };
         blas_int losing = 0;
         if (found.outcome == Outcome::solved) {
-            times_inverse(k, columns.sides, columns.ld, columns.x);
-            refinement.refine(columns, lapack, norm, times_inverse, [&] { return w.get(); });
-            losing = bring_back_digits(times_inverse);
+            solve_columns(b, width(matrix.index));
+            refinement.refine(columns, lapack, norm, again, [&] { return w.get(); });
+            losing = bring_back_digits(again);
             if (losing) {
                 permit.give_back();
                 single->solve(matrix, refinement.losing(), losing);
             }
-        } else
-            fill_with_nan<T>(columns.x, static_cast<std::int64_t>(k) * solution_rows);
+        } else {
+            columns.view(b, width(matrix.index));
+            fill_with_nan<T>(columns.x,
+                             static_cast<std::int64_t>(columns.k) * columns.solution_rows);
+        }
         if (pass.enter()) {
             columns.scatter(exponent, matrix.data[Operand::OUT]);
             if (losing)

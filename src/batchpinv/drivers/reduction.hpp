@@ -192,27 +192,24 @@ template <class C> class Reduction final : public Reduced {
 
     // Y^H Y, its upper triangle at least.
     void add_gram(const Piece<C> &y, blas_int columns) const {
-        if (!lanes || columns > MOST_INNER)
+        if (!lanes)
             lapack.herk('U', 'C', columns, y.count, 1, y.rows, y.count, 1, y.into);
         else if constexpr (is_complex<C>)
             add_complex_gram(y, columns);
         else
-            lanes->add_inner_products(y.rows, y.rows, columns, y.count, y.into);
+            lanes->add_inner_products(y.rows, y.rows, columns, y.count, y.into, 1);
     }
 
     // Re(x^H y) = Re x^T Re y + Im x^T Im y, and Im(x^H y) = Re(x^H z) for z = -i y.
     void add_complex_gram(const Piece<C> &y, blas_int columns) const {
         const std::int64_t count = y.count;
-        C *const turned = y.scratch;
         for (std::int64_t i = 0; i < count * columns; ++i)
-            turned[i] = C(std::imag(y.rows[i]), -std::real(y.rows[i]));
-        double re[MOST_INNER * MOST_INNER] = {}, im[MOST_INNER * MOST_INNER] = {};
+            y.scratch[i] = C(std::imag(y.rows[i]), -std::real(y.rows[i]));
         const auto *const reals = reinterpret_cast<const double *>(y.rows);
-        lanes->add_inner_products(reals, reals, columns, 2 * count, re);
-        lanes->add_inner_products(reals, reinterpret_cast<const double *>(turned), columns,
-                                  2 * count, im);
-        for (int i = 0; i < columns * columns; ++i)
-            y.into[i] += C(re[i], im[i]);
+        const auto *const turned = reinterpret_cast<const double *>(y.scratch);
+        auto *const into = reinterpret_cast<double *>(y.into);
+        lanes->add_inner_products(reals, reals, columns, 2 * count, into, 2);
+        lanes->add_inner_products(reals, turned, columns, 2 * count, into + 1, 2);
     }
 
     void add_product(blas_int k, const C *b, const Piece<C> &y, blas_int columns, C *into) const {

@@ -14,6 +14,7 @@ namespace {
 constexpr int FLOATS = BATCHPINV_VECTOR_BYTES / 4, DOUBLES = BATCHPINV_VECTOR_BYTES / 8;
 
 #include "direct_kernel-inl.h"
+#include "divide-inl.h"
 #include "gather-inl.h"
 #include "inner_products-inl.h"
 #include "pivoted_kernel-inl.h"
@@ -29,7 +30,7 @@ template <class R, int lanes, class E> constexpr LaneKernels kernels() {
             jacobi<R, lanes, E, false>,
             jacobi<R, lanes, E, true>,
             Workspace<E, Lanes<R, lanes>>::bytes,
-            element_of<E>::parts == 1 ? multiply_few_rows<R, lanes> : nullptr,
+            multiply_few_rows<R, lanes, element_of<E>::parts == 2>,
             element_of<E>::parts == 1 ? gather_columns<R, DOUBLES> : nullptr};
 }
 
@@ -47,6 +48,7 @@ const LaneTable BATCHPINV_TABLE(BATCHPINV_ISA) = {
      kernels<double, DOUBLES, Lanes<double, DOUBLES>>(),
      kernels<float, FLOATS, Pair<Lanes<float, FLOATS>>>(),
      kernels<double, DOUBLES, Pair<Lanes<double, DOUBLES>>>()},
-    add_inner_products<double, DOUBLES>};
+    add_inner_products<DOUBLES>,
+    {divide_columns<DOUBLES, false>, divide_columns<DOUBLES, true>}};
 
 } // namespace batchpinv

@@ -13,8 +13,9 @@ namespace batchpinv {
 constexpr int MOST_LANES = 16;
 // The longest short side of a matrix.
 constexpr int MOST_COLUMNS = 64;
-// The most columns of inner products.
-constexpr int MOST_INNER = 32;
+// The columns of a triangle R that are taken together. Of panel after panel come the rows, from the
+// first to the last that is not zero, with 1 / R[i, i] in the place of R[i, i].
+constexpr int TRIANGLE_PANEL = 4;
 
 // Up to `count` matrices of one shape, m >= n. A wide matrix comes as its transpose, by its
 // strides.
@@ -53,9 +54,10 @@ struct LaneKernels {
     LaneKernel direct, rank_revealing, jacobi, exact;
     std::int64_t (*workspace_bytes)(std::int64_t m, std::int64_t n);
     // out = X b for X of `rows` rows and m columns and b of k columns, by rows, those of b being ld
-    // apart. Null for complex numbers.
+    // apart; and the sums of squares of b's columns, of real and imaginary parts apart, unless
+    // `squares` is null.
     void (*multiply)(const void *x, int rows, std::int64_t m, const void *b, std::int64_t ld,
-                     std::int64_t k, void *out);
+                     std::int64_t k, void *out, void *squares);
     // w, count×n by columns, in double, of `count` rows that are `step` bytes apart, of n
     // neighbours each, at any alignment. Null for complex numbers.
     void (*gather_columns)(const char *a, std::ptrdiff_t step, std::int64_t n, std::int64_t count,
@@ -66,10 +68,12 @@ struct LaneKernels {
 struct LaneTable {
     const char *instruction_set;
     LaneKernels of[4];
-    // out[i + j q] += x_i^T y_j, at least for i <= j, for q <= MOST_INNER columns x and as many y,
-    // `count` apart.
+    // out[step (i + j q)] += x_i^T y_j, at least for i <= j, for q columns x and as many y, `count`
+    // apart.
     void (*add_inner_products)(const double *x, const double *y, int q, std::int64_t count,
-                               double *out);
+                               double *out, int step);
+    // y = y R^-1 for n columns, `count` apart, of real or of complex numbers.
+    void (*divide_columns[2])(double *y, int n, std::int64_t count, const double *triangle);
 };
 
 // The table of that instruction set, or of the best one that the processor has where the name is

@@ -1,5 +1,6 @@
-// Products X b of few rows with many columns: a vector of columns at a time, one sum for each row
-// of X. BLAS, which copies b first, takes three times as long where X has under ten rows or so.
+// Products X b of few rows with many columns. BLAS copies b first; here a few of its rows are read
+// at a time, as far as the first level of the cache holds what is summed up of them: rows of b that
+// lie far apart in memory, each read for a vector or two, would take several times as long.
 #pragma once
 
 #include "vector-inl.h"
@@ -11,49 +12,107 @@ template <class V, class R> BATCHPINV_INLINE V load_some(const R *from, int coun
     return x;
 }
 
-// `rows` rows of out = X b, k columns; those of X are m apart, of b ld, of out k.
-template <class R, int lanes, int rows, int vectors>
-BATCHPINV_INLINE void multiply_columns(const R *x, std::int64_t m, const R *b, std::int64_t ld,
-                                       R *out, std::int64_t k, int count) {
-    using V = typename vector_of<R, lanes>::type;
-    V sum[rows][vectors] = {};
-    for (std::int64_t i = 0; i < m; ++i) {
-        V column[vectors];
-        for (int at = 0; at < vectors; ++at)
-            column[at] = load_some<V>(b + i * ld + at * lanes, count < lanes ? count : lanes);
-        for (int row = 0; row < rows; ++row)
-            for (int at = 0; at < vectors; ++at)
-                sum[row][at] += x[row * m + i] * column[at];
+// Real numbers, or the parts of half as many complex ones, re and im in turn; and i times these.
+template <class V, bool complex> struct Factor {
+    using R = std::remove_reference_t<decltype(V{}[0] + 0)>;
+    V x, turned;
+
+    template <int... lane>
+    static BATCHPINV_INLINE V turn(V x, std::integer_sequence<int, lane...>) {
+        return __builtin_shufflevector(x, x, (lane ^ 1)...) *
+               V{static_cast<R>(lane & 1 ? 1 : -1)...};
     }
-    for (int row = 0; row < rows; ++row)
-        for (int at = 0; at < vectors; ++at)
-            __builtin_memcpy(out + row * k + at * lanes, &sum[row][at],
-                             static_cast<std::size_t>(count < lanes ? count : lanes) * sizeof(R));
-}
 
-template <class R, int lanes, int rows>
-BATCHPINV_INLINE void multiply_rows(const R *x, std::int64_t m, const R *b, std::int64_t ld, R *out,
-                                    std::int64_t k) {
-    std::int64_t j = 0;
-    for (; j + 2 * lanes <= k; j += 2 * lanes)
-        multiply_columns<R, lanes, rows, 2>(x, m, b + j, ld, out + j, k, lanes);
-    for (; j + lanes <= k; j += lanes)
-        multiply_columns<R, lanes, rows, 1>(x, m, b + j, ld, out + j, k, lanes);
-    if (j < k)
-        multiply_columns<R, lanes, rows, 1>(x, m, b + j, ld, out + j, k, static_cast<int>(k - j));
-}
+    BATCHPINV_INLINE Factor() = default;
+    explicit BATCHPINV_INLINE Factor(V x) : x(x) {
+        if constexpr (complex)
+            turned =
+                turn(x, std::make_integer_sequence<int, static_cast<int>(sizeof(V) / sizeof(R))>{});
+    }
 
-template <class R, int lanes>
-void multiply_few_rows(const void *x, int rows, std::int64_t m, const void *b, std::int64_t ld,
-                       std::int64_t k, void *out) {
-    constexpr int most = sizeof(R) * lanes < 64 ? 4 : 8; // as the registers hold sums of
-    const R *const from = static_cast<const R *>(b);
-    int row = 0;
-    const auto some = [&](auto count) BATCHPINV_INLINE_LAMBDA {
-        multiply_rows<R, lanes, count>(static_cast<const R *>(x) + row * m, m, from, ld,
-                                       static_cast<R *>(out) + row * k, k);
+    // s + x r and s - x r, where r is one number, or its two parts.
+    BATCHPINV_INLINE V add_to(V s, const R *r) const {
+        s += x * r[0];
+        if constexpr (complex)
+            s += turned * r[1];
+        return s;
+    }
+    BATCHPINV_INLINE V subtract_from(V s, const R *r) const {
+        s -= x * r[0];
+        if constexpr (complex)
+            s -= turned * r[1];
+        return s;
+    }
+};
+
+// `rows` rows of out += X b, or out = X b, `count` columns, for `terms` columns of X; its rows are
+// m apart, those of b ld, of out k. `squares`: also those of b's columns, unless it is nullptr_t.
+// Complex numbers are two columns of b and of out, and pairs in X.
+template <int rows, int terms, int lanes, bool complex, class R, class Squares>
+BATCHPINV_INLINE void add_terms(bool adds, const R *x, std::int64_t m, const R *b, std::int64_t ld,
+                                R *out, std::int64_t k, std::int64_t count, Squares squares) {
+    using V = typename vector_of<R, lanes>::type;
+    constexpr int parts = complex ? 2 : 1;
+    const auto add = [=](std::int64_t at, auto size) BATCHPINV_INLINE_LAMBDA {
+        Factor<V, complex> term[terms];
+        for (int i = 0; i < terms; ++i)
+            term[i] = Factor<V, complex>(load_some<V>(b + i * ld + at, size));
+        const auto sum_up = [=](R *to, auto &&plus) BATCHPINV_INLINE_LAMBDA {
+            V sum = adds ? load_some<V>(to + at, size) : V{};
+            for (int i = 0; i < terms; ++i)
+                sum = plus(sum, i);
+            __builtin_memcpy(to + at, &sum, static_cast<std::size_t>(size) * sizeof(R));
+        };
+        for (int row = 0; row < rows; ++row)
+            sum_up(out + row * k, [&](V sum, int i) BATCHPINV_INLINE_LAMBDA {
+                return term[i].add_to(sum, x + (row * m + i) * parts);
+            });
+        if constexpr (!std::is_same_v<Squares, std::nullptr_t>)
+            sum_up(squares, [&](V sum, int i)
+                                BATCHPINV_INLINE_LAMBDA { return sum + term[i].x * term[i].x; });
     };
-    for (; row + most <= rows; row += most)
-        some(std::integral_constant<int, most>{});
-    with_size<most - 1>(rows - row, some);
+    std::int64_t at = 0;
+    for (; at + lanes <= count; at += lanes)
+        add(at, std::integral_constant<int, lanes>{});
+    if (at < count)
+        add(at, static_cast<int>(count - at));
+}
+
+// Up to eight rows.
+template <int lanes, bool complex, class R, class Squares>
+BATCHPINV_INLINE void multiply_rows(const R *x, int rows, std::int64_t m, const R *b,
+                                    std::int64_t ld, R *out, std::int64_t k, std::int64_t count,
+                                    Squares squares) {
+    constexpr int most = complex ? 4 : 8, parts = complex ? 2 : 1;
+    with_size<8>(rows, [=](auto some) BATCHPINV_INLINE_LAMBDA {
+        std::int64_t i = 0;
+        for (; i + most <= m; i += most)
+            add_terms<some, most, lanes, complex>(i > 0, x + i * parts, m, b + i * ld, ld, out, k,
+                                                  count, squares);
+        for (; i < m; ++i)
+            add_terms<some, 1, lanes, complex>(i > 0, x + i * parts, m, b + i * ld, ld, out, k,
+                                               count, squares);
+    });
+}
+
+template <class R, int lanes, bool complex>
+void multiply_few_rows(const void *x, int rows, std::int64_t m, const void *b, std::int64_t ld,
+                       std::int64_t k, void *out, void *squares) {
+    constexpr std::int64_t most = 4096 / sizeof(R), parts = complex ? 2 : 1;
+    const std::int64_t row_of_b = ld * parts, row_of_out = k * parts;
+    for (std::int64_t j = 0; j < row_of_out; j += most) {
+        const std::int64_t count = row_of_out - j < most ? row_of_out - j : most;
+        const R *const from = static_cast<const R *>(b) + j;
+        for (int row = 0; row < rows; row += 8) {
+            const R *const factor = static_cast<const R *>(x) + row * m * parts;
+            R *const to = static_cast<R *>(out) + row * row_of_out + j;
+            const int some = rows - row < 8 ? rows - row : 8;
+            if (squares && row == 0)
+                multiply_rows<lanes, complex>(factor, some, m, from, row_of_b, to, row_of_out,
+                                              count, static_cast<R *>(squares) + j);
+            else
+                multiply_rows<lanes, complex>(factor, some, m, from, row_of_b, to, row_of_out,
+                                              count, nullptr);
+        }
+    }
 }
