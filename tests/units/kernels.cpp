@@ -668,7 +668,7 @@ template <class T> void multiply() {
                                  squares.data());
                 kernels.multiply(x.entries.data(), rows, m, b.entries.data(), ld, k, again.data(),
                                  nullptr);
-                check(out == again);
+                check((out == again));
                 check(std::count(out.end() - 16, out.end(), T(7)) == 16);
                 check(std::count(squares.end() - 16, squares.end(), R(7)) == 16);
                 for (std::int64_t j = 0; j < k; ++j) {
