@@ -219,19 +219,24 @@ template <class T> void drop_more_than_rounding() {
             Group<T> group(size.m, size.n);
             group.set_rounding(table_rounding<T>(kernel, size.m, size.n));
             const double eps = eps_of<T>;
-            for (const double dropped :
-                 {0.5 * eps, 2 * eps, 5 * eps, 20 * eps, 100 * eps, 1000 * eps, 1e-4, 1e-2}) {
+            const auto drop = [&](double kept, double dropped) {
                 std::vector<double> s(static_cast<std::size_t>(size.n), dropped);
                 s[0] = 1;
-                s[1] = 0.25;
+                s[1] = kept;
                 const Dense<T> a = source.with_values<T>(size.m, size.n, s);
-                group.set(0, a, std::max(1e4 * eps, 4 * dropped), 0);
+                group.set(0, a, std::max(1e4 * eps, 1.5 * dropped), 0);
                 const bool answered = group.run(kernel, 1) & 1;
                 if (kernel.member != pivoted.member)
                     check(answered);
                 if (answered)
                     check_answer(group, 0, a, 2);
-            }
+            };
+            for (const double dropped : {0.5 * eps, 2 * eps, 5 * eps, 20 * eps, 100 * eps,
+                                         1000 * eps, 1e-9, 1e-8, 1e-4, 1e-2})
+                drop(0.25, dropped);
+            if (eps < 1e-10)
+                for (const double dropped : {1e-11, 1e-10, 5e-10, 1e-9, 2e-9, 4e-9})
+                    drop(1e-4, dropped);
         }
 }
 
