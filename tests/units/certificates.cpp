@@ -139,6 +139,12 @@ template <class T> class Trial<batchpinv::DirectLong<T, double>> : public Exact 
 
     double error() { return error_of(x.data()); }
 
+    // |W|_F as its Gram matrix says.
+    double norm() {
+        batchpinv::Reduction<double> reduction(workshop.bench);
+        return reduction.take(matrix()) ? reduction.norm : std::nan("");
+    }
+
     // The triangle of the whole, if the sketch serves.
     std::optional<Dense<double>> reduce() {
         batchpinv::Reduction<double> reduction(workshop.bench);
@@ -337,6 +343,20 @@ UNIT_TEST(long_matrices_of_single_precision_are_never_certain_of_a_wrong_rank) {
 }
 
 // W = Q R + E: R has the singular values of W, whatever its rank.
+// They round to the same side, term after term.
+UNIT_TEST(sums_of_equal_terms_are_right_without_lanes) {
+    Source source(52);
+    for (const std::int64_t m : {100, 1000, 5000})
+        for (int i = 0; i < 20; ++i) {
+            Dense<double> a(m, 1);
+            const double entry = source.normal<double>();
+            std::fill(a.entries.begin(), a.entries.end(), entry);
+            const auto exact = std::fabs(Long(entry)) * std::sqrt(static_cast<Long>(m));
+            const auto error = std::fabs(Trial<LongFactor>(a).norm() / exact - 1);
+            check(error < 4 * DBL_EPSILON);
+        }
+}
+
 UNIT_TEST(the_triangle_has_the_singular_values_of_the_matrix) {
     Source source(51);
     for (const auto &[p, q] : long_shapes)

@@ -63,7 +63,7 @@ template <class C> class Reduction final : public Reduced {
     explicit Reduction(const Bench &bench)
         : longer(bench.batch.n), q(static_cast<blas_int>(bench.batch.m)), lanes(bench.lanes),
           sketch(longer, q), lwork(64 * q),
-          matrix(bench, Slabs(longer, q).width * std::max<std::int64_t>(q, bench.batch.k),
+          matrix(bench, scratch_rows() * std::max<std::int64_t>(q, bench.batch.k),
                  q * std::max({q + q / most_few, bench.batch.k, sketch.sum_size()})),
           gram(area() + q / most_few * q), first(area()), second(area() + q / most_few * q),
           top(area()), combinations(sketch.size * q), tau(q), work(lwork), rwork(2 * q), pivots(q),
@@ -179,6 +179,11 @@ template <class C> class Reduction final : public Reduced {
     }
 
   private:
+    std::int64_t scratch_rows() const { // sums of BLAS's take two squares
+        const std::int64_t width = Slabs(longer, q).width;
+        return lanes ? width : std::max<std::int64_t>(width, 2 * q);
+    }
+
     // The upper triangle, and zeros under it.
     static void copy_triangle(const C *from, std::int64_t n, C *to, std::int64_t from_ld = 0) {
         const std::int64_t ld = from_ld ? from_ld : n;
@@ -193,11 +198,26 @@ template <class C> class Reduction final : public Reduced {
     // Y^H Y, its upper triangle at least.
     void add_gram(const Piece<C> &y, blas_int columns) const {
         if (!lanes)
-            lapack.herk('U', 'C', columns, y.count, 1, y.rows, y.count, 1, y.into);
+            add_gram_by_blas(y, columns);
         else if constexpr (is_complex<C>)
             add_complex_gram(y, columns);
         else
             lanes->add_inner_products(y.rows, y.rows, columns, y.count, y.into, 1);
+    }
+
+    // By a few rows at a time: sums of equal terms round to the same side each time.
+    void add_gram_by_blas(const Piece<C> &y, blas_int columns) const {
+        constexpr blas_int few_rows = 32;
+        const std::int64_t size = static_cast<std::int64_t>(columns) * columns;
+        C *const part = y.scratch, *const lost = part + size;
+        std::fill_n(part, 2 * size, C(0));
+        for (blas_int at = 0; at < y.count; at += few_rows) {
+            lapack.herk('U', 'C', columns, std::min(few_rows, y.count - at), 1, y.rows + at,
+                        y.count, 0, part);
+            accumulate<C>(y.into, part, lost, size);
+        }
+        for (std::int64_t i = 0; i < size; ++i)
+            y.into[i] += lost[i];
     }
 
     // Re(x^H y) = Re x^T Re y + Im x^T Im y, and Im(x^H y) = Re(x^H z) for z = -i y.

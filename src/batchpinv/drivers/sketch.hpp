@@ -13,8 +13,11 @@
 namespace batchpinv {
 
 template <class C> class Sketch {
-    // Combinations for each column. A matrix of no more than twice as many rows is its own sketch.
-    static constexpr std::int64_t factor = 4;
+    // Combinations: so many for each column, and some more, since few are unlucky more often. What
+    // they make of the matrix has a condition of 4 to 6; of 4 for each column 3, which takes twice
+    // the time to factorise, and 1.5 leave up to 20. A matrix of fewer than 1.5 times as many
+    // rows is its own sketch.
+    static constexpr std::int64_t factor = 2, more = 16;
     static constexpr int times = 4;
 
     const std::int64_t longer, shorter;
@@ -24,7 +27,7 @@ template <class C> class Sketch {
 
     Sketch(std::int64_t longer, std::int64_t shorter)
         : longer(longer), shorter(shorter),
-          size(longer > 2 * factor * shorter ? factor * shorter : longer) {}
+          size(2 * longer < 3 * most_combinations(shorter) ? longer : most_combinations(shorter)) {}
 
     bool is_whole() const { return size == longer; }
     // Columns of what is added up.
@@ -54,6 +57,8 @@ template <class C> class Sketch {
 
   private:
     static constexpr std::int64_t most = 256;
+
+    static std::int64_t most_combinations(std::int64_t shorter) { return factor * shorter + more; }
 
     // `some` rows, to combinations from `first` on, and round the end.
     void add_signed(const C *rows, std::int64_t count, std::int64_t some, std::int64_t row,

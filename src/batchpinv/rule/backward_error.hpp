@@ -46,20 +46,20 @@ struct BackwardError {
 };
 
 constexpr BackwardError backward_errors[] = {
-    {6, 0, 0.1, 14.5, 0, 0},      // qr_lanes
-    {3.5, 0, 1.2, 15, 0, 0},      // pivoted_lanes
-    {6, 0, 1.2, 5, 18, 0.55},     // jacobi_lanes
-    {0, 0, 0, 4, 26, 1.5},        // exact_lanes
-    {2, 0, 0, 4, 0, 0, 0.08},     // elimination
-    {2.4, 0, 0, 6, 0, 0, 0.08},   // sweep
-    {4, 0, 0.5, 0, 0, 0},         // gram: of squares
-    {5, 0, 0.1, 12, 0, 1},        // reduction
-    {3, 0, 0.5, 12, 0, 1.3, 0.3}, // pivoted
-    {2, 0, 0, 46, 0, 0, 1.5},     // semidefinite
-    {5, 1.5, 1.6, 13, 8, 2},      // svd
-    {6, 3.2, 0, 18, 2, 0},        // eigen
-    {20, 6, 6.4, 52, 32, 8},      // device_svd
-    {24, 13, 0, 72, 8, 0},        // device_eigen
+    {6, 0, 0.1, 14.5, 0, 0},        // qr_lanes
+    {4.8, 0, 1.2, 15, 0, 0},        // pivoted_lanes
+    {6, 0, 1.2, 5, 18, 0.55},       // jacobi_lanes
+    {0, 0, 0, 4, 26, 1.5},          // exact_lanes
+    {2, 0, 0, 4, 0, 0, 0.08},       // elimination
+    {2.6, 0, 0, 6, 0, 0, 0.08},     // sweep
+    {4, 0, 0.5, 0, 0, 0},           // gram: of squares
+    {7.5, 0, 0.1, 12, 0, 1},        // reduction
+    {5.3, 0, 0.5, 12, 0, 1.3, 0.3}, // pivoted
+    {2, 0, 0, 46, 0, 0, 1.5},       // semidefinite
+    {6, 1.8, 1.75, 14, 8, 2},       // svd
+    {6, 3.2, 0, 18, 2, 0},          // eigen
+    {24, 7.2, 7, 56, 32, 8},        // device_svd
+    {24, 13, 0, 72, 8, 0},          // device_eigen
 };
 
 } // namespace batchpinv
