@@ -288,6 +288,15 @@ def test_a_bad_matrix_spoils_only_itself(lstsq, m, n, k):
     assert rank.tolist() == [min(m, n), min(m, n), -1, -1, min(m, n)]
 
 
+def test_matrices_that_fail_are_named_without_right_hand_sides_too():
+    a = np.stack([np.eye(3), np.full((3, 3), np.nan)])
+    with pytest.raises(batchpinv.LinAlgError, match="1 of 2 matrices"):
+        batchpinv.lstsq(a, np.ones((3, 0)))
+    x, rank = batchpinv.lstsq(a, np.ones((3, 0)), on_failure="nan", return_rank=True)
+    assert x.shape == (2, 3, 0)
+    assert rank.tolist() == [3, -1]
+
+
 @pytest.mark.parametrize(
     ("a", "b", "error", "said"),
     [

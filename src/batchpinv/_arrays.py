@@ -163,3 +163,22 @@ def deliver(result: Array, a: object) -> Array:
         return result
     wrapped: Array = a.__array_wrap__(result)
     return wrapped
+
+
+def is_standard(a: object) -> bool:
+    """Whether it follows the array API standard, and is not NumPy's."""
+    return (
+        hasattr(a, "__array_namespace__")
+        and hasattr(a, "__dlpack_device__")
+        and not isinstance(a, np.ndarray | np.generic)
+    )
+
+
+def is_on_cuda(a: object) -> bool:
+    """Whether it is an array in the memory of a CUDA device."""
+    if isinstance(a, np.ndarray | np.generic):
+        return False
+    if hasattr(type(a), "__dlpack_device__"):
+        device: int = a.__dlpack_device__()[0]  # type: ignore[attr-defined]
+        return device in (2, 13)  # kDLCUDA, kDLCUDAManaged
+    return hasattr(type(a), "__cuda_array_interface__")

@@ -3,17 +3,13 @@ library."""
 
 from __future__ import annotations
 
-from typing import Any, Literal, overload
+from typing import Any, Literal, Unpack, overload
 
-import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._compute import compute_lstsq
 from ._libraries import find_library
-from ._pinv import Driver, Foreign, OnFailure, Rank
+from ._options import Driver, Foreign, Keywords, OnFailure, Options, Rank, Residuals
 from ._progress import Progress
-
-Residuals = float | NDArray[Any]
 
 
 @overload
@@ -23,16 +19,9 @@ def lstsq(
     rcond: Foreign | ArrayLike | None = ...,
     hermitian: bool = ...,
     *,
-    atol: Foreign | ArrayLike | None = ...,
-    rtol: Foreign | ArrayLike | None = ...,
-    out: Foreign | None = ...,
     return_rank: Literal[False] = ...,
     return_residuals: Literal[False] = ...,
-    lower: bool = ...,
-    driver: Driver = ...,
-    workers: int | None = ...,
-    on_failure: OnFailure = ...,
-    progress: Progress = ...,
+    **options: Unpack[Keywords[Foreign, Foreign]],
 ) -> Foreign: ...
 @overload
 def lstsq(
@@ -41,16 +30,9 @@ def lstsq(
     rcond: Foreign | ArrayLike | None = ...,
     hermitian: bool = ...,
     *,
-    atol: Foreign | ArrayLike | None = ...,
-    rtol: Foreign | ArrayLike | None = ...,
-    out: Foreign | None = ...,
     return_rank: Literal[False] = ...,
     return_residuals: Literal[True],
-    lower: bool = ...,
-    driver: Driver = ...,
-    workers: int | None = ...,
-    on_failure: OnFailure = ...,
-    progress: Progress = ...,
+    **options: Unpack[Keywords[Foreign, Foreign]],
 ) -> tuple[Foreign, Foreign]: ...
 @overload
 def lstsq(
@@ -59,16 +41,9 @@ def lstsq(
     rcond: Foreign | ArrayLike | None = ...,
     hermitian: bool = ...,
     *,
-    atol: Foreign | ArrayLike | None = ...,
-    rtol: Foreign | ArrayLike | None = ...,
-    out: Foreign | None = ...,
     return_rank: Literal[True],
     return_residuals: Literal[False] = ...,
-    lower: bool = ...,
-    driver: Driver = ...,
-    workers: int | None = ...,
-    on_failure: OnFailure = ...,
-    progress: Progress = ...,
+    **options: Unpack[Keywords[Foreign, Foreign]],
 ) -> tuple[Foreign, Foreign]: ...
 @overload
 def lstsq(
@@ -77,16 +52,9 @@ def lstsq(
     rcond: Foreign | ArrayLike | None = ...,
     hermitian: bool = ...,
     *,
-    atol: Foreign | ArrayLike | None = ...,
-    rtol: Foreign | ArrayLike | None = ...,
-    out: Foreign | None = ...,
     return_rank: Literal[True],
     return_residuals: Literal[True],
-    lower: bool = ...,
-    driver: Driver = ...,
-    workers: int | None = ...,
-    on_failure: OnFailure = ...,
-    progress: Progress = ...,
+    **options: Unpack[Keywords[Foreign, Foreign]],
 ) -> tuple[Foreign, Foreign, Foreign]: ...
 @overload
 def lstsq(
@@ -95,16 +63,9 @@ def lstsq(
     rcond: ArrayLike | None = ...,
     hermitian: bool = ...,
     *,
-    atol: ArrayLike | None = ...,
-    rtol: ArrayLike | None = ...,
-    out: NDArray[Any] | None = ...,
     return_rank: Literal[False] = ...,
     return_residuals: Literal[False] = ...,
-    lower: bool = ...,
-    driver: Driver = ...,
-    workers: int | None = ...,
-    on_failure: OnFailure = ...,
-    progress: Progress = ...,
+    **options: Unpack[Keywords[ArrayLike, NDArray[Any]]],
 ) -> NDArray[Any]: ...
 @overload
 def lstsq(
@@ -113,16 +74,9 @@ def lstsq(
     rcond: ArrayLike | None = ...,
     hermitian: bool = ...,
     *,
-    atol: ArrayLike | None = ...,
-    rtol: ArrayLike | None = ...,
-    out: NDArray[Any] | None = ...,
     return_rank: Literal[False] = ...,
     return_residuals: Literal[True],
-    lower: bool = ...,
-    driver: Driver = ...,
-    workers: int | None = ...,
-    on_failure: OnFailure = ...,
-    progress: Progress = ...,
+    **options: Unpack[Keywords[ArrayLike, NDArray[Any]]],
 ) -> tuple[NDArray[Any], Residuals]: ...
 @overload
 def lstsq(
@@ -131,16 +85,9 @@ def lstsq(
     rcond: ArrayLike | None = ...,
     hermitian: bool = ...,
     *,
-    atol: ArrayLike | None = ...,
-    rtol: ArrayLike | None = ...,
-    out: NDArray[Any] | None = ...,
     return_rank: Literal[True],
     return_residuals: Literal[False] = ...,
-    lower: bool = ...,
-    driver: Driver = ...,
-    workers: int | None = ...,
-    on_failure: OnFailure = ...,
-    progress: Progress = ...,
+    **options: Unpack[Keywords[ArrayLike, NDArray[Any]]],
 ) -> tuple[NDArray[Any], Rank]: ...
 @overload
 def lstsq(
@@ -149,16 +96,9 @@ def lstsq(
     rcond: ArrayLike | None = ...,
     hermitian: bool = ...,
     *,
-    atol: ArrayLike | None = ...,
-    rtol: ArrayLike | None = ...,
-    out: NDArray[Any] | None = ...,
     return_rank: Literal[True],
     return_residuals: Literal[True],
-    lower: bool = ...,
-    driver: Driver = ...,
-    workers: int | None = ...,
-    on_failure: OnFailure = ...,
-    progress: Progress = ...,
+    **options: Unpack[Keywords[ArrayLike, NDArray[Any]]],
 ) -> tuple[NDArray[Any], Rank, Residuals]: ...
 
 
@@ -299,24 +239,21 @@ def lstsq(
            [1.        , 1.        ],
            [0.15384615, 0.76923077]]), array([2, 2, 1]))
     """
-    library = None if type(a) is np.ndarray and type(b) is np.ndarray else find_library(a, b)
-    solve = compute_lstsq if library is None else library.lstsq
-    x, rank, residuals = solve(
-        a,
-        b,
-        rcond,
-        hermitian,
-        atol,
-        rtol,
-        out,
-        return_rank,
-        return_residuals,
-        lower,
-        driver,
-        workers,
-        on_failure,
-        progress,
+    options = Options(
+        rcond=rcond,
+        hermitian=hermitian,
+        atol=atol,
+        rtol=rtol,
+        out=out,
+        wants_rank=return_rank,
+        wants_residuals=return_residuals,
+        lower=lower,
+        driver=driver,
+        workers=workers,
+        on_failure=on_failure,
+        progress=progress,
     )
+    x, rank, residuals = find_library(a, b).lstsq(a, b, options)
     if return_rank and return_residuals:
         return x, rank, residuals
     return (x, rank) if return_rank else (x, residuals) if return_residuals else x

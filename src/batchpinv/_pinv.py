@@ -2,37 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Protocol, TypeVar, overload
+from typing import Any, Literal, Unpack, overload
 
-import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._compute import Request, compute_pinv
 from ._info import Info, make_info
 from ._libraries import find_library
+from ._options import Computed, Driver, Foreign, Keywords, OnFailure, Options, Rank
 from ._progress import Progress
-
-Driver = Literal["auto", "svd"]
-OnFailure = Literal["raise", "nan"]
-Rank = int | NDArray[np.int64]
-Computed = TypeVar("Computed", np.float32, np.float64, np.complex64, np.complex128)
-
-
-class _Tensor(Protocol):
-    """PyTorch's, without importing it."""
-
-    requires_grad: bool
-
-
-class _JaxArray(Protocol):
-    def block_until_ready(self) -> Any: ...
-
-
-class _DaskArray(Protocol):
-    def compute_chunk_sizes(self) -> Any: ...
-
-
-Foreign = TypeVar("Foreign", bound=_Tensor | _JaxArray | _DaskArray)
 
 
 @overload
@@ -41,16 +18,9 @@ def pinv(
     rcond: ArrayLike | None = ...,
     hermitian: bool = ...,
     *,
-    atol: ArrayLike | None = ...,
-    rtol: ArrayLike | None = ...,
-    out: NDArray[Computed] | None = ...,
     return_rank: Literal[False] = ...,
     return_info: Literal[False] = ...,
-    lower: bool = ...,
-    driver: Driver = ...,
-    workers: int | None = ...,
-    on_failure: OnFailure = ...,
-    progress: Progress = ...,
+    **options: Unpack[Keywords[ArrayLike, NDArray[Computed]]],
 ) -> NDArray[Computed]: ...
 @overload
 def pinv(
@@ -58,16 +28,9 @@ def pinv(
     rcond: ArrayLike | None = ...,
     hermitian: bool = ...,
     *,
-    atol: ArrayLike | None = ...,
-    rtol: ArrayLike | None = ...,
-    out: NDArray[Computed] | None = ...,
     return_rank: Literal[True],
     return_info: Literal[False] = ...,
-    lower: bool = ...,
-    driver: Driver = ...,
-    workers: int | None = ...,
-    on_failure: OnFailure = ...,
-    progress: Progress = ...,
+    **options: Unpack[Keywords[ArrayLike, NDArray[Computed]]],
 ) -> tuple[NDArray[Computed], Rank]: ...
 @overload
 def pinv(
@@ -75,16 +38,9 @@ def pinv(
     rcond: ArrayLike | None = ...,
     hermitian: bool = ...,
     *,
-    atol: ArrayLike | None = ...,
-    rtol: ArrayLike | None = ...,
-    out: NDArray[Computed] | None = ...,
     return_rank: Literal[False] = ...,
     return_info: Literal[True],
-    lower: bool = ...,
-    driver: Driver = ...,
-    workers: int | None = ...,
-    on_failure: OnFailure = ...,
-    progress: Progress = ...,
+    **options: Unpack[Keywords[ArrayLike, NDArray[Computed]]],
 ) -> tuple[NDArray[Computed], Info]: ...
 @overload
 def pinv(
@@ -92,16 +48,9 @@ def pinv(
     rcond: Foreign | ArrayLike | None = ...,
     hermitian: bool = ...,
     *,
-    atol: Foreign | ArrayLike | None = ...,
-    rtol: Foreign | ArrayLike | None = ...,
-    out: Foreign | None = ...,
     return_rank: Literal[False] = ...,
     return_info: Literal[False] = ...,
-    lower: bool = ...,
-    driver: Driver = ...,
-    workers: int | None = ...,
-    on_failure: OnFailure = ...,
-    progress: Progress = ...,
+    **options: Unpack[Keywords[Foreign, Foreign]],
 ) -> Foreign: ...
 @overload
 def pinv(
@@ -109,16 +58,9 @@ def pinv(
     rcond: Foreign | ArrayLike | None = ...,
     hermitian: bool = ...,
     *,
-    atol: Foreign | ArrayLike | None = ...,
-    rtol: Foreign | ArrayLike | None = ...,
-    out: Foreign | None = ...,
     return_rank: Literal[True],
     return_info: Literal[False] = ...,
-    lower: bool = ...,
-    driver: Driver = ...,
-    workers: int | None = ...,
-    on_failure: OnFailure = ...,
-    progress: Progress = ...,
+    **options: Unpack[Keywords[Foreign, Foreign]],
 ) -> tuple[Foreign, Foreign]: ...
 @overload
 def pinv(
@@ -126,16 +68,9 @@ def pinv(
     rcond: Foreign | ArrayLike | None = ...,
     hermitian: bool = ...,
     *,
-    atol: Foreign | ArrayLike | None = ...,
-    rtol: Foreign | ArrayLike | None = ...,
-    out: Foreign | None = ...,
     return_rank: Literal[False] = ...,
     return_info: Literal[True],
-    lower: bool = ...,
-    driver: Driver = ...,
-    workers: int | None = ...,
-    on_failure: OnFailure = ...,
-    progress: Progress = ...,
+    **options: Unpack[Keywords[Foreign, Foreign]],
 ) -> tuple[Foreign, Info]: ...
 @overload
 def pinv(
@@ -143,16 +78,9 @@ def pinv(
     rcond: ArrayLike | None = ...,
     hermitian: bool = ...,
     *,
-    atol: ArrayLike | None = ...,
-    rtol: ArrayLike | None = ...,
-    out: NDArray[Any] | None = ...,
     return_rank: Literal[False] = ...,
     return_info: Literal[False] = ...,
-    lower: bool = ...,
-    driver: Driver = ...,
-    workers: int | None = ...,
-    on_failure: OnFailure = ...,
-    progress: Progress = ...,
+    **options: Unpack[Keywords[ArrayLike, NDArray[Any]]],
 ) -> NDArray[Any]: ...
 @overload
 def pinv(
@@ -160,16 +88,9 @@ def pinv(
     rcond: ArrayLike | None = ...,
     hermitian: bool = ...,
     *,
-    atol: ArrayLike | None = ...,
-    rtol: ArrayLike | None = ...,
-    out: NDArray[Any] | None = ...,
     return_rank: Literal[True],
     return_info: Literal[False] = ...,
-    lower: bool = ...,
-    driver: Driver = ...,
-    workers: int | None = ...,
-    on_failure: OnFailure = ...,
-    progress: Progress = ...,
+    **options: Unpack[Keywords[ArrayLike, NDArray[Any]]],
 ) -> tuple[NDArray[Any], Rank]: ...
 @overload
 def pinv(
@@ -177,16 +98,9 @@ def pinv(
     rcond: ArrayLike | None = ...,
     hermitian: bool = ...,
     *,
-    atol: ArrayLike | None = ...,
-    rtol: ArrayLike | None = ...,
-    out: NDArray[Any] | None = ...,
     return_rank: Literal[False] = ...,
     return_info: Literal[True],
-    lower: bool = ...,
-    driver: Driver = ...,
-    workers: int | None = ...,
-    on_failure: OnFailure = ...,
-    progress: Progress = ...,
+    **options: Unpack[Keywords[ArrayLike, NDArray[Any]]],
 ) -> tuple[NDArray[Any], Info]: ...
 @overload
 def pinv(
@@ -194,16 +108,9 @@ def pinv(
     rcond: ArrayLike | None = ...,
     hermitian: bool = ...,
     *,
-    atol: ArrayLike | None = ...,
-    rtol: ArrayLike | None = ...,
-    out: NDArray[Any] | None = ...,
     return_rank: bool,
     return_info: Literal[False] = ...,
-    lower: bool = ...,
-    driver: Driver = ...,
-    workers: int | None = ...,
-    on_failure: OnFailure = ...,
-    progress: Progress = ...,
+    **options: Unpack[Keywords[ArrayLike, NDArray[Any]]],
 ) -> NDArray[Any] | tuple[NDArray[Any], Rank]: ...
 
 
@@ -387,40 +294,21 @@ def pinv(
     """
     if return_rank and return_info:
         raise ValueError("return_info holds the rank, too: give one of return_rank and return_info")
-    if type(a) is np.ndarray or (library := find_library(a)) is None:
-        x, rank, rung = compute_pinv(
-            a,
-            rcond,
-            hermitian,
-            atol,
-            rtol,
-            out,
-            return_rank or return_info,
-            return_info,
-            lower,
-            driver,
-            workers,
-            on_failure,
-            progress,
-        )
-    else:
-        x, rank, rung = library.pinv(
-            a,
-            Request(
-                rcond,
-                hermitian,
-                atol,
-                rtol,
-                out,
-                return_rank or return_info,
-                return_info,
-                lower,
-                driver,
-                workers,
-                on_failure,
-                progress,
-            ),
-        )
+    options = Options(
+        rcond=rcond,
+        hermitian=hermitian,
+        atol=atol,
+        rtol=rtol,
+        out=out,
+        wants_rank=return_rank or return_info,
+        wants_rung=return_info,
+        lower=lower,
+        driver=driver,
+        workers=workers,
+        on_failure=on_failure,
+        progress=progress,
+    )
+    x, rank, rung = find_library(a).pinv(a, options)
     if return_info:
         return x, make_info(rank, rung)
     return (x, rank) if return_rank else x

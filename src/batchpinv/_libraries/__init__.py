@@ -1,9 +1,9 @@
-"""Array libraries: each has a module of its own here, found without importing the library.
+"""Array libraries: each has a module here, NumPy's among them, found without importing the library.
 
-Such a module has two functions that the rest of the package calls, `pinv(a, request)` and
-`lstsq(a, b, *request)`. They read the operands as ndarrays without a copy, let `compute_pinv` or
-`compute_lstsq` fill one, and return it as the library's own array. To add a library, copy the
-shortest, `_array_api.py`, and name it in `find_library`.
+A module has two functions, `pinv(a, options)` and `lstsq(a, b, options)`. Those of libraries whose
+arrays lie in the CPU's memory read them as ndarrays without a copy, let `_numpy` fill one, and
+return it as the library's own array. To add a library, copy the shortest, `_array_api.py`, and name
+it in `find_library`.
 """
 
 from __future__ import annotations
@@ -13,17 +13,21 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from .._compute import Request, Result
+from .._arrays import is_on_cuda, is_standard
+from .._options import Options, Result
+from . import _numpy
 
 
 class Library(Protocol):
-    def pinv(self, a: Any, request: Request) -> Result: ...
-    def lstsq(self, a: Any, b: Any, *request: Any) -> Result: ...
+    def pinv(self, a: Any, options: Options) -> Result: ...
+    def lstsq(self, a: Any, b: Any, options: Options) -> Result: ...
 
 
-def find_library(*operands: object) -> Library | None:
-    """Whose arrays the operands are; None for NumPy's, and for whatever NumPy reads."""
+def find_library(*operands: object) -> Library:
+    """Whose arrays the operands are; NumPy is for all that it reads."""
     for a in operands:
+        if type(a) is np.ndarray:
+            continue
         if _is(a, "torch", "Tensor"):
             from . import _torch
 
@@ -44,26 +48,7 @@ def find_library(*operands: object) -> Library | None:
             from . import _array_api
 
             return _array_api
-    return None
-
-
-def is_standard(a: object) -> bool:
-    """Whether it follows the array API standard, and is not NumPy's."""
-    return (
-        hasattr(a, "__array_namespace__")
-        and hasattr(a, "__dlpack_device__")
-        and not isinstance(a, np.ndarray | np.generic)
-    )
-
-
-def is_on_cuda(a: object) -> bool:
-    """Whether it is an array in the memory of a CUDA device."""
-    if isinstance(a, np.ndarray | np.generic):
-        return False
-    if hasattr(type(a), "__dlpack_device__"):
-        device: int = a.__dlpack_device__()[0]  # type: ignore[attr-defined]
-        return device in (2, 13)  # kDLCUDA, kDLCUDAManaged
-    return hasattr(type(a), "__cuda_array_interface__")
+    return _numpy
 
 
 def _is(a: object, module: str, name: str) -> bool:

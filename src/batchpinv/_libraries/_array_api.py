@@ -6,46 +6,33 @@ from typing import Any
 
 import numpy as np
 
-from .._arrays import read_dlpack
-from .._compute import Request, Result, SystemRequest, compute_lstsq, compute_pinv
-from . import is_standard
+from .._arrays import is_standard, read_dlpack
+from .._options import Options, Result
+from . import _numpy
 
 _CPU = 1  # DLPack's kDLCPU
 
 
-def pinv(a: Any, request: Request) -> Result:
+def pinv(a: Any, options: Options) -> Result:
     xp = a.__array_namespace__()
-    x, rank, rung = compute_pinv(
-        _read("a", a),
-        *request._replace(
-            atol=_read("atol", request.atol),
-            rtol=_read("rtol", request.rtol),
-            rcond=_read("rcond", request.rcond),
-            out=_read("out", request.out),
-        ),
-    )
-    x = xp.from_dlpack(x) if request.out is None else request.out
-    return x, xp.asarray(rank) if request.wants_rank else None, rung
+    x, rank, rung = _numpy.pinv(_read("a", a), _read_options(options))
+    x = xp.from_dlpack(x) if options.out is None else options.out
+    return x, xp.asarray(rank) if options.wants_rank else None, rung
 
 
-def lstsq(a: Any, b: Any, *request: Any) -> Result:
-    asked = SystemRequest(*request)
+def lstsq(a: Any, b: Any, options: Options) -> Result:
     xp = (a if is_standard(a) else b).__array_namespace__()
-    x, rank, residuals = compute_lstsq(
-        _read("a", a),
-        _read("b", b),
-        *asked._replace(
-            atol=_read("atol", asked.atol),
-            rtol=_read("rtol", asked.rtol),
-            rcond=_read("rcond", asked.rcond),
-            out=_read("out", asked.out),
-        ),
-    )
-    x = xp.from_dlpack(np.ascontiguousarray(x)) if asked.out is None else asked.out
+    x, rank, residuals = _numpy.lstsq(_read("a", a), _read("b", b), _read_options(options))
     return (
-        x,
-        xp.asarray(rank) if asked.wants_rank else None,
-        xp.asarray(residuals) if asked.wants_residuals else None,
+        xp.from_dlpack(np.ascontiguousarray(x)) if options.out is None else options.out,
+        xp.asarray(rank) if options.wants_rank else None,
+        xp.asarray(residuals) if options.wants_residuals else None,
+    )
+
+
+def _read_options(options: Options) -> Options:
+    return options._replace(
+        **{name: _read(name, getattr(options, name)) for name in ("atol", "rtol", "rcond", "out")}
     )
 
 

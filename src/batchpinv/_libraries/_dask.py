@@ -1,6 +1,6 @@
-"""Dask's arrays: lazy, chunked along the batch; a chunk's task is the public function on chunks.
+"""Dask's arrays: lazy, chunked along the batch; a task computes a chunk by its library's module.
 
-So chunks may be of any library that has a module here. A task computes in one thread where nothing
+So chunks may be of any library that has one. A task computes in one thread where nothing
 else is asked for, since Dask brings the threads.
 """
 
@@ -15,12 +15,11 @@ import dask.array as da
 import numpy as np
 from dask.layers import ArrayValuesDep
 
-from .. import _lstsq, _pinv
 from .._arrays import check_matrices, check_sides
-from .._compute import Request, Result, SystemRequest
 from .._errors import LinAlgError
-from .._info import UNCERTAIN
+from .._options import Options, Result
 from .._tolerance import broadcast_batch, resolve_tolerances
+from . import find_library
 
 # What blockwise calls the axes of one matrix and of its right-hand sides; those of the batch are
 # counted from the last one, -1.
@@ -31,26 +30,23 @@ Labels = tuple[int, ...]
 Operands = dict[str, tuple[Any, Labels]]
 
 
-def pinv(a: Any, request: Request) -> Result:
-    options = _options(request)
+def pinv(a: Any, options: Options) -> Result:
     a = _as_dask(a, core=2)
     check_matrices(a.shape)
     _check_whole("a", a, -2, -1)
-    x = _pinv.pinv(_example(a), **_scalars(options))
+    scalars = _scalars(options)
+    example = _example(a)
+    x, _, _ = find_library(example).pinv(example, scalars)
     operands = {"a": (a, (_M, _N))} | _tolerances(options, a, x.dtype)
-    returns = {"return_rank": request.wants_rank and not request.wants_rung}
-    returns["return_info"] = request.wants_rung
-    call = _Call(pinv_chunk, operands, (_N, _M), x, {**_scalars(options), **returns})
-    if not any(returns.values()):
+    call = _Call(pinv_chunk, operands, (_N, _M), x, scalars._asdict())
+    if not options.wants_rank:
         return call.result, None, None
     rank = call.part(1, (), np.empty(0, np.int64))
-    rung = call.part(2, (), np.empty(0, np.uint8)) if request.wants_rung else None
+    rung = call.part(2, (), np.empty(0, np.uint8)) if options.wants_rung else None
     return call.part(0, (_N, _M), x), rank, rung
 
 
-def lstsq(a: Any, b: Any, *request: Any) -> Result:
-    asked = SystemRequest(*request)
-    options = _options(asked)
+def lstsq(a: Any, b: Any, options: Options) -> Result:
     a = _as_dask(a, core=2)
     check_matrices(a.shape)
     _check_whole("a", a, -2, -1)
@@ -58,16 +54,16 @@ def lstsq(a: Any, b: Any, *request: Any) -> Result:
     is_vector = check_sides(_comparable(a.shape), _comparable(b.shape))
     _check_whole("b", b, -1 if is_vector else -2)
     sides: Labels = () if is_vector else (_K,)
-    b_example = _example(b[..., None] if is_vector else b)
-    x = _lstsq.lstsq(_example(a), b_example, **_scalars(options))
+    scalars = _scalars(options)
+    examples = _example(a), _example(b[..., None] if is_vector else b)
+    x, _, _ = find_library(*examples).lstsq(*examples, scalars)
     operands = {"a": (a, (_M, _N)), "b": (b, (_M, *sides))} | _tolerances(options, a, x.dtype)
-    returns = {"return_rank": asked.wants_rank, "return_residuals": asked.wants_residuals}
-    options = {**_scalars(options), **returns, "is_vector": is_vector}
-    call = _Call(lstsq_chunk, operands, (_N, *sides), x, options)
-    if not any(returns.values()):
+    keywords = {**scalars._asdict(), "is_vector": is_vector}
+    call = _Call(lstsq_chunk, operands, (_N, *sides), x, keywords)
+    if not (options.wants_rank or options.wants_residuals):
         return call.result, None, None
-    rank = call.part(1, (), np.empty(0, np.int64)) if asked.wants_rank else None
-    residuals = call.part(-1, sides, np.abs(x)) if asked.wants_residuals else None
+    rank = call.part(1, (), np.empty(0, np.int64)) if options.wants_rank else None
+    residuals = call.part(2, sides, np.abs(x)) if options.wants_residuals else None
     return call.part(0, (_N, *sides), x), rank, residuals
 
 
@@ -75,17 +71,14 @@ def lstsq(a: Any, b: Any, *request: Any) -> Result:
 
 
 def pinv_chunk(
-    start: tuple[int | None, ...], names: Sequence[str], *chunks: Any, **options: Any
+    start: tuple[int | None, ...], names: Sequence[str], *chunks: Any, **keywords: Any
 ) -> Any:
-    """The result of `pinv` for a chunk of the batch; x, rank and the engine's byte if an Info is
-    wanted."""
+    """The pseudo-inverses of a chunk of the batch; with ranks and rungs if they are wanted."""
+    given = _named(names, chunks)
+    a, options = given.pop("a"), Options(**{**keywords, **given})
     with _located(start):
-        found = _pinv.pinv(**_named(names, chunks), **options)
-    if not options["return_info"]:
-        return found
-    x, info = found
-    code = np.where(info.certain, info.rung, info.rung | UNCERTAIN)
-    return x, info.rank, code.astype(np.uint8)
+        found = find_library(a).pinv(a, options)
+    return found if options.wants_rank else found[0]
 
 
 def lstsq_chunk(
@@ -93,22 +86,20 @@ def lstsq_chunk(
     names: Sequence[str],
     *chunks: Any,
     is_vector: bool,
-    **options: Any,
+    **keywords: Any,
 ) -> Any:
-    """The result of `lstsq` for a chunk of the batch."""
+    """The solutions of a chunk of the batch; with ranks and residuals if any are wanted."""
     given = _named(names, chunks)
+    a, b = given.pop("a"), given.pop("b")
     if is_vector:
-        given["b"] = given["b"][..., None]
+        b = b[..., None]
+    options = Options(**{**keywords, **given})
     with _located(start):
-        found = _lstsq.lstsq(**given, **options)
-    if not is_vector:
-        return found
-    if not isinstance(found, tuple):
-        return found[..., 0]
-    parts = list(found)
-    for at in [0, -1] if options["return_residuals"] else [0]:
-        parts[at] = parts[at][..., 0]
-    return tuple(parts)
+        x, rank, residuals = find_library(a, b).lstsq(a, b, options)
+    if is_vector:
+        x = x[..., 0]
+        residuals = None if residuals is None else residuals[..., 0]
+    return (x, rank, residuals) if options.wants_rank or options.wants_residuals else x
 
 
 def take_part(found: Any, index: int) -> Any:
@@ -200,36 +191,30 @@ def _starts(chunks: Sequence[tuple[int, ...]]) -> ArrayValuesDep:
 # ---- what is asked, checked before anything is computed -----------------------------------------
 
 
-def _options(request: Request | SystemRequest) -> dict[str, Any]:
-    """The keywords of a task, without what it is to return."""
-    if request.out is not None:
+def _scalars(options: Options) -> Options:
+    """A task's options, without the tolerances that are arrays."""
+    if options.out is not None:
         raise TypeError("Dask arrays are lazy: out must be None; dask.array.store writes a result")
-    if request.progress:
+    if options.progress:
         raise ValueError("Dask arrays are lazy: progress must be None; use dask.diagnostics")
-    names = (*_TOLERANCES, "hermitian", "lower", "driver", "on_failure")
-    workers = 1 if request.workers is None else request.workers
-    return {**{name: getattr(request, name) for name in names}, "workers": workers}
+    arrays: dict[str, Any] = {
+        name: None for name in _TOLERANCES if np.ndim(getattr(options, name)) > 0
+    }
+    workers = 1 if options.workers is None else options.workers
+    return options._replace(**arrays, workers=workers, progress=None)
 
 
-def _scalars(options: dict[str, Any]) -> dict[str, Any]:
-    return {name: given for name, given in options.items() if not _is_array(name, given)}
-
-
-def _tolerances(options: dict[str, Any], a: Any, dtype: np.dtype[Any]) -> Operands:
+def _tolerances(options: Options, a: Any, dtype: np.dtype[Any]) -> Operands:
     """The tolerances that are arrays; of Dask's, the values are only seen by the tasks."""
-    given = {name: options[name] for name in _TOLERANCES}
+    given = {name: getattr(options, name) for name in _TOLERANCES}
     seen = {name: 0.0 if isinstance(tol, da.Array) else tol for name, tol in given.items()}
     m, n = a.shape[-2:]
     resolve_tolerances(seen["atol"], seen["rtol"], seen["rcond"], m, n, dtype)
-    arrays = {n: _as_dask(tol, core=0) for n, tol in given.items() if _is_array(n, tol)}
+    arrays = {n: _as_dask(tol, core=0) for n, tol in given.items() if np.ndim(tol) > 0}
     for array in arrays.values():
         if not np.isnan([*a.shape[:-2], *array.shape]).any():
             broadcast_batch(a.shape[:-2], array, array)
     return {name: (array, ()) for name, array in arrays.items()}
-
-
-def _is_array(name: str, given: Any) -> bool:
-    return name in _TOLERANCES and np.ndim(given) > 0
 
 
 def _as_dask(given: Any, core: int) -> Any:

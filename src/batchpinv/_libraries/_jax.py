@@ -17,45 +17,45 @@ from jax.experimental.buffer_callback import buffer_callback
 
 from .. import _derivatives
 from .._arrays import check_matrices, check_sides
-from .._compute import Request, Result, SystemRequest, compute_lstsq, compute_pinv
+from .._options import Options, Result
+from . import _numpy
 
 _ALIGNED = 64  # bytes: what JAX wants of memory that it takes over
 
 
-def pinv(a: Any, request: Request) -> Result:
-    if request.out is not None:
+def pinv(a: Any, options: Options) -> Result:
+    if options.out is not None:
         raise TypeError("JAX arrays cannot be written to: out must be None")
     if not jnp.issubdtype(a.dtype, jnp.inexact):
         a = a.astype(jnp.asarray(0.0).dtype)
-    tolerances = {name: getattr(request, name) for name in ("atol", "rtol", "rcond")}
+    tolerances = {name: getattr(options, name) for name in ("atol", "rtol", "rcond")}
     if any(isinstance(given, jax.core.Tracer) for given in (a, *tolerances.values())):
-        found = _traced(a, request)
+        found = _traced(a, options)
     else:
         for name, given in {"a": a, **tolerances}.items():
             _check_device(name, given)
-        found = _concrete(a, request)
+        found = _concrete(a, options)
     x, rank, rung = found
-    return x, rank if request.wants_rank else None, rung if request.wants_rung else None
+    return x, rank if options.wants_rank else None, rung if options.wants_rung else None
 
 
-def lstsq(a: Any, b: Any, *request: Any) -> Result:
-    asked = SystemRequest(*request)
-    if asked.out is not None:
+def lstsq(a: Any, b: Any, options: Options) -> Result:
+    if options.out is not None:
         raise TypeError("JAX arrays cannot be written to: out must be None")
     a, b = jnp.asarray(a), jnp.asarray(b)
     dtype = jnp.promote_types(a.dtype, b.dtype)
     if not jnp.issubdtype(dtype, jnp.inexact):
         dtype = jnp.asarray(0.0).dtype
     a, b = a.astype(dtype), b.astype(dtype)
-    given = {"a": a, "b": b, "atol": asked.atol, "rtol": asked.rtol, "rcond": asked.rcond}
+    given = {"a": a, "b": b, "atol": options.atol, "rtol": options.rtol, "rcond": options.rcond}
     if any(isinstance(operand, jax.core.Tracer) for operand in given.values()):
-        x, rank, residuals = _traced_lstsq(a, b, asked)
+        x, rank, residuals = _traced_lstsq(a, b, options)
     else:
         for name, operand in given.items():
             _check_device(name, operand)
-        found = compute_lstsq(np.asarray(a), np.asarray(b), *asked)
+        found = _numpy.lstsq(np.asarray(a), np.asarray(b), options)
         x, rank, residuals = (None if part is None else jnp.asarray(part) for part in found)
-    return x, rank if asked.wants_rank else None, residuals if asked.wants_residuals else None
+    return x, rank if options.wants_rank else None, residuals if options.wants_residuals else None
 
 
 def _check_device(name: str, given: Any) -> None:
@@ -66,15 +66,15 @@ def _check_device(name: str, given: Any) -> None:
         )
 
 
-def _concrete(a: Any, request: Request) -> Result:
+def _concrete(a: Any, options: Options) -> Result:
     array = np.asarray(a)
-    tolerances: tuple[Any, ...] = (request.atol, request.rtol, request.rcond)
+    tolerances: tuple[Any, ...] = (options.atol, options.rtol, options.rcond)
     batch = np.broadcast_shapes(array.shape[:-2], *map(np.shape, tolerances))
     out = None
     if array.ndim >= 2:
         out = _aligned_empty((*batch, *array.shape[:-3:-1]), array.dtype)
-    x, rank, rung = compute_pinv(array, *request._replace(out=out))
-    rank = jnp.asarray(rank) if request.wants_rank else None
+    x, rank, rung = _numpy.pinv(array, options._replace(out=out))
+    rank = jnp.asarray(rank) if options.wants_rank else None
     return jax.dlpack.from_dlpack(x), rank, rung
 
 
@@ -88,22 +88,22 @@ def _aligned_empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
 # ---- traced -------------------------------------------------------------------------------------
 
 
-def _traced(a: Any, request: Request) -> Result:
+def _traced(a: Any, options: Options) -> Result:
     if jax.default_backend() != "cpu":
         raise TypeError(
             f"batchpinv computes JAX arrays on the CPU, and traced code is for "
             f"{jax.default_backend()}: set JAX_PLATFORMS=cpu"
         )
-    if request.rcond is not None and request.rtol is not None:
+    if options.rcond is not None and options.rtol is not None:
         raise ValueError("rcond is the old name of rtol: give one of them, not both")
-    if request.progress:
+    if options.progress:
         raise ValueError("there is no progress under a transform of JAX")
     check_matrices(a.shape)
-    rtol = request.rtol if request.rcond is None else request.rcond
+    rtol = options.rtol if options.rcond is None else options.rcond
     # Plain numbers keep all their digits; arrays become JAX's, and may be mapped over.
     fixed: dict[str, Any] = {}
     arrays: dict[str, Any] = {}
-    for name, given in (("atol", request.atol), ("rtol", rtol)):
+    for name, given in (("atol", options.atol), ("rtol", rtol)):
         if given is None or isinstance(given, numbers.Real):
             fixed[name] = given
         else:
@@ -114,21 +114,20 @@ def _traced(a: Any, request: Request) -> Result:
         name: given.reshape(*(1,) * (len(batch) - given.ndim), *given.shape)
         for name, given in arrays.items()
     }
-    plain = request._replace(**fixed, rcond=None, wants_rank=True, wants_rung=True)
+    plain = options._replace(
+        **fixed, rcond=None, wants_rank=True, wants_rung=True, wants_residuals=False
+    )
     found: Result = _differentiable(a, arrays, plain)
     return found
 
 
-def _traced_lstsq(a: Any, b: Any, asked: SystemRequest) -> Result:
+def _traced_lstsq(a: Any, b: Any, options: Options) -> Result:
     """By the pseudo-inverse, which the derivatives need anyway; refined, as `lstsq` is."""
     check_matrices(a.shape)
     is_vector = check_sides(a.shape, b.shape)
     columns = b[..., None] if is_vector else b
-    request = Request(
-        asked.rcond, asked.hermitian, asked.atol, asked.rtol, None, True, False, *asked[7:]
-    )
-    inverse, rank, _ = _traced(a, request)
-    whole = _whole(a, asked.lower) if asked.hermitian else a
+    inverse, rank, _ = _traced(a, options)
+    whole = _whole(a, options.lower) if options.hermitian else a
     x = inverse @ columns
     x = x + jax.lax.stop_gradient(inverse @ (columns - whole @ x))
     residuals = jnp.sum(jnp.square(jnp.abs(columns - whole @ x)), -2)
@@ -144,7 +143,7 @@ def _whole(a: Any, lower: bool) -> Any:
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(2,))
-def _differentiable(a: Any, arrays: dict[str, Any], request: Request) -> tuple[Any, Any, Any]:
+def _differentiable(a: Any, arrays: dict[str, Any], options: Options) -> tuple[Any, Any, Any]:
     batch = jnp.broadcast_shapes(a.shape[:-2], *(given.shape for given in arrays.values()))
     integer = jax.dtypes.canonicalize_dtype(np.int64)
     struct: Any = jax.ShapeDtypeStruct
@@ -157,7 +156,7 @@ def _differentiable(a: Any, arrays: dict[str, Any], request: Request) -> tuple[A
     def answer(_: Any, outs: tuple[Any, ...], a: Any, arrays: dict[str, Any]) -> None:
         given: dict[str, Any] = {name: np.asarray(tolerance) for name, tolerance in arrays.items()}
         x, ranks, rungs = map(np.asarray, outs)
-        _, ranks[...], rungs[...] = compute_pinv(np.asarray(a), *request._replace(out=x, **given))
+        _, ranks[...], rungs[...] = _numpy.pinv(np.asarray(a), options._replace(out=x, **given))
 
     call = buffer_callback(answer, shapes, vmap_method="expand_dims")
     found: tuple[Any, Any, Any] = call(a, arrays)
@@ -165,12 +164,12 @@ def _differentiable(a: Any, arrays: dict[str, Any], request: Request) -> tuple[A
 
 
 @_differentiable.defjvp
-def _jvp(request: Request, primals: Any, tangents: Any) -> Any:
+def _jvp(options: Options, primals: Any, tangents: Any) -> Any:
     a, arrays = primals
     da = tangents[0]
-    x, rank, rung = _differentiable(a, arrays, request)
-    if request.hermitian:
-        a = _whole(a, request.lower)
-    dx = _derivatives.jvp(a, x, da, request.hermitian).astype(x.dtype)
+    x, rank, rung = _differentiable(a, arrays, options)
+    if options.hermitian:
+        a = _whole(a, options.lower)
+    dx = _derivatives.jvp(a, x, da, options.hermitian).astype(x.dtype)
     constant = jax.dtypes.float0
     return (x, rank, rung), (dx, np.zeros(rank.shape, constant), np.zeros(rung.shape, constant))

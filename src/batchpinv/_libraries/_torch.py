@@ -3,7 +3,7 @@ and torch.compile.
 
 A tensor that nobody differentiates is read and written in place. Others take `_Pinv`, which knows
 both modes of differentiation and vmap; compilers and fake tensors take the operator
-`batchpinv::pinv`. The three share `_compute` and the formulas.
+`batchpinv::pinv`. The three share `_answer_plain` and the formulas.
 """
 
 from __future__ import annotations
@@ -16,46 +16,45 @@ from torch.autograd import forward_ad
 
 from .. import _derivatives
 from .._arrays import ACCEPTED, check_matrices, check_sides
-from .._compute import Request, Result, SystemRequest, compute_lstsq, compute_pinv
+from .._options import Options, Result
 from .._tolerance import read_tolerance
+from . import _numpy
 
 _PLAIN = (Tensor, torch.nn.Parameter)
 # Where PyTorch should no longer say so, all tensors take the longer way.
 _transforms_active = getattr(torch._C, "_are_functorch_transforms_active", lambda: True)
 
 
-def pinv(a: Any, request: Request) -> Result:
+def pinv(a: Any, options: Options) -> Result:
     _check("a", a, cuda=True)
-    _check_tolerances(request, cuda=a.is_cuda)
-    if request.out is not None:
-        return _into(a, request)
+    _check_tolerances(options, cuda=a.is_cuda)
+    if options.out is not None:
+        return _into(a, options)
     if not torch.compiler.is_compiling() and _is_plain(a):
-        return _compute(a, request)
-    x, rank, rung = _traced(a, request)
-    return x, rank if request.wants_rank else None, rung if request.wants_rung else None
+        return _answer_plain(a, options)
+    x, rank, rung = _traced(a, options)
+    return x, rank if options.wants_rank else None, rung if options.wants_rung else None
 
 
-def lstsq(a: Any, b: Any, *request: Any) -> Result:
-    asked = SystemRequest(*request)
-    _check_tolerances(asked)
+def lstsq(a: Any, b: Any, options: Options) -> Result:
+    _check_tolerances(options)
     a, b = (given if isinstance(given, Tensor) else torch.as_tensor(given) for given in (a, b))
     _check("a", a)
     _check("b", b)
-    if asked.out is not None:
-        _check_out(asked.out, a, b)
+    if options.out is not None:
+        _check_out(options.out, a, b)
     elif torch.compiler.is_compiling() or not (_is_plain(a) and _is_plain(b)):
-        return _differentiable_lstsq(a, b, asked)
-    x, rank, residuals = compute_lstsq(
-        _read(a), _read(b), *_with_arrays(asked)._replace(out=_read(asked.out))
-    )
+        return _differentiable_lstsq(a, b, options)
+    plain = _with_arrays(options)._replace(out=_read(options.out))
+    x, rank, residuals = _numpy.lstsq(_read(a), _read(b), plain)
     return (
-        torch.from_numpy(x) if asked.out is None else asked.out,
-        torch.as_tensor(rank) if asked.wants_rank else None,
-        torch.as_tensor(residuals) if asked.wants_residuals else None,
+        torch.from_numpy(x) if options.out is None else options.out,
+        torch.as_tensor(rank) if options.wants_rank else None,
+        torch.as_tensor(residuals) if options.wants_residuals else None,
     )
 
 
-def _differentiable_lstsq(a: Tensor, b: Tensor, asked: SystemRequest) -> Result:
+def _differentiable_lstsq(a: Tensor, b: Tensor, options: Options) -> Result:
     """By the pseudo-inverse, which the derivatives need anyway; refined, as `lstsq` is."""
     computed = [torch.float64 if _is_integer(given) else given.dtype for given in (a, b)]
     dtype = torch.promote_types(*computed)
@@ -63,37 +62,34 @@ def _differentiable_lstsq(a: Tensor, b: Tensor, asked: SystemRequest) -> Result:
     check_matrices(a.shape)
     is_vector = check_sides(a.shape, b.shape)
     columns = b[..., None] if is_vector else b
-    request = Request(
-        asked.rcond, asked.hermitian, asked.atol, asked.rtol, None, True, False, *asked[7:]
-    )
-    inverse, rank, _ = _traced(a, request)
-    whole = _whole(a, asked.hermitian, asked.lower)
+    inverse, rank, _ = _traced(a, options)
+    whole = _whole(a, options.hermitian, options.lower)
     x = inverse @ columns
     x = x + (inverse @ (columns - whole @ x)).detach()
     residuals = (columns - whole @ x).abs().square().sum(-2)
     rank = rank.expand(x.shape[:-2])
     if is_vector:
         x, residuals = x[..., 0], residuals[..., 0]
-    return x, rank if asked.wants_rank else None, residuals if asked.wants_residuals else None
+    return x, rank if options.wants_rank else None, residuals if options.wants_residuals else None
 
 
 def _is_integer(given: Tensor) -> bool:
     return not (given.dtype.is_floating_point or given.dtype.is_complex)
 
 
-def _check_tolerances(request: Request | SystemRequest, cuda: bool = False) -> None:
+def _check_tolerances(options: Options, cuda: bool = False) -> None:
     for name in ("atol", "rtol", "rcond"):
-        given = getattr(request, name)
+        given = getattr(options, name)
         if isinstance(given, Tensor):
             _check(name, given, cuda)
             if given.requires_grad:
                 raise ValueError(f"there is no derivative by {name}; give {name}.detach()")
 
 
-def _with_arrays(request: Any) -> Any:
-    """The request with tolerances as ndarrays, where they are tensors."""
-    return request._replace(
-        atol=_read(request.atol), rtol=_read(request.rtol), rcond=_read(request.rcond)
+def _with_arrays(options: Options) -> Options:
+    """Tolerances as ndarrays, where they are tensors."""
+    return options._replace(
+        atol=_read(options.atol), rtol=_read(options.rtol), rcond=_read(options.rcond)
     )
 
 
@@ -127,13 +123,13 @@ def _read(given: Any) -> Any:
     return given.detach().resolve_conj().resolve_neg().numpy()
 
 
-def _compute(a: Tensor, request: Request) -> Result:
+def _answer_plain(a: Tensor, options: Options) -> Result:
     if a.is_cuda:
         from ..cuda import _compute as cuda
 
-        return cuda.pinv(a.detach().resolve_conj().resolve_neg(), request)
-    x, rank, rung = compute_pinv(_read(a), *_with_arrays(request))
-    return torch.from_numpy(x), torch.as_tensor(rank) if request.wants_rank else None, rung
+        return cuda.pinv(a.detach().resolve_conj().resolve_neg(), options)
+    x, rank, rung = _numpy.pinv(_read(a), _with_arrays(options))
+    return torch.from_numpy(x), torch.as_tensor(rank) if options.wants_rank else None, rung
 
 
 def _check_out(out: Any, *operands: Tensor) -> None:
@@ -146,29 +142,29 @@ def _check_out(out: Any, *operands: Tensor) -> None:
         raise ValueError("out is a lazy conjugate or negative; give a plain tensor")
 
 
-def _into(a: Tensor, request: Request) -> Result:
-    out = request.out
+def _into(a: Tensor, options: Options) -> Result:
+    out = options.out
     _check_out(out, a)
     plain = out.detach() if a.is_cuda else out.detach().numpy()
-    _, rank, rung = _compute(a, request._replace(out=plain))
+    _, rank, rung = _answer_plain(a, options._replace(out=plain))
     return out, rank, rung
 
 
-def _traced(a: Tensor, request: Request) -> tuple[Tensor, Tensor, Tensor]:
-    if request.rcond is not None and request.rtol is not None:
+def _traced(a: Tensor, options: Options) -> tuple[Tensor, Tensor, Tensor]:
+    if options.rcond is not None and options.rtol is not None:
         raise ValueError("rcond is the old name of rtol: give one of them, not both")
-    if request.progress:
+    if options.progress:
         raise ValueError("there is no progress under a gradient, a transform or a compiler")
-    rtol = request.rtol if request.rcond is None else request.rcond
+    rtol = options.rtol if options.rcond is None else options.rcond
     arguments = (
         a,
-        _as_tensor("atol", request.atol),
+        _as_tensor("atol", options.atol),
         _as_tensor("rtol", rtol),
-        request.hermitian,
-        request.lower,
-        request.driver,
-        request.workers,
-        request.on_failure,
+        options.hermitian,
+        options.lower,
+        options.driver,
+        options.workers,
+        options.on_failure,
     )
     if torch.compiler.is_compiling() or type(a) not in _PLAIN or a.device.type == "meta":
         found: tuple[Tensor, Tensor, Tensor] = _operator(*arguments)
@@ -198,10 +194,18 @@ def _answer(
     workers: int | None,
     on_failure: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    request = Request(
-        None, hermitian, atol, rtol, None, True, True, lower, driver, workers, on_failure
+    options = Options(
+        hermitian=hermitian,
+        atol=atol,
+        rtol=rtol,
+        wants_rank=True,
+        wants_rung=True,
+        lower=lower,
+        driver=driver,
+        workers=workers,
+        on_failure=on_failure,
     )
-    x, rank, rung = _compute(a, request)
+    x, rank, rung = _answer_plain(a, options)
     return x, rank, torch.as_tensor(rung, dtype=torch.uint8, device=a.device)
 
 

@@ -9,10 +9,9 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from .._arrays import check_matrices
-from .._compute import Request, Result, check_options
+from .._arrays import check_matrices, is_on_cuda
 from .._errors import check_failures
-from .._libraries import is_on_cuda
+from .._options import Options, Result
 from .._progress import open_progress
 from .._tolerance import Tolerances, broadcast_batch, resolve_tolerances
 from .._workers import resolve_workers
@@ -34,7 +33,7 @@ from ._stack import Found, Stack
 _INT_MAX = 2**31 - 1
 
 
-def pinv(a: Any, request: Request) -> Result:
+def pinv(a: Any, options: Options) -> Result:
     """The answer for an array on a CUDA device, by its own library and there."""
     open_cuda()
     check_matrices(tuple(a.shape))
@@ -45,11 +44,11 @@ def pinv(a: Any, request: Request) -> Result:
     with stream:
         view = read_numbers("a", a, library, stream)
         (m, n), dtype = view.shape[-2:], view.dtype
-        hermitian, lower = bool(request.hermitian), bool(request.lower)
-        check_options(view.shape, hermitian, request.driver, request.on_failure, request.progress)
-        if request.workers is not None:
-            resolve_workers(request.workers)
-        on_host = partial(_on_host, request, library, stream)
+        hermitian, lower = bool(options.hermitian), bool(options.lower)
+        options.check(view.shape)
+        if options.workers is not None:
+            resolve_workers(options.workers)
+        on_host = partial(_on_host, options, library, stream)
         atol, rtol = resolve_tolerances(
             on_host("atol"), on_host("rtol"), on_host("rcond"), m, n, dtype
         )
@@ -57,8 +56,8 @@ def pinv(a: Any, request: Request) -> Result:
         if m * n > _INT_MAX:
             raise ValueError(f"cuSOLVER counts in 32 bits, too few for {m} x {n}")
         out = None
-        if request.out is not None:
-            out = _read_out(request.out, library, (*batch, n, m), dtype, stream)
+        if options.out is not None:
+            out = _read_out(options.out, library, (*batch, n, m), dtype, stream)
 
         # Stacks are computed in C order, from the lower triangles; transposes have the upper ones.
         flipped = hermitian and not lower
@@ -75,28 +74,28 @@ def pinv(a: Any, request: Request) -> Result:
         found = Found(math.prod(batch))
         if source.nbytes:
             stack = Stack(source, answer, hermitian, library, stream)
-            show = request.progress
+            show = options.progress
             with open_progress(show, stack.count, "pinv") if show else nullcontext() as report:
                 stack.compute(_flat(atol, batch), _flat(rtol, batch), found, report)
         if target is not None and answer is not target:
             assign(target, answer, stream)
-        if request.on_failure == "raise" and found.failed:
+        if options.on_failure == "raise" and found.failed:
             check_failures(found, batch)
-        x = request.out if out is not None else _owner(answer, flipped, library, stream)
+        x = options.out if out is not None else _owner(answer, flipped, library, stream)
         rung = found.rung.reshape(batch) if batch else int(found.rung[0])
-        return x, _rank(found, batch, library, stream) if request.wants_rank else None, rung
+        return x, _rank(found, batch, library, stream) if options.wants_rank else None, rung
 
 
-def lstsq(a: Any, b: Any, *request: Any) -> NoReturn:
+def lstsq(a: Any, b: Any, options: Options) -> NoReturn:
     raise TypeError(
         "lstsq does not compute on CUDA devices: multiply by the pseudo-inverse, pinv(a) @ b, or "
         "copy a and b to the CPU"
     )
 
 
-def _on_host(request: Request, library: Library, stream: Stream, name: str) -> Any:
+def _on_host(options: Options, library: Library, stream: Stream, name: str) -> Any:
     """A tolerance on a device as an ndarray; any other as it is."""
-    given = getattr(request, name)
+    given = getattr(options, name)
     if not is_on_cuda(given):
         return given
     if hasattr(given, "resolve_neg"):  # of PyTorch: a view that says that all signs are changed

@@ -1,0 +1,150 @@
+"""NumPy's arrays, and whatever NumPy reads: one call, stage by stage. The modules of the other
+libraries on the CPU call these functions with their own memory."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from .._arrays import (
+    as_dtype,
+    check_out,
+    deliver,
+    read_input,
+    read_sides,
+    result_dtype,
+    without_overlap,
+)
+from .._batch import Job, count_blocks
+from .._errors import check_failures
+from .._options import Options, Result
+from .._plan import Plan, check_size, make_plan
+from .._pool import compute
+from .._progress import open_progress
+from .._tolerance import broadcast_batch, resolve_tolerances
+from .._workers import resolve_workers
+
+
+def pinv(a: Any, options: Options) -> Result:
+    """The answer for an array_like, as the public function documents it."""
+    array = read_input(a)
+    m, n = array.shape[-2:]
+    dtype = result_dtype(array.dtype)
+    options.check(array.shape)
+    atol, rtol = resolve_tolerances(options.atol, options.rtol, options.rcond, m, n, dtype)
+    batch_shape = broadcast_batch(array.shape[:-2], atol, rtol)
+    check_size(m, n)
+    workers = None if options.workers is None else resolve_workers(options.workers)
+    hermitian, svd_only, out = bool(options.hermitian), options.driver == "svd", options.out
+    if out is None:
+        result = np.empty((*batch_shape, n, m), dtype)
+    else:
+        result = check_out(out, (*batch_shape, n, m), dtype)
+        array, atol, rtol = (without_overlap(given, result) for given in (array, atol, rtol))
+    rank = np.zeros(batch_shape, np.int64) if options.wants_rank else None
+    rung = np.zeros(batch_shape, np.uint8) if options.wants_rung else None
+
+    if result.size:
+        plan = make_plan(math.prod(batch_shape), m, n, 0, 1, dtype, hermitian, svd_only, workers)
+        job = Job(
+            array,
+            None,
+            result,
+            atol,
+            rtol,
+            rank,
+            None,
+            rung,
+            hermitian=hermitian,
+            lower=bool(options.lower),
+            svd_only=svd_only,
+            nan_on_failure=options.on_failure == "nan",
+            chunk=plan.chunk,
+        )
+        _finish(job, plan, options, "pinv", batch_shape)
+
+    x = deliver(result, a) if out is None else out
+    if batch_shape:
+        return x, rank, rung
+    return x, None if rank is None else int(rank), None if rung is None else int(rung)
+
+
+def lstsq(a: Any, b: Any, options: Options) -> Result:
+    """The answer for array_likes, as the public function documents it."""
+    array = read_input(a)
+    sides, is_vector = read_sides(b, array)
+    m, n = array.shape[-2:]
+    k = sides.shape[-1]
+    dtype = np.result_type(result_dtype(array.dtype), result_dtype(sides.dtype))
+    options.check(array.shape)
+    atol, rtol = resolve_tolerances(options.atol, options.rtol, options.rcond, m, n, dtype)
+    batch_shape = broadcast_batch(array.shape[:-2], atol, rtol, sides.shape[:-2])
+    check_size(m, n)
+    workers = None if options.workers is None else resolve_workers(options.workers)
+    hermitian, svd_only, out = bool(options.hermitian), options.driver == "svd", options.out
+    array, sides = as_dtype(array, dtype), sides.astype(dtype, copy=False)
+    shape = (*batch_shape, n, k)
+    if out is None:
+        result = np.empty(shape, dtype)
+    else:
+        result = check_out(out, shape[:-1] if is_vector else shape, dtype)
+        result = result[..., None] if is_vector else result
+        sides = without_overlap(sides, result, read_once=not options.wants_residuals)
+        array, atol, rtol = (without_overlap(given, result, False) for given in (array, atol, rtol))
+    rank = np.zeros(batch_shape, np.int64) if options.wants_rank else None
+    residual = np.zeros((*batch_shape, k), dtype.char.lower()) if options.wants_residuals else None
+
+    if math.prod(batch_shape) and m and n and k:
+        blocks, width = count_blocks(m, n, k)
+        plan = make_plan(
+            math.prod(batch_shape), m, n, width, blocks, dtype, hermitian, svd_only, workers
+        )
+        job = Job(
+            array,
+            sides,
+            result,
+            atol,
+            rtol,
+            rank,
+            residual,
+            None,
+            hermitian=hermitian,
+            lower=bool(options.lower),
+            svd_only=svd_only,
+            nan_on_failure=options.on_failure == "nan",
+            chunk=plan.chunk,
+        )
+        _finish(job, plan, options, "lstsq", batch_shape)
+    elif m and n:  # no right-hand sides, or no systems
+        matrices = np.broadcast_to(array, (*batch_shape, m, n))
+        asked = options._replace(
+            rcond=None, atol=atol, rtol=rtol, out=None, wants_residuals=False, progress=None
+        )
+        _, rank, _ = pinv(matrices, asked)
+        rank = None if rank is None else np.asarray(rank)
+    else:
+        result[...] = 0
+        if residual is not None:
+            residual[...] = np.sum(np.square(np.abs(sides)), axis=-2)
+
+    x = out if out is not None else deliver(result[..., 0] if is_vector else result, b)
+    if residual is not None and is_vector:
+        residual = residual[..., 0]
+    if batch_shape:
+        return x, rank, residual
+    return x, None if rank is None else int(rank), residual
+
+
+def _finish(
+    job: Job, plan: Plan, options: Options, name: str, batch_shape: tuple[int, ...]
+) -> None:
+    """Compute the job; LinAlgError where matrices failed."""
+    if options.progress:
+        with open_progress(options.progress, job.count, name) as report:
+            compute(job, plan, report)
+    else:
+        compute(job, plan, None)
+    if job.failed:
+        check_failures(job, batch_shape)

@@ -1,0 +1,83 @@
+"""What `pinv` and `lstsq` are asked for beside their operands; and the types of their overloads."""
+
+from __future__ import annotations
+
+from typing import Any, Generic, Literal, NamedTuple, Protocol, TypedDict, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ._progress import Progress, check_progress
+
+Driver = Literal["auto", "svd"]
+OnFailure = Literal["raise", "nan"]
+Rank = int | NDArray[np.int64]
+Residuals = float | NDArray[Any]
+Computed = TypeVar("Computed", np.float32, np.float64, np.complex64, np.complex128)
+
+
+class _Tensor(Protocol):
+    """PyTorch's, without importing it."""
+
+    requires_grad: bool
+
+
+class _JaxArray(Protocol):
+    def block_until_ready(self) -> Any: ...
+
+
+class _DaskArray(Protocol):
+    def compute_chunk_sizes(self) -> Any: ...
+
+
+# The array of another library.
+Foreign = TypeVar("Foreign", bound=_Tensor | _JaxArray | _DaskArray)
+
+Own = TypeVar("Own")  # the class of the operands, of which tolerances and `out` may be, too
+Out = TypeVar("Out")
+
+
+class Keywords(TypedDict, Generic[Own, Out], total=False):
+    """The options that both functions take by keyword alone."""
+
+    atol: Own | ArrayLike | None
+    rtol: Own | ArrayLike | None
+    out: Out | None
+    lower: bool
+    driver: Driver
+    workers: int | None
+    on_failure: OnFailure
+    progress: Progress
+
+
+class Options(NamedTuple):
+    """One call's options, from the signature to the job; the names are those of the parameters."""
+
+    rcond: Any = None
+    hermitian: bool = False
+    atol: Any = None
+    rtol: Any = None
+    out: Any = None
+    wants_rank: bool = False
+    wants_rung: bool = False  # of `pinv`
+    wants_residuals: bool = False  # of `lstsq`
+    lower: bool = True
+    driver: str = "auto"
+    workers: int | None = None
+    on_failure: str = "raise"
+    progress: Progress = None
+
+    def check(self, shape: tuple[int, ...]) -> None:
+        """What can be said of them before anything is read; `shape`: of the matrices."""
+        if self.driver not in ("auto", "svd"):
+            raise ValueError(f"driver must be one of 'auto', 'svd'; got {self.driver!r}")
+        if self.on_failure not in ("raise", "nan"):
+            raise ValueError(f"on_failure must be one of 'raise', 'nan'; got {self.on_failure!r}")
+        if self.progress is not None:
+            check_progress(self.progress)
+        if self.hermitian and shape[-2] != shape[-1]:
+            raise ValueError(f"hermitian=True needs square matrices; a has shape {shape}")
+
+
+# The pseudo-inverses or solutions; ranks, and rungs or residuals, where they are wanted.
+Result = tuple[Any, Any, Any]
