@@ -1,4 +1,4 @@
-# What cython_pinv needs of this extension: the kernels and permits that all of the package shares.
+# What cython_pinv and _small need of this extension: the kernels and permits that all share.
 from libc.stdint cimport int64_t
 
 cdef extern from "drivers/strided.hpp" namespace "batchpinv" nogil:
@@ -19,4 +19,5 @@ cdef extern from "drivers/strided.hpp" namespace "batchpinv" nogil:
         int64_t work_bytes
 
 cdef int64_t compute_strided(const StridedCall *call) noexcept nogil
+cdef bint compute_in_lanes(const StridedCall *call) noexcept nogil
 cdef int64_t strided_workspace(const StridedCall *call) noexcept nogil

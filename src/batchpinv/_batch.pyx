@@ -137,6 +137,8 @@ cdef extern from "drivers/strided.hpp" namespace "batchpinv" nogil:
         const StridedCall &call, const RoutineTable &routines, const LaneTable *lanes)
     int64_t strided_work_bytes(
         const StridedCall &call, const RoutineTable &routines, const LaneTable *lanes)
+    cbool solve_in_lanes(
+        const StridedCall &call, const RoutineTable &routines, const LaneTable *lanes)
 
 
 cdef class Job:
@@ -469,6 +471,11 @@ def count_blocks(m: int, n: int, k: int) -> tuple[int, int]:
 cdef int64_t compute_strided(const StridedCall *call) noexcept nogil:
     """One call from compiled code, by the thread that makes it."""
     return solve_strided(call[0], routines, lane_table)
+
+
+cdef bint compute_in_lanes(const StridedCall *call) noexcept nogil:
+    """The same of small matrices, if there are lanes and they answer."""
+    return lane_table != NULL and solve_in_lanes(call[0], routines, lane_table)
 
 
 cdef int64_t strided_workspace(const StridedCall *call) noexcept nogil:

@@ -7,8 +7,9 @@ from typing import Any, Literal, Unpack, overload
 
 from numpy.typing import ArrayLike, NDArray
 
+from . import _small
 from ._libraries import find_library
-from ._options import Driver, Foreign, Keywords, OnFailure, Options, Rank, Residuals
+from ._options import AUTO, RAISE, Driver, Foreign, Keywords, OnFailure, Options, Rank, Residuals
 from ._progress import Progress
 
 
@@ -239,6 +240,20 @@ def lstsq(
            [1.        , 1.        ],
            [0.15384615, 0.76923077]]), array([2, 2, 1]))
     """
+    if (
+        rcond is None
+        and hermitian is False
+        and atol is None
+        and return_rank is False
+        and return_residuals is False
+        and lower is True
+        and driver is AUTO
+        and workers is None
+        and on_failure is RAISE
+        and progress is None
+        and (plain := _small.lstsq(a, b, rtol, out)) is not None
+    ):
+        return plain
     options = Options(
         rcond=rcond,
         hermitian=hermitian,

@@ -11,6 +11,8 @@ from ._progress import Progress, check_progress
 
 Driver = Literal["auto", "svd"]
 OnFailure = Literal["raise", "nan"]
+AUTO: Driver = "auto"  # the defaults
+RAISE: OnFailure = "raise"
 Rank = int | NDArray[np.int64]
 Residuals = float | NDArray[Any]
 Computed = TypeVar("Computed", np.float32, np.float64, np.complex64, np.complex128)

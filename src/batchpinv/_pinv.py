@@ -6,9 +6,10 @@ from typing import Any, Literal, Unpack, overload
 
 from numpy.typing import ArrayLike, NDArray
 
+from . import _small
 from ._info import Info, make_info
 from ._libraries import find_library
-from ._options import Computed, Driver, Foreign, Keywords, OnFailure, Options, Rank
+from ._options import AUTO, RAISE, Computed, Driver, Foreign, Keywords, OnFailure, Options, Rank
 from ._progress import Progress
 
 
@@ -294,6 +295,20 @@ def pinv(
     """
     if return_rank and return_info:
         raise ValueError("return_info holds the rank, too: give one of return_rank and return_info")
+    if (
+        rcond is None
+        and hermitian is False
+        and atol is None
+        and return_rank is False
+        and return_info is False
+        and lower is True
+        and driver is AUTO
+        and workers is None
+        and on_failure is RAISE
+        and progress is None
+        and (plain := _small.pinv(a, rtol, out)) is not None
+    ):
+        return plain
     options = Options(
         rcond=rcond,
         hermitian=hermitian,

@@ -37,6 +37,7 @@ struct Batch {
     char kind;
     int itemsize;
     bool swapped, hermitian, lower, svd_only, nan_on_failure, transposed;
+    bool lanes_only;  // a matrix that lanes do not answer is a failure
     unsigned only;    // bits of the rungs that may answer, if not 0, and gram_alone: measurements
     double *evidence; // of each matrix: rank, most, least, kept, dropped; or null
     class Team *team; // of the workers of the call; null if there is but one

@@ -7,7 +7,7 @@
 
 namespace batchpinv {
 
-enum class Outcome { solved, non_finite, no_convergence };
+enum class Outcome { solved, non_finite, no_convergence, not_in_lanes };
 
 // Told of each matrix that has no answer, by any worker. Failures are rare.
 class Failures {

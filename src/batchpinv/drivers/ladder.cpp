@@ -183,7 +183,8 @@ class Ladder final : public Solver {
             residual = make_residual(bench);
         static_assert(size <= MOST_RUNGS);
         for (const Step &step : steps)
-            if (&step == steps + size - 1 || (step.applies(bench) && may_answer(step.name)))
+            if (&step == steps + size - 1 ? !batch.lanes_only
+                                          : step.applies(bench) && may_answer(step.name))
                 levels[height++].step = &step;
     }
 
@@ -263,8 +264,12 @@ class Ladder final : public Solver {
         for (int i = 0; left >> i; ++i)
             if (left >> i & 1) {
                 int below = at + 1;
-                while (!open(below).rung->may_help(level.waiting[i]))
+                while (below < height && !open(below).rung->may_help(level.waiting[i]))
                     ++below;
+                if (below == height) {
+                    bench.failures.add(level.waiting[i].index, Outcome::not_in_lanes);
+                    continue;
+                }
                 Level &next = levels[below];
                 next.waiting[next.count++] = level.waiting[i];
                 if (next.count == next.width)

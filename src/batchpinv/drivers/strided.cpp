@@ -95,7 +95,8 @@ void fill_with_zeros(const StridedCall &call) {
                             static_cast<std::size_t>(call.itemsize));
 }
 
-std::int64_t solve(const StridedCall &call, const RoutineTable &routines, const LaneTable *lanes) {
+std::int64_t solve(const StridedCall &call, const RoutineTable &routines, const LaneTable *lanes,
+                   bool lanes_only = false) {
     const double rtol = call.rtol < 0 ? default_rtol(call) : call.rtol;
     for (std::int64_t at = 0; at < call.count; ++at) {
         if (call.status)
@@ -108,6 +109,7 @@ std::int64_t solve(const StridedCall &call, const RoutineTable &routines, const 
         return 0;
     }
     Batch batch = describe(call, rtol);
+    batch.lanes_only = lanes_only;
     Gate gate;
     Statuses statuses(call.status);
     statuses.blocks = batch.blocks;
@@ -130,6 +132,16 @@ std::int64_t solve_strided(const StridedCall &call, const RoutineTable &routines
         return solve(call, routines, lanes);
     } catch (const std::bad_alloc &) {
         return NO_MEMORY;
+    }
+}
+
+bool solve_in_lanes(const StridedCall &call, const RoutineTable &routines,
+                    const LaneTable *lanes) noexcept {
+    const FloatingPoint usual;
+    try {
+        return solve(call, routines, lanes, true) == 0;
+    } catch (const std::bad_alloc &) {
+        return false;
     }
 }
 

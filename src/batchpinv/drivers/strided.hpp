@@ -41,6 +41,11 @@ constexpr std::int64_t BAD_SIZE = -1, BAD_FLAGS = -2, BAD_TOLERANCE = -3, NO_MEM
 std::int64_t solve_strided(const StridedCall &call, const RoutineTable &routines,
                            const LaneTable *lanes) noexcept;
 
+// The same of small matrices without LAPACK, which may make its callers wait. False if any was not
+// answered, or if there is no memory.
+bool solve_in_lanes(const StridedCall &call, const RoutineTable &routines,
+                    const LaneTable *lanes) noexcept;
+
 // Bytes of workspace for calls of these sizes and flags, or one of the above.
 std::int64_t strided_work_bytes(const StridedCall &call, const RoutineTable &routines,
                                 const LaneTable *lanes) noexcept;

@@ -1,0 +1,6 @@
+from typing import Any
+
+from numpy.typing import NDArray
+
+def pinv(a: object, rtol: object, out: object) -> NDArray[Any] | None: ...
+def lstsq(a: object, b: object, rtol: object, out: object) -> NDArray[Any] | None: ...

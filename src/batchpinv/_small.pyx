@@ -1,0 +1,170 @@
+# cython: language_level=3, embedsignature=True, freethreading_compatible=True
+# cython: boundscheck=False, wraparound=False
+# distutils: language = c++
+"""A few small ndarrays at once: what `pinv` and `lstsq` do with one takes ten times as long as its
+arithmetic.
+
+These functions know a plain call when they see one, compute it in SIMD lanes by the thread that
+makes it, and return None for any other, which then goes the usual way: through all checks, to a
+rung that answers or to the error that says why not. They have no check and no default of their own,
+and the bits are those of the usual way.
+"""
+
+cimport numpy as cnp
+from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact
+from libc.string cimport memset
+
+from ._batch cimport Stack, StridedCall, compute_in_lanes
+
+import numpy as np
+
+cnp.import_array()
+
+# Longer work is worth a look at how it is spread over threads, and may be interrupted. Matrices of
+# no longer smaller side never leave the lanes. BLAS is left alone for matrices up to that size.
+cdef enum:
+    MOST_ENTRIES = 2048
+    MOST_SMALLER_SIDE = 8
+    MOST_MATRIX_ENTRIES = 255
+
+cdef object FLOAT64 = np.float64  # a float, too
+
+
+def pinv(a, rtol, out):
+    """The pseudo-inverses of a few small matrices, or None if it is not known here how."""
+    cdef StridedCall call
+    cdef cnp.ndarray x
+    memset(&call, 0, sizeof(call))
+    if not take_matrices(a, &call) or not take_rtol(rtol, &call):
+        return None
+    x = make_result(<cnp.ndarray>a, cnp.PyArray_NDIM(<cnp.ndarray>a), call.n, call.m, out)
+    if x is None or (out is not None and may_overlap(<cnp.ndarray>a, x)):
+        return None
+    call.x = stack_of(x, cnp.PyArray_NDIM(x), 2)
+    return x if compute_in_lanes(&call) else None
+
+
+def lstsq(a, b, rtol, out):
+    """The solutions of a few small systems, or None if it is not known here how."""
+    cdef StridedCall call
+    cdef cnp.ndarray x, sides
+    cdef int ndim, core
+    memset(&call, 0, sizeof(call))
+    if not take_matrices(a, &call) or not take_rtol(rtol, &call):
+        return None
+    if not cnp.PyArray_CheckExact(b):
+        return None
+    sides = <cnp.ndarray>b
+    ndim = cnp.PyArray_NDIM(<cnp.ndarray>a)
+    core = 2 if cnp.PyArray_NDIM(sides) == ndim else 1
+    if not is_like(sides, <cnp.ndarray>a) or cnp.PyArray_NDIM(sides) != ndim - 2 + core:
+        return None
+    if cnp.PyArray_DIM(sides, ndim - 2) != call.m:
+        return None
+    if ndim == 3 and cnp.PyArray_DIM(sides, 0) != call.count:
+        return None
+    call.solves = True
+    call.k = 1 if core == 1 else cnp.PyArray_DIM(sides, ndim - 1)
+    if call.k < 1 or call.k > MOST_SMALLER_SIDE:
+        return None
+    x = make_result(<cnp.ndarray>a, ndim - 2 + core, call.n, call.k, out)
+    if x is None:
+        return None
+    if out is not None and (may_overlap(<cnp.ndarray>a, x) or may_overlap(sides, x)):
+        return None
+    call.b = stack_of(sides, cnp.PyArray_NDIM(sides), core)
+    call.x = stack_of(x, cnp.PyArray_NDIM(x), core)
+    return x if compute_in_lanes(&call) else None
+
+
+cdef bint take_matrices(a, StridedCall *call):
+    """Whether it is an ndarray of one small matrix, or of a few."""
+    cdef cnp.ndarray array
+    cdef int ndim, typenum
+    if not cnp.PyArray_CheckExact(a):
+        return False
+    array = <cnp.ndarray>a
+    ndim, typenum = cnp.PyArray_NDIM(array), cnp.PyArray_TYPE(array)
+    if ndim != 2 and ndim != 3:
+        return False
+    if typenum == cnp.NPY_DOUBLE or typenum == cnp.NPY_FLOAT:
+        call.kind = c"f"
+    elif typenum == cnp.NPY_CDOUBLE or typenum == cnp.NPY_CFLOAT:
+        call.kind = c"c"
+    else:
+        return False
+    if not cnp.PyArray_ISNOTSWAPPED(array):
+        return False
+    call.itemsize = <int>cnp.PyArray_ITEMSIZE(array)
+    call.m, call.n = cnp.PyArray_DIM(array, ndim - 2), cnp.PyArray_DIM(array, ndim - 1)
+    call.count = cnp.PyArray_DIM(array, 0) if ndim == 3 else 1
+    call.a = stack_of(array, ndim, 2)
+    return (
+        min(call.m, call.n) <= MOST_SMALLER_SIDE
+        and call.m * call.n <= MOST_MATRIX_ENTRIES
+        and 0 < call.count * call.m * call.n <= MOST_ENTRIES
+    )
+
+
+cdef bint take_rtol(rtol, StridedCall *call):
+    if rtol is None:
+        call.rtol = -1  # the default
+        return True
+    if not PyFloat_CheckExact(rtol) and type(rtol) is not FLOAT64:
+        return False
+    call.rtol = PyFloat_AS_DOUBLE(rtol)
+    return call.rtol >= 0  # not NaN
+
+
+cdef bint is_like(cnp.ndarray array, cnp.ndarray a):
+    """Whether it has the same dtype."""
+    return (
+        cnp.PyArray_TYPE(array) == cnp.PyArray_TYPE(a) and cnp.PyArray_ISNOTSWAPPED(array)
+    )
+
+
+cdef cnp.ndarray make_result(cnp.ndarray a, int ndim, cnp.npy_intp n, cnp.npy_intp k, out):
+    """A new array, or `out` if it is a plain one of the same shape; else None."""
+    cdef cnp.npy_intp shape[3]
+    cdef int at = 0, axis
+    cdef int stacked = cnp.PyArray_NDIM(a) - 2
+    cdef cnp.ndarray given
+    if stacked:
+        shape[0] = cnp.PyArray_DIM(a, 0)
+        at = 1
+    shape[at] = n
+    if ndim == at + 2:
+        shape[at + 1] = k
+    if out is None:
+        return cnp.PyArray_EMPTY(ndim, shape, cnp.PyArray_TYPE(a), 0)
+    if not cnp.PyArray_CheckExact(out):
+        return None
+    given = <cnp.ndarray>out
+    if not is_like(given, a) or cnp.PyArray_NDIM(given) != ndim:
+        return None
+    if not cnp.PyArray_ISWRITEABLE(given) or not cnp.PyArray_IS_C_CONTIGUOUS(given):
+        return None
+    for axis in range(ndim):
+        if cnp.PyArray_DIM(given, axis) != shape[axis]:
+            return None
+    if cnp.PyArray_BASE(given) is not NULL:  # it may be part of a file: see _disk
+        return None
+    return given
+
+
+cdef Stack stack_of(cnp.ndarray array, int ndim, int core):
+    cdef Stack stack
+    stack.data = <char *>cnp.PyArray_DATA(array)
+    stack.step = cnp.PyArray_STRIDE(array, 0) if ndim > core else 0
+    stack.row = cnp.PyArray_STRIDE(array, ndim - core)
+    stack.col = cnp.PyArray_STRIDE(array, ndim - 1) if core == 2 else cnp.PyArray_ITEMSIZE(array)
+    return stack
+
+
+cdef bint may_overlap(cnp.ndarray array, cnp.ndarray out):
+    """Whether both may lie in the same memory: true if in doubt."""
+    cdef char *first = <char *>cnp.PyArray_DATA(array)
+    cdef char *start = <char *>cnp.PyArray_DATA(out)
+    if not (cnp.PyArray_IS_C_CONTIGUOUS(array) or cnp.PyArray_IS_F_CONTIGUOUS(array)):
+        return True
+    return first < start + cnp.PyArray_NBYTES(out) and start < first + cnp.PyArray_NBYTES(array)
