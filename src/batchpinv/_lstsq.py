@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, Unpack, overload
 
+import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _small
@@ -241,7 +242,8 @@ def lstsq(
            [0.15384615, 0.76923077]]), array([2, 2, 1]))
     """
     if (
-        rcond is None
+        type(a) is type(b) is np.ndarray  # compilers of Python trace no more than that
+        and rcond is None
         and hermitian is False
         and atol is None
         and return_rank is False
@@ -256,13 +258,13 @@ def lstsq(
         return plain
     options = Options(
         rcond=rcond,
-        hermitian=hermitian,
+        hermitian=bool(hermitian),
         atol=atol,
         rtol=rtol,
         out=out,
         wants_rank=return_rank,
         wants_residuals=return_residuals,
-        lower=lower,
+        lower=bool(lower),
         driver=driver,
         workers=workers,
         on_failure=on_failure,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, Unpack, overload
 
+import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _small
@@ -296,7 +297,8 @@ def pinv(
     if return_rank and return_info:
         raise ValueError("return_info holds the rank, too: give one of return_rank and return_info")
     if (
-        rcond is None
+        type(a) is np.ndarray  # compilers of Python trace no more than that
+        and rcond is None
         and hermitian is False
         and atol is None
         and return_rank is False
@@ -311,13 +313,13 @@ def pinv(
         return plain
     options = Options(
         rcond=rcond,
-        hermitian=hermitian,
+        hermitian=bool(hermitian),
         atol=atol,
         rtol=rtol,
         out=out,
         wants_rank=return_rank or return_info,
         wants_rung=return_info,
-        lower=lower,
+        lower=bool(lower),
         driver=driver,
         workers=workers,
         on_failure=on_failure,

@@ -37,7 +37,7 @@ def pinv(a: Any, options: Options) -> Result:
     batch_shape = broadcast_batch(array.shape[:-2], atol, rtol)
     check_size(m, n)
     workers = None if options.workers is None else resolve_workers(options.workers)
-    hermitian, svd_only, out = bool(options.hermitian), options.driver == "svd", options.out
+    hermitian, svd_only, out = options.hermitian, options.driver == "svd", options.out
     if out is None:
         result = np.empty((*batch_shape, n, m), dtype)
     else:
@@ -58,7 +58,7 @@ def pinv(a: Any, options: Options) -> Result:
             None,
             rung,
             hermitian=hermitian,
-            lower=bool(options.lower),
+            lower=options.lower,
             svd_only=svd_only,
             nan_on_failure=options.on_failure == "nan",
             chunk=plan.chunk,
@@ -83,7 +83,7 @@ def lstsq(a: Any, b: Any, options: Options) -> Result:
     batch_shape = broadcast_batch(array.shape[:-2], atol, rtol, sides.shape[:-2])
     check_size(m, n)
     workers = None if options.workers is None else resolve_workers(options.workers)
-    hermitian, svd_only, out = bool(options.hermitian), options.driver == "svd", options.out
+    hermitian, svd_only, out = options.hermitian, options.driver == "svd", options.out
     array, sides = as_dtype(array, dtype), sides.astype(dtype, copy=False)
     shape = (*batch_shape, n, k)
     if out is None:
@@ -111,7 +111,7 @@ def lstsq(a: Any, b: Any, options: Options) -> Result:
             residual,
             None,
             hermitian=hermitian,
-            lower=bool(options.lower),
+            lower=options.lower,
             svd_only=svd_only,
             nan_on_failure=options.on_failure == "nan",
             chunk=plan.chunk,

@@ -44,7 +44,7 @@ def pinv(a: Any, options: Options) -> Result:
     with stream:
         view = read_numbers("a", a, library, stream)
         (m, n), dtype = view.shape[-2:], view.dtype
-        hermitian, lower = bool(options.hermitian), bool(options.lower)
+        hermitian, lower = options.hermitian, options.lower
         options.check(view.shape)
         if options.workers is not None:
             resolve_workers(options.workers)
