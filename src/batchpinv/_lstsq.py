@@ -162,7 +162,8 @@ def lstsq(
     on_failure : {'raise', 'nan'}, default 'raise'
         What to do with matrices that hold NaN or Inf, as for `pinv`. NaN and Inf in `b` are no
         failure: they spoil the solutions of their own column only, whose entries become NaN or
-        Inf; where a column of `a` is zero, or all of `a`, they may be 0.
+        Inf; where a column of `a` is zero, or all of `a`, they may be 0. Of 128 columns or more,
+        which are multiplied together, others may round otherwise beside them.
     progress : bool or callable, optional
         As for `pinv`. What is counted is systems; 128 or more right-hand sides of one matrix may
         be counted in parts.
@@ -184,8 +185,8 @@ def lstsq(
     TypeError
         If a dtype or the type of an argument is none of those above.
     ValueError
-        If a shape or the value of an argument is none of those above, or if a matrix is too large
-        for LAPACK's integers.
+        If a shape or the value of an argument is none of those above, if a tolerance is complex,
+        or if a matrix is too large for LAPACK's integers.
     MemoryError
         If there is none for the result or for the workers.
     OSError
@@ -209,7 +210,7 @@ def lstsq(
     Small overdetermined systems (up to 48 columns and 4096 entries, complex 32 and 2048) whose
     condition would cost more than three digits are refined with residuals in twice the working
     precision [4]_, however many right-hand sides there are, so that x is right to about its last
-    digit up to conditions of 1e11 (1e4 in single precision). Those
+    digit up to conditions of 1e10 (1e4 in single precision). Those
     that may lose digits, judged by the condition and by norm(b), are computed by the factors;
     those that do, judged by their residual, are refined. The same is done, with less effect on
     systems of large residual, for ill-conditioned ones that end on the SVD. Operands of different

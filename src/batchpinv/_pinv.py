@@ -208,8 +208,8 @@ def pinv(
     TypeError
         If a dtype or the type of an argument is none of those above.
     ValueError
-        If a shape or the value of an argument is none of those above, or if a matrix is too large
-        for LAPACK's integers.
+        If a shape or the value of an argument is none of those above, if a tolerance is complex,
+        or if a matrix is too large for LAPACK's integers.
     MemoryError
         If there is none for the result or for the workers.
     OSError
@@ -249,8 +249,8 @@ def pinv(
     precision. What stays uncertain are singular values equal to the tolerance in about 13 digits,
     matrices that are exactly singular, or have singular values under 1e-30 of the largest, if
     the tolerance is smaller than that, and for matrices of more than 48
-    rows and columns (complex 32) those that LAPACK's SVD in double precision may have moved across
-    the tolerance.
+    rows and columns or 4096 entries (complex 32 and 2048) those that the SVD in double precision,
+    or a long matrix's reduction to a triangle, may have moved across the tolerance.
 
     Derivatives, forward and reverse, of any order, under ``torch.autograd``, ``torch.func`` and
     JAX's transforms, are those along matrices of constant rank; see `pinv_jvp`. There are none with
