@@ -243,7 +243,7 @@ def lstsq(
            [0.15384615, 0.76923077]]), array([2, 2, 1]))
     """
     if (
-        type(a) is type(b) is np.ndarray  # compilers of Python trace no more than that
+        type(a) is type(b) is np.ndarray  # first: torch.compile cannot trace the call below
         and rcond is None
         and hermitian is False
         and atol is None

@@ -11,7 +11,8 @@ from ._progress import Progress, check_progress
 
 Driver = Literal["auto", "svd"]
 OnFailure = Literal["raise", "nan"]
-AUTO: Driver = "auto"  # the defaults
+# The defaults, as objects: whatever else was given may compare in its own way.
+AUTO: Driver = "auto"
 RAISE: OnFailure = "raise"
 Rank = int | NDArray[np.int64]
 Residuals = float | NDArray[Any]
@@ -53,7 +54,8 @@ class Keywords(TypedDict, Generic[Own, Out], total=False):
 
 
 class Options(NamedTuple):
-    """One call's options, from the signature to the job; the names are those of the parameters."""
+    """One call's options, from the signature to the job. Where results are wanted beside the first,
+    the parameters say `return_`."""
 
     rcond: Any = None
     hermitian: bool = False

@@ -297,7 +297,7 @@ def pinv(
     if return_rank and return_info:
         raise ValueError("return_info holds the rank, too: give one of return_rank and return_info")
     if (
-        type(a) is np.ndarray  # compilers of Python trace no more than that
+        type(a) is np.ndarray  # first: torch.compile cannot trace the call below
         and rcond is None
         and hermitian is False
         and atol is None

@@ -1,8 +1,7 @@
 # cython: language_level=3, embedsignature=True, freethreading_compatible=True
 # cython: boundscheck=False, wraparound=False
 # distutils: language = c++
-"""A few small ndarrays at once: what `pinv` and `lstsq` do with one takes ten times as long as its
-arithmetic.
+"""A few small ndarrays at once. The usual way takes several times as long as their arithmetic.
 
 These functions know a plain call when they see one, compute it in SIMD lanes by the thread that
 makes it, and return None for any other, which then goes the usual way: through all checks, to a
@@ -20,8 +19,8 @@ import numpy as np
 
 cnp.import_array()
 
-# Longer work is worth a look at how it is spread over threads, and may be interrupted. Matrices of
-# no longer smaller side never leave the lanes. BLAS is left alone for matrices up to that size.
+# In all; longer work may be shared by threads, and interrupted. The other two are those of _plan:
+# up to them matrices never leave the lanes, and BLAS is left alone.
 cdef enum:
     MOST_ENTRIES = 2048
     MOST_SMALLER_SIDE = 8
