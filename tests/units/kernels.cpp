@@ -659,7 +659,7 @@ template <class T> void multiply() {
     const LaneKernels &kernels = lane_table->of[dtype_index<T>];
     Source source(10);
     for (int rows = 1; rows <= 17; rows += rows < 9 ? 1 : 4)
-        for (const std::int64_t m : {1, 3, 8, 17})
+        for (const std::int64_t m : {1, 3, 8, 17, 32, 33, 67})
             for (const std::int64_t k : {1, 3, 4, 5, 8, 15, 16, 17, 31, 33, 100, 1500}) {
                 const Within within([=] {
                     return text(lane_table->instruction_set, " ", dtype_name<T>, " ", rows, "x", m,
@@ -707,6 +707,26 @@ UNIT_TEST(products_of_few_rows_are_right_and_write_nothing_else) {
     multiply<std::complex<double>>();
 }
 
+// One after the other they would be off by 0.13 eps each.
+template <class T> void multiply_equal_terms() {
+    const LaneKernels &kernels = lane_table->of[dtype_index<T>];
+    Source source(16);
+    constexpr std::int64_t m = 4096, k = 5;
+    for (int tries = 0; tries < 20; ++tries) {
+        const T entry = source.normal<T>();
+        const std::vector<T> x(2 * m, entry), b(m * k, T(1));
+        std::vector<T> out(2 * k);
+        kernels.multiply(x.data(), 2, m, b.data(), k, k, out.data(), nullptr);
+        const T exact = entry * static_cast<Real<T>>(m); // a power of two
+        for (const T found : out)
+            check(std::abs(found - exact) <= 6 * eps_of<T> * std::abs(exact));
+    }
+}
+
+UNIT_TEST(products_of_equal_terms_are_right_to_a_few_roundings) {
+    FOR_EACH_DTYPE(multiply_equal_terms);
+}
+
 // ---- columns of long matrices -------------------------------------------------------------------
 
 template <class R> void gather() {
@@ -742,23 +762,24 @@ UNIT_TEST(columns_of_long_matrices_are_gathered) {
     check(lane_table->of[3].gather_columns == nullptr);
 }
 
-void add_inner_products(int q, std::int64_t count) {
+void add_inner_products(int p, int q, std::int64_t count, bool upper) {
     const Within within(
-        [=] { return text(lane_table->instruction_set, " two of ", count, "x", q); });
+        [=] { return text(lane_table->instruction_set, " ", p, " and ", q, " of ", count); });
     Source source(13);
-    const Dense<double> x = source.matrix<double>(count, q), y = source.matrix<double>(count, q);
+    const Dense<double> x = source.matrix<double>(count, p), y = source.matrix<double>(count, q);
     const int step = q % 2 + 1;
-    std::vector<double> out(static_cast<std::size_t>(step * q * q + 16), 7);
-    lane_table->add_inner_products(x.entries.data(), y.entries.data(), q, count, out.data(), step);
+    std::vector<double> out(static_cast<std::size_t>(step * p * q + 16), 7);
+    lane_table->add_inner_products(x.entries.data(), p, y.entries.data(), q, count, out.data(),
+                                   step, upper);
     for (int j = 0; j < q; ++j)
-        for (int i = 0; i <= j; ++i) {
+        for (int i = 0; i < p && !(upper && i > j); ++i) {
             Long sum = 7, size = 7;
             for (std::int64_t row = 0; row < count; ++row) {
                 const Long term = static_cast<Long>(x(row, i)) * y(row, j);
                 sum += term;
                 size += std::abs(term);
             }
-            check(std::abs(out[static_cast<std::size_t>(step * (i + j * q))] - sum) <=
+            check(std::abs(out[static_cast<std::size_t>(step * (i + j * p))] - sum) <=
                   8 * eps_of<double> * size);
         }
     check(std::count(out.end() - 16, out.end(), 7) == 16);
@@ -768,8 +789,11 @@ void add_inner_products(int q, std::int64_t count) {
 
 UNIT_TEST(inner_products_are_right_and_write_nothing_else) {
     for (const std::int64_t count : {1, 5, 8, 100, 255, 256, 257, 1000})
-        for (const int q : {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 32, 33, 70})
-            add_inner_products(q, count);
+        for (const int q : {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 32, 33, 70}) {
+            add_inner_products(q, q, count, true);
+            for (const int p : {1, 2, 5, 34})
+                add_inner_products(p, q, count, false);
+        }
 }
 
 // One after the other they would be off by 0.13 eps each.
@@ -779,7 +803,7 @@ UNIT_TEST(inner_products_of_equal_terms_are_right_to_a_few_roundings) {
         const double entry = source.normal<double>();
         const std::vector<double> x(2048, entry);
         double sum = 0;
-        lane_table->add_inner_products(x.data(), x.data(), 1, 2048, &sum, 1);
+        lane_table->add_inner_products(x.data(), 1, x.data(), 1, 2048, &sum, 1, true);
         const Long exact = static_cast<Long>(entry) * entry * 2048;
         check(std::abs(sum - exact) <= 10 * eps_of<double> * exact);
     }

@@ -3,7 +3,8 @@
 //
 // Elimination leaves X W near I, and X as near W^-1 as any method does, but not always W X near I:
 // where the singular values are graded, |W X - I| can be cond(U) times as large as by LU (Higham,
-// Accuracy and Stability, section 14.4). Then LAPACK computes the inverse anew.
+// Accuracy and Stability, section 14.4). Then LAPACK computes the inverse anew. Systems need both:
+// refinement (refine.hpp) leaves |W X - I| of an error.
 #pragma once
 
 #include "certified.hpp"
@@ -21,7 +22,6 @@ template <class T, class C> class Square {
 
     const blas_int n;
     const std::int64_t area;
-    const bool solves;
     Buffer<C> kept, gram;         // kept: W
     Buffer<C> signs, image, back; // n×probes
     const std::int64_t lwork;
@@ -39,9 +39,9 @@ template <class T, class C> class Square {
 
     explicit Square(const Bench &bench)
         : n(static_cast<blas_int>(bench.batch.n)), area(static_cast<std::int64_t>(n) * n),
-          solves(bench.batch.solves()), kept(area), gram(widened ? area : 0), signs(probes * n),
-          image(probes * n), back(probes * n), lwork(64 * static_cast<std::int64_t>(n)),
-          work(lwork), pivots(n), jordan(bench.routines, n), spectrum(bench.routines, n, n),
+          kept(area), gram(widened ? area : 0), signs(probes * n), image(probes * n),
+          back(probes * n), lwork(64 * static_cast<std::int64_t>(n)), work(lwork), pivots(n),
+          jordan(bench.routines, n), spectrum(bench.routines, n, n),
           rounding(rounding_of<double>(Method::elimination, n, n)), lapack(bench.routines) {
         if (widened)
             smallest.emplace(bench.routines, n);
@@ -70,8 +70,7 @@ template <class T, class C> class Square {
         jordan.exchange_columns(w);
         Evidence<double> found = full_rank_evidence(norm, frobenius<C>(w, area), rounding);
         const bool decided = decide(found, tolerance);
-        // A system is solved by X^T, and (X W)^T is near I.
-        if (decided && !widened && !solves && !is_right_inverse(w, norm / found.kept)) {
+        if (decided && !widened && !is_right_inverse(w, norm / found.kept)) {
             if (!invert_by_lu(w))
                 return {};
             found = full_rank_evidence(norm, frobenius<C>(w, area), rounding);

@@ -63,7 +63,7 @@ template <class C> class Reduction final : public Reduced {
     explicit Reduction(const Bench &bench)
         : longer(bench.batch.n), q(static_cast<blas_int>(bench.batch.m)), lanes(bench.lanes),
           sketch(longer, q), lwork(64 * q),
-          matrix(bench, scratch_rows() * std::max<std::int64_t>(q, bench.batch.k),
+          matrix(bench, scratch_rows() * std::max<std::int64_t>(q, 2 * bench.batch.k),
                  q * std::max({q + q / most_few, bench.batch.k, sketch.sum_size()})),
           gram(area() + q / most_few * q), first(area()), second(area() + q / most_few * q),
           top(area()), combinations(sketch.size * q), tau(q), work(lwork), rwork(2 * q), pivots(q),
@@ -152,17 +152,17 @@ template <class C> class Reduction final : public Reduced {
     // s = (x W^H - b) W
     void multiply_residual(blas_int k, const C *x, const C *b, C *s) {
         matrix.add_up(false, static_cast<std::int64_t>(k) * q, s, [&](const Piece<C> &w) {
-            std::copy_n(b + w.start * k, static_cast<std::int64_t>(k) * w.count, w.scratch);
-            lapack.gemm('N', 'C', k, w.count, q, x, k, w.rows, w.count, -1, w.scratch, k);
-            lapack.gemm('N', 'N', k, q, w.count, w.scratch, k, w.rows, w.count, 1, w.into, k);
+            take_columns(k, b + w.start * k, w);
+            lapack.gemm('N', 'C', w.count, k, q, w.rows, w.count, x, k, -1, w.scratch, w.count);
+            add_product_of_columns(k, w.scratch, w, q, w.into);
         });
     }
 
     // s = t W^H W
     void multiply_gram(blas_int k, const C *t, C *s) {
         matrix.add_up(false, static_cast<std::int64_t>(k) * q, s, [&](const Piece<C> &w) {
-            lapack.gemm('N', 'C', k, w.count, q, t, k, w.rows, w.count, 0, w.scratch, k);
-            lapack.gemm('N', 'N', k, q, w.count, w.scratch, k, w.rows, w.count, 1, w.into, k);
+            lapack.gemm('N', 'C', w.count, k, q, w.rows, w.count, t, k, 0, w.scratch, w.count);
+            add_product_of_columns(k, w.scratch, w, q, w.into);
         });
     }
 
@@ -198,26 +198,31 @@ template <class C> class Reduction final : public Reduced {
     // Y^H Y, its upper triangle at least.
     void add_gram(const Piece<C> &y, blas_int columns) const {
         if (!lanes)
-            add_gram_by_blas(y, columns);
+            add_by_few_rows(y, static_cast<std::int64_t>(columns) * columns, y.into, y.scratch,
+                            [&](blas_int at, blas_int count, C *part) {
+                                lapack.herk('U', 'C', columns, count, 1, y.rows + at, y.count, 0,
+                                            part);
+                            });
         else if constexpr (is_complex<C>)
             add_complex_gram(y, columns);
         else
-            lanes->add_inner_products(y.rows, y.rows, columns, y.count, y.into, 1);
+            lanes->add_inner_products(y.rows, columns, y.rows, columns, y.count, y.into, 1, true);
     }
 
-    // By a few rows at a time: sums of equal terms round to the same side each time.
-    void add_gram_by_blas(const Piece<C> &y, blas_int columns) const {
+    // y.into += what multiply(at, count, part) makes of a few rows at a time, `size` entries: sums
+    // of equal terms round to the same side each time. `room`: twice as many entries.
+    template <class Multiply>
+    static void add_by_few_rows(const Piece<C> &y, std::int64_t size, C *into, C *room,
+                                Multiply &&multiply) {
         constexpr blas_int few_rows = 32;
-        const std::int64_t size = static_cast<std::int64_t>(columns) * columns;
-        C *const part = y.scratch, *const lost = part + size;
-        std::fill_n(part, 2 * size, C(0));
+        C *const part = room, *const lost = room + size;
+        std::fill_n(room, 2 * size, C(0));
         for (blas_int at = 0; at < y.count; at += few_rows) {
-            lapack.herk('U', 'C', columns, std::min(few_rows, y.count - at), 1, y.rows + at,
-                        y.count, 0, part);
-            accumulate<C>(y.into, part, lost, size);
+            multiply(at, std::min(few_rows, y.count - at), part);
+            accumulate<C>(into, part, lost, size);
         }
         for (std::int64_t i = 0; i < size; ++i)
-            y.into[i] += lost[i];
+            into[i] += lost[i];
     }
 
     // Re(x^H y) = Re x^T Re y + Im x^T Im y, and Im(x^H y) = Re(x^H z) for z = -i y.
@@ -228,12 +233,48 @@ template <class C> class Reduction final : public Reduced {
         const auto *const reals = reinterpret_cast<const double *>(y.rows);
         const auto *const turned = reinterpret_cast<const double *>(y.scratch);
         auto *const into = reinterpret_cast<double *>(y.into);
-        lanes->add_inner_products(reals, reals, columns, 2 * count, into, 2);
-        lanes->add_inner_products(reals, turned, columns, 2 * count, into + 1, 2);
+        lanes->add_inner_products(reals, columns, reals, columns, 2 * count, into, 2, true);
+        lanes->add_inner_products(reals, columns, turned, columns, 2 * count, into + 1, 2, true);
     }
 
+    // into += b Y, k rows.
     void add_product(blas_int k, const C *b, const Piece<C> &y, blas_int columns, C *into) const {
-        lapack.gemm('N', 'N', k, columns, y.count, b + y.start * k, k, y.rows, y.count, 1, into, k);
+        if (!is_complex<C> && k == 1)
+            return add_product_of_columns(k, b + y.start, y, columns, into);
+        take_columns(k, b + y.start * k, y);
+        add_product_of_columns(k, y.scratch, y, columns, into);
+    }
+
+    // y.scratch = b^H, by columns.
+    static void take_columns(blas_int k, const C *b, const Piece<C> &y) {
+        in_tiles(y.count, k, [&](std::int64_t i, std::int64_t j) {
+            y.scratch[i + j * y.count] = conjugate(b[j + i * k]);
+        });
+    }
+
+    // into += b Y, given b^H by columns: y.scratch, or elsewhere.
+    void add_product_of_columns(blas_int k, const C *b, const Piece<C> &y, blas_int columns,
+                                C *into) const {
+        const auto size = static_cast<std::int64_t>(k) * y.count;
+        C *const room = y.scratch + size;
+        const auto *const numbers = reinterpret_cast<const double *>(b);
+        const auto *const rows = reinterpret_cast<const double *>(y.rows);
+        auto *const to = reinterpret_cast<double *>(into);
+        if (!lanes)
+            add_by_few_rows(y, static_cast<std::int64_t>(k) * columns, into, room,
+                            [&](blas_int at, blas_int count, C *part) {
+                                lapack.gemm('C', 'N', k, columns, count, b + at, y.count,
+                                            y.rows + at, y.count, 0, part, k);
+                            });
+        else if constexpr (is_complex<C>) {
+            // As in add_complex_gram; Im(c^H y) = Re((i c)^H y) for c = b^H.
+            for (std::int64_t i = 0; i < size; ++i)
+                room[i] = C(-std::imag(b[i]), std::real(b[i]));
+            lanes->add_inner_products(numbers, k, rows, columns, 2 * y.count, to, 2, false);
+            lanes->add_inner_products(reinterpret_cast<const double *>(room), k, rows, columns,
+                                      2 * y.count, to + 1, 2, false);
+        } else
+            lanes->add_inner_products(numbers, k, rows, columns, y.count, to, 1, false);
     }
 
     // |W|_F^2

@@ -2,7 +2,8 @@
 //
 // x = X b is as good as that of any method where it is about as large as |X| |b|, as it is for most
 // b. Where it is far smaller, as many digits are lost, and a step of refinement brings them back: x
-// -= X (A x - b) (Higham, Accuracy and Stability, sections 12.1 and 14.1).
+// -= X (A x - b) (Higham, Accuracy and Stability, sections 12.1 and 14.1). The first step brings
+// back those of x; those of the residual b - A x may take another.
 #pragma once
 
 #include "columns.hpp"
@@ -29,14 +30,15 @@ template <class C> class Refinement {
                 Multiply &&multiply, GetW &&w) {
         const double typical = 64 * static_cast<double>(batch.n);
         sum_squares<C>(columns.x, columns.solution_rows, columns.k, columns.k, x2);
-        const blas_int count = find_poor(columns, inverse_norm, typical);
-        if (count == 0)
-            return;
-        find_residuals(columns, lapack, w(), count);
-        multiply(count, residual.get(), count, again.get());
-        for (std::int64_t i = 0; i < columns.solution_rows; ++i)
-            for (blas_int at = 0; at < count; ++at)
-                columns.x[i * columns.k + poor[at]] -= again[i * count + at];
+        blas_int count = find_poor(columns, inverse_norm, typical);
+        for (int step = 0; step < most_steps && count > 0; ++step) {
+            find_residuals(columns, lapack, w(), count);
+            multiply(count, residual.get(), count, again.get());
+            for (std::int64_t i = 0; i < columns.solution_rows; ++i)
+                for (blas_int at = 0; at < count; ++at)
+                    columns.x[i * columns.k + poor[at]] -= again[i * count + at];
+            count = find_changed(columns, count);
+        }
     }
 
     // After refine(): x += X (b - A x) in all columns, the residual in twice the working precision.
@@ -77,6 +79,21 @@ template <class C> class Refinement {
     const blas_int *losing() const { return poor; }
 
   private:
+    static constexpr double eps = std::numeric_limits<Real<C>>::epsilon();
+    static constexpr int most_steps = 3;
+
+    // Keeps of the poor columns those that the last step changed by more than sqrt(eps) of x: the
+    // next one changes as much of that.
+    template <class Stored>
+    blas_int find_changed(const Columns<Stored, C> &columns, blas_int poor_count) {
+        sum_squares<C>(again, columns.solution_rows, poor_count, poor_count, r2);
+        blas_int count = 0;
+        for (blas_int at = 0; at < poor_count; ++at)
+            if (r2[at] > eps * x2[poor[at]])
+                poor[count++] = poor[at];
+        return count;
+    }
+
     // Finds the columns with |X|^2 |b|^2 > most |x|^2.
     template <class Stored>
     blas_int find_poor(const Columns<Stored, C> &columns, double inverse_norm, double most) {

@@ -45,24 +45,25 @@ BATCHPINV_INLINE void add_tile(const double *x, const double *y, std::int64_t co
             out[step * i + ld * j] += sum_of_lanes(sums[i][j]);
 }
 
-// out[step (i + j q)] += x_i^T y_j, at least for i <= j, for q columns x and as many y, which are
-// `count` apart. In blocks of rows, some of which the first level of the cache holds.
+// out[step (i + j p)] += x_i^T y_j for p columns x and q columns y, which are `count` apart; where
+// `upper`, at least for i <= j. In blocks of rows, some of which the first level of the cache
+// holds.
 template <int lanes>
-void add_inner_products(const double *x, const double *y, int q, std::int64_t count, double *out,
-                        int step) {
+void add_inner_products(const double *x, int p, const double *y, int q, std::int64_t count,
+                        double *out, int step, bool upper) {
     using V = typename vector_of<double, lanes>::type;
     constexpr int tile = sizeof(V) < 64 ? 3 : 4; // as the registers hold sums of
-    const std::int64_t ld = static_cast<std::int64_t>(step) * q;
-    const auto with_width = [q](int from, auto &&act) BATCHPINV_INLINE_LAMBDA {
-        with_size<tile>(q - from < tile ? q - from : tile, act);
+    const std::int64_t ld = static_cast<std::int64_t>(step) * p;
+    const auto with_rest = [](int rest, auto &&act) BATCHPINV_INLINE_LAMBDA {
+        with_size<tile>(rest < tile ? rest : tile, act);
     };
     for (std::int64_t start = 0; start < count; start += INNER_BLOCK * lanes) {
         const int rows = static_cast<int>(
             count - start < INNER_BLOCK * lanes ? count - start : INNER_BLOCK * lanes);
         for (int j = 0; j < q; j += tile)
-            with_width(j, [&](auto width) BATCHPINV_INLINE_LAMBDA {
-                for (int i = 0; i <= j; i += tile)
-                    with_width(i, [&](auto height) BATCHPINV_INLINE_LAMBDA {
+            with_rest(q - j, [&](auto width) BATCHPINV_INLINE_LAMBDA {
+                for (int i = 0; i < p && !(upper && i > j); i += tile)
+                    with_rest(p - i, [&](auto height) BATCHPINV_INLINE_LAMBDA {
                         add_tile<V, height, width>(x + i * count + start, y + j * count + start,
                                                    count, rows, out + step * i + ld * j, step, ld);
                     });

@@ -68,10 +68,10 @@ struct LaneKernels {
 struct LaneTable {
     const char *instruction_set;
     LaneKernels of[4];
-    // out[step (i + j q)] += x_i^T y_j, at least for i <= j, for q columns x and as many y, `count`
-    // apart.
-    void (*add_inner_products)(const double *x, const double *y, int q, std::int64_t count,
-                               double *out, int step);
+    // out[step (i + j p)] += x_i^T y_j for p columns x and q columns y, `count` apart; where
+    // `upper`, at least for i <= j.
+    void (*add_inner_products)(const double *x, int p, const double *y, int q, std::int64_t count,
+                               double *out, int step, bool upper);
     // y = y R^-1 for n columns, `count` apart, of real or of complex numbers.
     void (*divide_columns[2])(double *y, int n, std::int64_t count, const double *triangle);
 };

@@ -46,7 +46,7 @@ template <class V, bool complex> struct Factor {
 };
 
 // `rows` rows of out += X b, or out = X b, `count` columns, for `terms` columns of X; its rows are
-// m apart, those of b ld, of out k. `squares`: also those of b's columns, unless it is nullptr_t.
+// m apart, those of b ld, of out k. `squares`: += those of b's columns, unless it is nullptr_t.
 // Complex numbers are two columns of b and of out, and pairs in X.
 template <int rows, int terms, int lanes, bool complex, class R, class Squares>
 BATCHPINV_INLINE void add_terms(bool adds, const R *x, std::int64_t m, const R *b, std::int64_t ld,
@@ -57,19 +57,20 @@ BATCHPINV_INLINE void add_terms(bool adds, const R *x, std::int64_t m, const R *
         Factor<V, complex> term[terms];
         for (int i = 0; i < terms; ++i)
             term[i] = Factor<V, complex>(load_some<V>(b + i * ld + at, size));
-        const auto sum_up = [=](R *to, auto &&plus) BATCHPINV_INLINE_LAMBDA {
+        const auto sum_up = [=](bool adds, R *to, auto &&plus) BATCHPINV_INLINE_LAMBDA {
             V sum = adds ? load_some<V>(to + at, size) : V{};
             for (int i = 0; i < terms; ++i)
                 sum = plus(sum, i);
             __builtin_memcpy(to + at, &sum, static_cast<std::size_t>(size) * sizeof(R));
         };
         for (int row = 0; row < rows; ++row)
-            sum_up(out + row * k, [&](V sum, int i) BATCHPINV_INLINE_LAMBDA {
+            sum_up(adds, out + row * k, [&](V sum, int i) BATCHPINV_INLINE_LAMBDA {
                 return term[i].add_to(sum, x + (row * m + i) * parts);
             });
         if constexpr (!std::is_same_v<Squares, std::nullptr_t>)
-            sum_up(squares, [&](V sum, int i)
-                                BATCHPINV_INLINE_LAMBDA { return sum + term[i].x * term[i].x; });
+            sum_up(true, squares, [&](V sum, int i) BATCHPINV_INLINE_LAMBDA {
+                return sum + term[i].x * term[i].x;
+            });
     };
     std::int64_t at = 0;
     for (; at + lanes <= count; at += lanes)
@@ -78,28 +79,55 @@ BATCHPINV_INLINE void add_terms(bool adds, const R *x, std::int64_t m, const R *
         add(at, static_cast<int>(count - at));
 }
 
-// Up to eight rows.
+// So many rows are summed up one after the other, and these sums with what rounding takes: equal
+// terms round to the same side each time.
+constexpr int PRODUCT_BLOCK = 32;
+// Bytes of a row that are summed up at a time.
+constexpr int PRODUCT_WIDTH = 2048;
+
+// Up to eight rows, `count` columns.
 template <int lanes, bool complex, class R, class Squares>
 BATCHPINV_INLINE void multiply_rows(const R *x, int rows, std::int64_t m, const R *b,
                                     std::int64_t ld, R *out, std::int64_t k, std::int64_t count,
                                     Squares squares) {
     constexpr int most = complex ? 4 : 8, parts = complex ? 2 : 1;
-    with_size<8>(rows, [=](auto some) BATCHPINV_INLINE_LAMBDA {
-        std::int64_t i = 0;
-        for (; i + most <= m; i += most)
-            add_terms<some, most, lanes, complex>(i > 0, x + i * parts, m, b + i * ld, ld, out, k,
-                                                  count, squares);
-        for (; i < m; ++i)
-            add_terms<some, 1, lanes, complex>(i > 0, x + i * parts, m, b + i * ld, ld, out, k,
-                                               count, squares);
+    constexpr std::int64_t width = PRODUCT_WIDTH / sizeof(R);
+    alignas(64) R part[8 * width], lost[8 * width];
+    with_size<8>(rows, [&](auto some) BATCHPINV_INLINE_LAMBDA {
+        const auto sum_up = [=](std::int64_t i, std::int64_t stop, R *to,
+                                std::int64_t step) BATCHPINV_INLINE_LAMBDA {
+            const std::int64_t start = i;
+            for (; i + most <= stop; i += most)
+                add_terms<some, most, lanes, complex>(i > start, x + i * parts, m, b + i * ld, ld,
+                                                      to, step, count, squares);
+            for (; i < stop; ++i)
+                add_terms<some, 1, lanes, complex>(i > start, x + i * parts, m, b + i * ld, ld, to,
+                                                   step, count, squares);
+        };
+        sum_up(0, m < PRODUCT_BLOCK ? m : PRODUCT_BLOCK, out, k);
+        if (m <= PRODUCT_BLOCK)
+            return;
+        for (std::int64_t j = 0; j < some * width; ++j)
+            lost[j] = 0;
+        for (std::int64_t i = PRODUCT_BLOCK; i < m; i += PRODUCT_BLOCK) {
+            sum_up(i, m - i < PRODUCT_BLOCK ? m : i + PRODUCT_BLOCK, part, width);
+            for (int row = 0; row < some; ++row)
+                for (std::int64_t j = 0; j < count; ++j)
+                    lost[row * width + j] += accumulate(out[row * k + j], part[row * width + j]);
+        }
+        for (int row = 0; row < some; ++row)
+            for (std::int64_t j = 0; j < count; ++j)
+                out[row * k + j] += lost[row * width + j];
     });
 }
 
 template <class R, int lanes, bool complex>
 void multiply_few_rows(const void *x, int rows, std::int64_t m, const void *b, std::int64_t ld,
                        std::int64_t k, void *out, void *squares) {
-    constexpr std::int64_t most = 4096 / sizeof(R), parts = complex ? 2 : 1;
+    constexpr std::int64_t most = PRODUCT_WIDTH / sizeof(R), parts = complex ? 2 : 1;
     const std::int64_t row_of_b = ld * parts, row_of_out = k * parts;
+    for (std::int64_t j = 0; squares && j < row_of_out; ++j)
+        static_cast<R *>(squares)[j] = 0;
     for (std::int64_t j = 0; j < row_of_out; j += most) {
         const std::int64_t count = row_of_out - j < most ? row_of_out - j : most;
         const R *const from = static_cast<const R *>(b) + j;

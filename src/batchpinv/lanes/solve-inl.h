@@ -245,15 +245,17 @@ __attribute__((noinline)) void multiply(const Workspace<E, V> &work, Shape<int> 
     E *const product = work.product;
     tiles<E, V>(
         n, count, [&](auto rows, int row, auto columns, int column) BATCHPINV_INLINE_LAMBDA {
-            E sum[rows][columns] = {};
-            for (int i = 0; i < m; ++i)
-                for (int l = 0; l < rows; ++l)
-                    for (int j = 0; j < columns; ++j)
-                        sum[l][j] =
-                            add_inner(sum[l][j], y[(row + l) * ld + i], c[(column + j) * ld + i]);
+            Sums<rows, columns, E> sum;
+            sum_in_blocks(0, m, sum, [&](int i, int stop, auto &sums) BATCHPINV_INLINE_LAMBDA {
+                for (; i < stop; ++i)
+                    for (int l = 0; l < rows; ++l)
+                        for (int j = 0; j < columns; ++j)
+                            sums.of[l][j] = add_inner(sums.of[l][j], y[(row + l) * ld + i],
+                                                      c[(column + j) * ld + i]);
+            });
             for (int l = 0; l < rows; ++l)
                 for (int j = 0; j < columns; ++j)
-                    product[(column + j) * ld + row + l] = sum[l][j];
+                    product[(column + j) * ld + row + l] = sum.of[l][j];
         });
 }
 
