@@ -15,11 +15,13 @@ from libcpp.atomic cimport atomic
 from libcpp.memory cimport unique_ptr
 from libcpp.vector cimport vector
 
-from ._lapack cimport RoutineTable, routines
+from ._lapack cimport RoutineTable, loaded, routines
 
 import threading
 
 import numpy as np
+
+from ._lapack import load_lapack
 
 cnp.import_array()
 
@@ -190,6 +192,9 @@ cdef class Job:
         cdef int ndim = cnp.PyArray_NDIM(out) - 2
         cdef int axis, a_ndim = cnp.PyArray_NDIM(a)
         cdef object dtype = a.dtype
+        if not loaded:
+            with UsualArithmetic():  # BLAS starts threads, which inherit it
+                load_lapack()
         self.kept_alive = (a, b, out, atol, rtol, rank, rung, residual, evidence)
         self.batch.m = cnp.PyArray_DIM(a, a_ndim - 2)
         self.batch.n = cnp.PyArray_DIM(a, a_ndim - 1)

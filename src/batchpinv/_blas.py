@@ -16,6 +16,7 @@ from typing import Any
 from threadpoolctl import ThreadpoolController
 
 from ._batch import UsualArithmetic
+from ._lapack import load_lapack
 
 # How long a fork waits for a thread that changes the setting. Seconds.
 _FORK_WAITS = 0.5
@@ -75,6 +76,7 @@ class BlasThreads:
     def libraries(self) -> list[Any]:
         """threadpoolctl's handles of the BLAS that SciPy uses; looked for once."""
         if self._libraries is None:
+            load_lapack()
             found = ThreadpoolController().select(user_api="blas").lib_controllers
             bundled = [blas for blas in found if _is_scipys(blas.filepath)]
             self._libraries = bundled or found

@@ -6,7 +6,6 @@ import platform
 from typing import Any, Literal, overload
 
 import numpy as np
-import scipy
 
 from ._blas import blas_threads
 from ._lapack import LAPACK_INT_MAX
@@ -57,6 +56,8 @@ def show_config(mode: Literal["stdout", "dicts"] = "stdout") -> dict[str, Any] |
 
 
 def _collect() -> dict[str, dict[str, Any]]:
+    import scipy
+
     from . import __version__
     from .cuda._find import describe
 

@@ -6,3 +6,4 @@ cdef extern from "drivers/lapack.hpp" namespace "batchpinv" nogil:
         Routines of[4]
 
 cdef RoutineTable routines
+cdef bint loaded  # whether the table is full

@@ -1,1 +1,3 @@
 LAPACK_INT_MAX: int
+
+def load_lapack() -> None: ...

@@ -1,10 +1,11 @@
 # cython: language_level=3, embedsignature=True, freethreading_compatible=True
 # distutils: language = c++
-"""The seam to LAPACK: the only module that knows SciPy. Fills the table of its addresses."""
+"""The seam to LAPACK: the only module that knows SciPy, and imports it when it is first needed,
+which takes longer than to import NumPy and this package."""
 
 from cpython.pycapsule cimport PyCapsule_GetName, PyCapsule_GetPointer
 
-from scipy.linalg import cython_blas, cython_lapack
+from threading import RLock
 
 cdef extern from "drivers/lapack.hpp" namespace "batchpinv" nogil:
     ctypedef long long blas_int
@@ -17,18 +18,31 @@ _REAL_NAMES = {
 }
 _OF_BLAS = {"gemm", "gemv", "herk", "trsm", "trsv"}
 
+_lock = RLock()  # reentrant: a signal handler may compute
 
-cdef void *find_address(str name, str prefix) except NULL:
-    module = cython_blas if name in _OF_BLAS else cython_lapack
+
+def load_lapack() -> None:
+    """Fill the table of LAPACK's addresses, unless it is full."""
+    global loaded
+    cdef int dtype, at
+    with _lock:
+        if loaded:
+            return
+        from scipy.linalg import cython_blas, cython_lapack
+
+        for dtype, prefix in enumerate("sdcz"):
+            for at in range(routine_count):
+                name = routine_names[at].decode()
+                module = cython_blas if name in _OF_BLAS else cython_lapack
+                (<void **>&routines.of[dtype])[at] = find_address(module, name, prefix)
+        loaded = True
+
+
+cdef void *find_address(module, str name, str prefix) except NULL:
     if prefix in "sd":
         name = _REAL_NAMES.get(name, name)
     capsule = module.__pyx_capi__[prefix + name]
     return PyCapsule_GetPointer(capsule, PyCapsule_GetName(capsule))
 
-
-cdef int dtype, at
-for dtype, prefix in enumerate("sdcz"):
-    for at in range(routine_count):
-        (<void **>&routines.of[dtype])[at] = find_address(routine_names[at].decode(), prefix)
 
 LAPACK_INT_MAX = 2 ** (8 * sizeof(blas_int) - 1) - 1

@@ -53,6 +53,10 @@ from libc.stdint cimport int64_t
 
 from ._batch cimport Stack, StridedCall, compute_strided, strided_workspace
 
+from ._lapack import load_lapack
+
+load_lapack()  # whoever cimports these functions calls them without Python
+
 
 cdef inline StridedCall sizes(
     char kind, int itemsize, bint solves, int64_t m, int64_t n, int64_t k, int flags
