@@ -10,7 +10,8 @@ from batchpinv import _small
 LANES = batchpinv.show_config("dicts")["simd"]["own kernels"] != "none"
 DTYPES = ["f", "d", "F", "D"]
 SMALL = [(1, 1), (2, 2), (3, 3), (1, 7), (6, 3), (3, 6), (6, 7), (8, 8), (20, 6), (6, 20), (31, 8)]
-SHAPES = [*SMALL, (86, 3), (9, 9)]
+SMALL += [(12, 12), (3, 86), (200, 8), (1, 2048)]
+SHAPES = [*SMALL, (16, 16), (17, 17), (2049, 1)]
 
 
 class Elsewhere:

@@ -18,6 +18,9 @@ cdef extern from "drivers/strided.hpp" namespace "batchpinv" nogil:
         void *work
         int64_t work_bytes
 
+cdef extern from "drivers/ladder.hpp" namespace "batchpinv" nogil:
+    bint stays_in_lanes(int64_t longer, int64_t shorter, int parts)
+
 cdef int64_t compute_strided(const StridedCall *call) noexcept nogil
 cdef bint compute_in_lanes(const StridedCall *call) noexcept nogil
 cdef int64_t strided_workspace(const StridedCall *call) noexcept nogil

@@ -462,6 +462,11 @@ def is_in_lanes(m: int, n: int, is_complex: bool) -> bool:
     return lane_table != NULL and suits_lanes(max(m, n), min(m, n), 2 if is_complex else 1)
 
 
+def stays_alone_in_lanes(m: int, n: int, is_complex: bool) -> bool:
+    """Whether matrices of that size never leave them, whatever their singular values."""
+    return lane_table != NULL and stays_in_lanes(max(m, n), min(m, n), 2 if is_complex else 1)
+
+
 def is_worth_sharing(m: int, n: int) -> bool:
     """Whether idle workers help with such a matrix."""
     return longer_is_worth_sharing(max(m, n), min(m, n))

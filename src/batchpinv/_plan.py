@@ -11,7 +11,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ._batch import is_in_lanes, is_long, is_worth_sharing, lapack_limit
+from ._batch import (
+    is_in_lanes,
+    is_long,
+    is_worth_sharing,
+    lapack_limit,
+    stays_alone_in_lanes,
+)
 from ._lapack import LAPACK_INT_MAX
 from ._workers import get_workers
 
@@ -27,8 +33,6 @@ _BLAS_THREADS_FROM = 256
 # A single matrix is faster with BLAS's own threads where its smaller side is at least the one, or
 # its longer side the other.
 _LARGE_FROM, _LONG_FROM = 384, 1000
-# Matrices of no longer smaller side never leave the SIMD lanes, whatever their singular values.
-_LANES_ALONE_TO = 8
 # Seconds that one right-hand side takes for each entry of its matrix.
 _SIDE = 0.1e-9
 # Beyond any use, so that a slip of the pen does not fill the process with threads.
@@ -67,11 +71,12 @@ def make_plan(
     """
     few_sides = k * blocks < 8 * min(m, n)
     lone, count = count == 1 and few_sides, count * blocks
-    blas_threads = 1 if max(m * n, m * k, n * k) >= _BLAS_THREADS_FROM else None
+    alone = not svd_only and stays_alone_in_lanes(m, n, dtype.kind == "c")
+    largest = max(m * k, n * k, 0 if alone else m * n)  # of what BLAS may multiply
+    blas_threads = 1 if largest >= _BLAS_THREADS_FROM else None
     sides = k * m * n * _SIDE
     if not svd_only and count * (each := _direct_seconds(m, n, dtype) + sides) < _HANDOFF:
-        alone = min(m, n) <= _LANES_ALONE_TO and blas_threads is None
-        return Plan(1, count, True, blas_threads, True, alone)
+        return Plan(1, count, True, blas_threads, True, alone and blas_threads is None)
     last = _svd_seconds(m, n, dtype, hermitian) + sides
     if svd_only and count * (each := last) < _HANDOFF:
         return Plan(1, count, True, blas_threads, True)

@@ -45,14 +45,14 @@ template <class T, class C, class Factor> std::unique_ptr<Rung> make_certified(c
     return std::make_unique<CertifiedRung<T, C, Factor>>(bench);
 }
 
+template <class T> constexpr int parts = is_complex<T> ? 2 : 1;
+
 // Up to these sizes the lanes' SVD is faster than LAPACK's.
 template <class T>
-constexpr std::int64_t jacobi_to = sizeof(Real<T>) == 4 ? 40
-                                   : is_complex<T>      ? 12
-                                                        : 16;
+constexpr std::int64_t jacobi_to = sizeof(Real<T>) == 4 ? 40 : double_jacobi_to(parts<T>);
 
 template <class T> bool fits(const Batch &batch, const LaneTable *lanes) {
-    return lanes && suits_lanes(batch.n, batch.m, is_complex<T> ? 2 : 1);
+    return lanes && suits_lanes(batch.n, batch.m, parts<T>);
 }
 
 template <class T> bool fits_lanes(const Bench &bench) { return fits<T>(bench.batch, bench.lanes); }
@@ -70,9 +70,8 @@ template <class T> bool fits_jacobi(const Bench &bench) {
 
 template <class T> constexpr bool is_single = !std::is_same_v<T, Wide<T>>;
 
-// What never leaves the lanes.
 template <class T> bool fits_lanes_alone(const Bench &bench) {
-    return fits_lanes<T>(bench) && bench.batch.m <= jacobi_to<Wide<T>>;
+    return bench.lanes && stays_in_lanes(bench.batch.n, bench.batch.m, parts<T>);
 }
 
 // Single precision goes on in double.

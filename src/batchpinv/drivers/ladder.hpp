@@ -27,6 +27,14 @@ constexpr bool suits_lanes(std::int64_t longer, std::int64_t shorter, int parts)
     return shorter <= (parts == 2 ? 32 : 48) && longer * shorter * parts <= 4096;
 }
 
+// The shorter sides up to which the lanes' SVD in double is faster than LAPACK's.
+constexpr std::int64_t double_jacobi_to(int parts) { return parts == 2 ? 12 : 16; }
+
+// Whether matrices never leave the lanes, whatever their singular values.
+constexpr bool stays_in_lanes(std::int64_t longer, std::int64_t shorter, int parts) {
+    return suits_lanes(longer, shorter, parts) && shorter <= double_jacobi_to(parts);
+}
+
 // Whether idle workers can help those who are busy with a matrix of that shape.
 bool is_shared(const Batch &batch, const LaneTable *lanes);
 
