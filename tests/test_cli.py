@@ -18,6 +18,7 @@ from children import HERE, environment
 
 import batchpinv
 from batchpinv import pinv
+from batchpinv.__main__ import _new_file
 
 DIGITS = HERE / "data" / "digits.npy"
 MODULE = [sys.executable, "-P", "-W", "error", "-m", "batchpinv"]
@@ -115,6 +116,25 @@ def test_out_is_what_pinv_gives(tmp_path, a, flags, options):
     assert found.tobytes() == expected.tobytes()
     assert np.array_equal(np.load(ranks), rank)
     assert f"{count} matrices of {a.shape[-2]}x{a.shape[-1]}, {expected.dtype}\n" in summary
+
+
+def test_the_part_file_is_new_and_no_link_of_anothers(tmp_path, monkeypatch):
+    """Nor can its name be guessed."""
+    names = []
+    for name in "one", "two":
+        with _new_file(tmp_path / name) as part:
+            names.append(part.name)
+            part.write_bytes(b"1")
+        assert (tmp_path / name).read_bytes() == b"1"
+    assert all(len(name) > 20 for name in names)
+    assert names[0][5:] != names[1][5:]
+    monkeypatch.setattr("secrets.token_hex", lambda _: "guessed")
+    (tmp_path / "victim").write_text("precious")
+    (tmp_path / ".out.guessed.part").symlink_to("victim")
+    with pytest.raises(FileExistsError), _new_file(tmp_path / "out"):
+        raise AssertionError
+    assert (tmp_path / "victim").read_text() == "precious"
+    assert (tmp_path / ".out.guessed.part").is_symlink()
 
 
 def test_out_may_be_the_input(tmp_path):

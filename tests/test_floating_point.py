@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from cases import random_stack
 
-from batchpinv import lstsq, pinv
+from batchpinv import lstsq, pinv, pinv_jvp, pinv_vjp
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or platform.machine() not in ("x86_64", "aarch64"),
@@ -88,3 +88,30 @@ def test_flags_of_the_thread_that_started_the_pool_do_not_matter(unit):
         unit.usual()
     for workers in (1, 5):
         assert set(pinv(a, rtol=0, return_rank=True, workers=workers)[1].tolist()) == {3}
+
+
+def calls_that_under_and_overflow():
+    tiny, eye = np.full((3, 2), 1e-200) * [1, 2], np.eye(2) * 1e-200
+    single = np.array(1e-30, np.float32) * np.ones((3, 2), np.float32)
+    yield pinv, (tiny,), {"rtol": np.array([1e-320, 0])}
+    yield pinv, (single,), {"atol": np.float32(1e-38)}
+    yield pinv, (np.full((70, 70), 1e300),), {"atol": 1e-310}
+    yield pinv, (np.full((2, 5, 3), 5e-324),), {"driver": "svd", "return_info": True}
+    yield pinv, ([[1, 2], [3, 4]],), {"hermitian": True}
+    for a in np.zeros((3, 0)), tiny, np.full((90, 60), 1e-250):
+        for b in np.full(len(a), 1e-200), np.full((len(a), 200), 1e200):
+            yield lstsq, (a, b), {"return_residuals": True}
+    yield pinv_jvp, (eye, pinv(eye), eye), {}
+    yield pinv_vjp, (eye, pinv(eye), pinv(eye)), {}
+
+
+def test_errstate_of_the_caller_never_fires():
+    calls, raised = list(calls_that_under_and_overflow()), []
+    with np.errstate(all="raise"):
+        for function, arguments, options in calls:
+            function(*arguments, **options)
+    with np.errstate(all="call", call=lambda *found: raised.append(found)):
+        for function, arguments, options in calls:
+            function(*arguments, **options)
+        assert np.geterr()["over"] == "call"
+    assert raised == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import secrets
 import signal
 import sys
 import time
@@ -105,7 +106,8 @@ def _new_file(path: Path) -> Iterator[Path]:
     """A path beside `path`, moved there when the context ends well and removed when it does not."""
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder")
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
+    part.open("xb").close()  # by no link that another has put there
     try:
         yield part
         os.replace(part, path)

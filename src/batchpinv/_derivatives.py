@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 
+@np.errstate(all="ignore")
 def pinv_jvp(a: ArrayLike, x: ArrayLike, da: ArrayLike, hermitian: bool = False) -> NDArray[Any]:
     """Directional derivative of the pseudo-inverse, for pipelines that carry their own.
 
@@ -68,6 +69,7 @@ def pinv_jvp(a: ArrayLike, x: ArrayLike, da: ArrayLike, hermitian: bool = False)
     return np.asarray(jvp(a, x, da, hermitian))
 
 
+@np.errstate(all="ignore")
 def pinv_vjp(a: ArrayLike, x: ArrayLike, gx: ArrayLike, hermitian: bool = False) -> NDArray[Any]:
     """Gradient with respect to a matrix, from that with respect to its pseudo-inverse.
 

@@ -27,6 +27,7 @@ from .._tolerance import broadcast_batch, resolve_tolerances
 from .._workers import resolve_workers
 
 
+@np.errstate(all="ignore")  # the caller's is about the caller's arithmetic
 def pinv(a: Any, options: Options) -> Result:
     """The answer for an array_like, as the public function documents it."""
     array = read_input(a)
@@ -71,6 +72,7 @@ def pinv(a: Any, options: Options) -> Result:
     return x, None if rank is None else int(rank), None if rung is None else int(rung)
 
 
+@np.errstate(all="ignore")
 def lstsq(a: Any, b: Any, options: Options) -> Result:
     """The answer for array_likes, as the public function documents it."""
     array = read_input(a)
