@@ -304,14 +304,52 @@ def test_matrices_that_fail_are_named_without_right_hand_sides_too():
         (np.ones((3, 2)), np.ones((2, 3)), ValueError, r"b must have shape \(\*, m, k\)"),
         (np.ones((3, 2)), 1.0, ValueError, "b must have shape"),
         (np.ones((4, 3, 2)), np.ones((5, 3, 2)), ValueError, "batch shapes of a and b"),
+        (
+            np.ones((3, 2)),
+            np.ones((5, 3)),
+            ValueError,
+            r"in the rows of b: lstsq\(a, b\.T\)\.T$",
+        ),
+        (np.ones((3, 2)), np.ones((5, 6, 3)), ValueError, r"; .*: lstsq\(a, b\.mT\)\.mT$"),
+        (np.ones((4, 3, 2)), np.ones((4, 5, 3)), ValueError, r"; .*: lstsq\(a, b\.mT\)\.mT$"),
+        (
+            np.ones((4, 3, 2)),
+            np.ones((5, 4, 3)),
+            ValueError,
+            r"b\[\.\.\., None\]\)\[.*0\]$",
+        ),
+        (np.ones((4, 3, 2)), np.ones((5, 6, 3)), ValueError, r"a has \(4, 3, 2\)$"),
+        (np.ones((3, 2)), np.ones((5, 2)), ValueError, r"a has \(3, 2\)$"),
         (np.ones((3, 2)), ["x", "y", "z"], TypeError, "b has dtype"),
         (np.ones((3, 2)), np.ones(3, np.float16), TypeError, "b has dtype float16"),
-        (np.ones((3, 2)), np.ma.masked_equal([1.0, 2, 3], 2), TypeError, "b is a masked array"),
+        (
+            np.ones((3, 2)),
+            np.ma.masked_equal([1.0, 2, 3], 2),
+            TypeError,
+            "b is a masked array.*both 0",
+        ),
     ],
 )
 def test_messages(lstsq, a, b, error, said):
     with pytest.raises(error, match=said):
         lstsq(a, b)
+
+
+def test_what_messages_suggest_is_right():
+    rng = np.random.default_rng(0)
+    a = rng.standard_normal((7, 3))
+    rows, windows = rng.standard_normal((5, 7)), rng.standard_normal((4, 5, 7))
+    each = np.stack([batchpinv.lstsq(a, row) for row in rows])
+    np.testing.assert_allclose(batchpinv.lstsq(a, rows.T).T, each)
+    turned = batchpinv.lstsq(a, windows.swapaxes(-1, -2)).swapaxes(-1, -2)
+    np.testing.assert_allclose(turned[1, 2], batchpinv.lstsq(a, windows[1, 2]))
+    several = rng.standard_normal((5, 7, 3))
+    found = batchpinv.lstsq(several, windows[..., None])[..., 0]
+    np.testing.assert_allclose(found[1, 2], batchpinv.lstsq(several[2], windows[1, 2]))
+    b = np.ma.masked_less(rows[0], 0)
+    kept = ~b.mask
+    found = batchpinv.lstsq(np.where(b.mask[..., None], 0, a), b.filled(0))
+    np.testing.assert_allclose(found, batchpinv.lstsq(a[kept], b.data[kept]))
 
 
 def test_out_is_checked(lstsq):

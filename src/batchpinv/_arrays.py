@@ -16,6 +16,12 @@ from ._disk import reserve
 # NumPy's character codes: half and long double are no LAPACK type, and nothing else is a number.
 _COMPUTED = {code: np.dtype(code) for code in "fdFD"}
 ACCEPTED = "float32, float64, complex64, complex128, integers and booleans"
+# What to do about masked entries.
+_REMEDY = {
+    "a": "which have no pseudo-inverse; fill them first, for example with a.filled(0)",
+    "b": "which no system has; leave their rows out of a and b, or make both 0 there: "
+    "lstsq(np.where(b.mask[..., None], 0, a), b.filled(0)) for one right-hand side",
+}
 # How hard to look for an overlap before a copy is cheaper than the question.
 _OVERLAP_WORK = 10_000
 
@@ -58,9 +64,29 @@ def check_sides(a_shape: tuple[int, ...], b_shape: tuple[int, ...]) -> bool:
     if len(b_shape) < -row or b_shape[row] != a_shape[-2]:
         raise ValueError(
             f"b must have shape (*, m, k), or (*, m), for a of shape (*, m, n); "
-            f"b has shape {b_shape}, a has {a_shape}"
+            f"b has shape {b_shape}, a has {a_shape}{_suggest(a_shape, b_shape)}"
         )
     return is_vector
+
+
+def _suggest(a_shape: tuple[int, ...], b_shape: tuple[int, ...]) -> str:
+    """The call that was meant, where right-hand sides lie along the last axis."""
+    if len(b_shape) < 2 or b_shape[-1] != a_shape[-2]:
+        return ""
+    if _broadcast(a_shape[:-2], b_shape[:-2]):
+        turned = "T" if len(b_shape) == 2 else "mT"
+        return f"; for right-hand sides in the rows of b: lstsq(a, b.{turned}).{turned}"
+    if _broadcast(a_shape[:-2], b_shape[:-1]):
+        return "; for one right-hand side in each row of b: lstsq(a, b[..., None])[..., 0]"
+    return ""
+
+
+def _broadcast(*shapes: tuple[int, ...]) -> bool:
+    try:
+        np.broadcast_shapes(*shapes)
+    except ValueError:
+        return False
+    return True
 
 
 def result_dtype(dtype: np.dtype[Any], name: str = "a") -> np.dtype[Any]:
@@ -80,10 +106,7 @@ def as_dtype(array: Array, dtype: np.dtype[Any]) -> Array:
 
 def _as_array(a: Any, name: str = "a") -> Array:
     if isinstance(a, np.ma.MaskedArray) and np.ma.is_masked(a):
-        raise TypeError(
-            f"{name} is a masked array with masked entries, which have no pseudo-inverse; "
-            f"fill them first, for example with {name}.filled(0)"
-        )
+        raise TypeError(f"{name} is a masked array with masked entries, {_REMEDY[name]}")
     if hasattr(a, "toarray") and not hasattr(a, "__array__"):
         raise TypeError(
             f"{name} is a sparse matrix, and the answer is dense: give {name}.toarray()"

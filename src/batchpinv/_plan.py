@@ -19,7 +19,7 @@ from ._batch import (
     stays_alone_in_lanes,
 )
 from ._lapack import LAPACK_INT_MAX
-from ._workers import get_workers
+from ._workers import MOST_WORKERS, get_workers
 
 # Work that is done sooner than this is not worth waking a second thread for.
 _HANDOFF = 100e-6
@@ -35,8 +35,6 @@ _BLAS_THREADS_FROM = 256
 _LARGE_FROM, _LONG_FROM = 384, 1000
 # Seconds that one right-hand side takes for each entry of its matrix.
 _SIDE = 0.1e-9
-# Beyond any use, so that a slip of the pen does not fill the process with threads.
-_MOST_WORKERS = 1024
 
 
 class Plan(NamedTuple):
@@ -87,7 +85,7 @@ def make_plan(
         workers, blas_threads = 1, workers
     # Idle workers help those who are busy with a long matrix.
     shared = reduced and is_worth_sharing(m, n)
-    workers = min(workers, _MOST_WORKERS if shared else count, _MOST_WORKERS)
+    workers = min(workers, MOST_WORKERS if shared else count)
     if svd_only or not is_in_lanes(m, n, dtype.kind == "c"):
         workers = min(workers, lapack_limit())  # more could only wait
     chunk = max(1, min(int(_CHUNK / each), -(-count // (4 * workers))))

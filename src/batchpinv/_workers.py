@@ -12,6 +12,8 @@ from functools import cache
 from pathlib import Path
 
 _VARIABLE = "BATCHPINV_NUM_THREADS"
+# Beyond any use, so that a slip of the pen does not fill the process with threads.
+MOST_WORKERS = 1024
 _chosen: ContextVar[int | None] = ContextVar("batchpinv_workers", default=None)
 
 
@@ -41,7 +43,8 @@ def set_workers(workers: int) -> Iterator[None]:
     Parameters
     ----------
     workers : int
-        Number of threads. Negative counts from the end: -1 is all usable CPUs, -2 all but one.
+        Number of threads; more than 1024 are taken for 1024. Negative counts from the end: -1 is
+        all usable CPUs, -2 all but one.
 
     Raises
     ------
@@ -75,7 +78,7 @@ def resolve_workers(workers: int | None) -> int:
 
 def _counted(count: int, name: str) -> int:
     if count > 0:
-        return count
+        return min(count, MOST_WORKERS)
     cpus = usable_cpus()
     if count == 0 or count < -cpus:
         raise ValueError(
