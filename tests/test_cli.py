@@ -4,6 +4,7 @@ whatever happens, OUT is either whole or as it was before, with nothing left bes
 
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -137,12 +138,53 @@ def test_the_part_file_is_new_and_no_link_of_anothers(tmp_path, monkeypatch):
     assert (tmp_path / ".out.guessed.part").is_symlink()
 
 
-def test_out_may_be_the_input(tmp_path):
+def test_input_is_replaced_on_request_only(tmp_path):
     a = random_stack(50, 6, 4)
-    path = save(tmp_path, a)
-    check_ran(path, path)
+    path, link = save(tmp_path, a), tmp_path / "link.npy"
+    link.symlink_to("in.npy")
+    before = path.read_bytes()
+    for arguments in [(path, path), (link, path), (path, "out.npy", "--rank", path)]:
+        ran = run(*arguments, cwd=tmp_path)
+        assert ran.returncode == 2
+        assert "is an input; --overwrite replaces it" in ran.stderr
+        assert path.read_bytes() == before
+    link.unlink()
+    check_ran(path, path, "--overwrite")
     assert np.load(path).tobytes() == pinv(a).tobytes()
     assert os.listdir(tmp_path) == ["in.npy"]
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "flags", "options"),
+    [
+        (random_stack(9, 4, 3), random_stack(9, 4, 2), [], {}),
+        (random_stack(9, 4, 3), random_stack(9, 4), [], {}),
+        (random_stack(4, 3), random_stack(9, 4, 2), ["--rcond", "0.3"], {"rcond": 0.3}),
+        (random_stack(9, 4, 4), random_stack(4), ["--hermitian"], {"hermitian": True}),
+        (random_stack(9, 4, 3, dtype="float32"), random_stack(4, 200), [], {}),
+        (random_stack(3, 2), random_stack(3, 2, dtype="complex64"), [], {}),
+        (random_stack(0, 3, 2), random_stack(0, 3, 1), [], {}),
+    ],
+)
+def test_lstsq_is_what_lstsq_gives(tmp_path, a, b, flags, options):
+    out, ranks = tmp_path / "out.npy", tmp_path / "ranks.npy"
+    paths = save(tmp_path, a, "a.npy"), save(tmp_path, b, "b.npy")
+    summary = check_ran("lstsq", *paths, out, "--rank", ranks, *flags)
+    expected, rank = batchpinv.lstsq(a, b, return_rank=True, **options)
+    found = np.load(out)
+    assert (found.shape, found.dtype) == (expected.shape, expected.dtype)
+    assert found.tobytes() == expected.tobytes()
+    assert np.array_equal(np.load(ranks), rank)
+    assert f"matrices of {a.shape[-2]}x{a.shape[-1]}, {expected.dtype}\n" in summary
+
+
+def test_lstsq_names_what_does_not_fit(tmp_path):
+    a, b = save(tmp_path, np.ones((4, 3)), "a.npy"), save(tmp_path, np.ones((9, 4)), "b.npy")
+    check_failed("b has shape (9, 4), a has (4, 3)", "lstsq", a, b, tmp_path / "out.npy")
+    assert sorted(os.listdir(tmp_path)) == ["a.npy", "b.npy"]
+    ran = run("lstsq", a, b, b, cwd=tmp_path)
+    assert ran.returncode == 2
+    assert "is an input" in ran.stderr
 
 
 def test_existing_out_is_replaced(tmp_path):
@@ -233,25 +275,30 @@ def make_good(folder):
     return save(folder, random_stack(7, 3, 2))
 
 
+def make_good_beside_folder(folder):
+    (folder / "folder.npy").mkdir()
+    return make_good(folder)
+
+
 INPUTS = [
     (make_missing, "none.npy", []),
     (make_truncated, "in.npy is not a .npy file", []),
     (make_cut_header, "in.npy is not a .npy file", []),
     (make_empty, "in.npy is not a .npy file", []),
-    (make_text, "in.npy is not a .npy file", []),
-    (make_npz, "in.npz is not a .npy file", []),
+    (make_text, "in.npy is not a .npy file|it is text: read it by numpy.loadtxt", []),
+    (make_npz, "in.npz is not a .npy file|it is a .npz file: save one of its arrays", []),
     (make_objects, "in.npy is not a .npy file of numbers|bject", []),
     (make_folder, "in.npy", []),
     (make_vector, "must have two or more dimensions, (*, m, n); got 1, shape (5,)", []),
     (make_strings, "dtype <U1; accepted are", []),
-    (make_half, "dtype float16; accepted are", []),
-    (make_nan, "2 of 7 matrices|NaN or Inf in 2 (batch indices 2, 5)", []),
-    (make_good, "hermitian=True needs square matrices", ["--hermitian"]),
+    (make_half, "has dtype float16|save it as float32", []),
+    (make_nan, "2 of 7 matrices|NaN or Inf in 2 (batch indices 2, 5)|--on-failure nan writes", []),
+    (make_good, ": --hermitian needs square matrices", ["--hermitian"]),
     (make_good, "rtol must be at least 0", ["--rtol=-1"]),
     (make_good, "atol must be at least 0", ["--atol", "nan"]),
     (make_good, "workers must be positive", ["--workers", "0"]),
     (make_good, "gone", ["--rank", "gone/ranks.npy"]),
-    (make_good, "is a folder", ["--rank", "."]),
+    (make_good_beside_folder, "is a folder", ["--rank", "folder.npy"]),
 ]
 
 
@@ -279,13 +326,18 @@ def test_out_in_a_missing_folder_or_over_a_folder_is_refused(tmp_path):
 
 @pytest.mark.parametrize(
     "arguments",
-    ["", "in.npy", "a b c", "a b --driver=qr", "a b --workers=many", "a b --no-such-option"],
+    [
+        *["", "in.npy", "a b.npy c", "a b.npy --driver=qr", "a b.npy --workers=many"],
+        *["a b.npy --no-such-option", "a b", "a b.npz", "a b.npy --rank c", "a b.npy --upper"],
+        *["a b.npy --workers 1025", "a b.npy --rank b.npy", "a b.npy --rtol 1 --rcond 1"],
+        *["lstsq", "lstsq a b", "lstsq a b c.npy d", "lstsq a b c"],
+    ],
 )
 def test_wrong_usage_is_told_with_status_2(tmp_path, arguments):
     ran = run(*arguments.split(), cwd=tmp_path)
     assert ran.returncode == 2
     assert ran.stderr.startswith("usage: batchpinv ")
-    assert "\nbatchpinv: error: " in ran.stderr
+    assert re.search(r"\nbatchpinv( lstsq)?: error: ", ran.stderr)
     assert os.listdir(tmp_path) == []
 
 
@@ -402,6 +454,7 @@ def test_config_version_and_help_are_printed():
     assert all(f"{section}:\n" in config for section in batchpinv.show_config("dicts"))
     assert check_ran("--version") == f"batchpinv {batchpinv.__version__}\n"
     usage = check_ran("--help")
-    for option in ("IN.npy", "OUT.npy", "--atol", "--rtol", "--hermitian", "--upper", "--driver",
+    for option in ("IN OUT", "lstsq [options] A B OUT", "--atol", "--rtol", "--rcond",
+                   "--hermitian", "--upper", "--driver", "--overwrite",
                    "--workers", "--rank", "--on-failure", "--config", "--version"):  # fmt: skip
         assert option in usage

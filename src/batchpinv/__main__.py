@@ -1,4 +1,5 @@
-"""The command line: pseudo-inverses of a stack in a .npy file, both files memory-mapped."""
+"""The command line: pseudo-inverses of a stack in a .npy file, or solutions of its systems, into
+another. All files are memory-mapped."""
 
 from __future__ import annotations
 
@@ -18,9 +19,20 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from . import __version__, pinv, show_config
-from ._arrays import read_input, result_dtype
+from . import __version__, lstsq, pinv, show_config
+from ._arrays import read_input, read_sides, result_dtype
 from ._truncation import end_where_truncated
+from ._workers import MOST_WORKERS
+
+# What the functions say, as it is said here.
+_SAID = {
+    "on_failure='nan' returns them": "--on-failure nan writes them",
+    "hermitian=True": "--hermitian",
+}
+_REMEDY = {
+    b"PK": "it is a .npz file: save one of its arrays by numpy.save",
+    b"\x89HDF": "it is an HDF5 file: save one of its arrays by numpy.save",
+}
 
 
 class _Stopped(BaseException):
@@ -33,20 +45,17 @@ class _Stopped(BaseException):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    options = _parser().parse_args(arguments)
-    if options.config:
-        show_config()
-        return 0
-    if options.input is None or options.output is None:
-        _parser().error("IN.npy and OUT.npy are required")
-    if options.rank is not None and options.rank.resolve() == options.output.resolve():
-        _parser().error("OUT.npy and RANK.npy are the same file")
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    solves = given[:1] == ["lstsq"]
+    options = _read_options(_parser(solves), given[solves:])
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
     try:
         print(_run(options))
     except (OSError, ValueError, TypeError, MemoryError) as error:
         message = str(error) or type(error).__name__
+        for said, here in _SAID.items():
+            message = message.replace(said, here)
         print(f"batchpinv: {' '.join(message.split())}", file=sys.stderr)
         return 1
     except _Stopped as stopped:
@@ -56,19 +65,55 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _read_options(parser: argparse.ArgumentParser, given: list[str]) -> argparse.Namespace:
+    """Ends with the usage where they do not fit together."""
+    options = parser.parse_args(given)
+    options.inputs = [options.a, *options.b]
+    if options.upper and not options.hermitian:
+        parser.error("--upper says which triangle is read where --hermitian is given")
+    if options.rcond is not None and options.rtol is not None:
+        parser.error("--rcond is the old name of --rtol: give one of them")
+    if options.workers is not None and options.workers > MOST_WORKERS:
+        parser.error(f"--workers: at most {MOST_WORKERS}; got {options.workers}")
+    written = [path for path in (options.output, options.rank) if path is not None]
+    for path in written:
+        if path.suffix != ".npy":
+            parser.error(f"{path} does not end in .npy, as what is written does")
+        read = {place(file) for file in options.inputs for place in (_place, os.path.realpath)}
+        if not options.overwrite and _place(path) in read:
+            parser.error(f"{path} is an input; --overwrite replaces it")
+    if len(written) == 2 and _place(written[0]) == _place(written[1]):
+        parser.error("OUT and RANK are the same file")
+    return options
+
+
+def _place(path: Path) -> str:
+    """What is written there takes its place: if it is a link, the link's."""
+    return os.path.join(os.path.realpath(path.parent), path.name)
+
+
 def _run(options: argparse.Namespace) -> str:
-    """Compute OUT (and RANK) from IN; returns the summary."""
-    stack = read_input(_open_stack(options.input))
-    batch_shape, (m, n) = stack.shape[:-2], stack.shape[-2:]
+    """Compute OUT (and RANK) from the inputs; returns the summary."""
+    stack = read_input(_open_stack(options.inputs[0]))
+    operands, batch_shape, dtype = [stack], stack.shape[:-2], result_dtype(stack.dtype)
+    core: tuple[int, ...] = stack.shape[:-3:-1]
+    if solves := len(options.inputs) == 2:
+        b = _open_stack(options.inputs[1])
+        sides, is_vector = read_sides(b, stack)
+        operands.append(b)
+        dtype = np.result_type(dtype, result_dtype(sides.dtype, "b"))
+        batch_shape = np.broadcast_shapes(batch_shape, sides.shape[:-2])
+        core = core[:1] if is_vector else (core[0], sides.shape[-1])
     with _new_file(options.output) as path:
-        message = f"batchpinv: {options.input} became shorter while it was read\n"
+        names = " or ".join(map(str, options.inputs))
+        message = f"batchpinv: {names} became shorter while it was read\n"
         end_where_truncated(os.fsencode(message), os.fsencode(path))
-        out = np.lib.format.open_memmap(
-            path, mode="w+", dtype=result_dtype(stack.dtype), shape=(*batch_shape, n, m)
-        )
+        out = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=(*batch_shape, *core))
         start = time.perf_counter()
-        _, rank = pinv(
-            stack,
+        function: Any = lstsq if solves else pinv
+        _, rank = function(
+            *operands,
+            rcond=options.rcond,
             rtol=options.rtol,
             atol=options.atol,
             hermitian=options.hermitian,
@@ -86,19 +131,36 @@ def _run(options: argparse.Namespace) -> str:
         if options.rank is not None:
             with _new_file(options.rank) as rank_path, open(rank_path, "wb") as file:
                 np.save(file, rank)
-    return _summary(out, np.asarray(rank), seconds)
+    return _summary(stack.shape[-2:], dtype, np.asarray(rank), seconds)
 
 
 def _open_stack(path: Path) -> NDArray[Any]:
     try:
         with warnings.catch_warnings(action="error"):
             warnings.filterwarnings("ignore", category=UserWarning)  # of Python 2's headers
-            return np.lib.format.open_memmap(path, mode="r")
+            stack = np.lib.format.open_memmap(path, mode="r")
     except OSError:
         raise
     except Exception as error:  # a header that lies may fail anywhere
-        reason = str(error) or type(error).__name__
+        reason = _find_remedy(path) or str(error) or type(error).__name__
         raise ValueError(f"{path} is not a .npy file of numbers: {reason}") from error
+    if stack.dtype.char in "egG":
+        wider = "float32" if stack.dtype.char == "e" else "float64 or complex128"
+        raise TypeError(
+            f"{path} has dtype {stack.dtype}, which is not computed: save it as {wider}"
+        )
+    return stack
+
+
+def _find_remedy(path: Path) -> str:
+    with path.open("rb") as file:
+        start = file.read(200)
+    for magic, remedy in _REMEDY.items():
+        if start.startswith(magic):
+            return remedy
+    if start and start.isascii() and not start.startswith(b"\x93NUMPY"):
+        return "it is text: read it by numpy.loadtxt, and save it by numpy.save"
+    return ""
 
 
 @contextmanager
@@ -126,8 +188,10 @@ def _print_progress(done: int, total: int) -> None:
     print(f"\r{done} of {total} matrices", end=end, file=sys.stderr, flush=True)
 
 
-def _summary(out: NDArray[Any], rank: NDArray[np.int64], seconds: float) -> str:
-    n, m = out.shape[-2:]
+def _summary(
+    shape: tuple[int, ...], dtype: np.dtype[Any], rank: NDArray[np.int64], seconds: float
+) -> str:
+    m, n = shape
     found, counts = np.unique(rank, return_counts=True)
     ranks = ", ".join(
         f"{'failed' if value < 0 else value}: {count}"
@@ -135,35 +199,55 @@ def _summary(out: NDArray[Any], rank: NDArray[np.int64], seconds: float) -> str:
     )
     speed = f"{rank.size / seconds:,.0f} matrices/s" if seconds > 0 else ""
     return (
-        f"{rank.size} matrices of {m}x{n}, {out.dtype}\n"
+        f"{rank.size} matrices of {m}x{n}, {dtype}\n"
         f"ranks (rank: how many): {ranks or 'none'}\n"
         f"{seconds:.3f} s, {speed}"
     )
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="batchpinv",
-        description="Pseudo-inverses of a stack of matrices, shape (*, m, n), from one .npy file "
-        "to another. Both are memory-mapped, so the stack may be larger than memory.",
-    )
+class _Config(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        show_config()
+        parser.exit()
+
+
+def _parser(solves: bool) -> argparse.ArgumentParser:
+    if solves:
+        parser = argparse.ArgumentParser(
+            prog="batchpinv lstsq",
+            description="Least-squares solutions of minimum norm, shape (*, n, k), for matrices of "
+            "shape (*, m, n) and right-hand sides of shape (*, m, k), or (*, m).",
+        )
+    else:
+        parser = argparse.ArgumentParser(
+            prog="batchpinv",
+            usage="batchpinv [options] IN OUT\n       batchpinv lstsq [options] A B OUT",
+            description="Pseudo-inverses of a stack of matrices, shape (*, m, n), or solutions of "
+            "systems (batchpinv lstsq --help), from .npy files to another. All are memory-mapped, "
+            "so the stack may be larger than memory.",
+        )
+    parser.set_defaults(b=[])
     add = parser.add_argument
-    add("input", metavar="IN.npy", type=Path, nargs="?")
-    add("output", metavar="OUT.npy", type=Path, nargs="?")
+    add("a", metavar="A" if solves else "IN", type=Path)
+    if solves:
+        add("b", metavar="B", type=Path, nargs=1)
+    add("output", metavar="OUT", type=Path)
     add("--atol", type=float, help="absolute tolerance (default 0)")
     add("--rtol", type=float, help="relative tolerance (default max(m, n) * eps)")
+    add("--rcond", type=float, help="the old name of --rtol")
     add("--hermitian", action="store_true", help="the matrices are Hermitian; read one triangle")
     add("--upper", action="store_true", help="with --hermitian: read the upper triangle")
     add("--driver", choices=["auto", "svd"], default="auto")
     add("--workers", type=int, help="threads (default: all usable CPUs)")
-    add("--rank", metavar="RANK.npy", type=Path, help="also write the ranks")
+    add("--rank", metavar="RANK", type=Path, help="also write the ranks, to a .npy file")
+    add("--overwrite", action="store_true", help="what is written may replace an input")
     add(
         "--on-failure",
         choices=["raise", "nan"],
         default="raise",
         help="matrices with NaN or Inf: fail without OUT, or write NaN for them",
     )
-    add("--config", action="store_true", help="print versions, libraries and threads, and exit")
+    add("--config", action=_Config, nargs=0, help="print versions, libraries and threads, and exit")
     add("--version", action="version", version=f"batchpinv {__version__}")
     return parser
 
