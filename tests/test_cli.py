@@ -181,7 +181,10 @@ def test_lstsq_is_what_lstsq_gives(tmp_path, a, b, flags, options):
 def test_lstsq_names_what_does_not_fit(tmp_path):
     a, b = save(tmp_path, np.ones((4, 3)), "a.npy"), save(tmp_path, np.ones((9, 4)), "b.npy")
     check_failed("b has shape (9, 4), a has (4, 3)", "lstsq", a, b, tmp_path / "out.npy")
-    assert sorted(os.listdir(tmp_path)) == ["a.npy", "b.npy"]
+    several = [save(tmp_path, np.ones((count, 4, 3)), f"{count}.npy") for count in (2, 3)]
+    out = tmp_path / "out.npy"
+    check_failed("the batch shapes of a and b must broadcast", "lstsq", *several, out)
+    assert sorted(os.listdir(tmp_path)) == ["2.npy", "3.npy", "a.npy", "b.npy"]
     ran = run("lstsq", a, b, b, cwd=tmp_path)
     assert ran.returncode == 2
     assert "is an input" in ran.stderr

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from . import __version__, lstsq, pinv, show_config
 from ._arrays import read_input, read_sides, result_dtype
+from ._tolerance import broadcast_batch
 from ._truncation import end_where_truncated
 from ._workers import MOST_WORKERS
 
@@ -76,10 +77,10 @@ def _read_options(parser: argparse.ArgumentParser, given: list[str]) -> argparse
     if options.workers is not None and options.workers > MOST_WORKERS:
         parser.error(f"--workers: at most {MOST_WORKERS}; got {options.workers}")
     written = [path for path in (options.output, options.rank) if path is not None]
+    read = {place(path) for path in options.inputs for place in (_place, os.path.realpath)}
     for path in written:
         if path.suffix != ".npy":
             parser.error(f"{path} does not end in .npy, as what is written does")
-        read = {place(file) for file in options.inputs for place in (_place, os.path.realpath)}
         if not options.overwrite and _place(path) in read:
             parser.error(f"{path} is an input; --overwrite replaces it")
     if len(written) == 2 and _place(written[0]) == _place(written[1]):
@@ -102,7 +103,8 @@ def _run(options: argparse.Namespace) -> str:
         sides, is_vector = read_sides(b, stack)
         operands.append(b)
         dtype = np.result_type(dtype, result_dtype(sides.dtype, "b"))
-        batch_shape = np.broadcast_shapes(batch_shape, sides.shape[:-2])
+        no_tolerance = np.zeros(())
+        batch_shape = broadcast_batch(batch_shape, no_tolerance, no_tolerance, sides.shape[:-2])
         core = core[:1] if is_vector else (core[0], sides.shape[-1])
     with _new_file(options.output) as path:
         names = " or ".join(map(str, options.inputs))
