@@ -219,8 +219,8 @@ def bounds(sample, rung, svd, by_svd):
     """Of each matrix, by the rung that answered it and the error of driver="svd".
 
     - Rounding: 5.3 at 2x2 and 3x3 of rank 1, in hundreds of matrices; of complex numbers, whose
-      products round to sqrt(8) u instead of u, 9.6, and 10.3 once. In lanes no more with many rows: 4.4 and
-      7.1 in one column of equal entries. Jacobi's rotations add to it: 7.2 at 100x40.
+      products round to sqrt(8) u instead of u, 9.6, and 10.3 once. In lanes no more with many rows:
+      4.4 and 7.1 in one column of equal entries. Jacobi's rotations add to it: 7.2 at 100x40.
     - Larger ones: four times what the SVD leaves.
     - Elimination of squares: pivots grow, most in orthogonal matrices. 42 at 512x512 and 77 at
       1000x1000; complex 36.5 at 256x256 and 81 at 512x512. LAPACK's inverse by LU leaves 75 at
