@@ -27,7 +27,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> _Any:
-    """The version: `importlib.metadata` takes a tenth as long as NumPy to import."""
+    """The version, looked up when it is asked for: to import `importlib.metadata` takes a while."""
     if name != "__version__":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib.metadata import version

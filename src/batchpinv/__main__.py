@@ -25,7 +25,7 @@ from ._tolerance import broadcast_batch
 from ._truncation import end_where_truncated
 from ._workers import MOST_WORKERS
 
-# What the functions say, as it is said here.
+# What the functions say in terms of Python, and what this program says instead.
 _SAID = {
     "on_failure='nan' returns them": "--on-failure nan writes them",
     "hermitian=True": "--hermitian",
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _read_options(parser: argparse.ArgumentParser, given: list[str]) -> argparse.Namespace:
-    """Ends with the usage where they do not fit together."""
+    """The options; where they do not fit together, the program ends with its usage."""
     options = parser.parse_args(given)
     options.inputs = [options.a, *options.b]
     if options.upper and not options.hermitian:
@@ -89,7 +89,7 @@ def _read_options(parser: argparse.ArgumentParser, given: list[str]) -> argparse
 
 
 def _place(path: Path) -> str:
-    """What is written there takes its place: if it is a link, the link's."""
+    """Where a new file of that name would lie. It replaces a link, not what the link leads to."""
     return os.path.join(os.path.realpath(path.parent), path.name)
 
 
@@ -97,7 +97,8 @@ def _run(options: argparse.Namespace) -> str:
     """Compute OUT (and RANK) from the inputs; returns the summary."""
     stack = read_input(_open_stack(options.inputs[0]))
     operands, batch_shape, dtype = [stack], stack.shape[:-2], result_dtype(stack.dtype)
-    core: tuple[int, ...] = stack.shape[:-3:-1]
+    m, n = stack.shape[-2:]
+    core: tuple[int, ...] = (n, m)
     if solves := len(options.inputs) == 2:
         b = _open_stack(options.inputs[1])
         sides, is_vector = read_sides(b, stack)
@@ -105,7 +106,7 @@ def _run(options: argparse.Namespace) -> str:
         dtype = np.result_type(dtype, result_dtype(sides.dtype, "b"))
         no_tolerance = np.zeros(())
         batch_shape = broadcast_batch(batch_shape, no_tolerance, no_tolerance, sides.shape[:-2])
-        core = core[:1] if is_vector else (core[0], sides.shape[-1])
+        core = (n,) if is_vector else (n, sides.shape[-1])
     with _new_file(options.output) as path:
         names = " or ".join(map(str, options.inputs))
         message = f"batchpinv: {names} became shorter while it was read\n"
@@ -133,7 +134,7 @@ def _run(options: argparse.Namespace) -> str:
         if options.rank is not None:
             with _new_file(options.rank) as rank_path, open(rank_path, "wb") as file:
                 np.save(file, rank)
-    return _summary(stack.shape[-2:], dtype, np.asarray(rank), seconds)
+    return _summary(m, n, dtype, np.asarray(rank), seconds)
 
 
 def _open_stack(path: Path) -> NDArray[Any]:
@@ -171,7 +172,7 @@ def _new_file(path: Path) -> Iterator[Path]:
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder")
     part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
-    part.open("xb").close()  # by no link that another has put there
+    part.open("xb").close()  # fails where another has put a file or a link
     try:
         yield part
         os.replace(part, path)
@@ -190,10 +191,7 @@ def _print_progress(done: int, total: int) -> None:
     print(f"\r{done} of {total} matrices", end=end, file=sys.stderr, flush=True)
 
 
-def _summary(
-    shape: tuple[int, ...], dtype: np.dtype[Any], rank: NDArray[np.int64], seconds: float
-) -> str:
-    m, n = shape
+def _summary(m: int, n: int, dtype: np.dtype[Any], rank: NDArray[np.int64], seconds: float) -> str:
     found, counts = np.unique(rank, return_counts=True)
     ranks = ", ".join(
         f"{'failed' if value < 0 else value}: {count}"

@@ -3,8 +3,8 @@
 //
 // Elimination leaves X W near I, and X as near W^-1 as any method does, but not always W X near I:
 // where the singular values are graded, |W X - I| can be cond(U) times as large as by LU (Higham,
-// Accuracy and Stability, section 14.4). Then LAPACK computes the inverse anew. Systems need both:
-// refinement (refine.hpp) leaves |W X - I| of an error.
+// Accuracy and Stability, section 14.4). Then LAPACK computes the inverse anew. So it does for
+// systems: a step of refinement (refine.hpp) shrinks an error by the factor |W X - I|.
 #pragma once
 
 #include "certified.hpp"

@@ -209,7 +209,7 @@ template <class C> class Reduction final : public Reduced {
             lanes->add_inner_products(y.rows, columns, y.rows, columns, y.count, y.into, 1, true);
     }
 
-    // y.into += what multiply(at, count, part) makes of a few rows at a time, `size` entries: sums
+    // into += what multiply(at, count, part) makes of a few rows at a time, `size` entries: sums
     // of equal terms round to the same side each time. `room`: twice as many entries.
     template <class Multiply>
     static void add_by_few_rows(const Piece<C> &y, std::int64_t size, C *into, C *room,
