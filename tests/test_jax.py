@@ -1,5 +1,10 @@
 """JAX arrays in and out: without a copy, under its transforms, with its checks of derivatives."""
 
+import inspect
+import re
+import subprocess
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +13,7 @@ from children import run_python
 from jax.test_util import check_grads
 
 from batchpinv import LinAlgError, Rung, lstsq, pinv
-from batchpinv._libraries import _numpy
+from batchpinv._libraries import _jax, _numpy
 
 jax.config.update("jax_enable_x64", True)
 DTYPES = ["float32", "float64", "complex64", "complex128"]
@@ -145,12 +150,139 @@ def test_failures_raise_or_give_nan():
     a = normal(2, 3, 3).at[1, 0, 0].set(jnp.nan)
     with pytest.raises(LinAlgError):
         pinv(a)
-    with pytest.raises(jax.errors.JaxRuntimeError, match="LinAlgError"):
+    with pytest.raises(jax.errors.JaxRuntimeError) as caught:
         jax.block_until_ready(jax.jit(pinv)(a))
+    assert re.match(
+        r"INVALID_ARGUMENT: (While .*: )?LinAlgError: no pseudo-inverse for 1 of 2",
+        str(caught.value),
+    )
     x, rank = jax.jit(lambda a: pinv(a, on_failure="nan", return_rank=True))(a)
     assert rank.tolist() == [3, -1]
     assert jnp.isnan(x[1]).all()
     np.testing.assert_array_equal(x[0], pinv(np.asarray(a[0])))
+
+
+WRONG = [
+    (lambda a: pinv(a[0, 0]), ValueError, "two or more dimensions"),
+    (lambda a: pinv(a.astype("bfloat16")), TypeError, "a has dtype bfloat16; accepted are"),
+    (lambda a: pinv(a, hermitian=True), ValueError, "hermitian=True needs square matrices"),
+    (lambda a: pinv(a, driver="x"), ValueError, "driver must be one of"),
+    (lambda a: pinv(a, on_failure="x"), ValueError, "on_failure must be one of"),
+    (lambda a: pinv(a, workers=0), ValueError, "workers must be positive"),
+    (lambda a: pinv(a, rtol=-1.0), ValueError, "rtol must be at least 0 and not NaN"),
+    (lambda a: pinv(a, rtol="x"), TypeError, "rtol must be a real number"),
+    (lambda a: pinv(a, jnp.ones(3) * 1j), ValueError, "rcond must be real"),
+    (lambda a: pinv(a, atol=jnp.ones(7)), ValueError, "tolerances must broadcast"),
+    (lambda a: lstsq(a, a[:, :2, 0]), ValueError, r"b must have shape \(\*, m, k\)"),
+    (lambda a: lstsq(a, a[:1].repeat(7, 0)), ValueError, "batch shapes of a and b"),
+]
+
+
+@pytest.mark.parametrize(("function", "error", "message"), WRONG)
+def test_errors_are_the_same_where_nothing_is_computed(function, error, message):
+    a = normal(2, 3, 4)
+    for run in function, jax.jit(function), lambda a: jax.eval_shape(function, a):
+        with pytest.raises(error, match=message):
+            run(a)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_dtypes_under_jit_are_those_of_eager_calls(dtype):
+    a, b = normal(2, 3, 3, dtype=dtype), normal(2, 3, dtype=dtype)
+    functions = [
+        lambda a: pinv(a, hermitian=True, return_rank=True),
+        lambda a: lstsq(a, b, hermitian=True, return_rank=True, return_residuals=True),
+        lambda a: lstsq(a, np.ones((2, 3), "float32")),
+        lambda a: pinv(a, atol=np.float32(0.1)),
+        lambda a: pinv(a.astype(bool)),
+        jax.grad(lambda a: jnp.abs(lstsq(a, b, hermitian=True)).sum()),
+    ]
+    for function in functions:
+        eager, traced = function(a), jax.jit(function)(a)
+        for one, other in zip(jax.tree.leaves(eager), jax.tree.leaves(traced), strict=True):
+            assert one.dtype == other.dtype
+            assert one.shape == other.shape
+
+
+# At once, and by stages.
+OPTIONS = [{}, {"rtol": 1e-3, "return_rank": True}, {"on_failure": "nan", "driver": "svd"}]
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("shape", [(3, 2), (2, 3, 4, 3), (3000, 5, 3), (0, 4, 2)])
+def test_compiled_code_gives_the_same_bits(shape, compiled, monkeypatch):
+    monkeypatch.setattr(_jax, "_compiled", compiled and _jax._compiled)
+    assert _jax._compiled == compiled
+    jax.clear_caches()
+    for dtype in DTYPES:
+        a, b = normal(*shape, dtype=dtype), normal(*shape[:-1], 2, dtype=dtype, seed=1)
+        for options in OPTIONS:
+            for function, operands in (pinv, (a,)), (lstsq, (a, b)):
+                found = jax.jit(lambda *given: function(*given, **options))(*operands)  # noqa: B023
+                expected = function(*map(np.asarray, operands), **options)
+                for one, other in zip(
+                    jax.tree.leaves(found), jax.tree.leaves(expected), strict=True
+                ):
+                    np.testing.assert_array_equal(one, other)
+        mapped = jax.jit(jax.vmap(lambda a, t: pinv(a, atol=t), (None, 0)))(a, jnp.array([0, 9.0]))
+        np.testing.assert_array_equal(mapped, [pinv(np.asarray(a)), pinv(np.asarray(a), atol=9.0)])
+    jax.clear_caches()
+
+
+def test_systems_are_solved_where_no_derivative_is_asked_for():
+    code = jax.jit(lstsq).lower(normal(5, 3), normal(5)).as_text()
+    assert "batchpinv_lstsq" in code
+    assert "batchpinv_pinv" not in code
+
+
+def test_structures_are_those_that_xla_declares(tmp_path):
+    source = Path(_jax.__file__).parent / "xla_ffi.h"
+    if not source.exists():  # of an installed package
+        source = Path(__file__).parents[1] / "src" / "batchpinv" / "_libraries" / "xla_ffi.h"
+    members = {
+        "Error_Create_Args ErrorArguments": {"message": "message", "errc": "code"},
+        "Api Api": {"api_version": "version", "XLA_FFI_Error_Create": "make_error"},
+        "Api_Version Version": {"major_version": "major", "minor_version": "minor"},
+        "Buffer Buffer": {"dtype": "dtype", "data": "data", "rank": "rank", "dims": "dims"},
+        "Args Buffers": {"size": "size", "types": "types", "args": "buffers"},
+        "Rets Buffers": {"size": "size", "types": "types", "rets": "buffers"},
+        "Scalar Scalar": {"dtype": "dtype", "value": "value"},
+        "Attrs Attributes": {"size": "size", "names": "names", "attrs": "scalars"},
+        "Metadata Metadata": {"api_version": "version", "traits": "traits"},
+        "Metadata_Extension MetadataExtension": {"metadata": "metadata"},
+        "CallFrame CallFrame": {
+            "extension_start": "extension",
+            "api": "api",
+            "stage": "stage",
+            "args": "arguments",
+            "rets": "results",
+            "attrs": "attributes",
+        },
+    }
+    lines = [
+        f"static_assert(offsetof(XLA_FFI_{theirs}, {one}) == offsetof({ours}, {other}));"
+        for theirs, ours in map(str.split, members)
+        for one, other in members[f"{theirs} {ours}"].items()
+    ]
+    values = {
+        "DataType": ["S32", "S64", "U8", "F32", "F64", "C64", "C128"],
+        "ExecutionStage": ["EXECUTE"],
+        "Error_Code": ["INVALID_ARGUMENT"],
+    }
+    lines += [
+        f"static_assert(int(XLA_FFI_{kind}_{name}) == {name});"
+        for kind, names in values.items()
+        for name in names
+    ]
+    lines.append("static_assert(int(XLA_FFI_Extension_Metadata) == METADATA);")
+    lines.append("static_assert(XLA_FFI_API_MAJOR == 0);")
+    program = tmp_path / "compare.cpp"
+    program.write_text(
+        f'#include "{source}"\n#include "xla/ffi/api/c_api.h"\nusing namespace batchpinv::xla;\n'
+        + "\n".join(lines)
+    )
+    command = ["g++", "-std=c++17", "-fsyntax-only", "-Wno-invalid-offsetof"]
+    subprocess.run([*command, f"-I{jax.ffi.include_dir()}", program], check=True)
 
 
 def test_single_precision_where_jax_has_no_other():
@@ -210,3 +342,89 @@ def test_operands_of_systems_may_be_of_different_kinds_and_dtypes():
         np.testing.assert_array_equal(x, lstsq(np.asarray(a), np.asarray(b)))
     with pytest.raises(TypeError, match="JAX arrays cannot be written to: out must be None"):
         lstsq(a, b, out=np.empty(3))
+
+
+# ---- several devices -----------------------------------------------------------------------------
+
+TWO = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_ENABLE_X64": "1"}
+
+
+def on_two_devices(function):
+    run_python(inspect.getsource(function) + f"\n{function.__name__}()", **TWO)
+
+
+def check_devices():
+    import jax
+    import jax.numpy as jnp
+
+    from batchpinv import lstsq, pinv
+
+    other = jax.devices()[1]
+    a, b = jax.device_put(jnp.eye(3), other), jax.device_put(jnp.ones(3), other)
+    found = [*pinv(a, return_rank=True)]
+    found += lstsq(a, b, return_rank=True, return_residuals=True)
+    found += [jax.jit(pinv)(a), jax.jit(lstsq)(a, b)]
+    assert all(part.devices() == {other} for part in found)
+
+
+def check_shards():
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+    import pytest
+    from jax.sharding import NamedSharding
+    from jax.sharding import PartitionSpec as P
+
+    from batchpinv import lstsq, pinv
+
+    mesh = jax.make_mesh((2,), ("b",))
+    a = jnp.asarray(np.random.default_rng(0).standard_normal((4, 3, 2)))
+    shards = jax.device_put(a, NamedSharding(mesh, P("b")))
+
+    def on_shards(function, out):
+        return jax.jit(jax.shard_map(function, mesh=mesh, in_specs=P("b"), out_specs=out))
+
+    functions = [
+        pinv,
+        lambda a: pinv(a, rtol=jnp.array([0.5, 0.1])[:, None].max(1)),
+        lambda a: pinv(a, return_rank=True)[1],
+        lambda a: lstsq(a, jnp.ones((3, 2))),
+        jax.grad(lambda a: pinv(a).sum()),
+        jax.grad(lambda a: lstsq(a, jnp.ones(3)).sum()),
+    ]
+    for function in functions:
+        expected = np.concatenate([function(a[:2]), function(a[2:])])
+        np.testing.assert_allclose(on_shards(function, P("b"))(shards), expected, rtol=1e-12)
+    with pytest.raises(ValueError, match="replication"):
+        on_shards(pinv, P())(shards)
+
+
+def check_shardings():
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+    from jax.sharding import AxisType, NamedSharding
+    from jax.sharding import PartitionSpec as P
+
+    from batchpinv import lstsq, pinv
+
+    a = jnp.asarray(np.random.default_rng(0).standard_normal((4, 6, 2)))
+    for kind in AxisType.Auto, AxisType.Explicit:
+        mesh = jax.make_mesh((2,), ("b",), axis_types=(kind,))
+        for spec in P("b"), P(None, "b"):
+            shards = jax.device_put(a, NamedSharding(mesh, spec))
+            for function in pinv, lambda a: lstsq(a, jnp.ones(6)):
+                for run in function, jax.jit(function):
+                    with jax.set_mesh(mesh):
+                        x = run(shards)
+                    np.testing.assert_array_equal(x, function(a))
+                    if kind == AxisType.Explicit and spec == P("b"):
+                        assert x.sharding.spec[0] == "b"
+            with jax.set_mesh(mesh):
+                ga = jax.jit(jax.grad(lambda a: pinv(a).sum()))(shards)
+            np.testing.assert_allclose(ga, jax.grad(lambda a: pinv(a).sum())(a), rtol=1e-12)
+
+
+@pytest.mark.parametrize("check", [check_devices, check_shards, check_shardings])
+def test_several_devices(check):
+    on_two_devices(check)

@@ -200,3 +200,38 @@ def test_environment_variable_that_is_no_count_is_named(monkeypatch, value, mess
 def test_show_config_names_its_modes(mode):
     with pytest.raises(ValueError, match=f"mode must be 'stdout' or 'dicts'; got {mode!r}"):
         show_config(mode)
+
+
+# ---- units ---------------------------------------------------------------------------------------
+
+
+class Quantity(np.ndarray):
+    """What those of astropy are to us; unyt's name it `units`."""
+
+    unit = "m"
+
+    @property
+    def value(self):
+        return self.view(np.ndarray)
+
+
+def test_units_are_not_dropped_and_not_kept():
+    a, b, one = EYE.view(Quantity), np.ones(3).view(Quantity), np.ones(()).view(Quantity)
+    calls = [
+        (lambda: pinv(a), r"a has units \(m\); give its numbers, .*: pinv\(a.value\) / a.unit"),
+        (lambda: batchpinv.lstsq(EYE, b), r"lstsq\(a.value, b.value\) \* \(b.unit / a.unit\)"),
+        (lambda: pinv(EYE, atol=one), "atol has units .*, in the units of a"),
+        (lambda: pinv(EYE, rtol=one), "rtol has units .*, without units"),
+        (lambda: pinv(EYE, out=a), "out has units .*, without units"),
+    ]
+    for call, message in calls:
+        with pytest.raises(TypeError, match=message):
+            call()
+
+
+@pytest.mark.parametrize("module", ["astropy.units", "unyt", "pint"])
+def test_quantities_of_libraries_are_refused(module):
+    library = pytest.importorskip(module)
+    metre = library.UnitRegistry().m if module == "pint" else library.m
+    with pytest.raises(TypeError, match=r"a has units \(m(eter)?\); .* pinv\(a.\w+\) / a.units?$"):
+        pinv(EYE * metre)

@@ -5,13 +5,15 @@ import pytest
 import torch
 from children import run_python
 from torch import library
+from torch._subclasses import FakeTensorMode
 from torch.autograd import gradcheck, gradgradcheck
 from torch.func import hessian, jacfwd, jacrev, vmap
+from torch.fx.experimental.proxy_tensor import make_fx
 from torch.testing._internal.opinfo.definitions.linalg import op_db
 
 import batchpinv
 from batchpinv import Rung, lstsq, pinv
-from batchpinv._libraries import _torch
+from batchpinv._libraries import _torch_operators
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:torch.qr is deprecated", "ignore::DeprecationWarning", "ignore::FutureWarning"
@@ -231,8 +233,10 @@ def test_vmap_of_gradients():
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_operator_passes_the_checks_of_pytorch(dtype, requires_grad):
     a = normal(2, 4, 3, dtype=dtype).requires_grad_(requires_grad)
-    arguments = (a, None, torch.tensor(1e-3), False, True, "auto", None, "raise")
-    library.opcheck(_torch._operator, arguments)
+    b = normal(2, 4, 2, dtype=dtype, seed=1).requires_grad_(requires_grad)
+    settings = (None, torch.tensor(1e-3), False, True, "auto", None, "raise")
+    library.opcheck(_torch_operators._pinv, (a, *settings))
+    library.opcheck(_torch_operators._lstsq, (a, b, *settings))
 
 
 @pytest.mark.parametrize("dynamic", [False, True])
@@ -253,8 +257,137 @@ def test_compiled_code_has_no_graph_break(dynamic):
 
 
 def test_shapes_are_known_without_data():
-    x, rank = pinv(torch.empty(7, 5, 3, device="meta"), return_rank=True)
+    a = torch.empty(7, 5, 3, device="meta")
+    x, rank = pinv(a, return_rank=True)
     assert (x.shape, x.dtype, rank.shape) == ((7, 3, 5), torch.float32, (7,))
+    x, rank, residuals = lstsq(a, a[..., 0].cdouble(), return_rank=True, return_residuals=True)
+    assert (x.shape, x.dtype, rank.shape) == ((7, 3), torch.complex128, (7,))
+    assert (residuals.shape, residuals.dtype) == ((7,), torch.float64)
+
+
+WRONG = [
+    (lambda a: pinv(a[0, 0]), ValueError, "two or more dimensions"),
+    (lambda a: pinv(a.bfloat16()), TypeError, "dtype (torch.)?bfloat16; accepted are"),
+    (lambda a: pinv(a.half()), TypeError, "dtype (torch.)?float16; accepted are"),
+    (lambda a: pinv(a, hermitian=True), ValueError, "hermitian=True needs square matrices"),
+    (lambda a: pinv(a, driver="x"), ValueError, "driver must be one of"),
+    (lambda a: pinv(a, on_failure="x"), ValueError, "on_failure must be one of"),
+    (lambda a: pinv(a, workers=0), ValueError, "workers must be positive"),
+    (lambda a: pinv(a, rtol=-1.0), ValueError, "rtol must be at least 0 and not NaN"),
+    (lambda a: pinv(a, atol=[0.1] * 7), ValueError, "tolerances must broadcast"),
+    (lambda a: lstsq(a, a[:, :2, 0]), ValueError, r"b must have shape \(\*, m, k\)"),
+    (lambda a: lstsq(a, a[:1].expand(7, 3, 4)), ValueError, "batch shapes of a and b"),
+    (lambda a: lstsq(a, a.half()), TypeError, "b has dtype float16; accepted are"),
+]
+
+
+@pytest.mark.parametrize(("function", "error", "message"), WRONG)
+def test_errors_are_the_same_where_nothing_is_computed(function, error, message):
+    a = torch.ones(2, 3, 4)
+    for given in a, torch.ones(2, 3, 4, requires_grad=True), a.to("meta"):
+        with pytest.raises(error, match=message):
+            function(given)
+    with pytest.raises(error, match=message):
+        torch.compile(function, backend="eager")(a)
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+def test_traces_hold_the_operator():
+    a, c = normal(5, 4), normal(5, 4, seed=1)
+    b = normal(5, seed=2)
+    functions = [
+        lambda a: pinv(a),
+        lambda a: lstsq(a, b),
+        lambda a: lstsq(a, b, return_rank=True)[0],
+    ]
+    for function in functions:
+        for graph in make_fx(function)(a), torch.jit.trace(function, a):
+            equal(graph(c), function(c))
+    with FakeTensorMode():
+        assert pinv(torch.empty(5, 4)).shape == (4, 5)
+
+
+def test_autocast_changes_no_precision():
+    a, b, da = normal(20, 6), normal(20, 2, seed=1), normal(20, 6, seed=2)
+    a, b, da = (t.float() for t in (a, b, da))
+
+    def results():
+        watched = a.clone().requires_grad_()
+        x, y = pinv(watched), lstsq(watched, b, return_residuals=True)
+        yield from (pinv(a), lstsq(a, b), x, *y)
+        yield torch.func.jvp(pinv, (a,), (da,))[1]
+        yield torch.func.jvp(lambda a: lstsq(a, b), (a,), (da,))[1]
+        total = x.square().sum() + y[0].square().sum()
+        yield from torch.autograd.grad(total, watched, retain_graph=True)
+        yield from torch.autograd.grad(total, watched, create_graph=True)
+        yield torch.func.grad(lambda a: pinv(a).square().sum())(a)
+
+    expected = list(results())
+    compiled = torch.compile(lambda a: pinv(a).square().sum(), backend="aot_eager")
+    watched = a.clone().requires_grad_()
+    [expected_ga] = torch.autograd.grad(pinv(watched).square().sum(), watched)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        for one, other in zip(results(), expected, strict=True):
+            assert one.dtype == other.dtype
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+        [ga] = torch.autograd.grad(compiled(watched), watched)
+    torch.testing.assert_close(ga, expected_ga, rtol=1e-4, atol=1e-4)
+
+
+def test_results_lie_where_a_does_whatever_the_default_device():
+    a, b = torch.randn(3, 5, 4), torch.randn(3, 5)
+    c = a.clone().requires_grad_()
+    with torch.device("meta"):
+        found = [*pinv(a, return_rank=True), pinv(c, rtol=1e-3), lstsq(a, b.numpy())]
+        for given in a, c:
+            found += lstsq(given, b, return_rank=True, return_residuals=True)
+        found += torch.autograd.grad(lstsq(c, b)[0, 0], c)
+    assert {t.device.type for t in found} == {"cpu"}
+
+
+def test_inference_and_deterministic_modes_change_nothing():
+    a, b = normal(3, 5, 4), normal(3, 5, seed=1)
+    expected = pinv(a), lstsq(a, b)
+    with torch.inference_mode():
+        equal(pinv(a), expected[0])
+        equal(lstsq(a, b), expected[1])
+        equal(pinv(normal(3, 5, 4)), expected[0])
+    torch.use_deterministic_algorithms(True)
+    try:
+        equal(pinv(a.clone().requires_grad_()), expected[0])
+        equal(lstsq(a, b), expected[1])
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.parametrize("function", [pinv, lambda a: lstsq(a, a[..., :1].resolve_conj())])
+def test_lazy_conjugates_are_right_in_compiled_code(function):
+    def value(a):
+        return function(a.mH).abs().square().sum()
+
+    a = normal(2, 4, 3, dtype=torch.complex128).requires_grad_()
+    b = a.detach().clone().requires_grad_()
+    for backend in "eager", "aot_eager":
+        compiled = torch.compile(value, backend=backend)
+        torch.testing.assert_close(compiled(a), value(b))
+        [ga], [gb] = torch.autograd.grad(compiled(a), a), torch.autograd.grad(value(b), b)
+        torch.testing.assert_close(ga, gb)
+
+
+def test_gradients_of_small_and_large_matrices_are_the_same_formula():
+    for shape in (3, 20, 8), (100, 20, 8), (20, 20), (2, 90, 80):
+        a, b = normal(*shape).requires_grad_(), normal(*shape[:-1], 2, seed=1).requires_grad_()
+        for function in pinv(a), lstsq(a, b):
+            weights = torch.ones_like(function)
+            first = torch.autograd.grad(
+                function, (a, b), weights, retain_graph=True, allow_unused=True
+            )
+            again = torch.autograd.grad(
+                function, (a, b), weights, create_graph=True, allow_unused=True
+            )
+            for one, other in zip(first, again, strict=True):
+                if one is not None:
+                    torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
 
 
 # ---- lstsq ---------------------------------------------------------------------------------------
@@ -309,9 +442,14 @@ def test_solutions_may_be_put_over_the_right_hand_sides():
 def test_derivatives_of_solutions(a_shape, b_shape, dtype):
     a, b = normal(*a_shape, dtype=dtype), normal(*b_shape, dtype=dtype, seed=1)
     operands = a.requires_grad_(), b.requires_grad_()
-    assert gradcheck(solve, operands, check_forward_ad=True, check_batched_grad=True)
+    assert gradcheck(
+        solve, operands, check_forward_ad=True, check_batched_grad=True,
+        check_batched_forward_grad=True,
+    )  # fmt: skip
     assert gradgradcheck(solve, operands)
-    assert gradcheck(lambda a, b: lstsq(a, b, return_residuals=True)[1], operands)
+    assert gradcheck(
+        lambda a, b: lstsq(a, b, return_residuals=True)[1], operands, check_forward_ad=True
+    )
 
 
 def test_derivatives_of_solutions_of_lower_rank_and_hermitian_systems():
@@ -331,6 +469,10 @@ def test_solutions_under_vmap_and_compile():
     torch.testing.assert_close(vmap(solve, (0, None))(a, b), lstsq(a, b))
     compiled = torch.compile(solve, fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(compiled(a, b), lstsq(a, b))
+    operands = a.requires_grad_(), b.requires_grad_()
+    found = torch.autograd.grad(compiled(*operands).square().sum(), operands)
+    expected = torch.autograd.grad(lstsq(*operands).square().sum(), operands)
+    torch.testing.assert_close(found, expected)
 
 
 def test_systems_that_cannot_be_solved_are_refused():

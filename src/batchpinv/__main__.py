@@ -104,8 +104,7 @@ def _run(options: argparse.Namespace) -> str:
         sides, is_vector = read_sides(b, stack)
         operands.append(b)
         dtype = np.result_type(dtype, result_dtype(sides.dtype, "b"))
-        no_tolerance = np.zeros(())
-        batch_shape = broadcast_batch(batch_shape, no_tolerance, no_tolerance, sides.shape[:-2])
+        batch_shape = broadcast_batch(batch_shape, (), (), sides.shape[:-2])
         core = (n,) if is_vector else (n, sides.shape[-1])
     with _new_file(options.output) as path:
         names = " or ".join(map(str, options.inputs))

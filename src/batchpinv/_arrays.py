@@ -104,7 +104,27 @@ def as_dtype(array: Array, dtype: np.dtype[Any]) -> Array:
     return array if result_dtype(array.dtype) == dtype else array.astype(dtype)
 
 
+def refuse_units(name: str, given: object) -> None:
+    """TypeError for a quantity of astropy, unyt or pint: its units would stay, not be inverted."""
+    kind = type(given)
+    if issubclass(kind, np.ndarray):
+        names = ("unit", "units")
+        unit = next((name for name in names if getattr(given, name, None) is not None), None)
+    else:
+        unit = "units" if hasattr(kind, "magnitude") and hasattr(kind, "units") else None
+    if unit is None:
+        return
+    number = next(part for part in ("value", "magnitude", "view") if hasattr(kind, part))
+    remedy = {
+        "a": f"and divide the result by the units: pinv(a.{number}) / a.{unit}",
+        "b": f"and put units on the result: lstsq(a.{number}, b.{number}) * (b.{unit} / a.{unit})",
+        "atol": "in the units of a",
+    }.get(name, "without units")
+    raise TypeError(f"{name} has units ({getattr(given, unit)}); give its numbers, {remedy}")
+
+
 def _as_array(a: Any, name: str = "a") -> Array:
+    refuse_units(name, a)
     if isinstance(a, np.ma.MaskedArray) and np.ma.is_masked(a):
         raise TypeError(f"{name} is a masked array with masked entries, {_REMEDY[name]}")
     if hasattr(a, "toarray") and not hasattr(a, "__array__"):
@@ -129,6 +149,7 @@ def read_dlpack(a: Any, name: str) -> Array:
 
 def check_out(out: object, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     """A plain view of `out`, if the answer fits into it; a subclass might say anything."""
+    refuse_units("out", out)
     if not isinstance(out, np.ndarray):
         raise TypeError(f"out must be a numpy.ndarray; got {type(out).__name__}")
     out = np.ndarray.view(out, np.ndarray)

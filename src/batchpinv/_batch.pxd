@@ -1,4 +1,5 @@
-# What cython_pinv and _small need of this extension: the kernels and permits that all share.
+# What cython_pinv, _small and _libraries/_xla need of this extension: the kernels and permits that
+# all share.
 from libc.stdint cimport int64_t
 
 cdef extern from "drivers/strided.hpp" namespace "batchpinv" nogil:
@@ -17,9 +18,7 @@ cdef extern from "drivers/strided.hpp" namespace "batchpinv" nogil:
         int *status
         void *work
         int64_t work_bytes
-
-cdef extern from "drivers/ladder.hpp" namespace "batchpinv" nogil:
-    bint stays_in_lanes(int64_t longer, int64_t shorter, int parts)
+    bint is_brief(const StridedCall &call)
 
 cdef int64_t compute_strided(const StridedCall *call) noexcept nogil
 cdef bint compute_in_lanes(const StridedCall *call) noexcept nogil

@@ -10,13 +10,28 @@ least, with square matrices of the smaller side only; what two of the terms shar
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ._batch import UsualArithmetic
 
-@np.errstate(all="ignore")
+
+def as_usual(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same, whatever the caller has made of NumPy's warnings and of the floating-point unit."""
+
+    @functools.wraps(function)
+    def run(*arguments: Any, **options: Any) -> Any:
+        with np.errstate(all="ignore"), UsualArithmetic():
+            return function(*arguments, **options)
+
+    return run
+
+
+@as_usual
 def pinv_jvp(a: ArrayLike, x: ArrayLike, da: ArrayLike, hermitian: bool = False) -> NDArray[Any]:
     """Directional derivative of the pseudo-inverse, for pipelines that carry their own.
 
@@ -69,7 +84,7 @@ def pinv_jvp(a: ArrayLike, x: ArrayLike, da: ArrayLike, hermitian: bool = False)
     return np.asarray(jvp(a, x, da, hermitian))
 
 
-@np.errstate(all="ignore")
+@as_usual
 def pinv_vjp(a: ArrayLike, x: ArrayLike, gx: ArrayLike, hermitian: bool = False) -> NDArray[Any]:
     """Gradient with respect to a matrix, from that with respect to its pseudo-inverse.
 
@@ -142,6 +157,40 @@ def vjp(a: Any, x: Any, gx: Any, hermitian: bool) -> Any:
         k = x @ g
         ga = adjoint(x) @ (k - adjoint(k) - k @ (x @ a)) + (g - a @ k) @ (x @ adjoint(x))
     return hermitian_part(ga) if hermitian else ga
+
+
+def lstsq_jvp(a: Any, inverse: Any, b: Any, x: Any, da: Any, db: Any) -> tuple[Any, Any]:
+    """The changes of the solutions x = X b, and of the squared residuals, along dA and db, of which
+    one may be None. That of x is dX b + X db, but no matrix larger than b and x is formed."""
+    residual = b - a @ x
+    dx, step = 0, 0  # step: of b - A x
+    if da is not None:
+        y = adjoint(da) @ (adjoint(inverse) @ x)
+        dx = y + inverse @ (adjoint(inverse) @ (adjoint(da) @ residual) - da @ x - a @ y)
+        step = -da @ x
+    if db is not None:
+        dx, step = dx + inverse @ db, step + db
+    step = step - a @ dx
+    return dx, 2 * (residual.conj() * step).real.sum(-2)
+
+
+def lstsq_vjp(
+    a: Any, inverse: Any, b: Any, x: Any, gx: Any, gr: Any, hermitian: bool
+) -> tuple[Any, Any]:
+    """The gradients with respect to A and b, from those with respect to the solutions and to the
+    squared residuals, which may be None."""
+    residual = b - a @ x
+    step = 0
+    if gr is not None:
+        step = 2 * residual * gr[..., None, :]
+        gx = gx - adjoint(a) @ step
+    gb = adjoint(inverse) @ gx
+    ga = (
+        residual @ adjoint(inverse @ gb)
+        - (gb + step) @ adjoint(x)
+        + (adjoint(inverse) @ x) @ adjoint(gx - inverse @ (a @ gx))
+    )
+    return hermitian_part(ga) if hermitian else ga, gb + step
 
 
 def adjoint(a: Any) -> Any:

@@ -13,16 +13,11 @@ cimport numpy as cnp
 from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact
 from libc.string cimport memset
 
-from ._batch cimport Stack, StridedCall, compute_in_lanes, stays_in_lanes
+from ._batch cimport Stack, StridedCall, compute_in_lanes, is_brief
 
 import numpy as np
 
 cnp.import_array()
-
-# In all, and right-hand sides: longer work may be shared by threads, and interrupted.
-cdef enum:
-    MOST_ENTRIES = 2048
-    MOST_SIDES = 8
 
 cdef object FLOAT64 = np.float64  # a float, too
 
@@ -62,7 +57,7 @@ def lstsq(a, b, rtol, out):
         return None
     call.solves = True
     call.k = 1 if core == 1 else cnp.PyArray_DIM(sides, ndim - 1)
-    if call.k < 1 or call.k > MOST_SIDES:
+    if not is_brief(call):
         return None
     x = make_result(<cnp.ndarray>a, ndim - 2 + core, call.n, call.k, out)
     if x is None:
@@ -78,7 +73,6 @@ cdef bint take_matrices(a, StridedCall *call):
     """Whether it is an ndarray of one small matrix, or of a few."""
     cdef cnp.ndarray array
     cdef int ndim, typenum
-    cdef cnp.npy_intp m, n
     if not cnp.PyArray_CheckExact(a):
         return False
     array = <cnp.ndarray>a
@@ -94,15 +88,11 @@ cdef bint take_matrices(a, StridedCall *call):
     if not cnp.PyArray_ISNOTSWAPPED(array):
         return False
     call.itemsize = <int>cnp.PyArray_ITEMSIZE(array)
-    m, n = cnp.PyArray_DIM(array, ndim - 2), cnp.PyArray_DIM(array, ndim - 1)
-    call.m, call.n = m, n
+    call.m = cnp.PyArray_DIM(array, ndim - 2)
+    call.n = cnp.PyArray_DIM(array, ndim - 1)
     call.count = cnp.PyArray_DIM(array, 0) if ndim == 3 else 1
     call.a = stack_of(array, ndim, 2)
-    if m == 0 or n == 0 or call.count == 0 or max(m, n, call.count) > MOST_ENTRIES:
-        return False
-    if call.count * m * n > MOST_ENTRIES:
-        return False
-    return stays_in_lanes(max(m, n), min(m, n), 2 if call.kind == c"c" else 1)
+    return is_brief(call[0])
 
 
 cdef bint take_rtol(rtol, StridedCall *call):

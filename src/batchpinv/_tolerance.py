@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ._arrays import refuse_units
 from ._batch import UsualArithmetic
 
 Tolerances = NDArray[np.float64]
@@ -52,11 +53,11 @@ def _read_tolerances(
 
 def broadcast_batch(
     batch_shape: tuple[int, ...],
-    atol: Tolerances,
-    rtol: Tolerances,
+    atol_shape: tuple[int, ...],
+    rtol_shape: tuple[int, ...],
     b_shape: tuple[int, ...] = (),
 ) -> tuple[int, ...]:
-    """The batch shape of the result: that of `a` broadcast with those of `b` and the tolerances."""
+    """The batch shape of the result: that of `a` broadcast with those of the tolerances and `b`."""
     if b_shape != batch_shape and b_shape:
         try:
             batch_shape = _broadcast(batch_shape, b_shape)
@@ -65,14 +66,14 @@ def broadcast_batch(
                 "the batch shapes of a and b must broadcast: a.shape[:-2] is "
                 f"{batch_shape}, that of b is {b_shape}"
             ) from None
-    if not atol.ndim and not rtol.ndim:
+    if not atol_shape and not rtol_shape:
         return batch_shape
     try:
-        return _broadcast(batch_shape, atol.shape, rtol.shape)
+        return _broadcast(batch_shape, atol_shape, rtol_shape)
     except ValueError:
         raise ValueError(
             "tolerances must broadcast with the batch shape of a: "
-            f"a.shape[:-2] is {batch_shape}, atol has shape {atol.shape}, rtol has {rtol.shape}"
+            f"a.shape[:-2] is {batch_shape}, atol has shape {atol_shape}, rtol has {rtol_shape}"
         ) from None
 
 
@@ -91,6 +92,7 @@ def _broadcast(*shapes: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def read_tolerance(name: str, given: ArrayLike) -> Tolerances:
+    refuse_units(name, given)
     if isinstance(given, np.ma.MaskedArray) and np.ma.is_masked(given):
         raise TypeError(f"{name} is a masked array with masked entries; fill them first")
     try:

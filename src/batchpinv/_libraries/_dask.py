@@ -213,7 +213,7 @@ def _tolerances(options: Options, a: Any, dtype: np.dtype[Any]) -> Operands:
     arrays = {n: _as_dask(tol, core=0) for n, tol in given.items() if np.ndim(tol) > 0}
     for array in arrays.values():
         if not np.isnan([*a.shape[:-2], *array.shape]).any():
-            broadcast_batch(a.shape[:-2], array, array)
+            broadcast_batch(a.shape[:-2], array.shape, array.shape)
     return {name: (array, ()) for name, array in arrays.items()}
 
 

@@ -1,175 +1,356 @@
-"""JAX's arrays on the CPU; under jit, vmap, jvp and grad by a callback with a derivative rule.
+"""JAX's arrays on the CPU; under jit, vmap, jvp and grad by a foreign function of XLA with a
+derivative rule.
 
-No matrix is copied: concrete arrays are answered in memory that JAX takes over, and the callback
-works on XLA's own buffers. Solutions of systems, small beside their matrices, may be.
+No matrix is copied: concrete arrays are answered in memory that JAX takes over, and compiled code
+hands over its own buffers (`_xla`).
 """
 
 from __future__ import annotations
 
-import numbers
+from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental.buffer_callback import buffer_callback
+from jax.sharding import NamedSharding, PartitionSpec
 
 from .. import _derivatives
-from .._arrays import check_matrices, check_sides
+from .._arrays import check_matrices, check_sides, result_dtype
 from .._options import Options, Result
-from . import _numpy
+from .._tolerance import broadcast_batch, read_tolerance
+from .._workers import resolve_workers
+from . import _numpy, _xla
 
 _ALIGNED = 64  # bytes: what JAX wants of memory that it takes over
 
 
+def _register() -> bool:
+    """Whether XLA takes our functions, as it does where it knows their version of its interface."""
+    try:
+        for name, target in _xla.targets().items():
+            jax.ffi.register_ffi_target(name, target, platform="cpu")
+    except Exception:
+        return False
+    return True
+
+
+_compiled = _register()
+
+
 def pinv(a: Any, options: Options) -> Result:
-    if options.out is not None:
-        raise TypeError("JAX arrays cannot be written to: out must be None")
-    if not jnp.issubdtype(a.dtype, jnp.inexact):
-        a = a.astype(jnp.asarray(0.0).dtype)
-    tolerances = {name: getattr(options, name) for name in ("atol", "rtol", "rcond")}
-    if any(isinstance(given, jax.core.Tracer) for given in (a, *tolerances.values())):
-        found = _traced(a, options)
-    else:
-        for name, given in {"a": a, **tolerances}.items():
-            _check_device(name, given)
-        found = _concrete(a, options)
-    x, rank, rung = found
-    return x, rank if options.wants_rank else None, rung if options.wants_rung else None
+    (a,) = _in_one_dtype(a, options=options)
+    if not _is_concrete(a, options):
+        return _traced(a, None, options)
+    x, rank, rung = _numpy.pinv(np.asarray(a), options._replace(out=_aligned_out(a, options)))
+    x, device = jax.dlpack.from_dlpack(x), _device_of(a)
+    return x if device is None else jax.device_put(x, device), _put(rank, device), rung
 
 
 def lstsq(a: Any, b: Any, options: Options) -> Result:
+    a, b = _in_one_dtype(a, b, options=options)
+    if not _is_concrete(a, b, options):
+        return _traced(a, b, options)
+    found = _numpy.lstsq(np.asarray(a), np.asarray(b), options)
+    x, rank, residuals = (_put(part, _device_of(a)) for part in found)
+    return x, rank, residuals
+
+
+def _in_one_dtype(*operands: Any, options: Options) -> list[Any]:
     if options.out is not None:
         raise TypeError("JAX arrays cannot be written to: out must be None")
-    a, b = jnp.asarray(a), jnp.asarray(b)
-    dtype = jnp.promote_types(a.dtype, b.dtype)
+    arrays = [given if isinstance(given, jax.Array) else jnp.asarray(given) for given in operands]
+    dtype = arrays[0].dtype
+    if any(given.dtype != dtype for given in arrays):
+        dtype = jnp.result_type(*arrays)
     if not jnp.issubdtype(dtype, jnp.inexact):
         dtype = jnp.asarray(0.0).dtype
-    a, b = a.astype(dtype), b.astype(dtype)
-    given = {"a": a, "b": b, "atol": options.atol, "rtol": options.rtol, "rcond": options.rcond}
+    return [given if given.dtype == dtype else given.astype(dtype) for given in arrays]
+
+
+def _is_concrete(*operands: Any) -> bool:
+    """Whether all arrays are there, each on one CPU device. TypeError if one is on a GPU."""
+    *arrays, options = operands
+    given = dict(zip("ab", arrays, strict=False))
+    given |= {"atol": options.atol, "rtol": options.rtol, "rcond": options.rcond}
     if any(isinstance(operand, jax.core.Tracer) for operand in given.values()):
-        x, rank, residuals = _traced_lstsq(a, b, options)
-    else:
-        for name, operand in given.items():
-            _check_device(name, operand)
-        found = _numpy.lstsq(np.asarray(a), np.asarray(b), options)
-        x, rank, residuals = (None if part is None else jnp.asarray(part) for part in found)
-    return x, rank if options.wants_rank else None, residuals if options.wants_residuals else None
+        return False
+    devices = {
+        name: operand.devices() for name, operand in given.items() if isinstance(operand, jax.Array)
+    }
+    for name, found in devices.items():
+        if any(device.platform != "cpu" for device in found):
+            raise TypeError(
+                f"{name} is on {found}; batchpinv computes JAX arrays on the CPU: move it "
+                "with jax.device_put(..., jax.devices('cpu')[0])"
+            )
+    return all(len(found) == 1 for found in devices.values())
 
 
-def _check_device(name: str, given: Any) -> None:
-    if isinstance(given, jax.Array) and any(d.platform != "cpu" for d in given.devices()):
-        raise TypeError(
-            f"{name} is on {given.devices()}; batchpinv computes JAX arrays on the CPU: move it "
-            "with jax.device_put(..., jax.devices('cpu')[0])"
-        )
+def _device_of(a: Any) -> Any:
+    """Where results belong, if that is not the default device."""
+    (device,) = a.devices()
+    return None if device == jax.devices("cpu")[0] else device
 
 
-def _concrete(a: Any, options: Options) -> Result:
-    array = np.asarray(a)
-    tolerances: tuple[Any, ...] = (options.atol, options.rtol, options.rcond)
-    batch = np.broadcast_shapes(array.shape[:-2], *map(np.shape, tolerances))
-    out = None
-    if array.ndim >= 2:
-        out = _aligned_empty((*batch, *array.shape[:-3:-1]), array.dtype)
-    x, rank, rung = _numpy.pinv(array, options._replace(out=out))
-    rank = jnp.asarray(rank) if options.wants_rank else None
-    return jax.dlpack.from_dlpack(x), rank, rung
+def _put(part: Any, device: Any) -> Any:
+    if part is None:
+        return None
+    return jax.device_put(np.asarray(part), device)
 
 
-def _aligned_empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
-    size = int(np.prod(shape)) * dtype.itemsize
+def _aligned_out(a: Any, options: Options) -> Any:
+    """Memory for the result; None where shapes do not fit, which others say better."""
+    tolerances = (options.atol, options.rtol, options.rcond)
+    try:
+        batch = np.broadcast_shapes(a.shape[:-2], *map(np.shape, tolerances))
+    except ValueError:
+        return None
+    if a.ndim < 2:
+        return None
+    shape = (*batch, *a.shape[:-3:-1])
+    size = int(np.prod(shape)) * a.dtype.itemsize
     memory = np.empty(size + _ALIGNED, np.uint8)
     start = -memory.ctypes.data % _ALIGNED
-    return memory[start : start + size].view(dtype).reshape(shape)
+    return memory[start : start + size].view(a.dtype).reshape(shape)
 
 
 # ---- traced -------------------------------------------------------------------------------------
 
 
-def _traced(a: Any, options: Options) -> Result:
+class _Call(NamedTuple):
+    """What compiled code tells beside its arrays; see `_xla`."""
+
+    atol: float
+    rtol: float
+    flags: int
+    workers: int
+
+    @property
+    def hermitian(self) -> bool:
+        return bool(self.flags & _xla.HERMITIAN)
+
+    @property
+    def lower(self) -> bool:
+        return not self.flags & _xla.UPPER
+
+    def without_results(self) -> _Call:
+        """The same for the first result alone."""
+        others = _xla.RANK | _xla.RUNG | _xla.RESIDUALS
+        return self._replace(flags=self.flags & ~others)
+
+
+def _traced(a: Any, b: Any, options: Options) -> Result:
+    """The errors are those of concrete arrays, as far as these are known."""
     if jax.default_backend() != "cpu":
         raise TypeError(
             f"batchpinv computes JAX arrays on the CPU, and traced code is for "
             f"{jax.default_backend()}: set JAX_PLATFORMS=cpu"
         )
-    if options.rcond is not None and options.rtol is not None:
-        raise ValueError("rcond is the old name of rtol: give one of them, not both")
     if options.progress:
         raise ValueError("there is no progress under a transform of JAX")
+    result_dtype(a.dtype)
     check_matrices(a.shape)
-    rtol = options.rtol if options.rcond is None else options.rcond
-    # Plain numbers keep all their digits; arrays become JAX's, and may be mapped over.
-    fixed: dict[str, Any] = {}
-    arrays: dict[str, Any] = {}
-    for name, given in (("atol", options.atol), ("rtol", rtol)):
-        if given is None or isinstance(given, numbers.Real):
-            fixed[name] = given
-        else:
-            arrays[name] = jnp.asarray(given)
-    batch = jnp.broadcast_shapes(a.shape[:-2], *(given.shape for given in arrays.values()))
-    a = a.reshape(*(1,) * (len(batch) + 2 - a.ndim), *a.shape)
-    arrays = {
-        name: given.reshape(*(1,) * (len(batch) - given.ndim), *given.shape)
-        for name, given in arrays.items()
-    }
-    plain = options._replace(
-        **fixed, rcond=None, wants_rank=True, wants_rung=True, wants_residuals=False
+    is_vector = b is not None and check_sides(a.shape, b.shape)
+    options.check(a.shape)
+    call, tolerances = _read_options(options)
+    sides = b[..., None] if is_vector else b
+    atol_shape, rtol_shape = (
+        tolerances[name].shape if name in tolerances else () for name in ("atol", "rtol")
     )
-    found: Result = _differentiable(a, arrays, plain)
-    return found
+    sides_shape = () if sides is None else sides.shape[:-2]
+    batch = broadcast_batch(a.shape[:-2], atol_shape, rtol_shape, sides_shape)
+    ndim = len(batch)
+    arrays = [_with_ndim(given, ndim) for given in tolerances.values()]
+    a = _whole_on_each_device(_with_ndim(a, ndim + 2))
+    if b is None:
+        found = _pinv(a, arrays, call)
+    else:
+        sides = _whole_on_each_device(_with_ndim(sides, ndim + 2))
+        found = _lstsq(a, sides, arrays, call)
+        if is_vector:
+            found = {name: part if name == "rank" else part[..., 0] for name, part in found.items()}
+    return found["x"], found.get("rank"), found.get("rung", found.get("residuals"))
 
 
-def _traced_lstsq(a: Any, b: Any, options: Options) -> Result:
-    """By the pseudo-inverse, which the derivatives need anyway; refined, as `lstsq` is."""
-    check_matrices(a.shape)
-    is_vector = check_sides(a.shape, b.shape)
-    columns = b[..., None] if is_vector else b
-    inverse, rank, _ = _traced(a, options)
-    whole = _whole(a, options.lower) if options.hermitian else a
-    x = inverse @ columns
-    x = x + jax.lax.stop_gradient(inverse @ (columns - whole @ x))
-    residuals = jnp.sum(jnp.square(jnp.abs(columns - whole @ x)), -2)
-    rank = jnp.broadcast_to(rank, x.shape[:-2])
-    return (x[..., 0], rank, residuals[..., 0]) if is_vector else (x, rank, residuals)
+def _read_options(options: Options) -> tuple[_Call, dict[str, Any]]:
+    """And the tolerances that are arrays. Plain numbers keep all their digits."""
+    if options.rcond is not None and options.rtol is not None:
+        raise ValueError("rcond is the old name of rtol: give one of them, not both")
+    name = "rtol" if options.rcond is None else "rcond"
+    flags = sum(
+        flag
+        for flag, wanted in (
+            (_xla.HERMITIAN, options.hermitian),
+            (_xla.UPPER, not options.lower),
+            (_xla.SVD, options.driver == "svd"),
+            (_xla.NAN, options.on_failure == "nan"),
+            (_xla.RANK, options.wants_rank),
+            (_xla.RUNG, options.wants_rung),
+            (_xla.RESIDUALS, options.wants_residuals),
+        )
+        if wanted
+    )
+    fixed, arrays = {"atol": 0.0, "rtol": -1.0}, {}
+    for key, name, flag in (("atol", "atol", _xla.ATOL), ("rtol", name, _xla.RTOL)):
+        given = getattr(options, name)
+        if given is None:
+            continue
+        if not isinstance(given, jax.core.Tracer):
+            given = read_tolerance(name, given)
+            if not given.ndim:
+                fixed[key] = float(given)
+                continue
+        elif jnp.iscomplexobj(given):
+            raise ValueError(f"{name} must be real; got dtype {given.dtype}")
+        flags |= flag
+        arrays[key] = jnp.asarray(given, jnp.asarray(0.0).dtype)
+    workers = 0 if options.workers is None else resolve_workers(options.workers)
+    return _Call(fixed["atol"], fixed["rtol"], flags, workers), arrays
 
 
-def _whole(a: Any, lower: bool) -> Any:
-    """The Hermitian matrix of which one triangle is read."""
-    strict = jnp.tril(a, -1) if lower else jnp.triu(a, 1)
-    diagonal = jnp.real(jnp.diagonal(a, axis1=-2, axis2=-1))
-    return strict + _derivatives.adjoint(strict) + diagonal[..., None] * jnp.eye(a.shape[-1])
+def _with_ndim(given: Any, ndim: int) -> Any:
+    return jnp.expand_dims(given, tuple(range(ndim - given.ndim)))
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(2,))
-def _differentiable(a: Any, arrays: dict[str, Any], options: Options) -> tuple[Any, Any, Any]:
-    batch = jnp.broadcast_shapes(a.shape[:-2], *(given.shape for given in arrays.values()))
-    integer = jax.dtypes.canonicalize_dtype(np.int64)
-    struct: Any = jax.ShapeDtypeStruct
-    shapes = (
-        struct((*batch, a.shape[-1], a.shape[-2]), a.dtype),
-        struct(batch, integer),
-        struct(batch, np.uint8),
+def _pinv(a: Any, tolerances: list[Any], call: _Call) -> dict[str, Any]:
+    m, n = a.shape[-2:]
+    return _compute("batchpinv_pinv", [a], tolerances, call, {"x": (n, m)})
+
+
+@_pinv.defjvp
+def _pinv_jvp(call: _Call, primals: Any, tangents: Any) -> Any:
+    a, tolerances = primals
+    found = _pinv(a, tolerances, call)
+    x = found["x"]
+    dx = _derivatives.jvp(_whole(a, call), x, tangents[0], call.hermitian)
+    return found, {**_constant(found), "x": dx.astype(x.dtype)}
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(3,))
+def _lstsq(a: Any, b: Any, tolerances: list[Any], call: _Call) -> dict[str, Any]:
+    k = b.shape[-1]
+    return _compute("batchpinv_lstsq", [a, b], tolerances, call, {"x": (a.shape[-1], k)})
+
+
+def _lstsq_jvp(call: _Call, primals: Any, tangents: Any) -> Any:
+    a, b, tolerances = primals
+    da, db, _ = tangents
+    found = _lstsq(a, b, tolerances, call)
+    inverse = _pinv(a, tolerances, call.without_results())["x"]
+    da, db = (None if _is_zero(tangent) else tangent for tangent in (da, db))
+    if da is not None and call.hermitian:
+        da = _derivatives.hermitian_part(da)
+    dx, dr = _derivatives.lstsq_jvp(_whole(a, call), inverse, b, found["x"], da, db)
+    changes = {"x": dx, "residuals": dr}
+    return found, {name: changes.get(name, zero) for name, zero in _constant(found).items()}
+
+
+_lstsq.defjvp(_lstsq_jvp, symbolic_zeros=True)
+
+
+def _is_zero(tangent: Any) -> bool:
+    """Whether nobody asks for the change along it."""
+    return isinstance(tangent, jax.custom_derivatives.SymbolicZero)
+
+
+def _constant(found: dict[str, Any]) -> dict[str, Any]:
+    """Tangents of the ranks and rungs among the results."""
+    return {name: np.zeros(part.shape, jax.dtypes.float0) for name, part in found.items()}
+
+
+def _whole(a: Any, call: _Call) -> Any:
+    """The matrix whose pseudo-inverse it is, whichever triangle was read."""
+    if not call.hermitian:
+        return a
+    strict = jnp.tril(a, -1) if call.lower else jnp.triu(a, 1)
+    diagonal = jnp.real(jnp.diagonal(a, axis1=-2, axis2=-1))
+    eye = jnp.eye(a.shape[-1], dtype=diagonal.dtype)
+    return strict + _derivatives.adjoint(strict) + diagonal[..., None] * eye
+
+
+# ---- the call -----------------------------------------------------------------------------------
+
+
+def _compute(
+    target: str,
+    matrices: list[Any],
+    tolerances: list[Any],
+    call: _Call,
+    shapes: dict[str, tuple[int, ...]],
+) -> dict[str, Any]:
+    """The results by name: the first, of that shape, and those that the call wants beside it."""
+    dtype = matrices[0].dtype
+    dtypes = {"x": dtype}
+    if call.flags & _xla.RANK:
+        shapes["rank"], dtypes["rank"] = (), jax.dtypes.canonicalize_dtype(np.int64)
+    if call.flags & _xla.RUNG:
+        shapes["rung"], dtypes["rung"] = (), np.dtype(np.uint8)
+    if call.flags & _xla.RESIDUALS:
+        shapes["residuals"], dtypes["residuals"] = shapes["x"][1:], jnp.finfo(dtype).dtype
+    results = _results_of(matrices, tolerances, [(shapes[name], dtypes[name]) for name in shapes])
+    run = _call_compiled if _compiled else _call_back
+    return dict(zip(shapes, run(target, matrices + tolerances, results, call), strict=True))
+
+
+def _call_compiled(
+    target: str, operands: Sequence[Any], results: tuple[Any, ...], call: _Call
+) -> tuple[Any, ...]:
+    function = jax.ffi.ffi_call(target, results, vmap_method="expand_dims")
+    found: tuple[Any, ...] = function(
+        *operands,
+        atol=np.float64(call.atol),
+        flags=np.int64(call.flags),
+        rtol=np.float64(call.rtol),
+        workers=np.int64(call.workers),
     )
-
-    def answer(_: Any, outs: tuple[Any, ...], a: Any, arrays: dict[str, Any]) -> None:
-        given: dict[str, Any] = {name: np.asarray(tolerance) for name, tolerance in arrays.items()}
-        x, ranks, rungs = map(np.asarray, outs)
-        _, ranks[...], rungs[...] = _numpy.pinv(np.asarray(a), options._replace(out=x, **given))
-
-    call = buffer_callback(answer, shapes, vmap_method="expand_dims")
-    found: tuple[Any, Any, Any] = call(a, arrays)
     return found
 
 
-@_differentiable.defjvp
-def _jvp(options: Options, primals: Any, tangents: Any) -> Any:
-    a, arrays = primals
-    da = tangents[0]
-    x, rank, rung = _differentiable(a, arrays, options)
-    if options.hermitian:
-        a = _whole(a, options.lower)
-    dx = _derivatives.jvp(a, x, da, options.hermitian).astype(x.dtype)
-    constant = jax.dtypes.float0
-    return (x, rank, rung), (dx, np.zeros(rank.shape, constant), np.zeros(rung.shape, constant))
+def _call_back(
+    target: str, operands: Sequence[Any], results: tuple[Any, ...], call: _Call
+) -> tuple[Any, ...]:
+    """Where XLA does not take our functions."""
+
+    def answer(*given: Any) -> tuple[Any, ...]:
+        arrays = [np.asarray(operand) for operand in given]
+        extra = arrays[0].ndim - operands[0].ndim  # dimensions of vmap, of 1 where not mapped
+        batch = np.broadcast_shapes(*(array.shape[:extra] for array in arrays))
+        found = tuple(np.empty((*batch, *result.shape), result.dtype) for result in results)
+        _xla.compute(target == "batchpinv_lstsq", arrays, list(found), **call._asdict())
+        return found
+
+    found: tuple[Any, ...] = jax.pure_callback(
+        answer, results, *operands, vmap_method="expand_dims"
+    )
+    return found
+
+
+def _whole_on_each_device(matrices: Any) -> Any:
+    """With explicit shardings a dimension of the batch may be cut, and no matrix."""
+    sharding = getattr(jax.typeof(matrices), "sharding", None)
+    if sharding is None or all(part is None for part in sharding.spec[-2:]):
+        return matrices
+    spec = PartitionSpec(*sharding.spec[:-2], None, None)
+    return jax.sharding.reshard(matrices, NamedSharding(sharding.mesh, spec))
+
+
+def _results_of(
+    matrices: list[Any], tolerances: list[Any], parts: list[tuple[tuple[int, ...], Any]]
+) -> tuple[Any, ...]:
+    """The types of results of these shapes and dtypes: for each matrix of the batch, and spread
+    over a mesh of devices, as JAX makes them from the same operands."""
+
+    def make(matrices: list[Any], tolerances: list[Any]) -> tuple[Any, ...]:
+        one = [jnp.sum(jnp.real(given), (-2, -1)) for given in matrices]
+        each = sum([*one[1:], *tolerances], one[0])
+        results = []
+        for shape, dtype in parts:
+            part = jnp.expand_dims(each, tuple(range(each.ndim, each.ndim + len(shape))))
+            results.append(jnp.broadcast_to(part, (*each.shape, *shape)).astype(dtype))
+        return tuple(results)
+
+    found: tuple[Any, ...] = jax.eval_shape(make, matrices, tolerances)
+    return found

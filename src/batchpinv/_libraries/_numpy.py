@@ -17,7 +17,7 @@ from .._arrays import (
     result_dtype,
     without_overlap,
 )
-from .._batch import Job, count_blocks
+from .._batch import Job, UsualArithmetic, count_blocks
 from .._errors import check_failures
 from .._options import Options, Result
 from .._plan import Plan, check_size, make_plan
@@ -35,7 +35,7 @@ def pinv(a: Any, options: Options) -> Result:
     dtype = result_dtype(array.dtype)
     options.check(array.shape)
     atol, rtol = resolve_tolerances(options.atol, options.rtol, options.rcond, m, n, dtype)
-    batch_shape = broadcast_batch(array.shape[:-2], atol, rtol)
+    batch_shape = broadcast_batch(array.shape[:-2], atol.shape, rtol.shape)
     check_size(m, n)
     workers = None if options.workers is None else resolve_workers(options.workers)
     hermitian, svd_only, out = options.hermitian, options.driver == "svd", options.out
@@ -82,11 +82,13 @@ def lstsq(a: Any, b: Any, options: Options) -> Result:
     dtype = np.result_type(result_dtype(array.dtype), result_dtype(sides.dtype))
     options.check(array.shape)
     atol, rtol = resolve_tolerances(options.atol, options.rtol, options.rcond, m, n, dtype)
-    batch_shape = broadcast_batch(array.shape[:-2], atol, rtol, sides.shape[:-2])
+    batch_shape = broadcast_batch(array.shape[:-2], atol.shape, rtol.shape, sides.shape[:-2])
     check_size(m, n)
     workers = None if options.workers is None else resolve_workers(options.workers)
     hermitian, svd_only, out = options.hermitian, options.driver == "svd", options.out
-    array, sides = as_dtype(array, dtype), sides.astype(dtype, copy=False)
+    if array.dtype != dtype or sides.dtype != dtype:
+        with UsualArithmetic():  # numbers may be subnormal
+            array, sides = as_dtype(array, dtype), sides.astype(dtype, copy=False)
     shape = (*batch_shape, n, k)
     if out is None:
         result = np.empty(shape, dtype)

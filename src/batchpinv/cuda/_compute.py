@@ -52,7 +52,7 @@ def pinv(a: Any, options: Options) -> Result:
         atol, rtol = resolve_tolerances(
             on_host("atol"), on_host("rtol"), on_host("rcond"), m, n, dtype
         )
-        batch = broadcast_batch(view.shape[:-2], atol, rtol)
+        batch = broadcast_batch(view.shape[:-2], atol.shape, rtol.shape)
         if m * n > _INT_MAX:
             raise ValueError(f"cuSOLVER counts in 32 bits, too few for {m} x {n}")
         out = None

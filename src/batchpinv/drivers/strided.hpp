@@ -3,6 +3,7 @@
 // Nothing here knows Python. One call is computed by the thread that makes it.
 #pragma once
 
+#include "ladder.hpp"
 #include "lapack.hpp"
 
 #include "../lanes/kernels.hpp"
@@ -33,6 +34,18 @@ struct StridedCall {
     void *work; // or null
     std::int64_t work_bytes;
 };
+
+// Whether it is a few small matrices that never leave the lanes, with few right-hand sides: done
+// before anyone could miss a second thread, or wish to interrupt it.
+inline bool is_brief(const StridedCall &call) {
+    constexpr std::int64_t entries = 2048, sides = 8;
+    const auto [shorter, longer] = std::minmax({call.m, call.n});
+    if (std::min(call.count, shorter) < 1 || std::max(call.count, longer) > entries)
+        return false;
+    return call.count * call.m * call.n <= entries &&
+           (!call.solves || (call.k >= 1 && call.k <= sides)) &&
+           stays_in_lanes(longer, shorter, call.kind == 'c' ? 2 : 1);
+}
 
 // What is wrong with a call, apart from its matrices. Positive results are counts.
 constexpr std::int64_t BAD_SIZE = -1, BAD_FLAGS = -2, BAD_TOLERANCE = -3, NO_MEMORY = -4;

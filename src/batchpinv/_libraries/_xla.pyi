@@ -1,0 +1,25 @@
+from typing import Any
+
+from numpy.typing import NDArray
+
+HERMITIAN: int
+UPPER: int
+SVD: int
+NAN: int
+ATOL: int
+RTOL: int
+RANK: int
+RUNG: int
+RESIDUALS: int
+
+def compute(
+    solves: bool,
+    operands: list[NDArray[Any]],
+    results: list[NDArray[Any]],
+    *,
+    atol: float,
+    rtol: float,
+    flags: int,
+    workers: int,
+) -> None: ...
+def targets() -> dict[str, object]: ...
