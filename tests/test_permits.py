@@ -238,3 +238,82 @@ def test_the_end_of_the_process_waits_for_what_is_inside_lapack_and_begins_no_mo
     before, after, inside = map(int, printed.split())
     assert after <= before + 1
     assert inside == 0
+
+
+def test_a_matrix_of_microseconds_stands_behind_no_queue():
+    """All permits for matrices of under a millisecond are taken, and others wait for them."""
+    run_python(f"""{WATCHED}
+    leave = threading.Event()
+    meet = lambda: threading.current_thread().name == "queue" and leave.wait(30)
+    middle = rng.standard_normal((60, 60))
+    limit_lapack(2)
+    threads = [
+        threading.Thread(target=lambda: pinv(middle, driver="svd"), name="queue") for _ in range(5)
+    ]
+    for thread in threads:
+        thread.start()
+    while inside < 2:
+        time.sleep(0.01)
+    pinv(brief, driver="svd")
+    assert inside == 2
+    leave.set()
+    for thread in threads:
+        thread.join(30)
+    """)
+
+
+def test_who_has_waited_long_is_not_overtaken():
+    """One permit, and a caller who comes back for it at once."""
+    run_python("""
+    import threading, time
+    import numpy as np
+    from batchpinv import pinv
+    from batchpinv._batch import limit_lapack
+    limit_lapack(1)
+    middle = np.random.default_rng(0).standard_normal((20, 60, 60))
+    stop = False
+    def busy():
+        while not stop:
+            pinv(middle, driver="svd", workers=1)
+    threads = [threading.Thread(target=busy) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    waits = []
+    for _ in range(20):
+        start = time.perf_counter()
+        pinv(middle[0], driver="svd")
+        waits.append(time.perf_counter() - start)
+    stop = True
+    assert max(waits) < 2
+    """)
+
+
+def test_at_the_end_only_the_main_thread_enters_lapack():
+    run_python(f"""{WATCHED}
+    meet = lambda: None
+    from batchpinv._batch import keep_lapack
+    keep_lapack()
+    thread = threading.Thread(target=lambda: pinv(brief, driver="svd"), daemon=True)
+    thread.start()
+    thread.join(0.3)
+    assert thread.is_alive() and entered == 0
+    assert np.isfinite(pinv(brief, driver="svd")).all() and entered == 1
+    """)
+
+
+def test_callers_in_daemon_threads_are_no_danger_at_the_end():
+    """Nor to what the main thread computes in a callback that comes after ours."""
+    run_python("""
+    import atexit, sys, threading, time
+    atexit.register(lambda: print(pinv(np.eye(3), driver="svd").trace()))
+    import numpy as np
+    from batchpinv import pinv
+    rng = np.random.default_rng(0)
+    stack, large = rng.standard_normal((50, 64, 64)), rng.standard_normal((300, 300))
+    def work(a):
+        while True:
+            pinv(a, driver="svd", workers=1)
+    for i in range(16):
+        threading.Thread(target=work, args=(large if i % 4 == 0 else stack,), daemon=True).start()
+    time.sleep(0.3)
+    """)

@@ -88,6 +88,7 @@ cdef extern from "drivers/ladder.hpp" namespace "batchpinv" nogil:
         pass
     void run_as_usual(Solver &solver, int64_t start, int64_t stop) except +
     cbool suits_lanes(int64_t longer, int64_t shorter, int parts)
+    cbool stays_in_lanes(int64_t longer, int64_t shorter, int parts)
     cbool is_shared(const Batch &batch, const LaneTable *lanes)
     cbool help_as_usual(
         const Batch &batch, Gate &gate, double until, const atomic[int64_t] &done) except +
@@ -108,6 +109,7 @@ cdef extern from "drivers/permits.hpp" namespace "batchpinv" nogil:
         void set_limit(int processors)
         void block(double seconds)
         void unblock()
+        void keep()
     LapackPermits *permits "batchpinv::lapack_permits.load"()
     void forget_all_permits "batchpinv::forget_permits"()
     double seconds_now()
@@ -494,7 +496,7 @@ cdef int64_t strided_workspace(const StridedCall *call) noexcept nogil:
 
 def limit_lapack(int threads) -> None:
     """Let at most that many threads be inside LAPACK at one time, and never more than 24 (and as
-    many again for matrices of under a millisecond)."""
+    many again for matrices of under a millisecond, and 8 for those of microseconds)."""
     permits().set_limit(threads)
 
 
@@ -511,6 +513,12 @@ def block_lapack(double seconds) -> None:
 
 def unblock_lapack() -> None:
     permits().unblock()
+
+
+def keep_lapack() -> None:
+    """Let no other thread into LAPACK ever again, and wait for those inside."""
+    with nogil:
+        permits().keep()
 
 
 def forget_permits() -> None:

@@ -12,7 +12,15 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from threading import Event, Lock, RLock, Thread
 
-from ._batch import Job, Worker, block_lapack, forget_permits, limit_lapack, unblock_lapack
+from ._batch import (
+    Job,
+    Worker,
+    block_lapack,
+    forget_permits,
+    keep_lapack,
+    limit_lapack,
+    unblock_lapack,
+)
 from ._blas import blas_threads
 from ._plan import Plan
 from ._workers import usable_cpus
@@ -184,7 +192,7 @@ def compute(job: Job, plan: Plan, report: Callable[[int], None] | None) -> None:
 
 @atexit.register
 def _wait_for_threads() -> None:
-    """Let the process end only once no pool thread is inside LAPACK.
+    """Let the process end only once no other thread is inside LAPACK, nor can come there.
 
     OpenBLAS frees its buffers and joins its threads when it is unloaded, and crashes or hangs if a
     call is under way: that of a matrix whose caller was interrupted, or is a daemon thread, which
@@ -194,6 +202,7 @@ def _wait_for_threads() -> None:
         for crew in list(_busy):
             crew.drop()
         time.sleep(0.001)
+    keep_lapack()
 
 
 def _after_fork() -> None:
