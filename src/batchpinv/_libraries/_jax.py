@@ -178,7 +178,7 @@ def _read_options(options: Options) -> tuple[_Call, dict[str, Any]]:
     """And the tolerances that are arrays. Plain numbers keep all their digits."""
     if options.rcond is not None and options.rtol is not None:
         raise ValueError("rcond is the old name of rtol: give one of them, not both")
-    name = "rtol" if options.rcond is None else "rcond"
+    relative = "rtol" if options.rcond is None else "rcond"
     flags = sum(
         flag
         for flag, wanted in (
@@ -193,7 +193,7 @@ def _read_options(options: Options) -> tuple[_Call, dict[str, Any]]:
         if wanted
     )
     fixed, arrays = {"atol": 0.0, "rtol": -1.0}, {}
-    for key, name, flag in (("atol", "atol", _xla.ATOL), ("rtol", name, _xla.RTOL)):
+    for key, name, flag in (("atol", "atol", _xla.ATOL), ("rtol", relative, _xla.RTOL)):
         given = getattr(options, name)
         if given is None:
             continue
