@@ -9,6 +9,7 @@ computed as ndarrays, in a quarter of the time.
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -367,6 +368,12 @@ class _Lstsq(torch.autograd.Function):
         dx, dr = _derivatives.lstsq_jvp(whole, inverse, b, x, da, db)
         return dx, None, dr
 
+
+for _function in (
+    _Pinv,
+    _Lstsq,
+):  # PyTorch asks for it at each call, which takes longer than the rest
+    _function.forward.__signature__ = inspect.signature(_function.forward)  # type: ignore[union-attr]
 
 _pinv.register_autograd(_pinv_backward, setup_context=_keep_pinv)
 _pinv.register_vmap(_mapped(_pinv, (2, 0, 0)))
