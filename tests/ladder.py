@@ -260,7 +260,7 @@ def svd_bound(sample):
       in double precision, 5 in single. One of them, in a matrix of rank r, moves X by 1/sqrt(r) of
       that; the last 2x2 block is solved without. Measured in double precision, by rank from 1 to 5:
       49.6, 31.6, 32.1, 26.8, 20; of 8x8 23, of 1000x20 13. Of I and a few eps more than one are
-      dropped: 34.6 at 16x16, 33.4 at 40x40. All that it could drop are allowed.
+      dropped: 11.1 at 2x2, 34.6 at 16x16, 33.4 at 40x40. All of them are allowed.
     - Of Hermitian matrices (heevd): 6.9 at 9x9, 8.1 at 25x25, 11.0 at 48x48 (divide and conquer,
       which drops 4 eps at each level, by laed2), 10.9 at 100x100, 14.4 at 512x512.
     - All columns of equal entries: sums round to the same side, row after row. 65 at 1000x2, and no
@@ -273,7 +273,7 @@ def svd_bound(sample):
         dropped = 2.0
     else:
         one = 5 if sample.eps > 1e-10 else 49.4
-        dropped = one * (max(0, k - 2) / sample.rank) ** 0.5
+        dropped = one * ((k - 1) / sample.rank) ** 0.5
     rows = min(max(m, n), 1000) if sample.one_sided else 0
     return 7 + k**0.5 / 2 + dropped + rows / 12
 
