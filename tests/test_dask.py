@@ -97,6 +97,18 @@ def test_info_tells_which_ranks_are_certain():
     assert not one.certain.compute()
 
 
+def test_systems_tell_rank_and_rung():
+    a, lazy = stack(8, 4, 3, chunks=(2, 4, 3))
+    for sides in np.ones((8, 4)), np.ones((8, 4, 2)):
+        given = da.from_array(sides, chunks=(2, *sides.shape[1:]))
+        x, info, residuals = lstsq(lazy, given, return_info=True, return_residuals=True)
+        expected = lstsq(a, sides, return_info=True, return_residuals=True)
+        np.testing.assert_array_equal(x, expected[0])
+        for found, wanted in zip(info, expected[1], strict=True):
+            np.testing.assert_array_equal(found, wanted)
+        np.testing.assert_array_equal(residuals, expected[2])
+
+
 def test_info_counts_rungs():
     _, info = pinv(stack(8, 4, 3, chunks=(2, 4, 3))[1], return_info=True)
     assert info.counts() == {Rung.QR_LANES: 7, Rung.PIVOTED_LANES: 1}

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from batchpinv import Info, Rung, pinv, show_config
+from batchpinv import Info, Rung, lstsq, pinv, show_config
 
 LANES = show_config("dicts")["simd"]["own kernels"] != "none"
 TURN = np.linalg.qr(np.random.default_rng(1).standard_normal((4, 4)))[0]
@@ -130,3 +130,48 @@ def test_nothing_to_compute(shape):
 def test_not_together_with_the_rank_alone():
     with pytest.raises(ValueError, match="give one of return_rank and return_info"):
         pinv(normal(3, 3), return_rank=True, return_info=True)
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8", "c8", "c16"])
+@pytest.mark.parametrize("k", [1, 3, 128, 1100])
+def test_systems_say_what_pinv_says(k, dtype):
+    """One by one, in blocks, and one matrix for many right-hand sides. The rung may be another one,
+    since what is dropped may change a solution, but does not depend on company."""
+    stacks = [
+        (np.stack([normal(4, 4), np.ones((4, 4)), np.diag([1.0, 1, 1, 1e-9]), NEAR]), 1e-15),
+        (np.stack([normal(70, 60), np.ones((70, 60)), np.full((70, 60), np.nan)]), 1e-6),
+        (np.stack([normal(60, 70), np.ones((60, 70))]), 1e-20),
+        (normal(2, 500, 60), 1e-12),
+    ]
+    for a, rtol in stacks:
+        a = a.astype(dtype)
+        b = normal(len(a), a.shape[1], k).astype(dtype)
+        options = {"rtol": rtol, "on_failure": "nan", "return_info": True}
+        for driver in "auto", "svd":
+            _, expected = pinv(a, driver=driver, **options)
+            x, info = lstsq(a, b, driver=driver, **options)
+            np.testing.assert_array_equal(info.rank, expected.rank)
+            np.testing.assert_array_equal(info.certain, expected.certain)
+            alone = [
+                lstsq(*one, driver=driver, **options)[1].rung for one in zip(a, b, strict=True)
+            ]
+            np.testing.assert_array_equal(info.rung, alone)
+            y, rank = lstsq(a, b, driver=driver, rtol=rtol, on_failure="nan", return_rank=True)
+            assert x.tobytes() == y.tobytes()
+            np.testing.assert_array_equal(info.rank, rank)
+        many = np.broadcast_to(b[0], (5, *b[0].shape))
+        _, info, residuals = lstsq(a[0], many, return_residuals=True, **options)
+        alone = lstsq(a[0], b[0], **options)[1]
+        assert info.rung.tolist() == [alone.rung] * 5
+        assert info.certain.tolist() == [alone.certain] * 5
+        assert residuals.shape == (5, k)
+
+
+def test_a_system_of_nothing_has_no_rung():
+    for shape, rung in ((3, 0), Rung.NONE), ((0, 3), Rung.NONE):
+        _, info = lstsq(normal(*shape), normal(shape[0]), return_info=True)
+        assert info == Info(0, rung, True)
+    _, info = lstsq(normal(4, 3), normal(4, 0), return_info=True)
+    assert (info.rank, info.certain) == (3, True)
+    with pytest.raises(ValueError, match="give one of return_rank and return_info"):
+        lstsq(normal(3, 3), normal(3), return_rank=True, return_info=True)

@@ -127,6 +127,20 @@ def test_info_tells_rank_and_rung():
     assert info.certain.tolist() == [True, True]
 
 
+def test_systems_tell_rank_and_rung():
+    a = normal(2, 4, 3)
+    for run in (lambda function, a: function(a)), (lambda function, a: jax.jit(function)(a)):
+        _, rank, rung, residuals = run(_parts_of_lstsq, a)
+        assert rank.tolist() == [3, 3]
+        assert rung.tolist() == [Rung.QR_LANES] * 2
+        assert residuals.shape == (2,)
+
+
+def _parts_of_lstsq(a):
+    x, info, residuals = lstsq(a, jnp.ones((2, 4)), return_info=True, return_residuals=True)
+    return x, info.rank, jnp.asarray(info.rung), residuals
+
+
 def test_integers_are_computed_in_the_default_precision():
     assert pinv(jnp.ones((2, 2), int)).dtype == "float64"
 

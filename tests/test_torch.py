@@ -83,6 +83,10 @@ def test_info_tells_rank_and_rung():
     assert info.certain.tolist() == [True, True]
     _, info = pinv(torch.eye(3, requires_grad=True), return_info=True)
     assert info.rank == 3
+    for a in normal(2, 4, 3), normal(2, 4, 3).requires_grad_():
+        _, info = lstsq(a, torch.ones(2, 4), return_info=True)
+        assert info.rank.tolist() == [3, 3]
+        assert info.counts() == {Rung.QR_LANES: 2}
 
 
 def test_numpy_takes_tensors_for_tolerances():

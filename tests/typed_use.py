@@ -54,6 +54,10 @@ assert_type(lstsq(f8, f8, hermitian=True, return_residuals=True), tuple[NDArray[
 assert_type(
     lstsq(f8, f8, return_rank=True, return_residuals=True), tuple[NDArray[Any], Rank, Residuals]
 )
+assert_type(lstsq(f8, f8, return_info=True), tuple[NDArray[Any], Info])
+assert_type(
+    lstsq(f8, f8, return_info=True, return_residuals=True), tuple[NDArray[Any], Info, Residuals]
+)
 
 
 def either(wanted: bool) -> NDArray[Any] | tuple[NDArray[Any], Rank]:

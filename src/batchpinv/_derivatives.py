@@ -12,19 +12,22 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ._batch import UsualArithmetic
 
+Given = ParamSpec("Given")
+Found = TypeVar("Found")
 
-def as_usual(function: Callable[..., Any]) -> Callable[..., Any]:
+
+def as_usual(function: Callable[Given, Found]) -> Callable[Given, Found]:
     """The same, whatever the caller has made of NumPy's warnings and of the floating-point unit."""
 
     @functools.wraps(function)
-    def run(*arguments: Any, **options: Any) -> Any:
+    def run(*arguments: Given.args, **options: Given.kwargs) -> Found:
         with np.errstate(all="ignore"), UsualArithmetic():
             return function(*arguments, **options)
 

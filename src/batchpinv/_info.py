@@ -1,12 +1,14 @@
-"""What `pinv` reports of its work, matrix by matrix, where it is asked to."""
+"""What `pinv` and `lstsq` report of their work, matrix by matrix, where they are asked to."""
 
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ._options import Result
 
 
 class Rung(IntEnum):
@@ -75,8 +77,9 @@ class Info(NamedTuple):
 UNCERTAIN = 0x80  # in the byte that the engine writes, beside the rung
 
 
-def make_info(rank: Any, code: Any) -> Info:
+def make_info(found: Result) -> Info:
     """From the engine's bytes: an int, or an array of whatever library."""
+    rank, code = found.rank, found.rung
     if isinstance(code, int):
         return Info(rank, Rung(code & ~UNCERTAIN), code < UNCERTAIN)
     return Info(rank, code & (UNCERTAIN - 1), code < UNCERTAIN)

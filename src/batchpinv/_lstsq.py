@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _small
+from ._info import Info, make_info
 from ._libraries import find_library
 from ._options import AUTO, RAISE, Driver, Foreign, Keywords, OnFailure, Options, Rank, Residuals
 from ._progress import Progress
@@ -23,6 +24,7 @@ def lstsq(
     *,
     return_rank: Literal[False] = ...,
     return_residuals: Literal[False] = ...,
+    return_info: Literal[False] = ...,
     **options: Unpack[Keywords[Foreign, Foreign]],
 ) -> Foreign: ...
 @overload
@@ -34,6 +36,7 @@ def lstsq(
     *,
     return_rank: Literal[False] = ...,
     return_residuals: Literal[True],
+    return_info: Literal[False] = ...,
     **options: Unpack[Keywords[Foreign, Foreign]],
 ) -> tuple[Foreign, Foreign]: ...
 @overload
@@ -45,6 +48,7 @@ def lstsq(
     *,
     return_rank: Literal[True],
     return_residuals: Literal[False] = ...,
+    return_info: Literal[False] = ...,
     **options: Unpack[Keywords[Foreign, Foreign]],
 ) -> tuple[Foreign, Foreign]: ...
 @overload
@@ -56,8 +60,33 @@ def lstsq(
     *,
     return_rank: Literal[True],
     return_residuals: Literal[True],
+    return_info: Literal[False] = ...,
     **options: Unpack[Keywords[Foreign, Foreign]],
 ) -> tuple[Foreign, Foreign, Foreign]: ...
+@overload
+def lstsq(
+    a: Foreign,
+    b: Foreign,
+    rcond: Foreign | ArrayLike | None = ...,
+    hermitian: bool = ...,
+    *,
+    return_rank: Literal[False] = ...,
+    return_residuals: Literal[False] = ...,
+    return_info: Literal[True],
+    **options: Unpack[Keywords[Foreign, Foreign]],
+) -> tuple[Foreign, Info]: ...
+@overload
+def lstsq(
+    a: Foreign,
+    b: Foreign,
+    rcond: Foreign | ArrayLike | None = ...,
+    hermitian: bool = ...,
+    *,
+    return_rank: Literal[False] = ...,
+    return_residuals: Literal[True],
+    return_info: Literal[True],
+    **options: Unpack[Keywords[Foreign, Foreign]],
+) -> tuple[Foreign, Info, Foreign]: ...
 @overload
 def lstsq(
     a: ArrayLike,
@@ -67,6 +96,7 @@ def lstsq(
     *,
     return_rank: Literal[False] = ...,
     return_residuals: Literal[False] = ...,
+    return_info: Literal[False] = ...,
     **options: Unpack[Keywords[ArrayLike, NDArray[Any]]],
 ) -> NDArray[Any]: ...
 @overload
@@ -78,6 +108,7 @@ def lstsq(
     *,
     return_rank: Literal[False] = ...,
     return_residuals: Literal[True],
+    return_info: Literal[False] = ...,
     **options: Unpack[Keywords[ArrayLike, NDArray[Any]]],
 ) -> tuple[NDArray[Any], Residuals]: ...
 @overload
@@ -89,6 +120,7 @@ def lstsq(
     *,
     return_rank: Literal[True],
     return_residuals: Literal[False] = ...,
+    return_info: Literal[False] = ...,
     **options: Unpack[Keywords[ArrayLike, NDArray[Any]]],
 ) -> tuple[NDArray[Any], Rank]: ...
 @overload
@@ -100,8 +132,35 @@ def lstsq(
     *,
     return_rank: Literal[True],
     return_residuals: Literal[True],
+    return_info: Literal[False] = ...,
     **options: Unpack[Keywords[ArrayLike, NDArray[Any]]],
 ) -> tuple[NDArray[Any], Rank, Residuals]: ...
+
+
+@overload
+def lstsq(
+    a: ArrayLike,
+    b: ArrayLike,
+    rcond: ArrayLike | None = ...,
+    hermitian: bool = ...,
+    *,
+    return_rank: Literal[False] = ...,
+    return_residuals: Literal[False] = ...,
+    return_info: Literal[True],
+    **options: Unpack[Keywords[ArrayLike, NDArray[Any]]],
+) -> tuple[NDArray[Any], Info]: ...
+@overload
+def lstsq(
+    a: ArrayLike,
+    b: ArrayLike,
+    rcond: ArrayLike | None = ...,
+    hermitian: bool = ...,
+    *,
+    return_rank: Literal[False] = ...,
+    return_residuals: Literal[True],
+    return_info: Literal[True],
+    **options: Unpack[Keywords[ArrayLike, NDArray[Any]]],
+) -> tuple[NDArray[Any], Info, Residuals]: ...
 
 
 def lstsq(
@@ -115,6 +174,7 @@ def lstsq(
     out: Any = None,
     return_rank: bool = False,
     return_residuals: bool = False,
+    return_info: bool = False,
     lower: bool = True,
     driver: Driver = "auto",
     workers: int | None = None,
@@ -153,6 +213,9 @@ def lstsq(
         Whether to return how many singular values were kept, too.
     return_residuals : bool, default False
         Whether to return the sums of squares ``sum(abs(b - a @ x) ** 2)`` of each column, too.
+    return_info : bool, default False
+        Whether to return an `Info` in the place of the rank, as `pinv` does. Not together with
+        `return_rank`.
     lower : bool, default True
         Which triangle is read where `hermitian`.
     driver : {'auto', 'svd'}, default 'auto'
@@ -175,6 +238,8 @@ def lstsq(
         promoted, integers and booleans counting as float64.
     rank : int, or ndarray of int64 with the batch shape
         Only where `return_rank`; an int for one matrix.
+    info : Info
+        Only where `return_info`, in the place of `rank`: see `Info`.
     residuals : ndarray of real, shape (*, k), or (*) where b is (*, m)
         Only where `return_residuals`. Unlike NumPy's they are there whatever the rank.
 
@@ -242,6 +307,8 @@ def lstsq(
            [1.        , 1.        ],
            [0.15384615, 0.76923077]]), array([2, 2, 1]))
     """
+    if return_rank and return_info:
+        raise ValueError("return_info holds the rank, too: give one of return_rank and return_info")
     if (
         type(a) is type(b) is np.ndarray  # first: torch.compile cannot trace the call below
         and rcond is None
@@ -249,6 +316,7 @@ def lstsq(
         and atol is None
         and return_rank is False
         and return_residuals is False
+        and return_info is False
         and lower is True
         and driver is AUTO
         and workers is None
@@ -263,7 +331,8 @@ def lstsq(
         atol=atol,
         rtol=rtol,
         out=out,
-        wants_rank=return_rank,
+        wants_rank=return_rank or return_info,
+        wants_rung=return_info,
         wants_residuals=return_residuals,
         lower=bool(lower),
         driver=driver,
@@ -271,7 +340,10 @@ def lstsq(
         on_failure=on_failure,
         progress=progress,
     )
-    x, rank, residuals = find_library(a, b).lstsq(a, b, options)
-    if return_rank and return_residuals:
-        return x, rank, residuals
-    return (x, rank) if return_rank else (x, residuals) if return_residuals else x
+    found = find_library(a, b).lstsq(a, b, options)
+    results = [found.x]
+    if return_rank or return_info:
+        results.append(make_info(found) if return_info else found.rank)
+    if return_residuals:
+        results.append(found.residuals)
+    return tuple(results) if len(results) > 1 else found.x

@@ -63,7 +63,7 @@ class Options(NamedTuple):
     rtol: Any = None
     out: Any = None
     wants_rank: bool = False
-    wants_rung: bool = False  # of `pinv`
+    wants_rung: bool = False
     wants_residuals: bool = False  # of `lstsq`
     lower: bool = True
     driver: str = "auto"
@@ -83,5 +83,10 @@ class Options(NamedTuple):
             raise ValueError(f"hermitian=True needs square matrices; a has shape {shape}")
 
 
-# The pseudo-inverses or solutions; ranks, and rungs or residuals, where they are wanted.
-Result = tuple[Any, Any, Any]
+class Result(NamedTuple):
+    """The pseudo-inverses or solutions; the others where they are wanted, residuals of `lstsq`."""
+
+    x: Any
+    rank: Any = None
+    rung: Any = None
+    residuals: Any = None

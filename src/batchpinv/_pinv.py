@@ -325,7 +325,7 @@ def pinv(
         on_failure=on_failure,
         progress=progress,
     )
-    x, rank, rung = find_library(a).pinv(a, options)
+    found = find_library(a).pinv(a, options)
     if return_info:
-        return x, make_info(rank, rung)
-    return (x, rank) if return_rank else x
+        return found.x, make_info(found)
+    return (found.x, found.rank) if return_rank else found.x

@@ -15,17 +15,18 @@ _CPU = 1  # DLPack's kDLCPU
 
 def pinv(a: Any, options: Options) -> Result:
     xp = a.__array_namespace__()
-    x, rank, rung = _numpy.pinv(_read("a", a), _read_options(options))
+    x, rank, rung, _ = _numpy.pinv(_read("a", a), _read_options(options))
     x = xp.from_dlpack(x) if options.out is None else options.out
-    return x, xp.asarray(rank) if options.wants_rank else None, rung
+    return Result(x, xp.asarray(rank) if options.wants_rank else None, rung)
 
 
 def lstsq(a: Any, b: Any, options: Options) -> Result:
     xp = (a if is_standard(a) else b).__array_namespace__()
-    x, rank, residuals = _numpy.lstsq(_read("a", a), _read("b", b), _read_options(options))
-    return (
+    x, rank, rung, residuals = _numpy.lstsq(_read("a", a), _read("b", b), _read_options(options))
+    return Result(
         xp.from_dlpack(np.ascontiguousarray(x)) if options.out is None else options.out,
         xp.asarray(rank) if options.wants_rank else None,
+        rung,
         xp.asarray(residuals) if options.wants_residuals else None,
     )
 

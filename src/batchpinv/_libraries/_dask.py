@@ -36,14 +36,10 @@ def pinv(a: Any, options: Options) -> Result:
     _check_whole("a", a, -2, -1)
     scalars = _scalars(options)
     example = _example(a)
-    x, _, _ = find_library(example).pinv(example, scalars)
+    x, *_ = find_library(example).pinv(example, scalars)
     operands = {"a": (a, (_M, _N))} | _tolerances(options, a, x.dtype)
     call = _Call(pinv_chunk, operands, (_N, _M), x, scalars._asdict())
-    if not options.wants_rank:
-        return call.result, None, None
-    rank = call.part(1, (), np.empty(0, np.int64))
-    rung = call.part(2, (), np.empty(0, np.uint8)) if options.wants_rung else None
-    return call.part(0, (_N, _M), x), rank, rung
+    return _parts(call, (_N, _M), x, options)
 
 
 def lstsq(a: Any, b: Any, options: Options) -> Result:
@@ -56,15 +52,27 @@ def lstsq(a: Any, b: Any, options: Options) -> Result:
     sides: Labels = () if is_vector else (_K,)
     scalars = _scalars(options)
     examples = _example(a), _example(b[..., None] if is_vector else b)
-    x, _, _ = find_library(*examples).lstsq(*examples, scalars)
+    x, *_ = find_library(*examples).lstsq(*examples, scalars)
     operands = {"a": (a, (_M, _N)), "b": (b, (_M, *sides))} | _tolerances(options, a, x.dtype)
     keywords = {**scalars._asdict(), "is_vector": is_vector}
     call = _Call(lstsq_chunk, operands, (_N, *sides), x, keywords)
-    if not (options.wants_rank or options.wants_residuals):
-        return call.result, None, None
-    rank = call.part(1, (), np.empty(0, np.int64)) if options.wants_rank else None
-    residuals = call.part(2, sides, np.abs(x)) if options.wants_residuals else None
-    return call.part(0, (_N, *sides), x), rank, residuals
+    return _parts(call, (_N, *sides), x, options)
+
+
+def _parts(call: _Call, core: Labels, x: Any, options: Options) -> Result:
+    """The results of one layer of tasks, each lazy."""
+    if not _wants_more(options):
+        return Result(call.result)
+    return Result(
+        call.part(0, core, x),
+        call.part(1, (), np.empty(0, np.int64)) if options.wants_rank else None,
+        call.part(2, (), np.empty(0, np.uint8)) if options.wants_rung else None,
+        call.part(3, core[1:], np.abs(x)) if options.wants_residuals else None,
+    )
+
+
+def _wants_more(options: Options) -> bool:
+    return options.wants_rank or options.wants_residuals  # nobody wants rungs without ranks
 
 
 # ---- what a task does ---------------------------------------------------------------------------
@@ -78,7 +86,7 @@ def pinv_chunk(
     a, options = given.pop("a"), Options(**{**keywords, **given})
     with _located(start):
         found = find_library(a).pinv(a, options)
-    return found if options.wants_rank else found[0]
+    return found if _wants_more(options) else found.x
 
 
 def lstsq_chunk(
@@ -95,11 +103,11 @@ def lstsq_chunk(
         b = b[..., None]
     options = Options(**{**keywords, **given})
     with _located(start):
-        x, rank, residuals = find_library(a, b).lstsq(a, b, options)
+        found = find_library(a, b).lstsq(a, b, options)
     if is_vector:
-        x = x[..., 0]
-        residuals = None if residuals is None else residuals[..., 0]
-    return (x, rank, residuals) if options.wants_rank or options.wants_residuals else x
+        residuals = None if found.residuals is None else found.residuals[..., 0]
+        found = found._replace(x=found.x[..., 0], residuals=residuals)
+    return found if _wants_more(options) else found.x
 
 
 def take_part(found: Any, index: int) -> Any:

@@ -43,18 +43,19 @@ def pinv(a: Any, options: Options) -> Result:
     (a,) = _in_one_dtype(a, options=options)
     if not _is_concrete(a, options):
         return _traced(a, None, options)
-    x, rank, rung = _numpy.pinv(np.asarray(a), options._replace(out=_aligned_out(a, options)))
+    out = _aligned_out(a, options)
+    x, rank, rung, _ = _numpy.pinv(np.asarray(a), options._replace(out=out))
     x, device = jax.dlpack.from_dlpack(x), _device_of(a)
-    return x if device is None else jax.device_put(x, device), _put(rank, device), rung
+    return Result(x if device is None else jax.device_put(x, device), _put(rank, device), rung)
 
 
 def lstsq(a: Any, b: Any, options: Options) -> Result:
     a, b = _in_one_dtype(a, b, options=options)
     if not _is_concrete(a, b, options):
         return _traced(a, b, options)
-    found = _numpy.lstsq(np.asarray(a), np.asarray(b), options)
-    x, rank, residuals = (_put(part, _device_of(a)) for part in found)
-    return x, rank, residuals
+    x, rank, rung, residuals = _numpy.lstsq(np.asarray(a), np.asarray(b), options)
+    x, rank, residuals = (_put(part, _device_of(a)) for part in (x, rank, residuals))
+    return Result(x, rank, rung, residuals)
 
 
 def _in_one_dtype(*operands: Any, options: Options) -> list[Any]:
@@ -170,8 +171,9 @@ def _traced(a: Any, b: Any, options: Options) -> Result:
         sides = _whole_on_each_device(_with_ndim(sides, ndim + 2))
         found = _lstsq(a, sides, arrays, call)
         if is_vector:
-            found = {name: part if name == "rank" else part[..., 0] for name, part in found.items()}
-    return found["x"], found.get("rank"), found.get("rung", found.get("residuals"))
+            sided = ("x", "residuals")
+            found = {name: part[..., 0] if name in sided else part for name, part in found.items()}
+    return Result(**found)
 
 
 def _read_options(options: Options) -> tuple[_Call, dict[str, Any]]:

@@ -67,9 +67,8 @@ def pinv(a: Any, options: Options) -> Result:
         _finish(job, plan, options, "pinv", batch_shape)
 
     x = deliver(result, a) if out is None else out
-    if batch_shape:
-        return x, rank, rung
-    return x, None if rank is None else int(rank), None if rung is None else int(rung)
+    rank, rung = _unwrap(batch_shape, rank), _unwrap(batch_shape, rung)
+    return Result(x, rank, rung)
 
 
 @np.errstate(all="ignore")
@@ -98,6 +97,7 @@ def lstsq(a: Any, b: Any, options: Options) -> Result:
         sides = without_overlap(sides, result, read_once=not options.wants_residuals)
         array, atol, rtol = (without_overlap(given, result, False) for given in (array, atol, rtol))
     rank = np.zeros(batch_shape, np.int64) if options.wants_rank else None
+    rung = np.zeros(batch_shape, np.uint8) if options.wants_rung else None
     residual = np.zeros((*batch_shape, k), dtype.char.lower()) if options.wants_residuals else None
 
     if math.prod(batch_shape) and m and n and k:
@@ -113,7 +113,7 @@ def lstsq(a: Any, b: Any, options: Options) -> Result:
             rtol,
             rank,
             residual,
-            None,
+            rung,
             hermitian=hermitian,
             lower=options.lower,
             svd_only=svd_only,
@@ -126,8 +126,8 @@ def lstsq(a: Any, b: Any, options: Options) -> Result:
         asked = options._replace(
             rcond=None, atol=atol, rtol=rtol, out=None, wants_residuals=False, progress=None
         )
-        _, rank, _ = pinv(matrices, asked)
-        rank = None if rank is None else np.asarray(rank)
+        _, *found, _ = pinv(matrices, asked)
+        rank, rung = (None if part is None else np.asarray(part) for part in found)
     else:
         result[...] = 0
         if residual is not None:
@@ -136,9 +136,13 @@ def lstsq(a: Any, b: Any, options: Options) -> Result:
     x = out if out is not None else deliver(result[..., 0] if is_vector else result, b)
     if residual is not None and is_vector:
         residual = residual[..., 0]
-    if batch_shape:
-        return x, rank, residual
-    return x, None if rank is None else int(rank), residual
+    rank, rung = _unwrap(batch_shape, rank), _unwrap(batch_shape, rung)
+    return Result(x, rank, rung, residual)
+
+
+def _unwrap(batch_shape: tuple[int, ...], part: Any) -> Any:
+    """An integer for a single matrix."""
+    return part if batch_shape or part is None else int(part)
 
 
 def _finish(

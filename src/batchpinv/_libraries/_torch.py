@@ -33,8 +33,8 @@ def pinv(a: Any, options: Options) -> Result:
         return answer_plain(a, options)
     settings = _settings(options)
     check_call(a, None, *settings)
-    x, rank, rung = _torch_operators.pinv(a, *settings)
-    return x, rank if options.wants_rank else None, rung if options.wants_rung else None
+    found = _torch_operators.pinv(a, *settings)
+    return _wanted(options, *found, None)
 
 
 def lstsq(a: Any, b: Any, options: Options) -> Result:
@@ -47,10 +47,11 @@ def lstsq(a: Any, b: Any, options: Options) -> Result:
     elif not (is_plain(a) and is_plain(b)):
         return _watched_lstsq(a, b, options)
     plain = with_arrays(options)._replace(out=read(options.out))
-    x, rank, residuals = _numpy.lstsq(read(a), read(b), plain)
-    return (
+    x, rank, rung, residuals = _numpy.lstsq(read(a), read(b), plain)
+    return Result(
         torch.from_numpy(x) if options.out is None else options.out,
         torch.as_tensor(rank, device="cpu") if options.wants_rank else None,
+        rung,
         torch.as_tensor(residuals, device="cpu") if options.wants_residuals else None,
     )
 
@@ -64,10 +65,19 @@ def _watched_lstsq(a: Tensor, b: Tensor, options: Options) -> Result:
     sides = b[..., None] if is_vector else b
     check_call(a, sides, *settings)
     dtype = torch.promote_types(_computed(a.dtype), _computed(b.dtype))
-    x, rank, residuals = _torch_operators.lstsq(a.to(dtype), sides.to(dtype), *settings)
+    x, rank, rung, residuals = _torch_operators.lstsq(a.to(dtype), sides.to(dtype), *settings)
     if is_vector:
         x, residuals = x[..., 0], residuals[..., 0]
-    return x, rank if options.wants_rank else None, residuals if options.wants_residuals else None
+    return _wanted(options, x, rank, rung, residuals)
+
+
+def _wanted(options: Options, x: Any, rank: Any, rung: Any, residuals: Any) -> Result:
+    return Result(
+        x,
+        rank if options.wants_rank else None,
+        rung if options.wants_rung else None,
+        residuals if options.wants_residuals else None,
+    )
 
 
 def _as_tensors(a: Any, b: Any) -> tuple[Tensor, Tensor]:
@@ -147,5 +157,4 @@ def _into(a: Tensor, options: Options) -> Result:
     out = options.out
     _check_out(out, a)
     plain = out.detach() if a.is_cuda else out.detach().numpy()
-    _, rank, rung = answer_plain(a, options._replace(out=plain))
-    return out, rank, rung
+    return answer_plain(a, options._replace(out=plain))._replace(x=out)

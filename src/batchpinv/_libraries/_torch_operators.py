@@ -80,9 +80,9 @@ def answer_plain(a: Tensor, options: Options) -> Result:
         from ..cuda import _compute as cuda
 
         return cuda.pinv(a.detach().resolve_conj().resolve_neg(), options)
-    x, rank, rung = _numpy.pinv(read(a), with_arrays(options))
+    x, rank, rung, _ = _numpy.pinv(read(a), with_arrays(options))
     rank = torch.as_tensor(rank, device="cpu") if options.wants_rank else None
-    return torch.from_numpy(x), rank, rung
+    return Result(torch.from_numpy(x), rank, rung)
 
 
 def pinv(a: Tensor, *settings: Settings) -> tuple[Tensor, Tensor, Tensor]:
@@ -92,70 +92,69 @@ def pinv(a: Tensor, *settings: Settings) -> tuple[Tensor, Tensor, Tensor]:
     return found
 
 
-def lstsq(a: Tensor, b: Tensor, *settings: Settings) -> tuple[Tensor, Tensor, Tensor]:
-    """The solutions for the columns of b, the ranks, and the squares of the residuals."""
+def lstsq(a: Tensor, b: Tensor, *settings: Settings) -> tuple[Tensor, ...]:
+    """The solutions for the columns of b, ranks, rungs, and the squares of the residuals."""
     by_operator = is_recorded() or any(type(t) not in _PLAIN or t.is_meta for t in (a, b))
     run = _lstsq if by_operator else _Lstsq.apply
-    found: tuple[Tensor, Tensor, Tensor] = run(a, b, *settings)
+    found: tuple[Tensor, ...] = run(a, b, *settings)
     return found
 
 
 # ---- answers ------------------------------------------------------------------------------------
 
 
-def _options(
-    atol: Tensor | None, rtol: Tensor | None, settings: tuple[Settings, ...], **wanted: bool
-) -> Options:
+def _options(atol: Tensor | None, rtol: Tensor | None, settings: tuple[Settings, ...]) -> Options:
     hermitian, lower, driver, workers, on_failure = settings
     return Options(
         hermitian=hermitian,
         atol=atol,
         rtol=rtol,
         wants_rank=True,
+        wants_rung=True,
         lower=lower,
         driver=driver,
         workers=workers,
         on_failure=on_failure,
-        **wanted,
     )
 
 
 def _answer_pinv(
     a: Tensor, atol: Tensor | None, rtol: Tensor | None, *settings: Settings
 ) -> tuple[Tensor, Tensor, Tensor]:
-    x, rank, rung = answer_plain(a, _options(atol, rtol, settings, wants_rung=True))
+    x, rank, rung, _ = answer_plain(a, _options(atol, rtol, settings))
     return x, rank, torch.as_tensor(rung, dtype=torch.uint8, device=a.device)
 
 
 def _answer_lstsq(
     a: Tensor, b: Tensor, atol: Tensor | None, rtol: Tensor | None, *settings: Settings
-) -> tuple[Tensor, Tensor, Tensor]:
-    options = with_arrays(_options(atol, rtol, settings, wants_residuals=True))
-    x, rank, residuals = _numpy.lstsq(read(a), read(b), options)
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    options = with_arrays(_options(atol, rtol, settings)._replace(wants_residuals=True))
+    x, rank, rung, residuals = _numpy.lstsq(read(a), read(b), options)
     return (
         torch.from_numpy(x),
         torch.as_tensor(rank, device="cpu"),
+        torch.as_tensor(rung, dtype=torch.uint8, device="cpu"),
         torch.as_tensor(residuals, device="cpu"),
     )
 
 
 _SETTINGS = (
     "Tensor? atol, Tensor? rtol, bool hermitian, bool lower, str driver, SymInt? workers, "
-    "str on_failure) -> (Tensor, Tensor, Tensor)"
+    "str on_failure) -> (Tensor, Tensor, Tensor"
 )
 _pinv = library.custom_op(
     "batchpinv::pinv",
     _answer_pinv,
     mutates_args=(),
     device_types=("cpu", "cuda"),
-    schema=f"(Tensor a, {_SETTINGS}",
+    schema=f"(Tensor a, {_SETTINGS})",
 )
 _lstsq = library.custom_op(
     "batchpinv::lstsq",
     _answer_lstsq,
     mutates_args=(),
     device_types="cpu",
-    schema=f"(Tensor a, Tensor b, {_SETTINGS}",
+    schema=f"(Tensor a, Tensor b, {_SETTINGS}, Tensor)",
 )
 
 
@@ -193,12 +192,13 @@ def _pinv_shapes(
 @_lstsq.register_fake
 def _lstsq_shapes(
     a: Tensor, b: Tensor, atol: Tensor | None, rtol: Tensor | None, *settings: Settings
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     batch = check_call(a, b, atol, rtol, *settings)
     k = b.shape[-1]
     return (
         a.new_empty((*batch, a.shape[-1], k)),
         a.new_empty(batch, dtype=torch.int64),
+        a.new_empty(batch, dtype=torch.uint8),
         a.new_empty((*batch, k), dtype=a.dtype.to_real()),
     )
 
@@ -272,7 +272,7 @@ def _invert(ctx: Any, a: Tensor, atol: Tensor | None, rtol: Tensor | None) -> Te
 
 @_in_own_precision
 def _lstsq_backward(
-    ctx: Any, gx: Tensor | None, _: object, gr: Tensor | None
+    ctx: Any, gx: Tensor | None, _rank: object, _rung: object, gr: Tensor | None
 ) -> tuple[Tensor | None, ...]:
     a, b, x, atol, rtol = ctx.saved_tensors
     if gx is None and gr is None:
@@ -289,8 +289,8 @@ def _lstsq_backward(
 
 
 def _mapped(
-    run: Callable[..., Any], cores: tuple[int, ...]
-) -> Callable[..., tuple[tuple[Tensor, Tensor, Tensor], tuple[int, int, int]]]:
+    run: Callable[..., tuple[Tensor, ...]], cores: tuple[int, ...]
+) -> Callable[..., tuple[tuple[Tensor, ...], tuple[int, ...]]]:
     """The rule of vmap: one more batch dimension, in front of all others. `cores`: how many
     dimensions each tensor among the arguments has beside those of the batch."""
 
@@ -309,8 +309,8 @@ def _mapped(
             missing = ndim + core + 1 - given.ndim
             return given.reshape(given.shape[0], *(1,) * missing, *given.shape[1:])
 
-        aligned = map(in_front, tensors, in_dims, cores)
-        return run(*aligned, *settings), (0, 0, 0)
+        found = run(*map(in_front, tensors, in_dims, cores), *settings)
+        return found, (0,) * len(found)
 
     return rule
 
@@ -350,7 +350,7 @@ class _Lstsq(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         _keep_lstsq(ctx, inputs, output)
         a, b, atol, rtol, *_ = inputs
-        ctx.mark_non_differentiable(output[1])
+        ctx.mark_non_differentiable(*output[1:3])
         ctx.set_materialize_grads(False)
         ctx.save_for_forward(a, b, output[0], atol, rtol)
 
@@ -358,7 +358,7 @@ class _Lstsq(torch.autograd.Function):
     @_in_own_precision
     def jvp(
         ctx: Any, da: Tensor | None, db: Tensor | None, *_: object
-    ) -> tuple[Tensor, None, Tensor]:
+    ) -> tuple[Tensor, None, None, Tensor]:
         a, b, x, atol, rtol = ctx.saved_tensors
         hermitian, lower, *_ = ctx.settings
         inverse = _invert(ctx, a, atol, rtol)
@@ -366,7 +366,7 @@ class _Lstsq(torch.autograd.Function):
         if da is not None and hermitian:
             da = _derivatives.hermitian_part(da)
         dx, dr = _derivatives.lstsq_jvp(whole, inverse, b, x, da, db)
-        return dx, None, dr
+        return dx, None, None, dr
 
 
 for _function in (

@@ -173,7 +173,7 @@ def compute(solves, operands, results, *, atol, rtol, flags, workers):
     )
     _, *others = (_numpy.lstsq if solves else _numpy.pinv)(*operands, options)
     for place, other in zip(results[1:], [other for other in others if other is not None]):
-        place[...] = other
+        place[...] = other  # ranks, rungs, residuals
 
 
 cdef as_array(const Buffer *buffer):

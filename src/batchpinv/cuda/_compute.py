@@ -83,7 +83,8 @@ def pinv(a: Any, options: Options) -> Result:
             check_failures(found, batch)
         x = options.out if out is not None else _owner(answer, flipped, library, stream)
         rung = found.rung.reshape(batch) if batch else int(found.rung[0])
-        return x, _rank(found, batch, library, stream) if options.wants_rank else None, rung
+        rank = _rank(found, batch, library, stream) if options.wants_rank else None
+        return Result(x, rank, rung)
 
 
 def lstsq(a: Any, b: Any, options: Options) -> NoReturn:

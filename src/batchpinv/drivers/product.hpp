@@ -263,6 +263,8 @@ template <class T> class ProductSolver final : public Solver {
             if (losing)
                 single->scatter(refinement.losing(), losing, matrix.data[Operand::OUT]);
             matrix.write_rank(rank);
+            if (char *const to = matrix.data[Operand::RUNG])
+                *to = static_cast<char>(answered);
             pass.leave();
         }
     }
