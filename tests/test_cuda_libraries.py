@@ -76,7 +76,7 @@ if find_spec("torch"):
     def test_tensors(on_device, dtype):
         a = random_stack(4, 5, 3, dtype=dtype)
         for given in (torch.tensor(a), torch.tensor(a).mT.contiguous().mT, torch.tensor(a).mT):
-            x, rank, _ = _compute.pinv(on_device(given), Options(wants_rank=True))
+            x, rank, *_ = _compute.pinv(on_device(given), Options(wants_rank=True))
             wait()
             assert isinstance(x, torch.Tensor)
             check_close(x.numpy(), pinv(given.numpy()))
@@ -84,7 +84,7 @@ if find_spec("torch"):
             assert rank.tolist() == [3, 3, 3, 3]
 
     def test_one_tensor_has_a_tensor_as_its_rank(on_device):
-        _, rank, _ = _compute.pinv(on_device(torch.eye(3)), Options(wants_rank=True))
+        _, rank, *_ = _compute.pinv(on_device(torch.eye(3)), Options(wants_rank=True))
         wait()
         assert rank.shape == ()
         assert rank.item() == 3
@@ -92,9 +92,7 @@ if find_spec("torch"):
     def test_tensors_are_contiguous_whichever_triangle_is_read(on_device):
         a = random_stack(3, 4, 4, dtype="complex128")
         for lower in (True, False):
-            x, _, _ = _compute.pinv(
-                on_device(torch.tensor(a)), Options(hermitian=True, lower=lower)
-            )
+            x, *_ = _compute.pinv(on_device(torch.tensor(a)), Options(hermitian=True, lower=lower))
             wait()
             assert x.is_contiguous()
             check_close(x.numpy(), pinv(a, hermitian=True, lower=lower))
@@ -106,7 +104,7 @@ if find_spec("torch"):
         atol = torch.tensor([0, -0.5j]).conj().imag  # 0 and 0.5
         assert atol.is_neg()
         a = on_device(torch.eye(3, dtype=torch.float64).mul(0.3).repeat(2, 1, 1))
-        _, rank, _ = _compute.pinv(a, Options(atol=atol, wants_rank=True))
+        _, rank, *_ = _compute.pinv(a, Options(atol=atol, wants_rank=True))
         assert rank.tolist() == [3, 0]
 
     def test_tensors_of_other_dtypes_are_refused(on_device):
@@ -117,7 +115,7 @@ if find_spec("torch"):
     def test_tensors_of_integers(on_device, monkeypatch):
         to = torch.Tensor.to
         monkeypatch.setattr(torch.Tensor, "to", lambda a, dtype: on_device(to(a, dtype)))
-        x, _, _ = _compute.pinv(on_device(torch.tensor([[1, 2], [3, 5]])), Options())
+        x, *_ = _compute.pinv(on_device(torch.tensor([[1, 2], [3, 5]])), Options())
         wait()
         check_close(x.numpy(), np.array([[-5.0, 2], [3, -1]]))
 
@@ -125,7 +123,7 @@ if find_spec("torch"):
         monkeypatch.setattr(_compute, "is_on_cuda", torch.is_tensor)
         a = random_stack(4, 5, 3, dtype="float64")
         out = on_device(torch.zeros(4, 5, 3, dtype=torch.float64)).mT
-        x, _, _ = _compute.pinv(on_device(torch.tensor(a)), Options(out=out))
+        x, *_ = _compute.pinv(on_device(torch.tensor(a)), Options(out=out))
         wait()
         assert x is out
         check_close(out.numpy(), pinv(a))
