@@ -317,3 +317,24 @@ def test_callers_in_daemon_threads_are_no_danger_at_the_end():
         threading.Thread(target=work, args=(large if i % 4 == 0 else stack,), daemon=True).start()
     time.sleep(0.3)
     """)
+
+
+@pytest.mark.parametrize("sides", [300, 300_000])
+def test_who_is_stopped_keeps_no_permit(sides):
+    """Else the end of the process, which waits for all of them, would never come."""
+    run_python(f"""
+    import threading, time
+    import numpy as np
+    from batchpinv import lstsq, pinv
+    a, b = np.random.default_rng(0).standard_normal((5, 4)), np.ones((5, {sides}))
+    big = np.ones((40, 40)) + np.eye(40)
+    def solve():
+        while True:
+            lstsq(a, b, driver="svd", workers=2)
+    def solve_all():
+        while True:
+            lstsq(big, np.ones((40, 300)), driver="svd", workers=2)
+    for i in range(6):
+        threading.Thread(target=(solve, solve_all)[i % 2], daemon=True).start()
+    time.sleep(0.5)
+    """)

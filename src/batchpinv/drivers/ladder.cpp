@@ -193,6 +193,7 @@ class Ladder final : public Solver {
     }
 
     void run(std::int64_t start, std::int64_t stop) override {
+        const Permit::Shift shift(permit);
         const bool solves = bench.batch.solves();
         Cursor cursor(bench.batch, start);
         Level &top = open(0);
@@ -212,7 +213,6 @@ class Ladder final : public Solver {
             climb(level);
         if (residual)
             measure(start, stop);
-        permit.give_back();
     }
 
   private:

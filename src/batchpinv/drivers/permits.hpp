@@ -268,6 +268,17 @@ class Permit {
         return true;
     }
 
+    // Gives it back at the end of a scope, however that is left: a worker may live on without work,
+    // and would keep others waiting.
+    class Shift {
+        Permit &permit;
+
+      public:
+        explicit Shift(Permit &permit) : permit(permit) {}
+        Shift(const Shift &) = delete;
+        ~Shift() { permit.give_back(); }
+    };
+
     void give_way() {
         if (held && held->is_wanted() && seconds_now() > since + slice)
             give_back();

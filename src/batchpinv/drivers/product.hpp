@@ -135,6 +135,7 @@ template <class T> class ProductSolver final : public Solver {
     }
 
     void run(std::int64_t start, std::int64_t stop) override {
+        const Permit::Shift shift(permit);
         Cursor cursor(batch, start);
         for (std::int64_t index = start; index < stop && pass.open(); ++index) {
             Matrix matrix;
@@ -153,7 +154,6 @@ template <class T> class ProductSolver final : public Solver {
             permit.give_way();
             cursor.advance(1);
         }
-        permit.give_back();
     }
 
     void prepare() override {
