@@ -181,7 +181,9 @@ def test_whoever_waits_for_a_permit_can_be_interrupted(what):
     expected = call(None)
     out = np.full(expected.shape, 7.0)
     block_lapack(0)
-    threading.Timer(0.1, interrupt).start()
+    timer = threading.Timer(0.1, interrupt)
+    timer.daemon = True
+    timer.start()
     try:
         call(out)
     except KeyboardInterrupt:
@@ -337,4 +339,24 @@ def test_who_is_stopped_keeps_no_permit(sides):
     for i in range(6):
         threading.Thread(target=(solve, solve_all)[i % 2], daemon=True).start()
     time.sleep(0.5)
+    """)
+
+
+def test_ctrl_c_at_the_end_is_no_danger():
+    """It comes while the end waits for a matrix of a pool thread."""
+    run_python(f"""{INTERRUPT}
+    import threading, time
+    import numpy as np
+    from batchpinv import pinv
+    rng = np.random.default_rng(0)
+    stack, large = rng.standard_normal((50, 64, 64)), rng.standard_normal((800, 800))
+    def work(a):
+        while True:
+            pinv(a, driver="svd", workers=2)
+    for i in range(8):
+        threading.Thread(target=work, args=((stack, large)[i % 2],), daemon=True).start()
+    time.sleep(0.3)
+    timer = threading.Timer(0.1, interrupt)
+    timer.daemon = True
+    timer.start()
     """)

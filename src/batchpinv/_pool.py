@@ -198,11 +198,13 @@ def _wait_for_threads() -> None:
     call is under way: that of a matrix whose caller was interrupted, or is a daemon thread, which
     no one can stop.
     """
-    while _busy:
-        for crew in list(_busy):
-            crew.drop()
-        time.sleep(0.001)
-    keep_lapack()
+    try:
+        while _busy:
+            for crew in list(_busy):
+                crew.drop()
+            time.sleep(0.001)
+    finally:  # also after Ctrl-C
+        keep_lapack()
 
 
 def _after_fork() -> None:
