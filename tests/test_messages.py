@@ -2,6 +2,7 @@
 given and what is accepted. It comes before any work: `out` is untouched, no progress is reported.
 """
 
+import importlib.util
 import pickle
 import sys
 
@@ -229,9 +230,13 @@ def test_units_are_not_dropped_and_not_kept():
             call()
 
 
-@pytest.mark.parametrize("module", ["astropy.units", "unyt", "pint"])
-def test_quantities_of_libraries_are_refused(module):
-    library = pytest.importorskip(module)
-    metre = library.UnitRegistry().m if module == "pint" else library.m
-    with pytest.raises(TypeError, match=r"a has units \(m(eter)?\); .* pinv\(a.\w+\) / a.units?$"):
-        pinv(EYE * metre)
+def test_quantities_of_libraries_are_refused():
+    """Of those that are installed."""
+    for module in "astropy.units", "unyt", "pint":
+        if importlib.util.find_spec(module.partition(".")[0]) is None:
+            continue
+        library = importlib.import_module(module)
+        metre = library.UnitRegistry().m if module == "pint" else library.m
+        message = r"a has units \(m(eter)?\); .* pinv\(a.\w+\) / a.units?$"
+        with pytest.raises(TypeError, match=message):
+            pinv(EYE * metre)
