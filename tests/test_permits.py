@@ -264,32 +264,6 @@ def test_a_matrix_of_microseconds_stands_behind_no_queue():
     """)
 
 
-def test_who_has_waited_long_is_not_overtaken():
-    """One permit, and a caller who comes back for it at once."""
-    run_python("""
-    import threading, time
-    import numpy as np
-    from batchpinv import pinv
-    from batchpinv._batch import limit_lapack
-    limit_lapack(1)
-    middle = np.random.default_rng(0).standard_normal((20, 60, 60))
-    stop = False
-    def busy():
-        while not stop:
-            pinv(middle, driver="svd", workers=1)
-    threads = [threading.Thread(target=busy) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    waits = []
-    for _ in range(20):
-        start = time.perf_counter()
-        pinv(middle[0], driver="svd")
-        waits.append(time.perf_counter() - start)
-    stop = True
-    assert max(waits) < 2
-    """)
-
-
 def test_at_the_end_only_the_main_thread_enters_lapack():
     run_python(f"""{WATCHED}
     meet = lambda: None

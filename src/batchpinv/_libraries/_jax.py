@@ -41,7 +41,7 @@ _compiled = _register()
 
 def pinv(a: Any, options: Options) -> Result:
     (a,) = _in_one_dtype(a, options=options)
-    if not _is_concrete(a, options):
+    if not _is_concrete(options, a):
         return _traced(a, None, options)
     out = _aligned_out(a, options)
     x, rank, rung, _ = _numpy.pinv(np.asarray(a), options._replace(out=out))
@@ -51,7 +51,7 @@ def pinv(a: Any, options: Options) -> Result:
 
 def lstsq(a: Any, b: Any, options: Options) -> Result:
     a, b = _in_one_dtype(a, b, options=options)
-    if not _is_concrete(a, b, options):
+    if not _is_concrete(options, a, b):
         return _traced(a, b, options)
     x, rank, rung, residuals = _numpy.lstsq(np.asarray(a), np.asarray(b), options)
     x, rank, residuals = (_put(part, _device_of(a)) for part in (x, rank, residuals))
@@ -70,9 +70,8 @@ def _in_one_dtype(*operands: Any, options: Options) -> list[Any]:
     return [given if given.dtype == dtype else given.astype(dtype) for given in arrays]
 
 
-def _is_concrete(*operands: Any) -> bool:
+def _is_concrete(options: Options, *arrays: Any) -> bool:
     """Whether all arrays are there, each on one CPU device. TypeError if one is on a GPU."""
-    *arrays, options = operands
     given = dict(zip("ab", arrays, strict=False))
     given |= {"atol": options.atol, "rtol": options.rtol, "rcond": options.rcond}
     if any(isinstance(operand, jax.core.Tracer) for operand in given.values()):
@@ -259,7 +258,7 @@ def _is_zero(tangent: Any) -> bool:
 
 
 def _constant(found: dict[str, Any]) -> dict[str, Any]:
-    """Tangents of the ranks and rungs among the results."""
+    """Tangents of results that do not change along a direction."""
     return {name: np.zeros(part.shape, jax.dtypes.float0) for name, part in found.items()}
 
 

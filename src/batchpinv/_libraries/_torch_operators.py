@@ -2,8 +2,8 @@
 
 Each is there twice: as an autograd function, which has both modes of differentiation, and as an
 operator, for what records: compilers, tracers and other modes. Both share the answer, the backward
-formula, and the rule of vmap. Where nobody differentiates again, a gradient of small matrices is
-computed as ndarrays, in a quarter of the time.
+formula, and the rule of vmap. Where nobody differentiates again, a gradient of a few small matrices
+is computed as ndarrays.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ _PLAIN = (Tensor, torch.nn.Parameter)
 # Where PyTorch should no longer say so, all tensors take the longer way.
 _transforms_active = getattr(torch._C, "_are_functorch_transforms_active", lambda: True)
 _count_modes = getattr(torch._C, "_len_torch_dispatch_stack", lambda: 1)
-# Of entries, up to which ndarrays are faster.
+# Of entries, up to which a formula is computed as ndarrays: in 0.55 to 1.1 of the time that one
+# thread of PyTorch takes, for 1 to 25 matrices of 20x8. More may gain by its threads.
 _SMALL = 4096
 
 Settings = Any  # hermitian, lower, driver, workers, on_failure
@@ -369,10 +370,8 @@ class _Lstsq(torch.autograd.Function):
         return dx, None, None, dr
 
 
-for _function in (
-    _Pinv,
-    _Lstsq,
-):  # PyTorch asks for it at each call, which takes longer than the rest
+# PyTorch asks for the signature at each call; to find it took a third of a call with one matrix.
+for _function in (_Pinv, _Lstsq):
     _function.forward.__signature__ = inspect.signature(_function.forward)  # type: ignore[union-attr]
 
 _pinv.register_autograd(_pinv_backward, setup_context=_keep_pinv)
