@@ -31,6 +31,7 @@ def usual(monkeypatch):
     def call(function, *arguments, **options):
         with monkeypatch.context() as patch:
             patch.setattr(f"batchpinv._{function.__name__}._small", Elsewhere)
+            patch.setattr("batchpinv._libraries._numpy._small", Elsewhere)
             return function(*arguments, **options)
 
     return call
@@ -80,6 +81,19 @@ def test_bits_are_those_of_the_usual_way(m, n, dtype, usual):
                 out = np.empty_like(x, order="C")
                 assert batchpinv.lstsq(a, b, out=out, **options) is out
                 assert same_bits(out, x)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("m", "n"), SHAPES)
+def test_ranks_and_rungs_are_those_of_the_usual_way(m, n, dtype, usual):
+    rng = np.random.default_rng([m, n, DTYPES.index(dtype), 1])
+    for stack in [(), (2,), (9,)]:
+        a, b = draw(rng, dtype, *stack, m, n), draw(rng, dtype, *stack, m, 2)
+        for function, operands in ((batchpinv.pinv, (a,)), (batchpinv.lstsq, (a, b))):
+            for wanted in ("return_rank", "return_info"):
+                found = function(*operands, rtol=np.array(1e-5), **{wanted: True})
+                expected = usual(function, *operands, rtol=np.array(1e-5), **{wanted: True})
+                assert is_same(found, expected)
 
 
 @pytest.mark.skipif(not LANES, reason="without lanes there is no other way")
@@ -135,6 +149,8 @@ def odd_call(rng):
             ("atol", (None, 0.0, 1.0, -1, np.nan, [0.5])),
             ("rcond", (None, 1e-3, "x", -1)),
             ("return_rank", (True, False, 1, None)),
+            ("return_info", (True, False, 1, None)),
+            ("return_residuals", (True, False)),
             ("progress", (None, False, 3)),
         )
         options[name] = one_of(*values)
@@ -161,6 +177,8 @@ def compare_odd_calls(count, usual, seed=0):
     for at in range(count):
         a, b, options = odd_call(rng)
         for function, operands in ((batchpinv.pinv, (a,)), (batchpinv.lstsq, (a, b))):
+            if function is batchpinv.pinv:
+                options.pop("return_residuals", None)
             kept = [np.copy(given) for given in (a, b)]
             found = outcome(function, *operands, **options)
             if isinstance(found, np.ndarray) and options.get("out") is not None:

@@ -240,7 +240,8 @@ def test_operator_passes_the_checks_of_pytorch(dtype, requires_grad):
     b = normal(2, 4, 2, dtype=dtype, seed=1).requires_grad_(requires_grad)
     settings = (None, torch.tensor(1e-3), False, True, "auto", None, "raise")
     library.opcheck(_torch_operators._pinv, (a, *settings))
-    library.opcheck(_torch_operators._lstsq, (a, b, *settings))
+    for residuals in (False, True):
+        library.opcheck(_torch_operators._lstsq, (a, b, *settings, residuals))
 
 
 @pytest.mark.parametrize("dynamic", [False, True])

@@ -1,6 +1,6 @@
 # What cython_pinv, _small and _libraries/_xla need of this extension: the kernels and permits that
 # all share.
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint8_t
 
 cdef extern from "drivers/strided.hpp" namespace "batchpinv" nogil:
     struct Stack:
@@ -15,6 +15,7 @@ cdef extern from "drivers/strided.hpp" namespace "batchpinv" nogil:
         double atol, rtol
         int flags
         int64_t *rank
+        uint8_t *rung
         int *status
         void *work
         int64_t work_bytes

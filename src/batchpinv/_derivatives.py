@@ -28,10 +28,16 @@ def as_usual(function: Callable[Given, Found]) -> Callable[Given, Found]:
 
     @functools.wraps(function)
     def run(*arguments: Given.args, **options: Given.kwargs) -> Found:
-        with np.errstate(all="ignore"), UsualArithmetic():
-            return function(*arguments, **options)
+        return run_as_usual(function, *arguments, **options)
 
     return run
+
+
+def run_as_usual(
+    function: Callable[Given, Found], *arguments: Given.args, **options: Given.kwargs
+) -> Found:
+    with np.errstate(all="ignore"), UsualArithmetic():
+        return function(*arguments, **options)
 
 
 @as_usual

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import is_
 from typing import Any, Generic, Literal, NamedTuple, Protocol, TypedDict, TypeVar
 
 import numpy as np
@@ -71,6 +72,10 @@ class Options(NamedTuple):
     on_failure: str = "raise"
     progress: Progress = None
 
+    def is_plain(self) -> bool:
+        """Whether all but `rtol`, `out`, rank and rung is as by default: `_small` knows no more."""
+        return all(map(is_, self[:3] + self[7:], _DEFAULTS))
+
     def check(self, shape: tuple[int, ...]) -> None:
         """What can be said of them before anything is read; `shape`: of the matrices."""
         if self.driver not in ("auto", "svd"):
@@ -81,6 +86,9 @@ class Options(NamedTuple):
             check_progress(self.progress)
         if self.hermitian and shape[-2] != shape[-1]:
             raise ValueError(f"hermitian=True needs square matrices; a has shape {shape}")
+
+
+_DEFAULTS = Options()[:3] + Options()[7:]
 
 
 class Result(NamedTuple):

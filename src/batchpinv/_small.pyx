@@ -11,6 +11,7 @@ and the bits are those of the usual way.
 
 cimport numpy as cnp
 from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact
+from libc.stdint cimport int64_t, uint8_t
 from libc.string cimport memset
 
 from ._batch cimport Stack, StridedCall, compute_in_lanes, is_brief
@@ -22,11 +23,14 @@ cnp.import_array()
 cdef object FLOAT64 = np.float64  # a float, too
 
 
-def pinv(a, rtol, out):
-    """The pseudo-inverses of a few small matrices, or None if it is not known here how."""
+def pinv(a, rtol, out, cnp.ndarray rank=None, cnp.ndarray rung=None):
+    """The pseudo-inverses of a few small matrices, or None if it is not known here how.
+
+    `rank` and `rung`: where they go, contiguous, of int64 and uint8 and the batch shape."""
     cdef StridedCall call
     cdef cnp.ndarray x
     memset(&call, 0, sizeof(call))
+    take_reports(rank, rung, &call)
     if not take_matrices(a, &call) or not take_rtol(rtol, &call):
         return None
     x = make_result(<cnp.ndarray>a, cnp.PyArray_NDIM(<cnp.ndarray>a), call.n, call.m, out)
@@ -36,12 +40,13 @@ def pinv(a, rtol, out):
     return x if compute_in_lanes(&call) else None
 
 
-def lstsq(a, b, rtol, out):
+def lstsq(a, b, rtol, out, cnp.ndarray rank=None, cnp.ndarray rung=None):
     """The solutions of a few small systems, or None if it is not known here how."""
     cdef StridedCall call
     cdef cnp.ndarray x, sides
     cdef int ndim, core
     memset(&call, 0, sizeof(call))
+    take_reports(rank, rung, &call)
     if not take_matrices(a, &call) or not take_rtol(rtol, &call):
         return None
     if not cnp.PyArray_CheckExact(b):
@@ -95,14 +100,34 @@ cdef bint take_matrices(a, StridedCall *call):
     return is_brief(call[0])
 
 
+cdef void take_reports(cnp.ndarray rank, cnp.ndarray rung, StridedCall *call):
+    if rank is not None:
+        call.rank = <int64_t *>cnp.PyArray_DATA(rank)
+    if rung is not None:
+        call.rung = <uint8_t *>cnp.PyArray_DATA(rung)
+
+
 cdef bint take_rtol(rtol, StridedCall *call):
     if rtol is None:
         call.rtol = -1  # the default
         return True
-    if not PyFloat_CheckExact(rtol) and type(rtol) is not FLOAT64:
+    if PyFloat_CheckExact(rtol) or type(rtol) is FLOAT64:
+        call.rtol = PyFloat_AS_DOUBLE(rtol)
+    elif is_number(rtol):
+        call.rtol = (<double *>cnp.PyArray_DATA(<cnp.ndarray>rtol))[0]
+    else:
         return False
-    call.rtol = PyFloat_AS_DOUBLE(rtol)
     return call.rtol >= 0  # not NaN
+
+
+cdef bint is_number(given):
+    """Whether it is an ndarray of one float64, without dimensions."""
+    return (
+        cnp.PyArray_CheckExact(given)
+        and cnp.PyArray_NDIM(<cnp.ndarray>given) == 0
+        and cnp.PyArray_TYPE(<cnp.ndarray>given) == cnp.NPY_DOUBLE
+        and cnp.PyArray_ISBEHAVED_RO(<cnp.ndarray>given)
+    )
 
 
 cdef bint is_like(cnp.ndarray array, cnp.ndarray a):

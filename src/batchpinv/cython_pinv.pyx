@@ -72,6 +72,7 @@ cdef inline StridedCall sizes(
     call.flags = flags
     call.atol = call.rtol = 0
     call.rank = NULL
+    call.rung = NULL
     call.status = NULL
     call.work = NULL
     call.work_bytes = 0

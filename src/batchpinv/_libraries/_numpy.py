@@ -7,7 +7,9 @@ import math
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from .. import _small
 from .._arrays import (
     as_dtype,
     check_out,
@@ -27,9 +29,28 @@ from .._tolerance import broadcast_batch, resolve_tolerances
 from .._workers import resolve_workers
 
 
-@np.errstate(all="ignore")  # the caller's is about the caller's arithmetic
 def pinv(a: Any, options: Options) -> Result:
     """The answer for an array_like, as the public function documents it."""
+    if type(a) is np.ndarray and options.is_plain():
+        rank, rung = _make_reports(options, a.shape[:-2])
+        x = _small.pinv(a, options.rtol, options.out, rank, rung)
+        if x is not None:
+            return Result(x, _unwrap(rank), _unwrap(rung))
+    return _pinv_by_stages(a, options)
+
+
+def lstsq(a: Any, b: Any, options: Options) -> Result:
+    """The answer for array_likes, as the public function documents it."""
+    if type(a) is type(b) is np.ndarray and options.is_plain():
+        rank, rung = _make_reports(options, a.shape[:-2])
+        x = _small.lstsq(a, b, options.rtol, options.out, rank, rung)
+        if x is not None:
+            return Result(x, _unwrap(rank), _unwrap(rung))
+    return _lstsq_by_stages(a, b, options)
+
+
+@np.errstate(all="ignore")  # the caller's is about the caller's arithmetic
+def _pinv_by_stages(a: Any, options: Options) -> Result:
     array = read_input(a)
     m, n = array.shape[-2:]
     dtype = result_dtype(array.dtype)
@@ -44,8 +65,7 @@ def pinv(a: Any, options: Options) -> Result:
     else:
         result = check_out(out, (*batch_shape, n, m), dtype)
         array, atol, rtol = (without_overlap(given, result) for given in (array, atol, rtol))
-    rank = np.zeros(batch_shape, np.int64) if options.wants_rank else None
-    rung = np.zeros(batch_shape, np.uint8) if options.wants_rung else None
+    rank, rung = _make_reports(options, batch_shape)
 
     if result.size:
         plan = make_plan(math.prod(batch_shape), m, n, 0, 1, dtype, hermitian, svd_only, workers)
@@ -67,13 +87,11 @@ def pinv(a: Any, options: Options) -> Result:
         _finish(job, plan, options, "pinv", batch_shape)
 
     x = deliver(result, a) if out is None else out
-    rank, rung = _unwrap(batch_shape, rank), _unwrap(batch_shape, rung)
-    return Result(x, rank, rung)
+    return Result(x, _unwrap(rank), _unwrap(rung))
 
 
 @np.errstate(all="ignore")
-def lstsq(a: Any, b: Any, options: Options) -> Result:
-    """The answer for array_likes, as the public function documents it."""
+def _lstsq_by_stages(a: Any, b: Any, options: Options) -> Result:
     array = read_input(a)
     sides, is_vector = read_sides(b, array)
     m, n = array.shape[-2:]
@@ -96,8 +114,7 @@ def lstsq(a: Any, b: Any, options: Options) -> Result:
         result = result[..., None] if is_vector else result
         sides = without_overlap(sides, result, read_once=not options.wants_residuals)
         array, atol, rtol = (without_overlap(given, result, False) for given in (array, atol, rtol))
-    rank = np.zeros(batch_shape, np.int64) if options.wants_rank else None
-    rung = np.zeros(batch_shape, np.uint8) if options.wants_rung else None
+    rank, rung = _make_reports(options, batch_shape)
     residual = np.zeros((*batch_shape, k), dtype.char.lower()) if options.wants_residuals else None
 
     if math.prod(batch_shape) and m and n and k:
@@ -136,13 +153,22 @@ def lstsq(a: Any, b: Any, options: Options) -> Result:
     x = out if out is not None else deliver(result[..., 0] if is_vector else result, b)
     if residual is not None and is_vector:
         residual = residual[..., 0]
-    rank, rung = _unwrap(batch_shape, rank), _unwrap(batch_shape, rung)
-    return Result(x, rank, rung, residual)
+    return Result(x, _unwrap(rank), _unwrap(rung), residual)
 
 
-def _unwrap(batch_shape: tuple[int, ...], part: Any) -> Any:
+def _make_reports(
+    options: Options, batch_shape: tuple[int, ...]
+) -> tuple[NDArray[np.int64] | None, NDArray[np.uint8] | None]:
+    """Room for the ranks and rungs that are wanted."""
+    return (
+        np.zeros(batch_shape, np.int64) if options.wants_rank else None,
+        np.zeros(batch_shape, np.uint8) if options.wants_rung else None,
+    )
+
+
+def _unwrap(part: NDArray[Any] | None) -> Any:
     """An integer for a single matrix."""
-    return part if batch_shape or part is None else int(part)
+    return part if part is None or part.ndim else int(part)
 
 
 def _finish(

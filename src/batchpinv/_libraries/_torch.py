@@ -15,7 +15,6 @@ from .._workers import resolve_workers
 from . import _numpy, _torch_operators
 from ._torch_operators import (
     answer_plain,
-    check_call,
     check_dtype,
     is_plain,
     is_recorded,
@@ -31,9 +30,7 @@ def pinv(a: Any, options: Options) -> Result:
         return _into(a, options)
     if is_plain(a):
         return answer_plain(a, options)
-    settings = _settings(options)
-    check_call(a, None, *settings)
-    found = _torch_operators.pinv(a, *settings)
+    found = _torch_operators.pinv(a, *_settings(options))
     return _wanted(options, *found, None)
 
 
@@ -44,7 +41,7 @@ def lstsq(a: Any, b: Any, options: Options) -> Result:
     _check("b", b)
     if options.out is not None:
         _check_out(options.out, a, b)
-    elif not (is_plain(a) and is_plain(b)):
+    elif not is_plain(a, b):
         return _watched_lstsq(a, b, options)
     plain = with_arrays(options)._replace(out=read(options.out))
     x, rank, rung, residuals = _numpy.lstsq(read(a), read(b), plain)
@@ -57,17 +54,17 @@ def lstsq(a: Any, b: Any, options: Options) -> Result:
 
 
 def _watched_lstsq(a: Tensor, b: Tensor, options: Options) -> Result:
-    settings = _settings(options)
+    settings = (*_settings(options), options.wants_residuals)
     check_dtype("a", a)
     check_matrices(a.shape)
     check_dtype("b", b)
     is_vector = check_sides(a.shape, b.shape)
     sides = b[..., None] if is_vector else b
-    check_call(a, sides, *settings)
     dtype = torch.promote_types(_computed(a.dtype), _computed(b.dtype))
     x, rank, rung, residuals = _torch_operators.lstsq(a.to(dtype), sides.to(dtype), *settings)
     if is_vector:
-        x, residuals = x[..., 0], residuals[..., 0]
+        x = x[..., 0]
+        residuals = residuals[..., 0] if options.wants_residuals else None
     return _wanted(options, x, rank, rung, residuals)
 
 

@@ -9,7 +9,6 @@ is computed as ndarrays.
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -28,27 +27,28 @@ _PLAIN = (Tensor, torch.nn.Parameter)
 # Where PyTorch should no longer say so, all tensors take the longer way.
 _transforms_active = getattr(torch._C, "_are_functorch_transforms_active", lambda: True)
 _count_modes = getattr(torch._C, "_len_torch_dispatch_stack", lambda: 1)
+_is_tracing = getattr(torch._C, "_is_tracing", torch.jit.is_tracing)
 # Of entries, up to which a formula is computed as ndarrays: in 0.55 to 1.1 of the time that one
 # thread of PyTorch takes, for 1 to 25 matrices of 20x8. More may gain by its threads.
 _SMALL = 4096
 
-Settings = Any  # hermitian, lower, driver, workers, on_failure
+# hermitian, lower, driver, workers, on_failure; for lstsq whether residuals are wanted
+Settings = Any
 
 
 def is_recorded() -> bool:
     """Whether operators may be recorded rather than run."""
-    return torch.compiler.is_compiling() or torch.jit.is_tracing() or _count_modes() > 0
+    return torch.compiler.is_compiling() or _is_tracing() or _count_modes() > 0
 
 
-def is_plain(a: Tensor) -> bool:
-    """Whether nothing watches what is done to it."""
-    return (
+def is_plain(*tensors: Tensor) -> bool:
+    """Whether nothing watches what is done to them."""
+    watched = is_recorded() or getattr(forward_ad, "_current_level", 0) >= 0 or _transforms_active()
+    return not watched and all(
         type(a) in _PLAIN
-        and not is_recorded()
+        and (a.is_cpu or a.is_cuda)
         and not (a.requires_grad and torch.is_grad_enabled())
-        and getattr(forward_ad, "_current_level", 0) < 0
-        and a.device.type in ("cpu", "cuda")
-        and not _transforms_active()
+        for a in tensors
     )
 
 
@@ -58,7 +58,9 @@ def read(given: Any) -> Any:
         return given
     if given.dtype is torch.bfloat16:
         check_dtype("a tensor", given)
-    return given.detach().resolve_conj().resolve_neg().numpy()
+    if given.requires_grad:
+        given = given.detach()
+    return given.resolve_conj().resolve_neg().numpy()
 
 
 def check_dtype(name: str, given: Tensor) -> None:
@@ -71,9 +73,16 @@ def check_dtype(name: str, given: Tensor) -> None:
 
 def with_arrays(options: Options) -> Options:
     """Tolerances as ndarrays, where they are tensors."""
+    if options.atol is options.rtol is options.rcond is None:
+        return options
     return options._replace(
         atol=read(options.atol), rtol=read(options.rtol), rcond=read(options.rcond)
     )
+
+
+def as_tensor(part: Any) -> Tensor:
+    """An ndarray, or the number of one matrix, on the CPU whatever PyTorch's default device."""
+    return torch.from_numpy(np.asarray(part))
 
 
 def answer_plain(a: Tensor, options: Options) -> Result:
@@ -82,36 +91,47 @@ def answer_plain(a: Tensor, options: Options) -> Result:
 
         return cuda.pinv(a.detach().resolve_conj().resolve_neg(), options)
     x, rank, rung, _ = _numpy.pinv(read(a), with_arrays(options))
-    rank = torch.as_tensor(rank, device="cpu") if options.wants_rank else None
+    rank = as_tensor(rank) if options.wants_rank else None
     return Result(torch.from_numpy(x), rank, rung)
 
 
 def pinv(a: Tensor, *settings: Settings) -> tuple[Tensor, Tensor, Tensor]:
     """The pseudo-inverses, their ranks and rungs."""
-    by_operator = is_recorded() or type(a) not in _PLAIN or a.is_meta
-    found: tuple[Tensor, Tensor, Tensor] = (_pinv if by_operator else _Pinv.apply)(a, *settings)
+    run = _choose(_pinv, _Pinv, a)
+    if run is not _Pinv.at_once:  # which checks as it computes
+        check_call(a, None, *settings)
+    found: tuple[Tensor, Tensor, Tensor] = run(a, *settings)
     return found
 
 
 def lstsq(a: Tensor, b: Tensor, *settings: Settings) -> tuple[Tensor, ...]:
     """The solutions for the columns of b, ranks, rungs, and the squares of the residuals."""
-    by_operator = is_recorded() or any(type(t) not in _PLAIN or t.is_meta for t in (a, b))
-    run = _lstsq if by_operator else _Lstsq.apply
+    run = _choose(_lstsq, _Lstsq, a, b)
+    if run is not _Lstsq.at_once:
+        check_call(a, b, *settings)
     found: tuple[Tensor, ...] = run(a, b, *settings)
     return found
+
+
+def _choose(operator: Any, function: Any, *operands: Tensor) -> Any:
+    """The operator where it may be recorded; else the function that is enough."""
+    if is_recorded() or any(type(t) not in _PLAIN or t.is_meta for t in operands):
+        return operator
+    return function.apply if _transforms_active() else function.at_once
 
 
 # ---- answers ------------------------------------------------------------------------------------
 
 
 def _options(atol: Tensor | None, rtol: Tensor | None, settings: tuple[Settings, ...]) -> Options:
-    hermitian, lower, driver, workers, on_failure = settings
+    hermitian, lower, driver, workers, on_failure, *wants_residuals = settings
     return Options(
         hermitian=hermitian,
         atol=atol,
         rtol=rtol,
         wants_rank=True,
         wants_rung=True,
+        wants_residuals=any(wants_residuals),
         lower=lower,
         driver=driver,
         workers=workers,
@@ -123,39 +143,38 @@ def _answer_pinv(
     a: Tensor, atol: Tensor | None, rtol: Tensor | None, *settings: Settings
 ) -> tuple[Tensor, Tensor, Tensor]:
     x, rank, rung, _ = answer_plain(a, _options(atol, rtol, settings))
-    return x, rank, torch.as_tensor(rung, dtype=torch.uint8, device=a.device)
+    rung = as_tensor(np.asarray(rung, np.uint8))
+    return x, rank, rung.to(a.device) if a.is_cuda else rung
 
 
 def _answer_lstsq(
     a: Tensor, b: Tensor, atol: Tensor | None, rtol: Tensor | None, *settings: Settings
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    options = with_arrays(_options(atol, rtol, settings)._replace(wants_residuals=True))
+    options = with_arrays(_options(atol, rtol, settings))
     x, rank, rung, residuals = _numpy.lstsq(read(a), read(b), options)
-    return (
-        torch.from_numpy(x),
-        torch.as_tensor(rank, device="cpu"),
-        torch.as_tensor(rung, dtype=torch.uint8, device="cpu"),
-        torch.as_tensor(residuals, device="cpu"),
-    )
+    rung = np.asarray(rung, np.uint8)
+    if residuals is None:
+        residuals = np.empty((*x.shape[:-2], 0), x.dtype.char.lower())
+    return torch.from_numpy(x), as_tensor(rank), as_tensor(rung), as_tensor(residuals)
 
 
 _SETTINGS = (
     "Tensor? atol, Tensor? rtol, bool hermitian, bool lower, str driver, SymInt? workers, "
-    "str on_failure) -> (Tensor, Tensor, Tensor"
+    "str on_failure"
 )
 _pinv = library.custom_op(
     "batchpinv::pinv",
     _answer_pinv,
     mutates_args=(),
     device_types=("cpu", "cuda"),
-    schema=f"(Tensor a, {_SETTINGS})",
+    schema=f"(Tensor a, {_SETTINGS}) -> (Tensor, Tensor, Tensor)",
 )
 _lstsq = library.custom_op(
     "batchpinv::lstsq",
     _answer_lstsq,
     mutates_args=(),
     device_types="cpu",
-    schema=f"(Tensor a, Tensor b, {_SETTINGS}, Tensor)",
+    schema=f"(Tensor a, Tensor b, {_SETTINGS}, bool residuals) -> (Tensor, Tensor, Tensor, Tensor)",
 )
 
 
@@ -200,7 +219,7 @@ def _lstsq_shapes(
         a.new_empty((*batch, a.shape[-1], k)),
         a.new_empty(batch, dtype=torch.int64),
         a.new_empty(batch, dtype=torch.uint8),
-        a.new_empty((*batch, k), dtype=a.dtype.to_real()),
+        a.new_empty((*batch, k if settings[-1] else 0), dtype=a.dtype.to_real()),
     )
 
 
@@ -223,16 +242,19 @@ def _in_own_precision(function: Callable[..., Any]) -> Callable[..., Any]:
 def _run(function: Callable[..., Any], tensors: tuple[Tensor | None, ...]) -> Any:
     """A formula of one result or more, as ndarrays where that is faster and nobody watches."""
     given = [tensor for tensor in tensors if tensor is not None]
-    if not (given[0].numel() <= _SMALL and all(is_plain(t) and not t.is_cuda for t in given)):
+    if given[0].numel() > _SMALL or given[0].is_cuda or not is_plain(*given):
         return function(*tensors)
     try:
         arrays = [read(tensor) for tensor in tensors]
     except RuntimeError:  # of PyTorch's older vmap, which `is_grads_batched` uses
         return function(*tensors)
-    found = _derivatives.as_usual(function)(*arrays)
-    if isinstance(found, tuple):
-        return tuple(torch.from_numpy(np.asarray(part)) for part in found)
-    return torch.from_numpy(np.asarray(found))
+    found = _derivatives.run_as_usual(function, *arrays)
+    return tuple(map(as_tensor, found)) if isinstance(found, tuple) else as_tensor(found)
+
+
+def _sum_to(a: Tensor, ga: Tensor) -> Tensor:
+    """A gradient of the shape of `a`, which may have been broadcast."""
+    return ga if ga.shape == a.shape else ga.sum_to_size(a.shape)
 
 
 def _whole(a: Tensor, hermitian: bool, lower: bool) -> Tensor:
@@ -256,7 +278,7 @@ def _pinv_backward(ctx: Any, gx: Tensor | None, *_: object) -> tuple[Tensor | No
     if gx is not None and ctx.needs_input_grad[0]:
         whole = _whole(a, ctx.hermitian, ctx.lower)
         formula = functools.partial(_derivatives.vjp, hermitian=ctx.hermitian)
-        ga = _run(formula, (whole, x, gx)).sum_to_size(a.shape)
+        ga = _sum_to(a, _run(formula, (whole, x, gx)))
     return ga, *(None,) * 7
 
 
@@ -267,8 +289,8 @@ def _keep_lstsq(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -
 
 def _invert(ctx: Any, a: Tensor, atol: Tensor | None, rtol: Tensor | None) -> Tensor:
     if is_plain(a):
-        return _answer_pinv(a, atol, rtol, *ctx.settings)[0]
-    return pinv(a, atol, rtol, *ctx.settings)[0]
+        return _answer_pinv(a, atol, rtol, *ctx.settings[:-1])[0]
+    return pinv(a, atol, rtol, *ctx.settings[:-1])[0]
 
 
 @_in_own_precision
@@ -276,14 +298,16 @@ def _lstsq_backward(
     ctx: Any, gx: Tensor | None, _rank: object, _rung: object, gr: Tensor | None
 ) -> tuple[Tensor | None, ...]:
     a, b, x, atol, rtol = ctx.saved_tensors
+    hermitian, lower, *_, wants_residuals = ctx.settings
+    if not wants_residuals:
+        gr = None
     if gx is None and gr is None:
-        return (None,) * 9
-    hermitian, lower, *_ = ctx.settings
+        return (None,) * 10
     gx = torch.zeros_like(x) if gx is None else gx
     inverse = _invert(ctx, a, atol, rtol)
     formula = functools.partial(_derivatives.lstsq_vjp, hermitian=hermitian)
     ga, gb = _run(formula, (_whole(a, hermitian, lower), inverse, b, x, gx, gr))
-    return ga.sum_to_size(a.shape), gb.sum_to_size(b.shape), *(None,) * 7
+    return _sum_to(a, ga), _sum_to(b, gb), *(None,) * 8
 
 
 # ---- vmap ---------------------------------------------------------------------------------------
@@ -361,18 +385,33 @@ class _Lstsq(torch.autograd.Function):
         ctx: Any, da: Tensor | None, db: Tensor | None, *_: object
     ) -> tuple[Tensor, None, None, Tensor]:
         a, b, x, atol, rtol = ctx.saved_tensors
-        hermitian, lower, *_ = ctx.settings
+        hermitian, lower, *_, wants_residuals = ctx.settings
         inverse = _invert(ctx, a, atol, rtol)
         whole = _whole(a, hermitian, lower)
         if da is not None and hermitian:
             da = _derivatives.hermitian_part(da)
         dx, dr = _derivatives.lstsq_jvp(whole, inverse, b, x, da, db)
-        return dx, None, None, dr
+        return dx, None, None, dr if wants_residuals else dr[..., :0]
 
 
-# PyTorch asks for the signature at each call; to find it took a third of a call with one matrix.
-for _function in (_Pinv, _Lstsq):
-    _function.forward.__signature__ = inspect.signature(_function.forward)  # type: ignore[union-attr]
+def _at_once(function: Any) -> Any:
+    """The same without transforms, for which PyTorch binds the arguments to a signature at each
+    call: half the time of one small matrix."""
+
+    class AtOnce(torch.autograd.Function):
+        backward = staticmethod(function.backward)
+        jvp = staticmethod(function.jvp)
+
+        @staticmethod
+        def forward(ctx: Any, *inputs: Any) -> Any:
+            output = function.forward(*inputs)
+            function.setup_context(ctx, inputs, output)
+            return output
+
+    return AtOnce.apply
+
+
+_Pinv.at_once, _Lstsq.at_once = _at_once(_Pinv), _at_once(_Lstsq)
 
 _pinv.register_autograd(_pinv_backward, setup_context=_keep_pinv)
 _pinv.register_vmap(_mapped(_pinv, (2, 0, 0)))

@@ -76,6 +76,7 @@ Batch describe(const StridedCall &call, const double &rtol) {
     set(Operand::ATOL, &call.atol, 0);
     set(Operand::RTOL, &rtol, 0);
     set(Operand::RANK, call.rank, sizeof(std::int64_t));
+    set(Operand::RUNG, call.rung, sizeof(std::uint8_t));
     if (call.solves) {
         batch.b_row = call.b.row;
         batch.b_col = call.b.col;

@@ -30,6 +30,7 @@ struct StridedCall {
     double atol, rtol; // rtol < 0 is the default
     int flags;
     std::int64_t *rank; // count of each, or null
+    std::uint8_t *rung;
     int *status;
     void *work; // or null
     std::int64_t work_bytes;
