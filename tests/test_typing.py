@@ -1,4 +1,5 @@
-"""Types: mypy --strict accepts the installed package and a typed caller of it."""
+"""Types: mypy --strict accepts the installed package and a typed caller of it, and the stubs say
+what the compiled modules are."""
 
 import subprocess
 import sys
@@ -34,6 +35,24 @@ def test_mypy_strict_finds_nothing(target, tmp_path_factory):
     )  # fmt: skip
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert checked.stdout.startswith("Success: no issues found in ")
+
+
+COMPILED = ["_batch", "_lapack", "_libraries._xla", "_small", "_truncation", "cython_pinv"]
+# What Cython adds to a module, and no stub names.
+OF_CYTHON = r".*\.__(test__|reduce_cython__|setstate_cython__|pyx_capi__)"
+
+
+def test_stubs_say_what_the_compiled_modules_are(tmp_path):
+    allowed = tmp_path / "allowed"
+    allowed.write_text(OF_CYTHON + "\n")
+    modules = [f"batchpinv.{name}" for name in COMPILED]
+    modules += ["batchpinv.cuda._shim"] if sys.platform == "linux" else []
+    checked = subprocess.run(
+        [sys.executable, "-P", "-m", "mypy.stubtest", f"--allowlist={allowed}",
+         "--ignore-unused-allowlist", "--ignore-disjoint-bases", *modules],
+        cwd=tmp_path, env=environment(), capture_output=True, text=True,
+    )  # fmt: skip
+    assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
 def test_typed_caller_runs():

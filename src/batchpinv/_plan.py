@@ -73,11 +73,11 @@ def make_plan(
     largest = max(m * k, n * k, 0 if alone else m * n)  # of what BLAS may multiply
     blas_threads = 1 if largest >= _BLAS_THREADS_FROM else None
     sides = k * m * n * _SIDE
-    if not svd_only and count * (each := _direct_seconds(m, n, dtype) + sides) < _HANDOFF:
+    each = sides
+    each += _svd_seconds(m, n, dtype, hermitian) if svd_only else _direct_seconds(m, n, dtype)
+    if count * each < _HANDOFF:
         return Plan(1, count, True, blas_threads, True, alone and blas_threads is None)
     last = _svd_seconds(m, n, dtype, hermitian) + sides
-    if svd_only and count * (each := last) < _HANDOFF:
-        return Plan(1, count, True, blas_threads, True)
     if workers is None:
         workers = get_workers()
     reduced = is_long(m, n) and not svd_only

@@ -159,7 +159,8 @@ class _Call:
         labelled = [
             (array, (*range(len(own) - array.ndim, 0), *own)) for array, own in operands.values()
         ]
-        chunks, arrays = da.unify_chunks(*chain.from_iterable(labelled))
+        unify: Any = da.unify_chunks
+        chunks, arrays = unify(*chain.from_iterable(labelled))
         pairs = zip(arrays, (labels for _, labels in labelled), strict=True)
         self.result = da.blockwise(
             function,
@@ -231,7 +232,8 @@ def _as_dask(given: Any, core: int) -> Any:
         return given
     array = np.asarray(given)
     whole = min(core, array.ndim)
-    return da.from_array(array, chunks=("auto",) * (array.ndim - whole) + (-1,) * whole)
+    chunks: Any = ("auto",) * (array.ndim - whole) + (-1,) * whole
+    return da.from_array(array, chunks=chunks)
 
 
 def _check_whole(name: str, array: Any, *axes: int) -> None:

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
@@ -155,7 +156,7 @@ def _traced(a: Any, b: Any, options: Options) -> Result:
     is_vector = b is not None and check_sides(a.shape, b.shape)
     options.check(a.shape)
     call, tolerances = _read_options(options)
-    sides = b[..., None] if is_vector else b
+    sides = b if b is None or not is_vector else b[..., None]
     atol_shape, rtol_shape = (
         tolerances[name].shape if name in tolerances else () for name in ("atol", "rtol")
     )
@@ -299,7 +300,7 @@ def _compute(
 def _call_compiled(
     target: str, operands: Sequence[Any], results: tuple[Any, ...], call: _Call
 ) -> tuple[Any, ...]:
-    function = jax.ffi.ffi_call(target, results, vmap_method="expand_dims")
+    function: Any = jax.ffi.ffi_call(target, results, vmap_method="expand_dims")
     found: tuple[Any, ...] = function(
         *operands,
         atol=np.float64(call.atol),

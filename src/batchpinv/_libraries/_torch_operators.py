@@ -27,7 +27,7 @@ _PLAIN = (Tensor, torch.nn.Parameter)
 # Where PyTorch should no longer say so, all tensors take the longer way.
 _transforms_active = getattr(torch._C, "_are_functorch_transforms_active", lambda: True)
 _count_modes = getattr(torch._C, "_len_torch_dispatch_stack", lambda: 1)
-_is_tracing = getattr(torch._C, "_is_tracing", torch.jit.is_tracing)
+_is_tracing = getattr(torch._C, "_is_tracing", lambda: True)
 # Of entries, up to which a formula is computed as ndarrays: in 0.55 to 1.1 of the time that one
 # thread of PyTorch takes, for 1 to 25 matrices of 20x8. More may gain by its threads.
 _SMALL = 4096
@@ -298,7 +298,7 @@ def _lstsq_backward(
     ctx: Any, gx: Tensor | None, _rank: object, _rung: object, gr: Tensor | None
 ) -> tuple[Tensor | None, ...]:
     a, b, x, atol, rtol = ctx.saved_tensors
-    hermitian, lower, *_, wants_residuals = ctx.settings
+    hermitian, lower, _, _, _, wants_residuals = ctx.settings
     if not wants_residuals:
         gr = None
     if gx is None and gr is None:
@@ -344,6 +344,7 @@ def _mapped(
 
 
 class _Pinv(torch.autograd.Function):
+    at_once: Any
     forward = staticmethod(_answer_pinv)
     backward = staticmethod(_pinv_backward)
     vmap = staticmethod(_mapped(lambda *given: pinv(*given), (2, 0, 0)))
@@ -367,6 +368,7 @@ class _Pinv(torch.autograd.Function):
 
 
 class _Lstsq(torch.autograd.Function):
+    at_once: Any
     forward = staticmethod(_answer_lstsq)
     backward = staticmethod(_lstsq_backward)
     vmap = staticmethod(_mapped(lambda *given: lstsq(*given), (2, 2, 0, 0)))
@@ -385,7 +387,7 @@ class _Lstsq(torch.autograd.Function):
         ctx: Any, da: Tensor | None, db: Tensor | None, *_: object
     ) -> tuple[Tensor, None, None, Tensor]:
         a, b, x, atol, rtol = ctx.saved_tensors
-        hermitian, lower, *_, wants_residuals = ctx.settings
+        hermitian, lower, _, _, _, wants_residuals = ctx.settings
         inverse = _invert(ctx, a, atol, rtol)
         whole = _whole(a, hermitian, lower)
         if da is not None and hermitian:

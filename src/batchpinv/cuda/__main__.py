@@ -67,7 +67,7 @@ def _torch_bench() -> Bench | None:
 
 def _cupy_bench() -> Bench | None:
     try:
-        import cupy
+        import cupy  # pyright: ignore[reportMissingImports]
     except ImportError:
         return None
     if not cupy.cuda.is_available():
@@ -109,7 +109,7 @@ def gallery(shape: tuple[int, int], dtype: str, hermitian: bool) -> Iterator[tup
             else:
                 stack.append((u[:, :k] * values) @ v[:, :k].conj().T)
         a = np.stack(stack)
-        yield name, (a if np.dtype(dtype).kind == "c" else a.real).astype(dtype)
+        yield name, (a if np.dtype(dtype).kind == "c" else np.real(a)).astype(dtype)
 
 
 def _unitary(rng: np.random.Generator, side: int) -> Array:

@@ -85,7 +85,7 @@ class Chunks:
         self.hermitian = hermitian
         self.stream = stream
         self.dtype = dtype
-        self.real = np.empty(0, dtype).real.dtype
+        self.real = np.dtype(dtype.char.lower())
         self.code = _CODES[dtype.char]
         self.p, self.q, self.k = n, m, min(m, n)
         self.adjoint = n < m and (qr or routine == Routine.GESVD)

@@ -7,13 +7,20 @@ import os
 import sys
 from collections.abc import Iterator
 from threading import Lock
+from typing import Any
 
 from ._errors import CudaError, CudaUnavailable
 
-try:
-    from . import _shim
-except ImportError:  # not built: no Linux
-    _shim = None  # type: ignore[assignment]
+
+def _find_shim() -> Any:
+    try:
+        from . import _shim
+    except ImportError:  # not built: no Linux
+        return None
+    return _shim
+
+
+_shim = _find_shim()
 
 # What the shim opens, in this order, by the names that cuda-pathfinder and the linker know.
 _SONAMES = {
@@ -92,7 +99,9 @@ def _is_loaded(name: str) -> bool:
 
 def _by_pathfinder(reasons: list[str]) -> tuple[str, ...] | None:
     try:
-        from cuda.pathfinder import load_nvidia_dynamic_lib
+        from cuda.pathfinder import (  # pyright: ignore[reportMissingImports]
+            load_nvidia_dynamic_lib,
+        )
     except ImportError:
         return None
     paths = []

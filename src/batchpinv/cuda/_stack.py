@@ -64,7 +64,7 @@ class Stack:
         self.stream = stream
         self.m, self.n = source.shape[-2:]
         self.dtype = source.dtype
-        self.real = np.empty(0, source.dtype).real.dtype
+        self.real = np.dtype(source.dtype.char.lower())
         self.safe_exponent = _SAFE[self.real.itemsize]
         self.member = self.m * self.n * self.dtype.itemsize
         self.count = source.nbytes // self.member
@@ -178,7 +178,7 @@ class Stack:
         norms = np.empty(length, self.dtype)
         work = self.allocate((length,), self.dtype)
         chunks.norms(source, work.pointer, norms)
-        return norms.real
+        return np.real(norms)
 
     def _run(
         self, chunks: Chunks, source: int, answer: int, *given: NDArray[Any]
