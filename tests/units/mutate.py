@@ -17,7 +17,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-QUICK = ("rule", "table", "structure", "certificates")
+QUICK = ("rule", "table", "structure", "permits", "certificates")
 
 
 @dataclass(slots=True)

@@ -81,7 +81,8 @@ class Permits {
             returned.notify_all();
     }
 
-    bool is_wanted() const { return waiting.load(std::memory_order_relaxed) > 0; }
+    // By how many; those who block count, too.
+    int wanted() const { return waiting.load(std::memory_order_relaxed); }
 
     // Gives out none until `unblock`, and waits until all are back, though no longer than until
     // then.
@@ -261,7 +262,7 @@ class Permit {
         if (held)
             return true;
         LapackPermits &all = *lapack_permits.load();
-        if ((all.*kind).is_wanted() || !(all.*kind).take_free_one())
+        if ((all.*kind).wanted() || !(all.*kind).take_free_one())
             return false;
         hold(all.*kind);
         all.expect_memory();
@@ -280,7 +281,7 @@ class Permit {
     };
 
     void give_way() {
-        if (held && held->is_wanted() && seconds_now() > since + slice)
+        if (held && held->wanted() && seconds_now() > since + slice)
             give_back();
     }
 
