@@ -75,20 +75,64 @@ def test_one_worker_starts_no_thread_and_more_start_as_many_as_are_asked_for():
 @pytest.mark.parametrize("startable", [0, 1])
 def test_computes_where_no_more_threads_can_be_started(startable):
     run_python(f"""
-        import threading
         import numpy as np
-        from batchpinv import pinv
-        start, started = threading.Thread.start, []
-        def refuse(thread):
+        from batchpinv import _pool, pinv
+        start, started = _pool.start_thread, []
+        def refuse(function, idents):
             if len(started) == {startable}:
                 raise RuntimeError("can't start new thread")
-            started.append(thread)
-            start(thread)
-        threading.Thread.start = refuse
+            started.append(function)
+            start(function, idents)
+        _pool.start_thread = refuse
         rng = np.random.default_rng(0)
         for shape in [(4000, 16, 16), (3, 430, 430), (500, 500)]:
             a = rng.standard_normal(shape)
             x = pinv(a, workers=4)
             assert abs(x @ a - np.eye(shape[-1])).max() < 1e-6
         assert len(started) == {startable}
+    """)
+
+
+def test_calls_do_not_wait_for_who_changes_the_threads_of_blas():
+    """Only if the setting is not yet as they need it."""
+    run_python("""
+        import threading
+        import numpy as np
+        from batchpinv import pinv
+        from batchpinv._blas import blas_threads
+        a = np.random.default_rng(0).standard_normal((60, 60))
+        pinv(a, driver="svd")
+        done = threading.Event()
+        def call():
+            for _ in range(100):
+                pinv(a, driver="svd", workers=1)
+            done.set()
+        with blas_threads.hold(1), blas_threads._lock:
+            threading.Thread(target=call, daemon=True).start()
+            assert done.wait(30)
+    """)
+
+
+def test_holds_of_blas_that_come_and_go_at_once_end_as_they_began():
+    run_python("""
+        import random, sys, threading
+        from batchpinv._blas import blas_threads
+        sys.setswitchinterval(1e-6)
+        (blas,) = blas_threads.libraries()
+        blas.set_num_threads(4)
+        wrong = []
+        def call(seed):
+            numbers = random.Random(seed)
+            for _ in range(1000):
+                threads = numbers.choice([1, 1, 2, 3])
+                with blas_threads.hold(threads):
+                    if blas.get_num_threads() > threads:
+                        wrong.append(threads)
+        callers = [threading.Thread(target=call, args=(seed,)) for seed in range(12)]
+        for caller in callers:
+            caller.start()
+        for caller in callers:
+            caller.join()
+        assert not wrong and not blas_threads._holds
+        assert blas.get_num_threads() == 4
     """)

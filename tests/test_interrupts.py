@@ -2,6 +2,10 @@
 pool and the end of the process in order.
 """
 
+import ast
+import importlib
+import inspect
+
 import pytest
 from children import run_python
 
@@ -146,3 +150,49 @@ def test_process_ends_well_after_an_interrupt_although_lapack_is_still_busy(shap
     """,
             timeout=60,
         )
+
+
+def test_interrupts_at_any_moment_lose_no_thread_and_no_hold():
+    run_python(f"""{INTERRUPT}
+    import random
+    from batchpinv import _pool, set_workers
+    from batchpinv._blas import blas_threads
+    signal.signal(signal.SIGALRM, signal.default_int_handler)
+    a = np.random.default_rng(0).standard_normal((2000, 8, 8))
+    set_workers(3)
+    expected = pinv(a).tobytes()
+    start = time.perf_counter()
+    pinv(a)
+    longest = 1.2 * (time.perf_counter() - start)
+    numbers, interrupted = random.Random(0), 0
+    for _ in range(1000):
+        try:
+            try:
+                signal.setitimer(signal.ITIMER_REAL, numbers.uniform(2e-6, longest))
+                pinv(a)
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+        except KeyboardInterrupt:
+            interrupted += 1
+    assert interrupted > 100
+    until_nobody_is_left()
+    assert pinv(a).tobytes() == expected
+    assert len(_pool._pool._threads) < 10
+    assert not _pool._pool._wanted and not blas_threads._holds
+    """)
+
+
+@pytest.mark.parametrize("name", ["_pool", "_blas"])
+def test_no_loop_stands_in_what_must_clean_up_after_an_interrupt(name):
+    """In CPython 3.13 what a signal handler raises where a loop starts over passes by a `try` or
+    `with` around it in the same function."""
+    module = importlib.import_module(f"batchpinv.{name}")
+    guards = (ast.Try, ast.With)
+    loops = [
+        loop.lineno
+        for guard in ast.walk(ast.parse(inspect.getsource(module)))
+        if isinstance(guard, guards)
+        for loop in ast.walk(guard)
+        if isinstance(loop, (ast.For, ast.While))
+    ]
+    assert loops == []

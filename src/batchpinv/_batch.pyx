@@ -18,6 +18,7 @@ from libcpp.vector cimport vector
 from ._lapack cimport RoutineTable, loaded, routines
 
 import threading
+from _thread import start_new_thread
 
 import numpy as np
 
@@ -182,7 +183,7 @@ cdef class Job:
     cdef object interruption
     cdef Progress progress
     cdef int64_t chunk
-    cdef cbool closed
+    cdef readonly cbool closed
     cdef tuple kept_alive
 
     def __init__(
@@ -492,6 +493,11 @@ cdef bint compute_in_lanes(const StridedCall *call) noexcept nogil:
 
 cdef int64_t strided_workspace(const StridedCall *call) noexcept nogil:
     return strided_work_bytes(call[0], routines, lane_table)
+
+
+def start_thread(function, list idents) -> None:
+    """Start a thread and append its ident, with nothing between that a signal could interrupt."""
+    idents.append(start_new_thread(function, ()))
 
 
 def limit_lapack(int threads) -> None:

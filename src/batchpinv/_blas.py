@@ -3,6 +3,9 @@
 OpenBLAS under several callers loses time when each call also spreads over threads, so a batch runs
 with one BLAS thread a worker. The setting belongs to the process; the holds of concurrent calls
 are counted, the smallest one rules, and the last one out restores what the first one found.
+
+Only those who change the setting take the lock. A lock that every call takes makes them stand in a
+row as soon as other Python threads are busy: whoever gets it must wait for the GIL next.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from ctypes import PyDLL
 from threading import RLock, get_ident
 from typing import Any
 
@@ -20,6 +24,10 @@ from ._lapack import load_lapack
 
 # How long a fork waits for a thread that changes the setting. Seconds.
 _FORK_WAITS = 0.5
+# How often those who wait for the lock look whether the change was made by others. Seconds.
+_SLICE = 0.001
+# In the place of a limit: the setting is being changed.
+_CHANGING = -1
 
 
 class BlasThreads:
@@ -30,6 +38,7 @@ class BlasThreads:
         self._lock = RLock()
         self._forking: set[int] = set()  # threads that hold the lock while they fork
         self._holds: dict[object, int] = {}
+        self._limit: int | None = None  # the smallest hold that was applied
         self._found: list[tuple[Any, int]] | None = None  # None while nothing is held
         self._libraries: list[Any] | None = None
 
@@ -80,27 +89,46 @@ class BlasThreads:
             found = ThreadpoolController().select(user_api="blas").lib_controllers
             bundled = [blas for blas in found if _is_scipys(blas.filepath)]
             self._libraries = bundled or found
+            for blas in self._libraries:  # calls that keep the GIL: they take less than a switch
+                blas.dynlib = PyDLL(blas.filepath, handle=blas.dynlib._handle)
         return self._libraries
 
     def _take(self, key: object, threads: int) -> None:
-        with self._lock:
-            if self._found is None:
-                self._found = [(blas, blas.get_num_threads()) for blas in self.libraries()]
-            self._holds[key] = threads
-            self._apply()
+        self._holds[key] = threads
+        while not (self._limit is not None and 0 <= self._limit <= threads):
+            self._change()
 
     def _give_back(self, key: object) -> None:
-        with self._lock:
-            self._holds.pop(key, None)
-            self._apply()
+        self._holds.pop(key, None)
+        while self._smallest() != self._limit:
+            self._change()
+
+    def _smallest(self) -> int | None:
+        return min(self._holds.copy().values(), default=None)
+
+    def _change(self) -> None:
+        """Apply the holds; if somebody else is doing so, only wait a little."""
+        if self._lock.acquire(timeout=_SLICE):
+            try:
+                self._apply()
+            finally:
+                self._lock.release()
 
     def _apply(self) -> None:
-        """What was found is forgotten last, so that whoever interrupts this restores it, too."""
-        limit = min(self._holds.values(), default=None)
+        """What was found is forgotten last, so that whoever interrupts this restores it, too.
+
+        While it lasts the limit is none that anybody could rely on. Holds may come and go in
+        between; those that the applied limit does not fit take another turn.
+        """
+        if self._holds and self._found is None:
+            self._found = [(blas, blas.get_num_threads()) for blas in self.libraries()]
+        self._limit = _CHANGING
+        smallest = self._smallest()
         for blas, found in self._found or ():
-            _set_threads(blas, found if limit is None else min(limit, found))
-        if not self._holds:
+            _set_threads(blas, found if smallest is None else min(smallest, found))
+        if smallest is None:
             self._found = None
+        self._limit = smallest
 
 
 def _set_threads(blas: Any, threads: int) -> None:

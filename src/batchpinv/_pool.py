@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
 from functools import partial
 from queue import Empty, SimpleQueue
-from threading import Event, Lock, RLock, Thread
+from threading import Event, Lock, RLock, current_thread
 
 from ._batch import (
     Job,
@@ -19,6 +19,7 @@ from ._batch import (
     forget_permits,
     keep_lapack,
     limit_lapack,
+    start_thread,
     unblock_lapack,
 )
 from ._blas import blas_threads
@@ -70,6 +71,9 @@ class Crew:
             self._left_behind.push(held)
         self._step(0)
 
+    def is_over(self) -> bool:
+        return (self.job.closed or self.job.done == self.job.count) and not self._inside
+
     def drop(self) -> None:
         """At the end of the process: only daemon threads wait for this job. No more matrices of it
         are begun, and who waits does so until the process is gone."""
@@ -107,39 +111,49 @@ class Pool:
     that no caller's helpers wait for another's, up to a most that no sensible use reaches. Idle
     threads sleep, and serve the next caller.
 
-    Its lock is reentrant, since a signal handler may compute while its thread is in here.
+    Ctrl-C may come between any two lines, and a signal handler may compute while its thread is in
+    here. So what is wanted is told by the crews that want it, and who has started counts itself.
     """
 
     def __init__(self, most: int = _MOST_THREADS) -> None:
         self._lock = RLock()
         self._most = most
         self._crews: SimpleQueue[Crew] = SimpleQueue()
-        self._threads = 0
-        self._asked = 0  # for helpers of jobs that are not done
+        self._threads: list[int] = []  # by ident
+        self._wanted: dict[Crew, int] = {}  # helpers of jobs that are not done
 
     def submit(self, crew: Crew, size: int) -> None:
-        """Let `size` threads join the crew, or as many as there are to be had."""
-        with self._lock:
-            self._asked += size
-            while self._threads < min(self._asked, self._most) and self._start_thread():
-                self._threads += 1
-            crew.size = min(size, self._threads)
+        """Let `size` threads join the crew, or as many as there are to be had, until `release`."""
+        for other in list(self._wanted):
+            if other.is_over():  # Ctrl-C kept it from saying so
+                self.release(other)
+        self._wanted[crew] = size
+        threads = min(sum(self._wanted.copy().values()), self._most)
+        if len(self._threads) < threads:
+            self._grow(threads)
+        crew.size = min(size, len(self._threads))
         for _ in range(crew.size):
             self._crews.put(crew)
 
-    def release(self, size: int) -> None:
-        """So many helpers are wanted no more."""
-        with self._lock:
-            self._asked -= size
+    def release(self, crew: Crew) -> None:
+        self._wanted.pop(crew, None)
 
-    def _start_thread(self) -> bool:
-        try:
-            Thread(target=self._serve, name="batchpinv", daemon=True).start()
-        except RuntimeError:  # no more threads to be had, or the interpreter is shutting down
-            return False
-        return True
+    def _grow(self, threads: int) -> None:
+        while len(self._threads) < threads and self._start_thread(threads):
+            pass
+
+    def _start_thread(self, threads: int) -> bool:
+        with self._lock:
+            if len(self._threads) >= threads:
+                return True
+            try:
+                start_thread(self._serve, self._threads)
+            except RuntimeError:  # no more to be had, or the interpreter is shutting down
+                return False
+            return True
 
     def _serve(self) -> None:
+        current_thread().name = "batchpinv"
         while True:
             crew = self._crews.get()
             crew()
@@ -170,17 +184,9 @@ def compute(job: Job, plan: Plan, report: Callable[[int], None] | None) -> None:
         try:
             if helpers:
                 pool = _pool  # that of a forked child is another one
+                held.callback(pool.release, crew)
                 pool.submit(crew, helpers)
-                held.callback(pool.release, helpers)
-            if plan.caller_computes or not crew.size:
-                worker = Worker(job)
-                while not worker.run(_SLICE):
-                    if report:
-                        report(job.done)
-            while job.done < job.count:
-                crew.wait()
-                if report:
-                    report(job.done)
+            _see_through(job, plan, crew, report)
         except BaseException:
             job.close()
             crew.leave_behind(held.pop_all())
@@ -188,6 +194,23 @@ def compute(job: Job, plan: Plan, report: Callable[[int], None] | None) -> None:
         crew.stay_if_dropped()
         if report:
             report(job.count)
+
+
+def _see_through(job: Job, plan: Plan, crew: Crew, report: Callable[[int], None] | None) -> None:
+    """Take part in the job, if that is the plan, and wait until it is done.
+
+    A function of its own: in CPython 3.13 what a signal handler raises where a loop starts over
+    passes by a `try` around that loop.
+    """
+    if plan.caller_computes or not crew.size:
+        worker = Worker(job)
+        while not worker.run(_SLICE):
+            if report:
+                report(job.done)
+    while job.done < job.count:
+        crew.wait()
+        if report:
+            report(job.done)
 
 
 @atexit.register
@@ -199,12 +222,16 @@ def _wait_for_threads() -> None:
     no one can stop.
     """
     try:
-        while _busy:
-            for crew in list(_busy):
-                crew.drop()
-            time.sleep(0.001)
+        _drop_all()
     finally:  # also after Ctrl-C
         keep_lapack()
+
+
+def _drop_all() -> None:
+    while _busy:
+        for crew in list(_busy):
+            crew.drop()
+        time.sleep(0.001)
 
 
 def _after_fork() -> None:
