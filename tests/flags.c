@@ -30,3 +30,25 @@ void round_down(void) { fesetround(FE_DOWNWARD); }
 void trap(void) { feenableexcept(FE_INVALID | FE_DIVBYZERO | FE_OVERFLOW); }
 void raise_inexact(void) { feraiseexcept(FE_INEXACT | FE_UNDERFLOW); }
 void usual(void) { fesetenv(FE_DFL_ENV); }
+
+#if defined(__x86_64__)
+static void trap_all(void) { _mm_setcsr(_mm_getcsr() & ~_MM_MASK_MASK); }
+#else
+static void trap_all(void) { feenableexcept(FE_ALL_EXCEPT); }
+#endif
+
+typedef int64_t dpinv(int64_t, int64_t, int64_t, const double *, int64_t, int64_t, int64_t,
+                      double *, int64_t, int64_t, int64_t, double, double, int, int64_t *, int *,
+                      void *, int64_t);
+
+/* Calls it for a 3x3 with all traps unmasked: atol and rtol at `tolerances`, flags at `found`. */
+int64_t call_trapped(dpinv *pinv, const double *a, double *x, const double *tolerances,
+                     uint64_t *found) {
+    trap_all();
+    found[0] = get_flags();
+    const int64_t result = pinv(1, 3, 3, a, 72, 24, 8, x, 72, 24, 8, tolerances[0], tolerances[1],
+                                0, 0, 0, 0, 0);
+    found[1] = get_flags();
+    usual();
+    return result;
+}

@@ -8,11 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import compiled
 import numpy as np
 import pytest
 from cases import random_stack
 
 from batchpinv import lstsq, pinv, pinv_jvp, pinv_vjp
+from batchpinv.cython_pinv import Result
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or platform.machine() not in ("x86_64", "aarch64"),
@@ -88,6 +90,26 @@ def test_flags_of_the_thread_that_started_the_pool_do_not_matter(unit):
         unit.usual()
     for workers in (1, 5):
         assert set(pinv(a, rtol=0, return_rank=True, workers=workers)[1].tolist()) == {3}
+
+
+@pytest.mark.parametrize(
+    ("atol", "rtol", "result"),
+    [
+        (5e-311, 0.0, 0),
+        (0.0, 5e-311, 0),
+        (1e-310, -1.0, 0),
+        (np.nan, 0.0, Result.BAD_TOLERANCE),
+        (0.0, np.nan, Result.BAD_TOLERANCE),
+    ],
+)
+def test_compiled_functions_read_tolerances_under_usual_flags(unit, atol, rtol, result):
+    a, x, flags = np.diag([1.0, 2.0, 3.0]), np.zeros((3, 3)), np.zeros(2, np.uint64)
+    given = (a, x, np.array([atol, rtol]), flags)
+    found = unit.call_trapped(
+        compiled.function("pinv", "d"), *(ctypes.c_void_p(part.ctypes.data) for part in given)
+    )
+    assert found == result
+    assert flags[0] == flags[1]
 
 
 def calls_that_under_and_overflow():

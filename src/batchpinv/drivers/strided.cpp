@@ -123,9 +123,9 @@ std::int64_t solve(const StridedCall &call, const RoutineTable &routines, const 
 
 std::int64_t solve_strided(const StridedCall &call, const RoutineTable &routines,
                            const LaneTable *lanes) noexcept {
+    const FloatingPoint usual; // from the start: comparing a tolerance may trap, too
     if (const std::int64_t wrong = check(call))
         return wrong;
-    const FloatingPoint usual;
     try {
         if (!call.work)
             return solve(call, routines, lanes);
@@ -148,6 +148,7 @@ bool solve_in_lanes(const StridedCall &call, const RoutineTable &routines,
 
 std::int64_t strided_work_bytes(const StridedCall &call, const RoutineTable &routines,
                                 const LaneTable *lanes) noexcept {
+    const FloatingPoint usual;
     if (const std::int64_t wrong = check(call))
         return wrong;
     if (call.m == 0 || call.n == 0 || (call.solves && call.k == 0))
