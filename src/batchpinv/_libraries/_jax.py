@@ -68,6 +68,7 @@ def _in_one_dtype(*operands: Any, options: Options) -> list[Any]:
         dtype = jnp.result_type(*arrays)
     if not jnp.issubdtype(dtype, jnp.inexact):
         dtype = jnp.asarray(0.0).dtype
+    dtype = jax.dtypes.canonicalize_dtype(dtype)  # an array may be older than a switch to 32 bits
     return [given if given.dtype == dtype else given.astype(dtype) for given in arrays]
 
 
@@ -206,6 +207,8 @@ def _read_options(options: Options) -> tuple[_Call, dict[str, Any]]:
                 continue
         elif jnp.iscomplexobj(given):
             raise ValueError(f"{name} must be real; got dtype {given.dtype}")
+        elif given.dtype == np.bool_:
+            raise TypeError(f"{name} must be a real number or an array of them; got dtype bool")
         flags |= flag
         arrays[key] = jnp.asarray(given, jnp.asarray(0.0).dtype)
     workers = 0 if options.workers is None else resolve_workers(options.workers)

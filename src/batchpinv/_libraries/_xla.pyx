@@ -99,7 +99,9 @@ cdef bint answer_at_once(const CallFrame *frame, bint solves) noexcept nogil:
     cdef Given given = given_by(frame)
     cdef int64_t axis
     memset(&call, 0, sizeof(call))
-    if given.flags & ~NAN or a.rank != x.rank:
+    if given.flags & ~NAN or a.rank != x.rank or a.dtype != x.dtype:
+        return False
+    if solves and frame.arguments.buffers[1].dtype != a.dtype:
         return False
     call.kind = c"c" if a.dtype == C64 or a.dtype == C128 else c"f"
     call.itemsize = 4 if a.dtype == F32 else 16 if a.dtype == C128 else 8
