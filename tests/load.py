@@ -157,6 +157,7 @@ def run(minutes: float, threads: int = THREADS) -> tuple[Counter[str], float, di
     """Counts of what happened, the slowest answer to Ctrl-C, and those of small calls; in s."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     warnings.filterwarnings("ignore", "This process", DeprecationWarning)
+    pinv(np.eye(70))  # loads LAPACK
     before = blas_threads()
     load, rng, slowest = Load(), np.random.default_rng(), 0.0
     callers = [threading.Thread(target=load.call_on, args=[seed]) for seed in range(threads)]

@@ -39,7 +39,9 @@ def test_info_tells_rank_and_rung():
     _, info = pinv(normal(2, 4, 3), return_info=True)
     assert type(info.rank) is type(normal(1, 1))
     assert info.counts() == {Rung.QR_LANES: 2}
-    assert info.certain.tolist() == [True, True]
+    assert type(info.rung) is type(info.certain) is type(info.rank)
+    assert np.from_dlpack(info.certain).tolist() == [True, True]
+    assert pinv(normal(4, 3), return_info=True)[1][1:] == (Rung.QR_LANES, True)
 
 
 def test_other_devices_are_refused_not_moved():
@@ -65,3 +67,35 @@ def test_solutions_of_systems(dtype):
     out = xp.zeros((3, 2, 2), dtype=dtype)
     assert lstsq(a, np.from_dlpack(b), out=out) is out
     np.testing.assert_array_equal(np.from_dlpack(out), expected[0])
+
+
+ELSEWHERE = xp.Device("device1")
+
+
+@pytest.mark.parametrize("shape", [(2, 4, 3), (4, 3)])
+def test_results_are_on_the_device_of_the_input(shape):
+    a = normal(*shape)
+    moved, b = a.to_device(ELSEWHERE), xp.ones(4, device=ELSEWHERE)
+    results = [
+        *pinv(moved, return_rank=True),
+        *lstsq(moved, b, return_rank=True, return_residuals=True),
+        *lstsq(np.from_dlpack(a), b, return_rank=True, return_residuals=True),
+    ]
+    assert [part.device for part in results] == [ELSEWHERE] * 8
+    x, info = pinv(moved, return_info=True)
+    np.testing.assert_array_equal(np.from_dlpack(x), pinv(np.from_dlpack(a)))
+    assert info.counts() == {Rung.QR_LANES: shape[0] if len(shape) == 3 else 1}
+    assert len(shape) == 2 or info.rung.device == info.certain.device == ELSEWHERE
+
+
+def test_arrays_on_different_devices_are_refused():
+    a, b, out = normal(4, 3), normal(4), xp.zeros((3, 4))
+    moved = a.to_device(ELSEWHERE)
+    for call, names in [
+        (lambda: lstsq(moved, b), "a is on .*device1.*, and b is on .*CPU"),
+        (lambda: pinv(moved, out=out), "a is on .*device1.*, and out is on .*CPU"),
+        (lambda: pinv(moved, atol=xp.asarray(0.1)), "atol is on"),
+        (lambda: lstsq(np.ones((4, 3)), b, out=xp.zeros(3, device=ELSEWHERE)), "b is .*CPU.* out"),
+    ]:
+        with pytest.raises(ValueError, match=names):
+            call()

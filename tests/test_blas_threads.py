@@ -16,6 +16,7 @@ from batchpinv import LinAlgError, pinv, show_config
 @pytest.fixture
 def blas_threads():
     """How many threads the BLAS that computes may use, as a function; 3 is the user's own limit."""
+    pinv(np.eye(70))  # loads LAPACK
     file = show_config("dicts")["lapack"]["file"]
     [blas] = [
         library

@@ -299,7 +299,6 @@ INPUTS = [
     (make_good, ": --hermitian needs square matrices", ["--hermitian"]),
     (make_good, "rtol must be at least 0", ["--rtol=-1"]),
     (make_good, "atol must be at least 0", ["--atol", "nan"]),
-    (make_good, "workers must be positive", ["--workers", "0"]),
     (make_good, "gone", ["--rank", "gone/ranks.npy"]),
     (make_good_beside_folder, "is a folder", ["--rank", "folder.npy"]),
 ]
@@ -307,7 +306,7 @@ INPUTS = [
 
 @pytest.mark.parametrize(
     ("make", "message", "flags", "existing"),
-    [(*given, True) for given in INPUTS] + [(*given, False) for given in INPUTS[-7:-4]],
+    [(*given, True) for given in INPUTS] + [(*given, False) for given in INPUTS[-6:-3]],
 )
 def test_failed_run_is_one_line_and_leaves_out_as_it_was(tmp_path, make, message, flags, existing):
     path, out = make(tmp_path), tmp_path / "out.npy"
@@ -332,6 +331,8 @@ def test_out_in_a_missing_folder_or_over_a_folder_is_refused(tmp_path):
     [
         *["", "in.npy", "a b.npy c", "a b.npy --driver=qr", "a b.npy --workers=many"],
         *["a b.npy --no-such-option", "a b", "a b.npz", "a b.npy --rank c", "a b.npy --upper"],
+        *["a b.npy --over", "a b.npy --config", "--config lstsq", "--config a b.npy --workers 1"],
+        *["lstsq a b c.npy --config", "a b.npy --workers 0", "a b.npy --workers=-99999"],
         *["a b.npy --workers 1025", "a b.npy --rank b.npy", "a b.npy --rtol 1 --rcond 1"],
         *["lstsq", "lstsq a b", "lstsq a b c.npy d", "lstsq a b c"],
     ],
@@ -454,6 +455,7 @@ def test_progress_is_shown_on_a_terminal_only(tmp_path, without_tqdm, bar):
 
 def test_config_version_and_help_are_printed():
     config = check_ran("--config")
+    assert "not loaded" not in config
     assert all(f"{section}:\n" in config for section in batchpinv.show_config("dicts"))
     assert check_ran("--version") == f"batchpinv {batchpinv.__version__}\n"
     usage = check_ran("--help")
@@ -461,3 +463,47 @@ def test_config_version_and_help_are_printed():
                    "--hermitian", "--upper", "--driver", "--overwrite",
                    "--workers", "--rank", "--on-failure", "--config", "--version"):  # fmt: skip
         assert option in usage
+
+
+def test_wrong_usage_names_the_argument(tmp_path):
+    for message, *arguments in [
+        ("--workers must be positive, or negative", "a", "b.npy", "--workers", "0"),
+        ("argument IN: the path is empty", "", "b.npy"),
+        ("argument OUT: the path is empty", "a", ""),
+        ("argument --rank: the path is empty", "a", "b.npy", "--rank", ""),
+        ("argument B: the path is empty", "lstsq", "a", "", "b.npy"),
+        ("--config stands alone", "a", "b.npy", "--config"),
+        ("unrecognized arguments: --over", "a", "b.npy", "--over"),
+    ]:
+        ran = run(*arguments, cwd=tmp_path)
+        assert ran.returncode == 2
+        assert message in ran.stderr
+
+
+def test_what_is_no_file_is_not_replaced(tmp_path):
+    path, out, pipe = make_good(tmp_path), tmp_path / "out.npy", tmp_path / "pipe.npy"
+    os.mkfifo(pipe)
+    (tmp_path / "link.npy").symlink_to("pipe.npy")
+    (tmp_path / "loop.npy").symlink_to("loop.npy")
+    before = sorted(os.listdir(tmp_path))
+    check_failed("pipe.npy is no regular file: it is not replaced", path, pipe)
+    check_failed("link.npy is no regular file", path, tmp_path / "link.npy")
+    check_failed("pipe.npy is no regular file", path, out, "--rank", pipe)
+    check_failed("loop.npy", path, tmp_path / "loop.npy")
+    assert sorted(os.listdir(tmp_path)) == before
+    assert pipe.is_fifo()
+    assert (tmp_path / "loop.npy").is_symlink()
+
+
+@pytest.mark.parametrize("existing", [False, True])
+def test_a_link_stays_and_the_file_that_it_leads_to_is_written(tmp_path, existing):
+    a, folder, link = random_stack(7, 3, 2), tmp_path / "folder", tmp_path / "link.npy"
+    folder.mkdir()
+    if existing:
+        (folder / "out.npy").write_bytes(b"as it was")
+    link.symlink_to("folder/out.npy")
+    check_ran(save(tmp_path, a), link)
+    assert link.is_symlink()
+    assert np.load(folder / "out.npy").tobytes() == pinv(a).tobytes()
+    assert os.listdir(folder) == ["out.npy"]
+    assert sorted(os.listdir(tmp_path)) == ["folder", "in.npy", "link.npy"]

@@ -244,6 +244,10 @@ def test_failures_of_one_matrix_and_of_chunks_of_unknown_length():
     assert caught.value.indices[0].tolist() == [3]
 
 
+class Quantity(np.ndarray):
+    unit = "m"
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
@@ -256,14 +260,20 @@ def test_failures_of_one_matrix_and_of_chunks_of_unknown_length():
         (lambda a: lstsq(a[0, 0], np.ones(3)), ValueError, "two or more dimensions"),
         (lambda a: lstsq(a, np.ones(3)), ValueError, r"shape \(3,\), a has \(5, 4, 3\)"),
         (lambda a: pinv(a.astype(np.float16)), TypeError, "a has dtype float16"),
-        (lambda a: pinv(a, hermitian=True), ValueError, "square"),
+        (lambda a: pinv(a, hermitian=True), ValueError, r"square.* a has shape \(5, 4, 3\)"),
+        (lambda a: lstsq(a, np.ones(4), hermitian=True), ValueError, r"square.*\(5, 4, 3\)"),
+        (lambda a: lstsq(a, np.ones((3, 4, 2))), ValueError, r"is \(5,\), that of b is \(3,\)"),
+        (lambda a: lstsq(a, np.ma.array([1.0] * 4, mask=True)), TypeError, "b is a masked array"),
+        (lambda a: lstsq(a, np.ones(4).view(Quantity)), TypeError, r"b has units \(m\)"),
         (lambda a: pinv(a, driver="qr"), ValueError, "driver must be"),
         (lambda a: pinv(a, workers=0), ValueError, "workers must be"),
         (lambda a: pinv(a, rtol=0.1, rcond=0.1), ValueError, "one of them, not both"),
         (lambda a: pinv(a, rtol=da.ones(5), rcond=0.1), ValueError, "one of them, not both"),
         (lambda a: pinv(a, rtol=-1), ValueError, "at least 0"),
         (lambda a: pinv(a, rtol=[0.1, -1, 0, 0, 0]), ValueError, "at least 0"),
-        (lambda a: pinv(a, rtol=np.ones(4)), ValueError, "must broadcast"),
+        (lambda a: pinv(a, rtol=np.ones(4)), ValueError, r"atol has shape \(\), rtol has \(4,\)"),
+        (lambda a: pinv(a, rcond=np.ones(4)), ValueError, r"atol .* \(\), rtol has \(4,\)"),
+        (lambda a: pinv(a, atol=np.ones(4)), ValueError, r"atol has shape \(4,\), rtol has \(\)"),
         (lambda a: pinv(a, rtol="much"), TypeError, "rtol must be a real number"),
         (lambda a: pinv(a, out=a), TypeError, "dask.array.store"),
         (lambda a: pinv(a, progress=True), ValueError, "dask.diagnostics"),
@@ -319,3 +329,16 @@ def test_chunks_of_other_libraries_stay_what_they_are():
     lazy = da.from_array(a, chunks=(2, 3, 2), asarray=False)
     assert type(pinv(lazy)._meta) is Meta
     assert type(pinv(lazy).blocks[0].compute()) is Meta
+
+
+def test_info_of_one_matrix():
+    a, b = normal(4, 3), normal(4)
+    _, info = pinv(da.from_array(a), return_info=True)
+    _, same, residual = lstsq(da.from_array(a), b, return_info=True, return_residuals=True)
+    for found in (info, same):
+        assert found.rung.compute() == Rung.QR_LANES
+        assert found.rung.compute().dtype == found.rung.dtype == np.uint8
+        assert found.rank.compute() == 3
+        assert found.certain.compute()
+        assert found.counts() == {Rung.QR_LANES: 1}
+    assert residual.compute() == lstsq(a, b, return_residuals=True)[1]

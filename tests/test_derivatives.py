@@ -5,6 +5,7 @@ against each other.
 import mpmath
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 
 from batchpinv import pinv, pinv_jvp, pinv_vjp
 
@@ -112,3 +113,37 @@ def test_shapes_that_do_not_fit_are_refused():
         pinv_jvp(a, x, x)
     with pytest.raises(ValueError, match="gx must hold matrices of the shape of those in x"):
         pinv_vjp(a, x, a)
+
+
+class Quantity(np.ndarray):
+    unit = "m"
+    value = 1.0
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (np.ones((3, 3)).view(Quantity), r"NAME has units \(m\); give its numbers, NAME.value"),
+        (np.ma.array(np.ones((3, 3)), mask=np.eye(3)), "NAME is a masked array.*masked entries"),
+        (np.ones((3, 3), "float16"), "NAME has dtype float16; accepted are float32"),
+        (np.ones((3, 3), "longdouble"), "NAME has dtype .*; accepted are float32"),
+        (np.ones((3, 3), object), "NAME has dtype object; accepted are float32"),
+        (csr_array(np.eye(3)), r"NAME is a sparse matrix.*give NAME.toarray\(\)"),
+    ],
+)
+def test_arguments_that_pinv_refuses_are_refused_by_name(wrong, message):
+    eye = np.eye(3)
+    for function, names in [(pinv_jvp, ("a", "x", "da")), (pinv_vjp, ("a", "x", "gx"))]:
+        for at, name in enumerate(names):
+            arguments = [eye] * at + [wrong] + [eye] * (2 - at)
+            with pytest.raises(TypeError, match=message.replace("NAME", name)):
+                function(*arguments)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint64", "bool", ">f8"])
+def test_integers_and_other_byte_orders_count_as_float64(dtype):
+    eye, large = np.eye(2, dtype=dtype), np.full((2, 2), 100).astype(dtype)
+    for function in (pinv_jvp, pinv_vjp):
+        found = function(eye, eye, large)
+        assert found.dtype == np.float64
+        assert found.tolist() == (-large.astype(float)).tolist()

@@ -5,6 +5,7 @@ the version of the installed distribution, and docstrings whose examples run.
 import doctest
 import importlib.metadata
 import inspect
+import os
 import platform
 
 import numpy as np
@@ -26,6 +27,7 @@ def test_import_brings_in_no_foreign_library():
         import sys
         import batchpinv
         batchpinv.pinv([[1, 2], [3, 4]])
+        batchpinv.pinv([[1] * 70] * 70)  # by LAPACK
         batchpinv.show_config()
         print(*sorted({name.partition(".")[0] for name in sys.modules}))
     """)
@@ -123,6 +125,7 @@ def test_docstrings_name_every_parameter(name):
 
 
 def test_config_as_dicts_says_what_is_in_use():
+    batchpinv.pinv(np.eye(70))  # by LAPACK
     config = show_config("dicts")
     assert list(config) == ["versions", "lapack", "workers", "simd", "cuda"]
     assert config["versions"] == {
@@ -148,3 +151,50 @@ def test_config_is_printed_section_by_section(capsys):
         assert f"{section}:\n" in printed
         assert all(f"  {name}: " in printed for name in facts)
     assert f"  batchpinv: {batchpinv.__version__}\n" in printed
+
+
+@pytest.mark.parametrize("workers", ["", "0", "abc", "1.5", "-99"])
+def test_config_loads_no_lapack_and_never_raises(workers):
+    run_python(
+        f"""
+        import sys
+        import batchpinv
+        config = batchpinv.show_config("dicts")
+        assert not [name for name in sys.modules if name.partition(".")[0] == "scipy"]
+        assert config["versions"]["scipy"][0].isdigit()
+        assert config["lapack"]["library"] == config["simd"]["lapack kernels"] == "not loaded yet"
+        assert config["lapack"]["threads"] is None
+        default = config["workers"]["default"]
+        assert "BATCHPINV_NUM_THREADS" in default if {workers!r} else default >= 1
+        batchpinv.show_config()
+        """,
+        BATCHPINV_NUM_THREADS=workers,
+    )
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("loaded", [False, True])
+def test_config_of_a_forked_child_is_that_of_its_parent(loaded):
+    run_python(f"""
+        import os
+        import numpy as np
+        from batchpinv import pinv, show_config
+        if {loaded}:
+            pinv(np.eye(70))
+        config = show_config("dicts")
+        child = os.fork()
+        if not child:
+            os._exit(0 if show_config("dicts") == config else 3)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert (config["lapack"]["library"] == "not loaded yet") is not {loaded}
+    """)
+
+
+def test_config_says_why_cuda_cannot_be_described(monkeypatch):
+    """In a fork of the process that loaded it, for one."""
+
+    def fail():
+        raise RuntimeError("a forked process")
+
+    monkeypatch.setattr("batchpinv.cuda._find.describe", fail)
+    assert show_config("dicts")["cuda"] == {"usable": False, "reason": "a forked process"}

@@ -55,6 +55,9 @@ NOT_TOLERANCES = [
     (np.nan, ValueError, "NAME must be at least 0 and not NaN; got nan"),
     (-np.inf, ValueError, "NAME must be at least 0 and not NaN; got -inf"),
     (np.float32(-1), ValueError, "NAME must be at least 0 and not NaN; got -1.0"),
+    (-(2**64), ValueError, r"NAME must be at least 0 and not NaN; got -1\.8\d+e\+19"),
+    (10**400, ValueError, r"NAME must be at most 1\.8e\+308; got more"),
+    ([2**64, True], TypeError, "NAME must be a real number or an array of them; got \\[184"),
     (1j, ValueError, "NAME must be real; got dtype complex128"),
     (np.zeros(4, "complex64"), ValueError, "NAME must be real; got dtype complex64"),
     (True, TypeError, "NAME must be a real number or an array of them; got True"),
@@ -154,6 +157,12 @@ def test_masked_array_without_masked_entries_is_computed():
     assert np.array_equal(pinv(masked(False)), np.eye(2))
 
 
+@pytest.mark.parametrize("name", ["atol", "rtol", "rcond"])
+@pytest.mark.parametrize("large", [2**63, 2**64, 10**300, [2**64, 1], [[10**300]]])
+def test_tolerances_may_be_integers_of_any_size(name, large):
+    assert not pinv(STACK[:2], **{name: large})[0].any()
+
+
 def test_out_is_checked_for_an_empty_batch_too():
     with pytest.raises(ValueError, match=r"out must have shape \(0, 3, 2\); got \(1, 3, 2\)"):
         pinv(np.ones((0, 2, 3)), out=np.ones((1, 3, 2)))
@@ -216,14 +225,25 @@ class Quantity(np.ndarray):
         return self.view(np.ndarray)
 
 
+class Plain(np.ndarray):
+    """One without units, as astropy writes them; and without a name for its numbers."""
+
+    unit = ""
+
+
 def test_units_are_not_dropped_and_not_kept():
     a, b, one = EYE.view(Quantity), np.ones(3).view(Quantity), np.ones(()).view(Quantity)
     calls = [
-        (lambda: pinv(a), r"a has units \(m\); give its numbers, .*: pinv\(a.value\) / a.unit"),
-        (lambda: batchpinv.lstsq(EYE, b), r"lstsq\(a.value, b.value\) \* \(b.unit / a.unit\)"),
+        (lambda: pinv(a), r"a has units \(m\); give its numbers, a.value, and divide .* a.unit$"),
+        (lambda: batchpinv.lstsq(a, b), "a.value, and divide the result by a.unit$"),
+        (lambda: batchpinv.lstsq(EYE, b), "b.value, and multiply the result by b.unit$"),
+        (
+            lambda: pinv(EYE.view(Plain)),
+            r"a has units \(dimensionless\); .*a.view\(numpy.ndarray\)",
+        ),
         (lambda: pinv(EYE, atol=one), "atol has units .*, in the units of a"),
         (lambda: pinv(EYE, rtol=one), "rtol has units .*, without units"),
-        (lambda: pinv(EYE, out=a), "out has units .*, without units"),
+        (lambda: pinv(EYE, out=a), "out has units .*, out.value, which are without units"),
     ]
     for call, message in calls:
         with pytest.raises(TypeError, match=message):
@@ -237,6 +257,12 @@ def test_quantities_of_libraries_are_refused():
             continue
         library = importlib.import_module(module)
         metre = library.UnitRegistry().m if module == "pint" else library.m
-        message = r"a has units \(m(eter)?\); .* pinv\(a.\w+\) / a.units?$"
+        message = r"a has units \(m(eter)?\); give .*, a.\w+, .* by a.units?$"
+        a = 2 * EYE * metre
         with pytest.raises(TypeError, match=message):
-            pinv(EYE * metre)
+            pinv(a)
+        number = "magnitude" if module == "pint" else "value"
+        unit = "unit" if module == "astropy.units" else "units"
+        x = pinv(getattr(a, number)) / getattr(a, unit)
+        assert np.array_equal(getattr(x, number), EYE / 2)
+        assert str(getattr(x, unit)).replace(" ", "") in ("1/m", "1/meter")

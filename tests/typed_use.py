@@ -66,12 +66,28 @@ def either(wanted: bool) -> NDArray[Any] | tuple[NDArray[Any], Rank]:
     )  # fmt: skip
 
 
+AnyResults = (
+    NDArray[Any]
+    | tuple[NDArray[Any], Rank]
+    | tuple[NDArray[Any], Residuals]
+    | tuple[NDArray[Any], Rank, Residuals]
+)
+
+
+def either_of_lstsq(wanted: bool) -> None:
+    assert_type(
+        lstsq(f8, f8, return_residuals=wanted), NDArray[Any] | tuple[NDArray[Any], Residuals]
+    )
+    assert_type(lstsq(f8, f8, return_rank=wanted), AnyResults)
+    assert_type(lstsq(f8, f8, return_rank=wanted, return_residuals=wanted), AnyResults)
+
+
 assert_type(get_workers(), int)
 assert_type(show_config(), None)
 assert_type(show_config("dicts"), dict[str, Any])
 assert_type(batchpinv.__version__, str)
 
-with set_workers(2):
+with set_workers(np.int64(2)):
     pinv(f8)
 
 

@@ -7,11 +7,12 @@ import argparse
 import os
 import secrets
 import signal
+import stat
 import sys
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
@@ -21,9 +22,10 @@ from numpy.typing import NDArray
 
 from . import __version__, lstsq, pinv, show_config
 from ._arrays import read_input, read_sides, result_dtype
+from ._lapack import load_lapack
 from ._tolerance import broadcast_batch
 from ._truncation import end_where_truncated
-from ._workers import MOST_WORKERS
+from ._workers import MOST_WORKERS, resolve_workers
 
 # What the functions say in terms of Python, and what this program says instead.
 _SAID = {
@@ -68,33 +70,46 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _read_options(parser: argparse.ArgumentParser, given: list[str]) -> argparse.Namespace:
     """The options; where they do not fit together, the program ends with its usage."""
+    if given == ["--config"]:
+        with suppress(ImportError):
+            load_lapack()  # so that it is told which
+        show_config()
+        parser.exit()
     options = parser.parse_args(given)
+    if options.config:
+        parser.error("--config stands alone, without files and other options")
     options.inputs = [options.a, *options.b]
     if options.upper and not options.hermitian:
         parser.error("--upper says which triangle is read where --hermitian is given")
     if options.rcond is not None and options.rtol is not None:
         parser.error("--rcond is the old name of --rtol: give one of them")
-    if options.workers is not None and options.workers > MOST_WORKERS:
-        parser.error(f"--workers: at most {MOST_WORKERS}; got {options.workers}")
+    if options.workers is not None:
+        _check_workers(parser, options.workers)
     written = [path for path in (options.output, options.rank) if path is not None]
-    read = {place(path) for path in options.inputs for place in (_place, os.path.realpath)}
+    read = set(map(os.path.realpath, options.inputs))
     for path in written:
         if path.suffix != ".npy":
             parser.error(f"{path} does not end in .npy, as what is written does")
-        if not options.overwrite and _place(path) in read:
+        if not options.overwrite and os.path.realpath(path) in read:
             parser.error(f"{path} is an input; --overwrite replaces it")
-    if len(written) == 2 and _place(written[0]) == _place(written[1]):
+    if len(written) == 2 and len(set(map(os.path.realpath, written))) == 1:
         parser.error("OUT and RANK are the same file")
     return options
 
 
-def _place(path: Path) -> str:
-    """Where a new file of that name would lie. It replaces a link, not what the link leads to."""
-    return os.path.join(os.path.realpath(path.parent), path.name)
+def _check_workers(parser: argparse.ArgumentParser, workers: int) -> None:
+    if workers > MOST_WORKERS:
+        parser.error(f"--workers: at most {MOST_WORKERS}; got {workers}")
+    try:
+        resolve_workers(workers)
+    except ValueError as error:
+        parser.error(f"--{error}")
 
 
 def _run(options: argparse.Namespace) -> str:
     """Compute OUT (and RANK) from the inputs; returns the summary."""
+    if options.rank is not None:
+        _check_replaceable(options.rank)  # before hours of computing
     stack = read_input(_open_stack(options.inputs[0]))
     operands, batch_shape, dtype = [stack], stack.shape[:-2], result_dtype(stack.dtype)
     m, n = stack.shape[-2:]
@@ -167,9 +182,12 @@ def _find_remedy(path: Path) -> str:
 
 @contextmanager
 def _new_file(path: Path) -> Iterator[Path]:
-    """A path beside `path`, moved there when the context ends well and removed when it does not."""
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder")
+    """A path beside `path`, moved there when the context ends well and removed when it does not.
+
+    If `path` is a link, the file that it leads to is written.
+    """
+    _check_replaceable(path)
+    path = Path(os.path.realpath(path))
     part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
     part.open("xb").close()  # fails where another has put a file or a link
     try:
@@ -177,6 +195,18 @@ def _new_file(path: Path) -> Iterator[Path]:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _check_replaceable(path: Path) -> None:
+    """OSError if something other than a file would be replaced, such as a folder or a pipe."""
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        return
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(f"{path} is a folder")
+    if not stat.S_ISREG(mode):
+        raise FileExistsError(f"{path} is no regular file: it is not replaced")
 
 
 def _progress() -> Any:
@@ -204,22 +234,24 @@ def _summary(m: int, n: int, dtype: np.dtype[Any], rank: NDArray[np.int64], seco
     )
 
 
-class _Config(argparse.Action):
-    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        show_config()
-        parser.exit()
+def _path(given: str) -> Path:
+    if not given:
+        raise argparse.ArgumentTypeError("the path is empty")
+    return Path(given)
 
 
 def _parser(solves: bool) -> argparse.ArgumentParser:
     if solves:
         parser = argparse.ArgumentParser(
             prog="batchpinv lstsq",
+            allow_abbrev=False,
             description="Least-squares solutions of minimum norm, shape (*, n, k), for matrices of "
             "shape (*, m, n) and right-hand sides of shape (*, m, k), or (*, m).",
         )
     else:
         parser = argparse.ArgumentParser(
             prog="batchpinv",
+            allow_abbrev=False,
             usage="batchpinv [options] IN OUT\n       batchpinv lstsq [options] A B OUT",
             description="Pseudo-inverses of a stack of matrices, shape (*, m, n), or solutions of "
             "systems (batchpinv lstsq --help), from .npy files to another. All are memory-mapped, "
@@ -227,10 +259,15 @@ def _parser(solves: bool) -> argparse.ArgumentParser:
         )
     parser.set_defaults(b=[])
     add = parser.add_argument
-    add("a", metavar="A" if solves else "IN", type=Path)
+    add("a", metavar="A" if solves else "IN", type=_path)
     if solves:
-        add("b", metavar="B", type=Path, nargs=1)
-    add("output", metavar="OUT", type=Path)
+        add("b", metavar="B", type=_path, nargs=1)
+    add(
+        "output",
+        metavar="OUT",
+        type=_path,
+        help="an existing file is replaced; if it is a link, the file that it leads to",
+    )
     add("--atol", type=float, help="absolute tolerance (default 0)")
     add("--rtol", type=float, help="relative tolerance (default max(m, n) * eps)")
     add("--rcond", type=float, help="the old name of --rtol")
@@ -238,7 +275,7 @@ def _parser(solves: bool) -> argparse.ArgumentParser:
     add("--upper", action="store_true", help="with --hermitian: read the upper triangle")
     add("--driver", choices=["auto", "svd"], default="auto")
     add("--workers", type=int, help="threads (default: all usable CPUs)")
-    add("--rank", metavar="RANK", type=Path, help="also write the ranks, to a .npy file")
+    add("--rank", metavar="RANK", type=_path, help="also write the ranks, to a .npy file")
     add("--overwrite", action="store_true", help="what is written may replace an input")
     add(
         "--on-failure",
@@ -246,7 +283,7 @@ def _parser(solves: bool) -> argparse.ArgumentParser:
         default="raise",
         help="matrices with NaN or Inf: fail without OUT, or write NaN for them",
     )
-    add("--config", action=_Config, nargs=0, help="print versions, libraries and threads, and exit")
+    add("--config", action="store_true", help="print versions, libraries and threads, and exit")
     add("--version", action="version", version=f"batchpinv {__version__}")
     return parser
 

@@ -16,8 +16,17 @@ from ._disk import reserve
 # NumPy's character codes: half and long double are no LAPACK type, and nothing else is a number.
 _COMPUTED = {code: np.dtype(code) for code in "fdFD"}
 ACCEPTED = "float32, float64, complex64, complex128, integers and booleans"
+# What to do about units; the result is put in the caller's by hand.
+_UNITS_REMEDY = {
+    "a": ", and divide the result by {unit}",
+    "b": ", and multiply the result by {unit}",
+    "atol": ", in the units of a",
+    "rtol": ", without units",
+    "rcond": ", without units",
+    "out": ", which are without units",
+}
 # What to do about masked entries.
-_REMEDY = {
+_MASK_REMEDY = {
     "a": "which have no pseudo-inverse; fill them first, for example with a.filled(0)",
     "b": "which no system has; leave their rows out of a and b, or make both 0 there: "
     "lstsq(np.where(b.mask[..., None], 0, a), b.filled(0)) for one right-hand side",
@@ -34,7 +43,7 @@ def read_input(a: Any) -> Array:
     It is a view of its own, so that nothing that the caller's objects do to theirs while they are
     read, or that another thread does, changes a shape that was checked.
     """
-    array = (a if type(a) is np.ndarray else _as_array(a)).view()
+    array = (a if type(a) is np.ndarray else as_array(a, "a")).view()
     result_dtype(array.dtype)
     check_matrices(array.shape)
     return array
@@ -42,12 +51,19 @@ def read_input(a: Any) -> Array:
 
 def read_sides(b: Any, a: Array) -> tuple[Array, bool]:
     """The right-hand sides of the systems of `a` in shape (*, m, k), and whether b is (*, m)."""
-    array = (b if type(b) is np.ndarray else _as_array(b, "b")).view()
+    array = (b if type(b) is np.ndarray else as_array(b, "b")).view()
     result_dtype(array.dtype, "b")
     is_vector = check_sides(a.shape, array.shape)
     if is_vector:
         array = array[..., None]
     return array, is_vector
+
+
+def read_factor(given: Any, name: str) -> Array:
+    """An argument of `pinv_jvp` or `pinv_vjp`, with the checks of `a`, in the dtype computed in."""
+    refuse_units(name, given, ", and put the units of the formula on the result")
+    array = as_array(given, name)
+    return array.astype(result_dtype(array.dtype, name), copy=False)
 
 
 def check_matrices(shape: tuple[int, ...]) -> None:
@@ -104,7 +120,7 @@ def as_dtype(array: Array, dtype: np.dtype[Any]) -> Array:
     return array if result_dtype(array.dtype) == dtype else array.astype(dtype)
 
 
-def refuse_units(name: str, given: object) -> None:
+def refuse_units(name: str, given: object, remedy: str | None = None) -> None:
     """TypeError for a quantity of astropy, unyt or pint: its units would stay, not be inverted."""
     kind = type(given)
     if issubclass(kind, np.ndarray):
@@ -114,19 +130,20 @@ def refuse_units(name: str, given: object) -> None:
         unit = "units" if hasattr(kind, "magnitude") and hasattr(kind, "units") else None
     if unit is None:
         return
-    number = next(part for part in ("value", "magnitude", "view") if hasattr(kind, part))
-    remedy = {
-        "a": f"and divide the result by the units: pinv(a.{number}) / a.{unit}",
-        "b": f"and put units on the result: lstsq(a.{number}, b.{number}) * (b.{unit} / a.{unit})",
-        "atol": "in the units of a",
-    }.get(name, "without units")
-    raise TypeError(f"{name} has units ({getattr(given, unit)}); give its numbers, {remedy}")
+    number = next((part for part in ("value", "magnitude") if hasattr(kind, part)), None)
+    numbers = f"{name}.{number or 'view(numpy.ndarray)'}"
+    if remedy is None:
+        remedy = _UNITS_REMEDY[name].format(unit=f"{name}.{unit}")
+    units = str(getattr(given, unit)) or "dimensionless"
+    raise TypeError(f"{name} has units ({units}); give its numbers, {numbers}{remedy}")
 
 
-def _as_array(a: Any, name: str = "a") -> Array:
+def as_array(a: Any, name: str) -> Array:
+    """`a` as an ndarray of whatever shape and dtype, if nothing that it holds would be lost."""
     refuse_units(name, a)
     if isinstance(a, np.ma.MaskedArray) and np.ma.is_masked(a):
-        raise TypeError(f"{name} is a masked array with masked entries, {_REMEDY[name]}")
+        remedy = _MASK_REMEDY.get(name, f"which would be lost; fill them, as {name}.filled(0) does")
+        raise TypeError(f"{name} is a masked array with masked entries, {remedy}")
     if hasattr(a, "toarray") and not hasattr(a, "__array__"):
         raise TypeError(
             f"{name} is a sparse matrix, and the answer is dense: give {name}.toarray()"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import platform
+import sys
+from collections.abc import Callable
 from typing import Any, Literal, overload
 
 import numpy as np
@@ -11,6 +13,8 @@ from ._blas import blas_threads
 from ._lapack import LAPACK_INT_MAX
 from ._simd import instruction_set
 from ._workers import get_workers, usable_cpus
+
+_NOT_LOADED = "not loaded yet"
 
 
 @overload
@@ -22,6 +26,10 @@ def show_config(mode: Literal["dicts"]) -> dict[str, Any]: ...
 def show_config(mode: Literal["stdout", "dicts"] = "stdout") -> dict[str, Any] | None:
     """Print versions, LAPACK and its threads, workers, SIMD in use, and whether CUDA is usable.
 
+    It loads no LAPACK: before the first matrix that needs it, "not loaded yet" stands for its
+    facts. Facts that cannot be found are replaced by the reason, such as a wrong number in
+    BATCHPINV_NUM_THREADS.
+
     Parameters
     ----------
     mode : {'stdout', 'dicts'}, default 'stdout'
@@ -30,7 +38,7 @@ def show_config(mode: Literal["stdout", "dicts"] = "stdout") -> dict[str, Any] |
     Returns
     -------
     dict or None
-        What would be printed, where `mode` is 'dicts'.
+        What would be printed, if `mode` is 'dicts'.
 
     Raises
     ------
@@ -56,19 +64,15 @@ def show_config(mode: Literal["stdout", "dicts"] = "stdout") -> dict[str, Any] |
 
 
 def _collect() -> dict[str, dict[str, Any]]:
-    import scipy
+    from importlib.metadata import version  # takes a while
 
-    from . import __version__
-    from .cuda._find import describe
-
-    libraries = [blas.info() for blas in blas_threads.libraries()]
-    blas = libraries[0] if libraries else {}
+    blas = _describe_blas()
     return {
         "versions": {
-            "batchpinv": __version__,
+            "batchpinv": _try(version, "batchpinv"),
             "python": platform.python_version(),
             "numpy": np.__version__,
-            "scipy": scipy.__version__,
+            "scipy": _try(version, "scipy"),
         },
         "lapack": {
             "library": blas.get("internal_api", "not recognised"),
@@ -77,10 +81,37 @@ def _collect() -> dict[str, dict[str, Any]]:
             "threads": blas.get("num_threads"),
             "integer bits": LAPACK_INT_MAX.bit_length() + 1,
         },
-        "workers": {"default": get_workers(), "usable CPUs": usable_cpus()},
+        "workers": {"default": _try(get_workers), "usable CPUs": _try(usable_cpus)},
         "simd": {
             "lapack kernels": blas.get("architecture", "not known"),
             "own kernels": instruction_set,
         },
-        "cuda": describe(),
+        "cuda": _describe_cuda(),
     }
+
+
+def _describe_blas() -> dict[str, Any]:
+    """threadpoolctl's facts of SciPy's BLAS, if SciPy has loaded it."""
+    if not sys.modules.keys() >= {"scipy.linalg.cython_blas", "scipy.linalg.cython_lapack"}:
+        return {"internal_api": _NOT_LOADED, "architecture": _NOT_LOADED}
+    try:
+        return next((blas.info() for blas in blas_threads.libraries()), {})
+    except Exception as error:
+        return {"internal_api": str(error)}
+
+
+def _describe_cuda() -> dict[str, Any]:
+    from .cuda._find import describe
+
+    try:
+        return describe()
+    except Exception as error:  # in a fork of the process that loaded CUDA, for one
+        return {"usable": False, "reason": str(error)}
+
+
+def _try(find: Callable[..., Any], *arguments: Any) -> Any:
+    """What it finds, or why it cannot."""
+    try:
+        return find(*arguments)
+    except Exception as error:
+        return str(error)

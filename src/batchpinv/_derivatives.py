@@ -17,6 +17,7 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ._arrays import read_factor
 from ._batch import UsualArithmetic
 
 Given = ParamSpec("Given")
@@ -63,6 +64,8 @@ def pinv_jvp(a: ArrayLike, x: ArrayLike, da: ArrayLike, hermitian: bool = False)
 
     Raises
     ------
+    TypeError
+        If `pinv` would refuse an argument: for its dtype, units, masked entries, or as sparse.
     ValueError
         If the shapes do not fit each other.
 
@@ -88,7 +91,7 @@ def pinv_jvp(a: ArrayLike, x: ArrayLike, da: ArrayLike, hermitian: bool = False)
     array([[-0.25,  0.  ],
            [ 0.  ,  0.  ]])
     """
-    a, x, da = np.asarray(a), np.asarray(x), np.asarray(da)
+    a, x, da = read_factor(a, "a"), read_factor(x, "x"), read_factor(da, "da")
     _check_shapes(a, x, da=da.shape[-2:] == a.shape[-2:])
     return np.asarray(jvp(a, x, da, hermitian))
 
@@ -117,6 +120,8 @@ def pinv_vjp(a: ArrayLike, x: ArrayLike, gx: ArrayLike, hermitian: bool = False)
 
     Raises
     ------
+    TypeError
+        If `pinv` would refuse an argument: for its dtype, units, masked entries, or as sparse.
     ValueError
         If the shapes do not fit each other.
 
@@ -133,7 +138,7 @@ def pinv_vjp(a: ArrayLike, x: ArrayLike, gx: ArrayLike, hermitian: bool = False)
     array([[-0.25  , -0.125 ],
            [-0.125 , -0.0625]])
     """
-    a, x, gx = np.asarray(a), np.asarray(x), np.asarray(gx)
+    a, x, gx = read_factor(a, "a"), read_factor(x, "x"), read_factor(gx, "gx")
     _check_shapes(a, x, gx=gx.shape[-2:] == x.shape[-2:])
     return np.asarray(vjp(a, x, gx, hermitian))
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ._arrays import read_dlpack
 from ._options import Result
 
 
@@ -38,6 +39,8 @@ class Rung(IntEnum):
 
 class Info(NamedTuple):
     """Which rung answered each matrix, how many singular values it kept, and if that is certain.
+
+    For the arrays of another library they are arrays of it, where that says so below for ndarrays.
 
     Attributes
     ----------
@@ -70,8 +73,15 @@ class Info(NamedTuple):
 
     def counts(self) -> dict[Rung, int]:
         """How many matrices each rung answered; those that answered none are left out."""
-        codes, counts = np.unique(np.asarray(self.rung), return_counts=True)
+        codes, counts = np.unique(_read(self.rung), return_counts=True)
         return {Rung(code): int(count) for code, count in zip(codes, counts, strict=True)}
+
+
+def _read(codes: Any) -> NDArray[np.uint8]:
+    try:
+        return np.asarray(codes)
+    except RuntimeError:  # of a device of the array API that NumPy does not know
+        return read_dlpack(codes, "rung")
 
 
 UNCERTAIN = 0x80  # in the byte that the engine writes, beside the rung

@@ -135,8 +135,6 @@ def lstsq(
     return_info: Literal[False] = ...,
     **options: Unpack[Keywords[ArrayLike, NDArray[Any]]],
 ) -> tuple[NDArray[Any], Rank, Residuals]: ...
-
-
 @overload
 def lstsq(
     a: ArrayLike,
@@ -161,6 +159,35 @@ def lstsq(
     return_info: Literal[True],
     **options: Unpack[Keywords[ArrayLike, NDArray[Any]]],
 ) -> tuple[NDArray[Any], Info, Residuals]: ...
+@overload
+def lstsq(
+    a: ArrayLike,
+    b: ArrayLike,
+    rcond: ArrayLike | None = ...,
+    hermitian: bool = ...,
+    *,
+    return_rank: Literal[False] = ...,
+    return_residuals: bool,
+    return_info: Literal[False] = ...,
+    **options: Unpack[Keywords[ArrayLike, NDArray[Any]]],
+) -> NDArray[Any] | tuple[NDArray[Any], Residuals]: ...
+@overload
+def lstsq(
+    a: ArrayLike,
+    b: ArrayLike,
+    rcond: ArrayLike | None = ...,
+    hermitian: bool = ...,
+    *,
+    return_rank: bool,
+    return_residuals: bool = ...,
+    return_info: Literal[False] = ...,
+    **options: Unpack[Keywords[ArrayLike, NDArray[Any]]],
+) -> (
+    NDArray[Any]
+    | tuple[NDArray[Any], Rank]
+    | tuple[NDArray[Any], Residuals]
+    | tuple[NDArray[Any], Rank, Residuals]
+): ...
 
 
 def lstsq(

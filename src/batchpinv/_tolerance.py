@@ -99,6 +99,8 @@ def read_tolerance(name: str, given: ArrayLike) -> Tolerances:
         array = np.asarray(given)
     except ValueError as error:
         raise ValueError(f"{name} cannot be read as numbers: {error}") from error
+    if array.dtype.kind == "O" and all(type(value) is int for value in array.flat):
+        array = _round_integers(name, array)
     if array.dtype.kind == "c":
         raise ValueError(f"{name} must be real; got dtype {array.dtype}")
     if array.dtype.kind not in "fiu":
@@ -108,6 +110,14 @@ def read_tolerance(name: str, given: ArrayLike) -> Tolerances:
         bad = tolerances[~(tolerances >= 0)].flat[0]
         raise ValueError(f"{name} must be at least 0 and not NaN; got {bad}")
     return tolerances
+
+
+def _round_integers(name: str, array: NDArray[Any]) -> Tolerances:
+    """Integers that are too long for NumPy's."""
+    try:
+        return array.astype(np.float64)
+    except OverflowError:
+        raise ValueError(f"{name} must be at most {np.finfo(float).max:.1e}; got more") from None
 
 
 def _describe(given: object) -> str:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
+from typing import SupportsIndex
 
 _VARIABLE = "BATCHPINV_NUM_THREADS"
 # Beyond any use, so that a slip of the pen does not fill the process with threads.
@@ -37,7 +38,7 @@ def get_workers() -> int:
 
 
 @contextmanager
-def set_workers(workers: int) -> Iterator[None]:
+def set_workers(workers: SupportsIndex) -> Iterator[None]:
     """Context manager for the default number of workers in this thread or asyncio task.
 
     Parameters
@@ -65,7 +66,7 @@ def set_workers(workers: int) -> Iterator[None]:
         _chosen.reset(token)
 
 
-def resolve_workers(workers: int | None) -> int:
+def resolve_workers(workers: SupportsIndex | None) -> int:
     """`workers` as a count of threads: None is the default, negative counts from the end."""
     if workers is None:
         return get_workers()

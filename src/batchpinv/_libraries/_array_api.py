@@ -11,30 +11,54 @@ from .._options import Options, Result
 from . import _numpy
 
 _CPU = 1  # DLPack's kDLCPU
+_ARRAYS = "atol", "rtol", "rcond", "out"  # the options that may be arrays
 
 
 def pinv(a: Any, options: Options) -> Result:
-    xp = a.__array_namespace__()
-    x, rank, rung, _ = _numpy.pinv(_read("a", a), _read_options(options))
-    x = xp.from_dlpack(x) if options.out is None else options.out
-    return Result(x, xp.asarray(rank) if options.wants_rank else None, rung)
+    array, read = _read("a", a), _read_options(options)
+    _check_devices(options, a=a)
+    return _deliver(_numpy.pinv(array, read), a, options)
 
 
 def lstsq(a: Any, b: Any, options: Options) -> Result:
-    xp = (a if is_standard(a) else b).__array_namespace__()
-    x, rank, rung, residuals = _numpy.lstsq(_read("a", a), _read("b", b), _read_options(options))
+    array, sides, read = _read("a", a), _read("b", b), _read_options(options)
+    _check_devices(options, a=a, b=b)
+    found = _numpy.lstsq(array, sides, read)
+    return _deliver(found, a if is_standard(a) else b, options)
+
+
+def _deliver(found: Result, like: Any, options: Options) -> Result:
+    """The results as arrays of the library and on the device of `like`."""
+    xp, device = like.__array_namespace__(), like.device
+
+    def place(part: Any) -> Any:
+        array = xp.from_dlpack(np.ascontiguousarray(part).reshape(np.shape(part)))
+        return array if array.device == device else array.to_device(device)
+
+    _, rank, rung, residuals = found
     return Result(
-        xp.from_dlpack(np.ascontiguousarray(x)) if options.out is None else options.out,
-        xp.asarray(rank) if options.wants_rank else None,
-        rung,
-        xp.asarray(residuals) if options.wants_residuals else None,
+        place(found.x) if options.out is None else options.out,
+        place(rank) if options.wants_rank else None,
+        place(rung) if isinstance(rung, np.ndarray) else rung,  # an integer for one matrix
+        place(residuals) if options.wants_residuals else None,
     )
+
+
+def _check_devices(options: Options, **operands: Any) -> None:
+    """ValueError if two arrays of one library are on different devices."""
+    operands |= {name: getattr(options, name) for name in _ARRAYS}
+    given = {name: array for name, array in operands.items() if is_standard(array)}
+    name, first = next(iter(given.items()))
+    for other, array in given.items():
+        if type(array) is type(first) and array.device != first.device:
+            raise ValueError(
+                f"{name} is on the device {first.device}, and {other} is on {array.device}: "
+                "move one of them by its to_device"
+            )
 
 
 def _read_options(options: Options) -> Options:
-    return options._replace(
-        **{name: _read(name, getattr(options, name)) for name in ("atol", "rtol", "rcond", "out")}
-    )
+    return options._replace(**{name: _read(name, getattr(options, name)) for name in _ARRAYS})
 
 
 def _read(name: str, given: Any) -> Any:

@@ -15,7 +15,7 @@ import dask.array as da
 import numpy as np
 from dask.layers import ArrayValuesDep
 
-from .._arrays import check_matrices, check_sides
+from .._arrays import as_array, check_matrices, check_sides
 from .._errors import LinAlgError
 from .._options import Options, Result
 from .._tolerance import broadcast_batch, resolve_tolerances
@@ -31,10 +31,11 @@ Operands = dict[str, tuple[Any, Labels]]
 
 
 def pinv(a: Any, options: Options) -> Result:
-    a = _as_dask(a, core=2)
+    a = _as_dask("a", a, core=2)
     check_matrices(a.shape)
     _check_whole("a", a, -2, -1)
     scalars = _scalars(options)
+    scalars.check(a.shape)
     example = _example(a)
     x, *_ = find_library(example).pinv(example, scalars)
     operands = {"a": (a, (_M, _N))} | _tolerances(options, a, x.dtype)
@@ -43,14 +44,16 @@ def pinv(a: Any, options: Options) -> Result:
 
 
 def lstsq(a: Any, b: Any, options: Options) -> Result:
-    a = _as_dask(a, core=2)
+    a = _as_dask("a", a, core=2)
     check_matrices(a.shape)
     _check_whole("a", a, -2, -1)
-    b = _as_dask(b, core=1)
+    b = _as_dask("b", b, core=1)
     is_vector = check_sides(_comparable(a.shape), _comparable(b.shape))
     _check_whole("b", b, -1 if is_vector else -2)
+    _check_batches(a.shape[:-2], b.shape[: -1 if is_vector else -2])
     sides: Labels = () if is_vector else (_K,)
     scalars = _scalars(options)
+    scalars.check(a.shape)
     examples = _example(a), _example(b[..., None] if is_vector else b)
     x, *_ = find_library(*examples).lstsq(*examples, scalars)
     operands = {"a": (a, (_M, _N)), "b": (b, (_M, *sides))} | _tolerances(options, a, x.dtype)
@@ -110,11 +113,14 @@ def lstsq_chunk(
     return found if _wants_more(options) else found.x
 
 
-def take_part(found: Any, index: int) -> Any:
-    """One of the results of a task, which blockwise hands over in a list for each summed axis."""
+def take_part(found: Any, index: int, part_dtype: np.dtype[Any]) -> Any:
+    """One of the results of a task, which blockwise hands over in a list for each summed axis.
+
+    For one matrix it may be a plain integer, which becomes an array of that dtype.
+    """
     while isinstance(found, list):
         found = found[0]
-    return np.asarray(found[index])
+    return np.asarray(found[index], part_dtype)
 
 
 def _named(names: Sequence[str], chunks: Sequence[Any]) -> dict[str, Any]:
@@ -180,7 +186,8 @@ class _Call:
         labels = (*self._batch, *core)
         all_labels = (*self._batch, *self._core)
         meta = self._meta(example, core)
-        return da.blockwise(take_part, labels, self.result, all_labels, index=index, meta=meta)
+        options = {"index": index, "part_dtype": meta.dtype, "meta": meta}
+        return da.blockwise(take_part, labels, self.result, all_labels, **options)
 
     def _meta(self, example: Any, core: Labels) -> Any:
         return np.empty_like(example, shape=(0,) * (len(self._batch) + len(core)))
@@ -219,18 +226,19 @@ def _tolerances(options: Options, a: Any, dtype: np.dtype[Any]) -> Operands:
     seen = {name: 0.0 if isinstance(tol, da.Array) else tol for name, tol in given.items()}
     m, n = a.shape[-2:]
     resolve_tolerances(seen["atol"], seen["rtol"], seen["rcond"], m, n, dtype)
-    arrays = {n: _as_dask(tol, core=0) for n, tol in given.items() if np.ndim(tol) > 0}
-    for array in arrays.values():
-        if not np.isnan([*a.shape[:-2], *array.shape]).any():
-            broadcast_batch(a.shape[:-2], array.shape, array.shape)
+    arrays = {n: _as_dask(n, tol, core=0) for n, tol in given.items() if np.ndim(tol) > 0}
+    shapes = {name: array.shape for name, array in arrays.items() if _is_known(array.shape)}
+    if _is_known(a.shape):
+        relative = shapes.get("rtol", shapes.get("rcond", ()))
+        broadcast_batch(a.shape[:-2], shapes.get("atol", ()), relative)
     return {name: (array, ()) for name, array in arrays.items()}
 
 
-def _as_dask(given: Any, core: int) -> Any:
+def _as_dask(name: str, given: Any, core: int) -> Any:
     """`given`, or NumPy's array in chunks that leave the last `core` axes whole."""
     if isinstance(given, da.Array):
         return given
-    array = np.asarray(given)
+    array = as_array(given, name)
     whole = min(core, array.ndim)
     chunks: Any = ("auto",) * (array.ndim - whole) + (-1,) * whole
     return da.from_array(array, chunks=chunks)
@@ -248,6 +256,15 @@ def _check_whole(name: str, array: Any, *axes: int) -> None:
             f"each matrix of {name} must lie in one chunk; {name} has {array.numblocks} chunks: "
             f"call {name}.rechunk({{{whole}}}) first"
         )
+
+
+def _check_batches(a_batch: tuple[Any, ...], b_batch: tuple[Any, ...]) -> None:
+    if _is_known(a_batch) and _is_known(b_batch):
+        broadcast_batch(a_batch, (), (), b_batch)
+
+
+def _is_known(shape: tuple[Any, ...]) -> bool:
+    return not np.isnan(shape).any()
 
 
 def _comparable(shape: tuple[Any, ...]) -> tuple[Any, ...]:
