@@ -7,9 +7,10 @@ from children import run_python
 from torch import library
 from torch._subclasses import FakeTensorMode
 from torch.autograd import gradcheck, gradgradcheck
-from torch.func import hessian, jacfwd, jacrev, vmap
+from torch.func import grad, hessian, jacfwd, jacrev, jvp, linearize, vjp, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.testing._internal.opinfo.definitions.linalg import op_db
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import batchpinv
 from batchpinv import Rung, lstsq, pinv
@@ -81,12 +82,20 @@ def test_info_tells_rank_and_rung():
     assert info.rank.tolist() == [3, 3]
     assert info.counts() == {Rung.QR_LANES: 2}
     assert info.certain.tolist() == [True, True]
-    _, info = pinv(torch.eye(3, requires_grad=True), return_info=True)
-    assert info.rank == 3
+    for a in torch.eye(3), torch.eye(3, requires_grad=True):
+        for _, info in pinv(a, return_info=True), lstsq(a, a[0], return_info=True):
+            assert [(t.shape, t.dtype, t.item()) for t in info] == [
+                ((), torch.int64, 3),
+                ((), torch.uint8, Rung.QR_LANES),
+                ((), torch.bool, True),
+            ]
+            assert info.rung == Rung.QR_LANES
+            assert info.counts() == {Rung.QR_LANES: 1}
     for a in normal(2, 4, 3), normal(2, 4, 3).requires_grad_():
         _, info = lstsq(a, torch.ones(2, 4), return_info=True)
         assert info.rank.tolist() == [3, 3]
         assert info.counts() == {Rung.QR_LANES: 2}
+        assert [type(t) for t in info] == [torch.Tensor] * 3
 
 
 def test_numpy_takes_tensors_for_tolerances():
@@ -122,6 +131,50 @@ def test_what_cannot_be_computed_is_refused():
         pinv(a, 0.1, rtol=0.1)
     with pytest.raises(batchpinv.LinAlgError):
         pinv(a * torch.nan)
+
+
+def test_out_tells_autograd_that_it_has_changed():
+    def fill(function, *operands, **options):
+        out = torch.ones(3, 3, dtype=torch.float64)
+        kept = torch.ones(3, 3, dtype=torch.float64, requires_grad=True) * out
+        try:
+            function(*operands, out=out, **options)
+        except batchpinv.LinAlgError:
+            assert out.isnan().any() or (out != 1).any()
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            kept.sum().backward()
+
+    a = normal(3, 3)
+    fill(torch.linalg.pinv, a)
+    fill(pinv, a)
+    fill(pinv, a, rtol=1e-3, return_rank=True)
+    fill(lstsq, a, normal(3, 3, seed=1))
+    fill(pinv, a * torch.nan)
+    fill(lstsq, a * torch.nan, a)
+    with torch.inference_mode():
+        out = torch.empty(3, 3, dtype=a.dtype)
+        assert pinv(a, out=out) is out
+
+
+def test_operands_on_different_devices_are_refused():
+    a, b = normal(3, 3), normal(3, 2)
+    there = {"a": a.to("meta"), "b": b.to("meta"), "tolerance": torch.tensor(0.1, device="meta")}
+    names = r"b is on the device {}, but a is on {}"
+    for given in a, a.clone().requires_grad_():
+        with pytest.raises(ValueError, match=names.format("meta", "cpu")):
+            lstsq(given, there["b"])
+        with pytest.raises(ValueError, match="atol is on the device meta, but a is on cpu"):
+            lstsq(given, b, atol=there["tolerance"])
+        with pytest.raises(ValueError, match="rtol is on the device meta, but a is on cpu"):
+            pinv(given, rtol=there["tolerance"])
+    with pytest.raises(ValueError, match=names.format("cpu", "meta")):
+        lstsq(there["a"], b)
+    with pytest.raises(ValueError, match="out is on the device meta, but a is on cpu"):
+        pinv(a, out=there["a"])
+    with pytest.raises(ValueError, match="b is on the device meta, but a is on cpu"):
+        lstsq(a, there["b"], out=b.clone())
+    assert pinv(there["a"], rtol=torch.tensor(0.1)).is_meta
+    assert pinv(there["a"], rtol=there["tolerance"]).is_meta
 
 
 def test_other_devices_are_refused_not_moved():
@@ -226,6 +279,138 @@ def test_vmap_is_a_loop(in_dims):
         equal(found[i], pinv(one.numpy(), rtol=tolerance.numpy()))
 
 
+def inverse(a):
+    return pinv(a)
+
+
+def solution(a):
+    return lstsq(a, a[:, :1].square() + 1, rtol=1e-6)
+
+
+def along(function):
+    return lambda a: jvp(function, (a,), (a.cos(),))[1]
+
+
+def gradient(function):
+    return grad(lambda a: function(a).square().sum())
+
+
+def pulled_back(function):
+    return lambda a: vjp(function, a)[1](function(a).cos())[0]
+
+
+def mapped_gradients(function):
+    return lambda a: vmap(gradient(function))(torch.stack([a, 2 * a]))
+
+
+DERIVED = [along, gradient, pulled_back, jacfwd, jacrev, hessian, mapped_gradients]
+
+
+@pytest.mark.parametrize("function", [inverse, solution])
+def test_forward_mode_over_forward_mode(function):
+    a, da = normal(3, 2), normal(3, 2, seed=1)
+    second = hessian(function)(a)
+    torch.testing.assert_close(jacfwd(jacfwd(function))(a), second)
+    torch.testing.assert_close(jacrev(jacfwd(function))(a), second)
+    torch.testing.assert_close(jacrev(jacrev(function))(a), second)
+    third = jacrev(hessian(function))(a)
+    torch.testing.assert_close(jacfwd(jacfwd(jacfwd(function)))(a), third)
+    torch.testing.assert_close(jacfwd(jacrev(jacfwd(function)))(a), third)
+
+    def tangent(a):
+        return jvp(function, (a,), (da,))[1]
+
+    step = 1e-5 * da
+    expected = (tangent(a + step) - tangent(a - step)) / 2e-5
+    torch.testing.assert_close(jvp(tangent, (a,), (da,))[1], expected, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("hermitian", [False, True])
+def test_forward_mode_over_forward_mode_of_hermitian_and_complex_matrices(hermitian):
+    def function(a):
+        a = torch.complex(a, a.mT.sin())
+        x = pinv(a + a.mH if hermitian else a, hermitian=hermitian)
+        return torch.view_as_real(x)
+
+    a = normal(3, 3)
+    torch.testing.assert_close(jacfwd(jacfwd(function))(a), jacrev(jacrev(function))(a))
+
+
+@pytest.mark.parametrize("function", [inverse, solution])
+@pytest.mark.parametrize("derived", DERIVED)
+def test_derivatives_in_recorded_and_watched_code(derived, function):
+    class Watching(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            names.append(func.name())
+            return func(*args, **(kwargs or {}))
+
+    names = []
+    a, other = normal(3, 2), normal(3, 2, seed=1)
+    derivative = derived(function)
+    expected = derivative(a)
+    with Watching():
+        torch.testing.assert_close(derivative(a), expected)
+    graph = make_fx(derivative)(other)
+    torch.testing.assert_close(graph(a), expected)
+    operator = f"batchpinv::{'pinv' if function is inverse else 'lstsq'}"
+    assert operator in names
+    assert operator.replace("::", ".") in graph.code
+
+
+@pytest.mark.parametrize(
+    ("derived", "function"),
+    [
+        (along, inverse),
+        (along, solution),
+        (gradient, inverse),
+        (mapped_gradients, solution),
+        (jacrev, inverse),
+        (hessian, solution),
+        (lambda function: jacfwd(jacfwd(function)), inverse),
+    ],
+)
+def test_derivatives_in_compiled_code_without_a_graph_break(derived, function):
+    a = normal(3, 2)
+    derivative = derived(function)
+    torch._dynamo.reset()
+    compiled = torch.compile(derivative, backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(compiled(a), derivative(a))
+
+
+def test_derivatives_of_compiled_derivatives():
+    a = normal(3, 2).requires_grad_()
+    for derived in along, gradient:
+        compiled = torch.compile(derived(inverse), backend="aot_eager", fullgraph=True)
+        [found] = torch.autograd.grad(compiled(a).sum(), a)
+        [expected] = torch.autograd.grad(derived(inverse)(a).sum(), a)
+        torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.filterwarnings(
+    "ignore:Attempted to insert a get_attr Node", "ignore::torch.jit.TracerWarning"
+)
+@pytest.mark.parametrize("function", [inverse, solution])
+def test_derivatives_of_linearized_and_traced_functions(function):
+    a, da = normal(3, 2), normal(3, 2, seed=1)
+    expected = jvp(function, (a,), (da,))[1]
+    torch.testing.assert_close(linearize(function, a)[1](da), expected)
+    traced = torch.jit.trace(function, normal(3, 2, seed=2))
+    torch.testing.assert_close(jvp(traced, (a,), (da,))[1], expected)
+    torch.testing.assert_close(hessian(traced)(a), hessian(function)(a))
+
+
+def test_derivatives_of_subclasses_of_tensors():
+    class Labelled(torch.Tensor):
+        pass
+
+    a, da = normal(3, 2), normal(3, 2, seed=1)
+    expected = jvp(pinv, (a,), (da,))[1]
+    with torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(a.as_subclass(Labelled), da)
+        found = torch.autograd.forward_ad.unpack_dual(pinv(dual)).tangent
+        torch.testing.assert_close(found.as_subclass(torch.Tensor), expected)
+
+
 def test_vmap_of_gradients():
     a = normal(5, 4, 3)
     found = vmap(torch.func.grad(lambda a: pinv(a).square().sum()))(a)
@@ -271,8 +456,8 @@ def test_shapes_are_known_without_data():
 
 
 WRONG = [
-    (lambda a: pinv(a[0, 0]), ValueError, "two or more dimensions"),
-    (lambda a: pinv(a.bfloat16()), TypeError, "dtype (torch.)?bfloat16; accepted are"),
+    (lambda a: pinv(a[0, 0]), ValueError, r"two or more dimensions, .* shape \(4,\)"),
+    (lambda a: pinv(a.bfloat16()), TypeError, "^a has dtype bfloat16; accepted are"),
     (lambda a: pinv(a.half()), TypeError, "dtype (torch.)?float16; accepted are"),
     (lambda a: pinv(a, hermitian=True), ValueError, "hermitian=True needs square matrices"),
     (lambda a: pinv(a, driver="x"), ValueError, "driver must be one of"),
@@ -280,9 +465,11 @@ WRONG = [
     (lambda a: pinv(a, workers=0), ValueError, "workers must be positive"),
     (lambda a: pinv(a, rtol=-1.0), ValueError, "rtol must be at least 0 and not NaN"),
     (lambda a: pinv(a, atol=[0.1] * 7), ValueError, "tolerances must broadcast"),
-    (lambda a: lstsq(a, a[:, :2, 0]), ValueError, r"b must have shape \(\*, m, k\)"),
+    (lambda a: lstsq(a, a[:, :2, 0]), ValueError, r"b has shape \(2, 2\), a has \(2, 3, 4\)"),
+    (lambda a: lstsq(a[0, 0], a), ValueError, r"two or more dimensions, .* shape \(4,\)"),
     (lambda a: lstsq(a, a[:1].expand(7, 3, 4)), ValueError, "batch shapes of a and b"),
     (lambda a: lstsq(a, a.half()), TypeError, "b has dtype float16; accepted are"),
+    (lambda a: lstsq(a, a.bfloat16()), TypeError, "^b has dtype bfloat16; accepted are"),
 ]
 
 
@@ -326,6 +513,8 @@ def test_autocast_changes_no_precision():
         yield from torch.autograd.grad(total, watched, retain_graph=True)
         yield from torch.autograd.grad(total, watched, create_graph=True)
         yield torch.func.grad(lambda a: pinv(a).square().sum())(a)
+        yield jacrev(pinv)(a)
+        yield jacfwd(pinv)(a)
 
     expected = list(results())
     compiled = torch.compile(lambda a: pinv(a).square().sum(), backend="aot_eager")
@@ -495,7 +684,7 @@ def test_systems_that_cannot_be_solved_are_refused():
 @pytest.mark.parametrize("given", [10**400, "x", [0.1, "x"]])
 def test_wrong_tolerances_are_refused_alike_with_a_gradient(given):
     for a in (torch.eye(2), torch.eye(2, requires_grad=True)):
-        with pytest.raises(TypeError, match="atol must be a real number"):
+        with pytest.raises((TypeError, ValueError), match=r"atol must be (a real number|at most)"):
             pinv(a, atol=given)
 
 
@@ -538,3 +727,9 @@ def test_workers_of_a_data_loader(tmp_path, start):
         "-W",
         "ignore:This process:DeprecationWarning",
     )
+
+
+def test_arrays_of_dask_are_refused_beside_tensors():
+    array = pytest.importorskip("dask.array").ones((3, 2))
+    with pytest.raises(TypeError, match=r"b is an array of Dask, .*: give b.compute\(\)"):
+        lstsq(torch.ones(3, 2), array)

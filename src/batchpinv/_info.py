@@ -78,6 +78,8 @@ class Info(NamedTuple):
 
 
 def _read(codes: Any) -> NDArray[np.uint8]:
+    if getattr(codes, "is_cuda", False):  # of PyTorch
+        codes = codes.cpu()
     try:
         return np.asarray(codes)
     except RuntimeError:  # of a device of the array API that NumPy does not know

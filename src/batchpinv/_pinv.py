@@ -255,6 +255,8 @@ def pinv(
     Derivatives, forward and reverse, of any order, under ``torch.autograd``, ``torch.func`` and
     JAX's transforms, are those along matrices of constant rank; see `pinv_jvp`. There are none with
     respect to the tolerances. Under ``jax.jit`` a failure is raised as JAX's own runtime error.
+    ``torch.autocast`` changes no precision of a first derivative. For a second one, call the second
+    ``backward`` outside of it, as PyTorch advises for each.
 
     The batch is shared by the workers in chunks of a millisecond or so, without the GIL. Memory,
     beyond the result: one workspace a worker, of a few times the size of one matrix.

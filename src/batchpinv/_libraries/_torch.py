@@ -15,6 +15,8 @@ from .._workers import resolve_workers
 from . import _numpy, _torch_operators
 from ._torch_operators import (
     answer_plain,
+    as_rungs,
+    as_tensor,
     check_dtype,
     is_plain,
     is_recorded,
@@ -25,7 +27,7 @@ from ._torch_operators import (
 
 def pinv(a: Any, options: Options) -> Result:
     _check("a", a, cuda=True)
-    _check_tolerances(options, cuda=a.is_cuda)
+    _check_tolerances(options, a)
     if options.out is not None:
         return _into(a, options)
     if is_plain(a):
@@ -35,30 +37,37 @@ def pinv(a: Any, options: Options) -> Result:
 
 
 def lstsq(a: Any, b: Any, options: Options) -> Result:
-    _check_tolerances(options)
     a, b = _as_tensors(a, b)
     _check("a", a)
     _check("b", b)
-    if options.out is not None:
-        _check_out(options.out, a, b)
+    _check_tolerances(options, a)
+    out = options.out
+    if out is not None:
+        _check_device("b", b, a)
+        _check_out(out, a, b)
     elif not is_plain(a, b):
+        _check_device("b", b, a)
         return _watched_lstsq(a, b, options)
-    plain = with_arrays(options)._replace(out=read(options.out))
-    x, rank, rung, residuals = _numpy.lstsq(read(a), read(b), plain)
+    plain = with_arrays(options)._replace(out=read(out, "out"))
+    try:
+        x, rank, rung, residuals = _numpy.lstsq(read(a, "a"), read(b, "b"), plain)
+    finally:
+        if out is not None:
+            _note_change(out)
     return Result(
-        torch.from_numpy(x) if options.out is None else options.out,
-        torch.as_tensor(rank, device="cpu") if options.wants_rank else None,
-        rung,
-        torch.as_tensor(residuals, device="cpu") if options.wants_residuals else None,
+        torch.from_numpy(x) if out is None else out,
+        as_tensor(rank) if options.wants_rank else None,
+        as_rungs(rung) if options.wants_rung else None,
+        as_tensor(residuals) if options.wants_residuals else None,
     )
 
 
 def _watched_lstsq(a: Tensor, b: Tensor, options: Options) -> Result:
     settings = (*_settings(options), options.wants_residuals)
     check_dtype("a", a)
-    check_matrices(a.shape)
+    check_matrices(tuple(a.shape))
     check_dtype("b", b)
-    is_vector = check_sides(a.shape, b.shape)
+    is_vector = check_sides(tuple(a.shape), tuple(b.shape))
     sides = b[..., None] if is_vector else b
     dtype = torch.promote_types(_computed(a.dtype), _computed(b.dtype))
     x, rank, rung, residuals = _torch_operators.lstsq(a.to(dtype), sides.to(dtype), *settings)
@@ -79,6 +88,12 @@ def _wanted(options: Options, x: Any, rank: Any, rung: Any, residuals: Any) -> R
 
 def _as_tensors(a: Any, b: Any) -> tuple[Tensor, Tensor]:
     """What is no tensor goes where the other one is, whatever PyTorch's default device."""
+    for name, given in ("a", a), ("b", b):
+        if hasattr(given, "__dask_graph__"):
+            raise TypeError(
+                f"{name} is an array of Dask, and the other is a tensor of PyTorch: "
+                f"give {name}.compute(), or both to Dask"
+            )
     device = a.device if isinstance(a, Tensor) else b.device
     a, b = (
         given if isinstance(given, Tensor) else torch.as_tensor(given, device=device)
@@ -119,11 +134,13 @@ def _as_tolerance(name: str, tolerance: Any) -> Tensor | None:
     return torch.as_tensor(tolerance, dtype=torch.float64, device="cpu")
 
 
-def _check_tolerances(options: Options, cuda: bool = False) -> None:
+def _check_tolerances(options: Options, a: Tensor) -> None:
     for name in ("atol", "rtol", "rcond"):
         given = getattr(options, name)
         if isinstance(given, Tensor):
-            _check(name, given, cuda)
+            _check(name, given, cuda=a.is_cuda)
+            if not given.is_cpu:  # those on the CPU go with every matrix, as numbers do
+                _check_device(name, given, a)
             if given.requires_grad:
                 raise ValueError(f"there is no derivative by {name}; give {name}.detach()")
 
@@ -138,10 +155,18 @@ def _check(name: str, given: Tensor, cuda: bool = False) -> None:
         raise TypeError(f"{name} has the layout {given.layout}; give {name}.to_dense()")
 
 
+def _check_device(name: str, given: Tensor, a: Tensor) -> None:
+    if given.device != a.device:
+        raise ValueError(
+            f"{name} is on the device {given.device}, but a is on {a.device}: move one to the other"
+        )
+
+
 def _check_out(out: Any, *operands: Tensor) -> None:
     if not isinstance(out, Tensor):
         raise TypeError(f"out must be a torch.Tensor, as a is; got {type(out).__name__}")
     _check("out", out, cuda=operands[0].is_cuda)
+    _check_device("out", out, operands[0])
     if torch.is_grad_enabled() and any(given.requires_grad for given in (out, *operands)):
         raise ValueError("out= supports no automatic differentiation, but a tensor requires grad")
     if is_recorded():
@@ -154,4 +179,13 @@ def _into(a: Tensor, options: Options) -> Result:
     out = options.out
     _check_out(out, a)
     plain = out.detach() if a.is_cuda else out.detach().numpy()
-    return answer_plain(a, options._replace(out=plain))._replace(x=out)
+    try:
+        return answer_plain(a, options._replace(out=plain))._replace(x=out)
+    finally:
+        _note_change(out)
+
+
+def _note_change(out: Tensor) -> None:
+    """Autograd shall not use what it saved of `out`; after a failure, too."""
+    if not out.is_inference():
+        torch.autograd.graph.increment_version(out)

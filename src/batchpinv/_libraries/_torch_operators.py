@@ -1,9 +1,9 @@
 """`pinv` and `lstsq` of tensors that somebody differentiates, maps or records.
 
-Each is there twice: as an autograd function, which has both modes of differentiation, and as an
-operator, for what records: compilers, tracers and other modes. Both share the answer, the backward
-formula, and the rule of vmap. Where nobody differentiates again, a gradient of a few small matrices
-is computed as ndarrays.
+Each is there twice. The operator is for compilers, tracers, transforms and modes: its autograd
+kernel has both modes of differentiation, so what is recorded keeps them. The autograd function is
+for all else, in less time. Both share the answer and the formulas. If nobody differentiates again,
+a gradient of a few small matrices is computed as ndarrays.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, library
+from torch._functorch.utils import enable_single_level_autograd_function
 from torch.autograd import forward_ad
 
 from .. import _derivatives
@@ -52,12 +53,12 @@ def is_plain(*tensors: Tensor) -> bool:
     )
 
 
-def read(given: Any) -> Any:
+def read(given: Any, name: str) -> Any:
     """A tensor's memory as an ndarray; anything else as it is."""
     if not isinstance(given, Tensor):
         return given
     if given.dtype is torch.bfloat16:
-        check_dtype("a tensor", given)
+        check_dtype(name, given)
     if given.requires_grad:
         given = given.detach()
     return given.resolve_conj().resolve_neg().numpy()
@@ -76,7 +77,9 @@ def with_arrays(options: Options) -> Options:
     if options.atol is options.rtol is options.rcond is None:
         return options
     return options._replace(
-        atol=read(options.atol), rtol=read(options.rtol), rcond=read(options.rcond)
+        atol=read(options.atol, "atol"),
+        rtol=read(options.rtol, "rtol"),
+        rcond=read(options.rcond, "rcond"),
     )
 
 
@@ -85,21 +88,27 @@ def as_tensor(part: Any) -> Tensor:
     return torch.from_numpy(np.asarray(part))
 
 
+def as_rungs(rung: Any) -> Tensor:
+    return torch.from_numpy(np.asarray(rung, np.uint8))
+
+
 def answer_plain(a: Tensor, options: Options) -> Result:
     if a.is_cuda:
         from ..cuda import _compute as cuda
 
-        return cuda.pinv(a.detach().resolve_conj().resolve_neg(), options)
-    x, rank, rung, _ = _numpy.pinv(read(a), with_arrays(options))
+        x, rank, rung, _ = cuda.pinv(a.detach().resolve_conj().resolve_neg(), options)
+        return Result(x, rank, as_rungs(rung).to(a.device) if options.wants_rung else None)
+    x, rank, rung, _ = _numpy.pinv(read(a, "a"), with_arrays(options))
     rank = as_tensor(rank) if options.wants_rank else None
-    return Result(torch.from_numpy(x), rank, rung)
+    return Result(torch.from_numpy(x), rank, as_rungs(rung) if options.wants_rung else None)
 
 
 def pinv(a: Tensor, *settings: Settings) -> tuple[Tensor, Tensor, Tensor]:
     """The pseudo-inverses, their ranks and rungs."""
     run = _choose(_pinv, _Pinv, a)
-    if run is not _Pinv.at_once:  # which checks as it computes
+    if run is _pinv:  # the other checks as it computes
         check_call(a, None, *settings)
+        run = _in_own_precision(run)  # `torch.func` computes a tangent in the state of the call
     found: tuple[Tensor, Tensor, Tensor] = run(a, *settings)
     return found
 
@@ -107,17 +116,32 @@ def pinv(a: Tensor, *settings: Settings) -> tuple[Tensor, Tensor, Tensor]:
 def lstsq(a: Tensor, b: Tensor, *settings: Settings) -> tuple[Tensor, ...]:
     """The solutions for the columns of b, ranks, rungs, and the squares of the residuals."""
     run = _choose(_lstsq, _Lstsq, a, b)
-    if run is not _Lstsq.at_once:
+    if run is _lstsq:
         check_call(a, b, *settings)
+        run = _in_own_precision(run)
     found: tuple[Tensor, ...] = run(a, b, *settings)
     return found
 
 
+def _in_own_precision(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Without autocast, which would multiply in half the digits."""
+
+    def run(*arguments: Any) -> Any:
+        if not (torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda")):
+            return function(*arguments)
+        with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
+            return function(*arguments)
+
+    return run
+
+
 def _choose(operator: Any, function: Any, *operands: Tensor) -> Any:
-    """The operator where it may be recorded; else the function that is enough."""
-    if is_recorded() or any(type(t) not in _PLAIN or t.is_meta for t in operands):
+    """The operator if it may be recorded or transformed; else the function, which is faster."""
+    if is_recorded() or _transforms_active():
         return operator
-    return function.apply if _transforms_active() else function.at_once
+    if any(type(given) not in _PLAIN or given.is_meta for given in operands):
+        return operator
+    return function.apply
 
 
 # ---- answers ------------------------------------------------------------------------------------
@@ -143,39 +167,17 @@ def _answer_pinv(
     a: Tensor, atol: Tensor | None, rtol: Tensor | None, *settings: Settings
 ) -> tuple[Tensor, Tensor, Tensor]:
     x, rank, rung, _ = answer_plain(a, _options(atol, rtol, settings))
-    rung = as_tensor(np.asarray(rung, np.uint8))
-    return x, rank, rung.to(a.device) if a.is_cuda else rung
+    return x, rank, rung
 
 
 def _answer_lstsq(
     a: Tensor, b: Tensor, atol: Tensor | None, rtol: Tensor | None, *settings: Settings
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     options = with_arrays(_options(atol, rtol, settings))
-    x, rank, rung, residuals = _numpy.lstsq(read(a), read(b), options)
-    rung = np.asarray(rung, np.uint8)
+    x, rank, rung, residuals = _numpy.lstsq(read(a, "a"), read(b, "b"), options)
     if residuals is None:
         residuals = np.empty((*x.shape[:-2], 0), x.dtype.char.lower())
-    return torch.from_numpy(x), as_tensor(rank), as_tensor(rung), as_tensor(residuals)
-
-
-_SETTINGS = (
-    "Tensor? atol, Tensor? rtol, bool hermitian, bool lower, str driver, SymInt? workers, "
-    "str on_failure"
-)
-_pinv = library.custom_op(
-    "batchpinv::pinv",
-    _answer_pinv,
-    mutates_args=(),
-    device_types=("cpu", "cuda"),
-    schema=f"(Tensor a, {_SETTINGS}) -> (Tensor, Tensor, Tensor)",
-)
-_lstsq = library.custom_op(
-    "batchpinv::lstsq",
-    _answer_lstsq,
-    mutates_args=(),
-    device_types="cpu",
-    schema=f"(Tensor a, Tensor b, {_SETTINGS}, bool residuals) -> (Tensor, Tensor, Tensor, Tensor)",
-)
+    return torch.from_numpy(x), as_tensor(rank), as_rungs(rung), as_tensor(residuals)
 
 
 # ---- shapes -------------------------------------------------------------------------------------
@@ -186,17 +188,16 @@ def check_call(
 ) -> tuple[int, ...]:
     """The batch shape of the result; the errors are those of what computes it."""
     check_dtype("a", a)
-    check_matrices(a.shape)
+    check_matrices(tuple(a.shape))
     if b is not None:
         check_dtype("b", b)
-        check_sides(a.shape, b.shape)
+        check_sides(tuple(a.shape), tuple(b.shape))
     _options(None, None, settings).check(tuple(a.shape))
     atol_shape, rtol_shape = (() if t is None else tuple(t.shape) for t in (atol, rtol))
     sides = () if b is None else tuple(b.shape[:-2])
     return broadcast_batch(tuple(a.shape[:-2]), atol_shape, rtol_shape, sides)
 
 
-@_pinv.register_fake
 def _pinv_shapes(
     a: Tensor, atol: Tensor | None, rtol: Tensor | None, *settings: Settings
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -209,7 +210,6 @@ def _pinv_shapes(
     )
 
 
-@_lstsq.register_fake
 def _lstsq_shapes(
     a: Tensor, b: Tensor, atol: Tensor | None, rtol: Tensor | None, *settings: Settings
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -226,26 +226,13 @@ def _lstsq_shapes(
 # ---- derivatives --------------------------------------------------------------------------------
 
 
-def _in_own_precision(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Without autocast, which would multiply in half the digits."""
-
-    @functools.wraps(function)
-    def run(ctx: Any, *arguments: Any) -> Any:
-        if not (torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda")):
-            return function(ctx, *arguments)
-        with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
-            return function(ctx, *arguments)
-
-    return run
-
-
 def _run(function: Callable[..., Any], tensors: tuple[Tensor | None, ...]) -> Any:
     """A formula of one result or more, as ndarrays where that is faster and nobody watches."""
     given = [tensor for tensor in tensors if tensor is not None]
     if given[0].numel() > _SMALL or given[0].is_cuda or not is_plain(*given):
         return function(*tensors)
     try:
-        arrays = [read(tensor) for tensor in tensors]
+        arrays = [read(tensor, "a tensor") for tensor in tensors]
     except RuntimeError:  # of PyTorch's older vmap, which `is_grads_batched` uses
         return function(*tensors)
     found = _derivatives.run_as_usual(function, *arrays)
@@ -266,9 +253,16 @@ def _whole(a: Tensor, hermitian: bool, lower: bool) -> Tensor:
     return strict + _derivatives.adjoint(strict) + diagonal
 
 
+def _keep(ctx: Any, output: tuple[Tensor, ...], *tensors: Tensor | None) -> None:
+    ctx.mark_non_differentiable(*output[1:3])
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(*tensors)
+    ctx.save_for_forward(*tensors)
+
+
 def _keep_pinv(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     a, _, _, ctx.hermitian, ctx.lower, *_ = inputs
-    ctx.save_for_backward(a, output[0])
+    _keep(ctx, output, a, output[0])
 
 
 @_in_own_precision
@@ -284,7 +278,7 @@ def _pinv_backward(ctx: Any, gx: Tensor | None, *_: object) -> tuple[Tensor | No
 
 def _keep_lstsq(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     a, b, atol, rtol, *ctx.settings = inputs
-    ctx.save_for_backward(a, b, output[0], atol, rtol)
+    _keep(ctx, output, a, b, output[0], atol, rtol)
 
 
 def _invert(ctx: Any, a: Tensor, atol: Tensor | None, rtol: Tensor | None) -> Tensor:
@@ -340,82 +334,155 @@ def _mapped(
     return rule
 
 
-# ---- the operators, and the same with forward derivatives ---------------------------------------
+# ---- forward derivatives ------------------------------------------------------------------------
+
+
+def _with_outer_tangents(jvp: Callable[..., Any]) -> Callable[..., Any]:
+    """PyTorch runs a function's jvp without tangents, so forward mode over forward mode loses its
+    second derivative (its issue 197867). Here they are kept, but for those of this level."""
+
+    def run(ctx: Any, *tangents: Any) -> Any:
+        saved = [
+            t if t is None else forward_ad.unpack_dual(t, level=0).primal for t in ctx.saved_tensors
+        ]
+        with forward_ad._set_fwd_grad_enabled(True):
+            return jvp(ctx, *saved, *tangents)
+
+    return run
+
+
+@_in_own_precision
+@_with_outer_tangents
+def _pinv_jvp(
+    ctx: Any, a: Tensor, x: Tensor, da: Tensor | None, *_: object
+) -> tuple[Tensor | None, None, None]:
+    if da is None:
+        return None, None, None
+    a = _whole(a, ctx.hermitian, ctx.lower)
+    return _derivatives.jvp(a, x, da, ctx.hermitian), None, None
+
+
+@_in_own_precision
+@_with_outer_tangents
+def _lstsq_jvp(
+    ctx: Any,
+    a: Tensor,
+    b: Tensor,
+    x: Tensor,
+    atol: Tensor | None,
+    rtol: Tensor | None,
+    da: Tensor | None,
+    db: Tensor | None,
+    *_: object,
+) -> tuple[Tensor, None, None, Tensor]:
+    hermitian, lower, _, _, _, wants_residuals = ctx.settings
+    inverse = _invert(ctx, a, atol, rtol)
+    whole = _whole(a, hermitian, lower)
+    if da is not None and hermitian:
+        da = _derivatives.hermitian_part(da)
+    dx, dr = _derivatives.lstsq_jvp(whole, inverse, b, x, da, db)
+    return dx, None, None, dr if wants_residuals else dr[..., :0]
+
+
+# ---- the functions, and the operators -----------------------------------------------------------
 
 
 class _Pinv(torch.autograd.Function):
-    at_once: Any
-    forward = staticmethod(_answer_pinv)
+    """Without `setup_context`, for which PyTorch binds the arguments to a signature at each call:
+    half the time of one small matrix."""
+
     backward = staticmethod(_pinv_backward)
-    vmap = staticmethod(_mapped(lambda *given: pinv(*given), (2, 0, 0)))
+    jvp = staticmethod(_pinv_jvp)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, ...]:
+        output = _answer_pinv(*inputs)
         _keep_pinv(ctx, inputs, output)
-        x, rank, rung = output
-        ctx.mark_non_differentiable(rank, rung)
-        ctx.set_materialize_grads(False)
-        ctx.save_for_forward(inputs[0], x)
-
-    @staticmethod
-    @_in_own_precision
-    def jvp(ctx: Any, da: Tensor | None, *_: object) -> tuple[Tensor | None, None, None]:
-        a, x = ctx.saved_tensors
-        if da is None:
-            return None, None, None
-        a = _whole(a, ctx.hermitian, ctx.lower)
-        return _derivatives.jvp(a, x, da, ctx.hermitian), None, None
+        return output
 
 
 class _Lstsq(torch.autograd.Function):
-    at_once: Any
-    forward = staticmethod(_answer_lstsq)
     backward = staticmethod(_lstsq_backward)
-    vmap = staticmethod(_mapped(lambda *given: lstsq(*given), (2, 2, 0, 0)))
+    jvp = staticmethod(_lstsq_jvp)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, ...]:
+        output = _answer_lstsq(*inputs)
         _keep_lstsq(ctx, inputs, output)
-        a, b, atol, rtol, *_ = inputs
-        ctx.mark_non_differentiable(*output[1:3])
-        ctx.set_materialize_grads(False)
-        ctx.save_for_forward(a, b, output[0], atol, rtol)
-
-    @staticmethod
-    @_in_own_precision
-    def jvp(
-        ctx: Any, da: Tensor | None, db: Tensor | None, *_: object
-    ) -> tuple[Tensor, None, None, Tensor]:
-        a, b, x, atol, rtol = ctx.saved_tensors
-        hermitian, lower, _, _, _, wants_residuals = ctx.settings
-        inverse = _invert(ctx, a, atol, rtol)
-        whole = _whole(a, hermitian, lower)
-        if da is not None and hermitian:
-            da = _derivatives.hermitian_part(da)
-        dx, dr = _derivatives.lstsq_jvp(whole, inverse, b, x, da, db)
-        return dx, None, None, dr if wants_residuals else dr[..., :0]
+        return output
 
 
-def _at_once(function: Any) -> Any:
-    """The same without transforms, for which PyTorch binds the arguments to a signature at each
-    call: half the time of one small matrix."""
+def _make_kernel(operator: Any, function: Any, keep: Callable[..., None]) -> Callable[..., Any]:
+    """The autograd kernel: records the formulas of `function` around the operator itself.
 
-    class AtOnce(torch.autograd.Function):
-        backward = staticmethod(function.backward)
-        jvp = staticmethod(function.jvp)
+    The dispatcher calls it once for each level of `torch.func`, so a function of a single level is
+    right; PyTorch must be told so. Below it are the other levels, whose derivatives are wanted."""
+
+    class Recorded(torch.autograd.function._SingleLevelFunction):
+        backward = function.backward
+        jvp = function.jvp
 
         @staticmethod
         def forward(ctx: Any, *inputs: Any) -> Any:
-            output = function.forward(*inputs)
-            function.setup_context(ctx, inputs, output)
+            with (
+                torch._C._AutoDispatchBelowAutograd(),
+                torch.enable_grad(),
+                forward_ad._set_fwd_grad_enabled(True),
+            ):
+                output = operator(*inputs)
+            keep(ctx, inputs, output)
             return output
 
-    return AtOnce.apply
+    recorded: Any = Recorded  # whose `apply` the stubs of PyTorch do not know
+
+    def kernel(*inputs: Any) -> Any:
+        with enable_single_level_autograd_function():
+            return recorded.apply(*inputs)
+
+    return kernel
 
 
-_Pinv.at_once, _Lstsq.at_once = _at_once(_Pinv), _at_once(_Lstsq)
+_SETTINGS = (
+    "Tensor? atol, Tensor? rtol, bool hermitian, bool lower, str driver, SymInt? workers, "
+    "str on_failure"
+)
+_LIBRARY = library.Library("batchpinv", "DEF")
 
-_pinv.register_autograd(_pinv_backward, setup_context=_keep_pinv)
-_pinv.register_vmap(_mapped(_pinv, (2, 0, 0)))
-_lstsq.register_autograd(_lstsq_backward, setup_context=_keep_lstsq)
-_lstsq.register_vmap(_mapped(_lstsq, (2, 2, 0, 0)))
+
+def _define(
+    schema: str,
+    keys: tuple[str, ...],
+    answer: Callable[..., Any],
+    shapes: Callable[..., Any],
+    function: Any,
+    keep: Callable[..., None],
+    cores: tuple[int, ...],
+) -> Any:
+    name = _LIBRARY.define(schema, tags=torch.Tag.pt2_compliant_tag)
+    operator = getattr(torch.ops.batchpinv, name).default
+    for key in keys:
+        _LIBRARY.impl(name, answer, key)
+    _LIBRARY.impl(name, _make_kernel(operator, function, keep), "Autograd")
+    library.register_fake(operator, shapes, lib=_LIBRARY)
+    library.register_vmap(operator, _mapped(operator, cores), lib=_LIBRARY)
+    return operator
+
+
+_pinv = _define(
+    f"pinv(Tensor a, {_SETTINGS}) -> (Tensor, Tensor, Tensor)",
+    ("CPU", "CUDA"),
+    _answer_pinv,
+    _pinv_shapes,
+    _Pinv,
+    _keep_pinv,
+    (2, 0, 0),
+)
+_lstsq = _define(
+    f"lstsq(Tensor a, Tensor b, {_SETTINGS}, bool residuals) -> (Tensor, Tensor, Tensor, Tensor)",
+    ("CPU",),
+    _answer_lstsq,
+    _lstsq_shapes,
+    _Lstsq,
+    _keep_lstsq,
+    (2, 2, 0, 0),
+)
