@@ -306,12 +306,13 @@ WORDS = (["svd"], b"nan", b"svd", None, {}, {1}, 1, np.nan, "SVD", "nan ", "a\0b
          np.array(["svd", "nan"]))  # fmt: skip
 OPTIONS_REFUSED = [
     *[(name, given, TypeError) for name in ("atol", "rtol", "rcond") for given in (
-        np.datetime64("2020"), np.timedelta64(1, "s"), 10**400, -(10**400), Decimal("0.1"),
+        np.datetime64("2020"), np.timedelta64(1, "s"), Decimal("0.1"), [10**30, 1.5, None],
         Fraction(1, 10), np.array([1, 2, 3], object), np.zeros(3, "f8,f8"), "0.1", b"1", {0.1},
         np.array(["0.1"]), (t for t in [0.1]), len, csr_array(EYE), False, np.True_)],
     *[(name, given, ValueError) for name in ("atol", "rtol", "rcond") for given in (
-        0j, np.nan, np.array([0.1, np.nan, 0.1]), -np.ones((1,) * 64), [[0.1], [0.1, 0.2]],
-        nested(100), endless(), np.zeros(2), [], ArrayLike(lambda: None))],
+        0j, np.nan, 10**400, -(10**400), -(10**30), np.array([0.1, np.nan, 0.1]),
+        -np.ones((1,) * 64), [[0.1], [0.1, 0.2]], nested(100), endless(),
+        np.zeros(2), [], ArrayLike(lambda: None))],
     *[(name, ArrayLike(raising(Mine)), Mine) for name in ("atol", "rtol", "rcond")],
     *[(name, given, error) for name in ("hermitian", "lower", "return_rank") for given, error in (
         (np.array([True, False]), ValueError), (np.array([]), ValueError),

@@ -99,7 +99,7 @@ def read_tolerance(name: str, given: ArrayLike) -> Tolerances:
         array = np.asarray(given)
     except ValueError as error:
         raise ValueError(f"{name} cannot be read as numbers: {error}") from error
-    if array.dtype.kind == "O" and all(type(value) is int for value in array.flat):
+    if array.dtype.kind == "O" and array is not given:
         array = _round_integers(name, array)
     if array.dtype.kind == "c":
         raise ValueError(f"{name} must be real; got dtype {array.dtype}")
@@ -112,12 +112,16 @@ def read_tolerance(name: str, given: ArrayLike) -> Tolerances:
     return tolerances
 
 
-def _round_integers(name: str, array: NDArray[Any]) -> Tolerances:
-    """Integers that are too long for NumPy's."""
+def _round_integers(name: str, array: NDArray[Any]) -> NDArray[Any]:
+    """Python's integers that are too long for NumPy's as float64; other objects as they are."""
+    if any(type(value) is not int for value in array.flat):
+        return array
     try:
         return array.astype(np.float64)
     except OverflowError:
-        raise ValueError(f"{name} must be at most {np.finfo(float).max:.1e}; got more") from None
+        raise ValueError(
+            f"{name} must be at least 0, and no larger than float64 holds, 1.8e+308"
+        ) from None
 
 
 def _describe(given: object) -> str:
