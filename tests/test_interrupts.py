@@ -182,6 +182,26 @@ def test_interrupts_at_any_moment_lose_no_thread_and_no_hold():
     """)
 
 
+def test_interrupt_of_a_loop_of_small_calls_is_caught_around_it():
+    """Seldom is it raised where the loop starts over, which CPython does not count to its `try`."""
+    run_python(f"""{INTERRUPT}
+    a, caught = np.eye(3), 0
+    def is_caught():
+        threading.Timer(0.02, interrupt).start()
+        try:
+            while True:
+                pinv(a)
+        except KeyboardInterrupt:
+            return True
+    for _ in range(60):
+        try:
+            caught += is_caught()
+        except KeyboardInterrupt:
+            pass
+    assert caught > 45, caught
+    """)
+
+
 @pytest.mark.parametrize("name", ["_pool", "_blas"])
 def test_no_loop_stands_in_what_must_clean_up_after_an_interrupt(name):
     """In CPython 3.13 what a signal handler raises where a loop starts over passes by a `try` or
