@@ -418,6 +418,7 @@ def test_vmap_of_gradients():
     torch.testing.assert_close(found, expected)
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # its own
 @pytest.mark.parametrize("requires_grad", [False, True])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_operator_passes_the_checks_of_pytorch(dtype, requires_grad):
