@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import sys
 import time
 
 import numpy as np
@@ -11,6 +12,7 @@ from cases import random_stack
 from threadpoolctl import ThreadpoolController, threadpool_limits
 
 from batchpinv import LinAlgError, pinv, show_config
+from batchpinv import _blas as module
 
 
 @pytest.fixture
@@ -102,3 +104,54 @@ def test_users_limit_of_blas_threads_is_neither_raised_nor_lost(blas_threads):
         assert blas_threads() == 1
     assert set(seen) == {1}
     assert blas_threads() == 3
+
+
+class Blas:
+    """A BLAS that only counts."""
+
+    threads = 5
+
+    def get_num_threads(self):
+        return self.threads
+
+    def set_num_threads(self, threads):
+        self.threads = threads
+
+
+def hold_interrupted(moment):
+    """Holds 2 threads; a signal handler computes with 1 before the bytecode of that number.
+
+    How many bytecodes there are. More than Python lets a handler come in between.
+    """
+    setting, blas, passed = module.BlasThreads(), Blas(), 0
+    setting._libraries = [blas]
+
+    def trace(frame, event, _):
+        nonlocal passed
+        if frame.f_code.co_filename != module.__file__:
+            return None
+        frame.f_trace_opcodes = True
+        passed += event == "opcode"
+        if event == "opcode" and passed == moment:
+            sys.settrace(None)
+            with setting.hold(1):
+                assert blas.threads == 1
+            sys.settrace(trace)
+        return trace
+
+    usual = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        with setting.hold(2):
+            assert blas.threads == 2
+    finally:
+        sys.settrace(usual)
+    assert (blas.threads, setting._holds, setting._found) == (Blas.threads, {}, None)
+    return passed
+
+
+def test_blas_threads_come_back_wherever_a_signal_handler_computes():
+    moments = hold_interrupted(0)
+    assert moments > 100
+    for moment in range(1, moments + 1):
+        hold_interrupted(moment)
