@@ -121,9 +121,9 @@ class BlasThreads:
         between; those that the applied limit does not fit take another turn.
         """
         if self._holds and self._found is None:
-            found = [(blas, blas.get_num_threads()) for blas in self.libraries()]
+            counts = [(blas, blas.get_num_threads()) for blas in self.libraries()]
             if self._found is None:  # or a signal handler that called us meanwhile knows better
-                self._found = found
+                self._found = counts
         self._limit = _CHANGING
         smallest = self._smallest()
         for blas, found in self._found or ():
