@@ -7,7 +7,7 @@ the sizes that it serves.
 
 import numpy as np
 import pytest
-from ladder import FEW, FEWEST, LARGE, SMALL, Maker, measure
+from ladder import FEW, FEWEST, LARGE, SMALL, Maker, Sample, measure
 from pairs import find_pinv
 from references import mp, pinv_mp
 
@@ -53,6 +53,37 @@ def test_errors_are_within_the_bounds_of_the_rungs(shape, dtype):
                 name = Rung(rung[worst]).name
                 above.append(f"{sample}, {driver}, {name}: {error[worst]:.3g} > {limit:.3g}")
     assert not above, "\n".join(above)
+
+
+@pytest.mark.parametrize(
+    ("kind", "dtype"),
+    [
+        *(("repeated", "complex128"), ("zero", "float64"), ("graded", "float64")),
+        *(("all but one", "float64"), ("Kahan", "float64")),
+    ],
+)
+def test_columns_that_are_chosen_by_blocks_are_good_ones(kind, dtype):
+    """From 512 columns on; of random matrices any columns are good."""
+    maker = Maker(1, 530, 520, dtype)
+    whole = maker.of_values(np.linspace(1, 0.1, 520))
+    place = maker.rng.permutation(520)
+    if kind == "repeated":
+        a, rank = whole[..., place % 50], 50
+    elif kind == "zero":
+        a, rank = whole * (place < 300), 300
+    elif kind == "graded":
+        a, rank = whole * np.where(place < 200, 10.0 ** (-place / 40), 0), 200
+    elif kind == "all but one":
+        others = np.where(place == 0, 0, whole)
+        a, rank = np.where(place == 0, others.sum(-1, keepdims=True), others), 519
+    else:
+        diagonal, above = np.eye(100), np.triu(np.ones((100, 100)), 1)
+        kahan = (0.98 ** np.arange(100))[:, None] * (diagonal - np.sqrt(1 - 0.98**2) * above)
+        left, right = (maker.of_values(np.ones(520))[:, :n] for n in (530, 100))
+        a, rank = left[..., :100] @ kahan @ right, 100
+    found = measure(Sample(kind, a.astype(dtype), rank))
+    assert (found.rung == Rung.PIVOTED).all()
+    assert (found.auto <= found.bound).all()
 
 
 @pytest.mark.skipif(not HAS_LANES, reason="no kernels in lanes for this processor")

@@ -119,7 +119,7 @@ template <class T, class C> class Square {
 
     bool invert_by_lu(C *x) {
         std::copy_n(static_cast<C *>(kept), area, x);
-        return lapack.getrf(n, x, pivots) == 0 &&
+        return lapack.getrf(n, n, x, pivots) == 0 &&
                lapack.getri(n, x, pivots, work, static_cast<blas_int>(lwork)) == 0;
     }
 

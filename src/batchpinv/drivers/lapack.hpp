@@ -20,8 +20,8 @@ using blas_int = int;
 // syrk, orgqr and ormrz when real.
 #define BATCHPINV_ROUTINES(each)                                                                   \
     each(gesdd) each(gesvd) each(heevd) each(heev) each(getrf) each(getri) each(potrf) each(pstrf) \
-        each(trtri) each(geqrf) each(geqp3) each(ungqr) each(tzrzf) each(unmrz) each(gemm)         \
-            each(gemv) each(herk) each(trsm) each(trsv)
+        each(trtri) each(geqrf) each(geqrt) each(gemqrt) each(geqp3) each(ungqr) each(tzrzf)       \
+            each(unmrz) each(gemm) each(gemv) each(herk) each(trsm) each(trsv)
 
 struct Routines {
 #define BATCHPINV_MEMBER(name) void *name;
@@ -114,10 +114,10 @@ template <class T> class Lapack {
         return info;
     }
 
-    // W = P L U in place, with partial pivoting.
-    blas_int getrf(blas_int n, T *w, blas_int *pivots) const {
+    // W = P L U in place, with partial pivoting: row k was exchanged with pivots[k] - 1. p×n.
+    blas_int getrf(blas_int p, blas_int n, T *w, blas_int *pivots) const {
         blas_int info = 0;
-        call(routine.getrf, &n, &n, w, &n, pivots, &info);
+        call(routine.getrf, &p, &n, w, &p, pivots, &info);
         return info;
     }
 
@@ -158,6 +158,23 @@ template <class T> class Lapack {
         blas_int info = 0;
         call(routine.geqrf, &p, &q, w, &p, tau, work, &lwork, &info);
         return info;
+    }
+
+    // The same of a p×k block of a matrix with leading dimension `ld`, and T, k×k, of Q = I - V T
+    // V^H, V under the diagonal; work has k^2.
+    blas_int geqrt(blas_int p, blas_int k, T *w, blas_int ld, T *t, T *work) const {
+        blas_int info = 0;
+        call(routine.geqrt, &p, &k, &k, w, &ld, t, &k, work, &info);
+        return info;
+    }
+
+    // C, rows×cols, becomes Q^H C by geqrt's V, of k columns, and T; work has cols×k.
+    void gemqrt(blas_int rows, blas_int cols, blas_int k, const T *v, blas_int ldv, const T *t,
+                T *c, blas_int ldc, T *work) const {
+        char side = 'L', op = is_complex<T> ? 'C' : 'T';
+        blas_int info = 0;
+        call(routine.gemqrt, &side, &op, &rows, &cols, &k, &k, v, &ldv, t, &k, c, &ldc, work,
+             &info);
     }
 
     // W P = Q R with column pivoting: column pivots[k] - 1 of W came to k; set to 0 before.

@@ -10,6 +10,7 @@
 #pragma once
 
 #include "certified.hpp"
+#include "pivoted_qr.hpp"
 
 namespace batchpinv {
 
@@ -26,6 +27,7 @@ template <class T> class RankRevealing {
     Buffer<T> x, c, tau, z_tau, work; // q×p, or k×q; r×q, q, q
     Buffer<R> rwork;
     Buffer<blas_int> pivots;
+    std::optional<PivotedQr<T>> by_blocks;
     T *w = nullptr;
     blas_int rank = 0;
 
@@ -43,16 +45,18 @@ template <class T> class RankRevealing {
           rounding(rounding_of<R>(Method::pivoted, p, q)),
           x(q * (solves ? std::max<std::int64_t>(q, bench.batch.k) : p)),
           c(static_cast<std::int64_t>(q) * q), tau(q), z_tau(q), work(lwork),
-          rwork(2 * static_cast<std::int64_t>(q)), pivots(q) {}
+          rwork(2 * static_cast<std::int64_t>(q)), pivots(q) {
+        if (PivotedQr<T>::pays(q))
+            by_blocks.emplace(bench.routines, p, q);
+    }
 
     Finding factorise(T *w, Tolerance<double> tolerance) {
         this->w = w;
         const double norm = frobenius(w, static_cast<std::int64_t>(p) * q);
-        std::fill_n(pivots.get(), q, 0);
-        if (lapack.geqp3(p, q, w, pivots, tau, work, lwork, rwork) != 0)
+        if (!factorise_pivoted())
             return {};
-        // R22 is what geqp3 makes of zero, which grows with the rows; or what the caller's rounding
-        // made of it.
+        // R22 is what rounding makes of zero, which grows with the rows; or what the caller's
+        // rounding made of it.
         const double negligible = 4 * eps * norm;
         const double uncertain = 4 * precision * norm;
         const double zeros = 1 + std::sqrt(static_cast<double>(p)) / 8;
@@ -116,6 +120,13 @@ template <class T> class RankRevealing {
         blas_int rank;
         double dropped; // |R22|_F
     };
+
+    bool factorise_pivoted() {
+        if (by_blocks)
+            return by_blocks->factorise(w, pivots, tau);
+        std::fill_n(pivots.get(), q, 0);
+        return lapack.geqp3(p, q, w, pivots, tau, work, lwork, rwork) == 0;
+    }
 
     // Q_r + Q_rest K in the place of Q_r.
     bool form_range() {

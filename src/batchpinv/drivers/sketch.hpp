@@ -9,6 +9,7 @@
 #pragma once
 
 #include "matrix.hpp"
+#include "random_bits.hpp"
 
 namespace batchpinv {
 
@@ -76,14 +77,6 @@ template <class C> class Sketch {
             for (std::int64_t i = before; i < some; ++i)
                 to[i - before] += signs[i] * from[i];
         }
-    }
-
-    // SplitMix64 (Steele, Lea & Flood, OOPSLA 2014).
-    static std::uint64_t random_bits(std::uint64_t state) {
-        std::uint64_t x = (state + 1) * 0x9e3779b97f4a7c15u;
-        x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
-        x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
-        return x ^ (x >> 31);
     }
 };
 

@@ -20,7 +20,7 @@ enum class Method {
     sweep,         // symmetric elimination of definite matrices: 1 / |X|_F
     gram,          // W^H W and its Cholesky factor: squares, in units of eps s1^2
     reduction,     // of long matrices to a triangle: by a sketch and Cholesky factors: s
-    pivoted,       // LAPACK's geqp3 and tzrzf: 1 / |T^-1|_F, |R22|_F
+    pivoted,       // geqp3, or by blocks, and tzrzf: 1 / |T^-1|_F, |R22|_F
     semidefinite,  // LAPACK's pstrf: 1 / |X|_F, |W - L L^H|_F
     svd,           // LAPACK's gesdd and gesvd: s
     eigen,         // LAPACK's heevd and heev: |lambda|
