@@ -246,9 +246,9 @@ def pinv(
     of the method that answers: four times the largest that was measured, over shapes and families
     of matrices, or a residual of the matrix itself. Otherwise the matrix goes on to a method that
     rounds less: in double precision for single, and for small matrices in twice the working
-    precision. What stays uncertain are singular values equal to the tolerance in about 13 digits,
-    matrices that are exactly singular, or have singular values under 1e-30 of the largest, if
-    the tolerance is smaller than that, and for matrices of more than 48
+    precision. What stays uncertain are singular values that differ from the tolerance by less than
+    1e-13 of it or 1e-28 of the largest one (so do those of exactly singular matrices, if the
+    tolerance is next to nothing), and for matrices of more than 48
     rows and columns or 4096 entries (complex 32 and 2048) those that the SVD in double precision,
     or a long matrix's reduction to a triangle, may have moved across the tolerance.
 

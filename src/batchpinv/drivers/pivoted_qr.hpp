@@ -65,7 +65,7 @@ template <class T> class PivotedQr {
         lapack.getrf(rest, width, lu, exchanges); // a zero pivot is none of the best
         for (blas_int k = 0; k < width; ++k) {
             const blas_int to = start + k, from = start + exchanges[k] - 1;
-            if (from == to)
+            if (from <= to || from >= q) // beyond: of NaN, where nothing but zeros was left
                 continue;
             std::swap_ranges(w + entries(p, to), w + entries(p, to + 1), w + entries(p, from));
             std::swap(pivots[to], pivots[from]);
