@@ -96,7 +96,7 @@ def test_import_starts_no_thread_and_changes_no_blas_threads():
 def test_public_names_are_those_of_all():
     public = {name for name in vars(batchpinv) if not name.startswith("_")} | {"__version__"}
     modules = {name for name in public if inspect.ismodule(getattr(batchpinv, name))}
-    assert modules <= {"cuda", "cython_pinv"}  # where a test has imported them
+    assert modules <= {"compat", "cuda", "cython_pinv"}  # where a test has imported them
     public -= modules
     assert public == set(batchpinv.__all__)
     assert batchpinv.__all__ == sorted(batchpinv.__all__)
@@ -127,7 +127,7 @@ def test_docstrings_name_every_parameter(name):
 def test_config_as_dicts_says_what_is_in_use():
     batchpinv.pinv(np.eye(70))  # by LAPACK
     config = show_config("dicts")
-    assert list(config) == ["versions", "lapack", "workers", "simd", "cuda"]
+    assert list(config) == ["versions", "lapack", "workers", "simd", "cuda", "compat"]
     assert config["versions"] == {
         "batchpinv": batchpinv.__version__,
         "python": platform.python_version(),

@@ -24,7 +24,8 @@ def show_config(mode: Literal["dicts"]) -> dict[str, Any]: ...
 
 
 def show_config(mode: Literal["stdout", "dicts"] = "stdout") -> dict[str, Any] | None:
-    """Print versions, LAPACK and its threads, workers, SIMD in use, and whether CUDA is usable.
+    """Print versions, LAPACK and its threads, workers, SIMD in use, whether CUDA is usable, and
+    which functions of other libraries are replaced.
 
     It loads no LAPACK: before the first matrix that needs it, "not loaded yet" stands for its
     facts. Facts that cannot be found are replaced by the reason, such as a wrong number in
@@ -49,7 +50,7 @@ def show_config(mode: Literal["stdout", "dicts"] = "stdout") -> dict[str, Any] |
     --------
     >>> import batchpinv
     >>> sorted(batchpinv.show_config("dicts"))
-    ['cuda', 'lapack', 'simd', 'versions', 'workers']
+    ['compat', 'cuda', 'lapack', 'simd', 'versions', 'workers']
     """
     if mode not in ("stdout", "dicts"):
         raise ValueError(f"mode must be 'stdout' or 'dicts'; got {mode!r}")
@@ -87,6 +88,7 @@ def _collect() -> dict[str, dict[str, Any]]:
             "own kernels": instruction_set,
         },
         "cuda": _describe_cuda(),
+        "compat": {"replaced": _replaced()},
     }
 
 
@@ -107,6 +109,12 @@ def _describe_cuda() -> dict[str, Any]:
         return describe()
     except Exception as error:  # in a fork of the process that loaded CUDA, for one
         return {"usable": False, "reason": str(error)}
+
+
+def _replaced() -> list[str]:
+    """The functions of other libraries in whose place ours are: see `batchpinv.compat`."""
+    module = sys.modules.get("batchpinv.compat._patch")
+    return module.patched() if module else []
 
 
 def _try(find: Callable[..., Any], *arguments: Any) -> Any:

@@ -1,0 +1,69 @@
+"""One call: ours if it is recognised and succeeds, else the peer's; and how many were whose."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, NamedTuple
+
+# What a function of ours returns where it does not recognise the call.
+UNKNOWN = object()
+
+_counts: dict[str, list[int]] = {}
+# By the name that a program knows the peer's function by.
+replacements: dict[str, Callable[..., Any]] = {}
+originals: dict[str, Callable[..., Any]] = {}
+
+
+class Calls(NamedTuple):
+    """How many calls of a function were answered by us, and by the peer."""
+
+    ours: int
+    peers: int
+
+
+def calls() -> dict[str, Calls]:
+    """How many calls of each function were answered by us, and by the peer, in this process.
+
+    Threads that call at the same moment may be counted once.
+
+    Returns
+    -------
+    dict of Calls
+        By the name of the peer's function; those that were never called are not in it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from batchpinv.compat import calls
+    >>> from batchpinv.compat.numpy import pinv
+    >>> before = calls().get("numpy.linalg.pinv", (0, 0))
+    >>> pinv(np.eye(3)).shape
+    (3, 3)
+    >>> calls()["numpy.linalg.pinv"].ours - before[0]
+    1
+    """
+    return {name: Calls(*count) for name, count in _counts.items() if any(count)}
+
+
+def replaces(name: str, peer: Callable[..., Any]) -> Callable[[Callable[..., Any]], Any]:
+    """A decorator: the function, or `peer` where it returns UNKNOWN or fails."""
+    count = _counts.setdefault(name, [0, 0])
+
+    def decorate(ours: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(ours)
+        def call(*arguments: Any, **options: Any) -> Any:
+            try:
+                found = ours(*arguments, **options)
+            except Exception:  # the peer says in its own words what is wrong
+                found = UNKNOWN
+            if found is UNKNOWN:
+                count[1] += 1
+                return peer(*arguments, **options)
+            count[0] += 1
+            return found
+
+        replacements[name], originals[name] = call, peer
+        return call
+
+    return decorate

@@ -1,0 +1,70 @@
+"""Singular values alone, and ndarrays that the peers' functions compute as we do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_svd: Callable[..., Any] = np.linalg.svd
+
+# Rows of a matrix that is long enough for its Gram matrix to pay, and of a slab of it.
+_LONG, _SLAB = 4096, 8192
+# Of a Cholesky factor. Beyond it what the Gram matrix lost would show.
+_MOST_CONDITION = 1e6
+
+
+def read(a: Any) -> NDArray[Any] | None:
+    """An ndarray of real or complex numbers in single or double precision, with integers as
+    float64; None if `a` is something else: subclasses and other libraries' arrays are the peer's.
+    """
+    if type(a) in (list, tuple):
+        a = np.asarray(a)
+    if type(a) is not np.ndarray or a.size == 0:
+        return None
+    if a.dtype.kind in "iu":
+        return a.astype(np.float64)
+    return a if a.dtype.char in "fdFD" and a.dtype.isnative else None
+
+
+def singular_values(a: NDArray[Any]) -> NDArray[Any]:
+    """Of each matrix, descending, as real numbers of its precision.
+
+    Those of a long matrix are its triangular factor's, by CholeskyQR2 (Yamamoto, Nakatsukasa,
+    Yanagisawa and Fukaya, Electron. Trans. Numer. Anal. 44, 2015), or Householder QR where the Gram
+    matrix is ill conditioned.
+    """
+    if a.ndim > 2 or max(a.shape) < max(_LONG, 8 * min(a.shape)):
+        return np.asarray(_svd(a, compute_uv=False))
+    long = a if a.shape[0] >= a.shape[1] else a.T
+    wide = np.result_type(a.dtype, np.float64)
+    triangle: Any = _triangle(long, wide)
+    if triangle is None:
+        triangle = np.linalg.qr(long.astype(wide, copy=False), mode="r")
+    return np.asarray(_svd(triangle, compute_uv=False), a.real.dtype)
+
+
+def _triangle(a: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any] | None:
+    """R of a = Q R, or None."""
+
+    def gram(factor: NDArray[Any] | None) -> NDArray[Any]:
+        total: Any = 0
+        for start in range(0, len(a), _SLAB):
+            y = a[start : start + _SLAB].astype(dtype, copy=False)
+            y = y if factor is None else y @ factor
+            total = total + y.conj().T @ y
+        return np.asarray(total)
+
+    with np.errstate(all="ignore"):
+        try:
+            first = np.linalg.cholesky(gram(None)).conj().T
+            inverse = np.linalg.inv(first)
+            condition = np.linalg.norm(first) * np.linalg.norm(inverse)
+            if not condition < _MOST_CONDITION:
+                return None
+            second = np.linalg.cholesky(gram(inverse)).conj().T
+        except np.linalg.LinAlgError:
+            return None
+    return np.asarray(second @ first)

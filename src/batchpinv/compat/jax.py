@@ -1,0 +1,113 @@
+"""`pinv` and `lstsq` as `jax.numpy.linalg` has them, for arrays on the CPU."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+import batchpinv
+
+from ._calls import UNKNOWN, replaces
+
+__all__ = ["lstsq", "pinv"]
+
+_svd = jnp.linalg.svd
+
+
+def _read(a: Any) -> jax.Array | None:
+    if not isinstance(a, jax.Array):
+        a = jnp.asarray(a)
+    if a.size == 0 or a.dtype.kind == "b" or jax.default_backend() != "cpu":
+        return None
+    return a.astype(jnp.promote_types(a.dtype, jnp.float32))
+
+
+@replaces("jax.numpy.linalg.pinv", jnp.linalg.pinv)
+def pinv(a: Any, rtol: Any = None, hermitian: bool = False, *, rcond: Any = None) -> Any:
+    """The pseudo-inverse, with JAX's default tolerance of ``10 * max(m, n) * eps``.
+
+    Parameters
+    ----------
+    a : array_like, shape (*, m, n)
+    rtol : array_like of real, optional
+        Singular values up to ``rtol * s1`` are dropped.
+    hermitian : bool, default False
+    rcond : array_like of real, optional
+        The old name of `rtol`.
+
+    Returns
+    -------
+    jax.Array, shape (*, n, m)
+
+    Raises
+    ------
+    ValueError, TypeError
+        As ``jax.numpy.linalg.pinv`` raises them.
+
+    See Also
+    --------
+    batchpinv.pinv : whose default tolerance is a tenth of this.
+    """
+    matrices = _read(a)
+    if matrices is None or matrices.ndim < 2 or (rtol is not None and rcond is not None):
+        return UNKNOWN
+    rtol = rcond if rtol is None else rtol
+    if rtol is None:
+        rtol = 10 * max(matrices.shape[-2:]) * float(jnp.finfo(matrices.dtype).eps)
+    return batchpinv.pinv(matrices, rtol=rtol, hermitian=hermitian, on_failure="nan")
+
+
+@replaces("jax.numpy.linalg.lstsq", jnp.linalg.lstsq)
+def lstsq(a: Any, b: Any, rcond: Any = None, *, numpy_resid: bool = False) -> Any:
+    """The least-squares solution, residuals, rank and singular values.
+
+    Parameters
+    ----------
+    a : array_like, shape (m, n)
+    b : array_like, shape (m,) or (m, k)
+    rcond : float, optional
+        Singular values up to ``rcond * s1`` are dropped. Default: ``max(m, n) * eps``.
+    numpy_resid : bool, default False
+        Whether residuals are empty where NumPy's are. Not under ``jit``.
+
+    Returns
+    -------
+    x : jax.Array, shape (n,) or (n, k)
+    residuals : jax.Array, shape (k,), or (1,) if b is (m,)
+    rank : jax.Array of int
+    s : jax.Array, shape (min(m, n),)
+
+    Raises
+    ------
+    ValueError, TypeError
+        As ``jax.numpy.linalg.lstsq`` raises them.
+
+    See Also
+    --------
+    batchpinv.lstsq : x alone; and stacks.
+    """
+    matrices, sides = _read(a), _read(b)
+    if matrices is None or sides is None or matrices.ndim != 2 or sides.ndim not in (1, 2):
+        return UNKNOWN
+    m, n = matrices.shape
+    dtype = jnp.promote_types(matrices.dtype, sides.dtype)
+    matrices, sides = matrices.astype(dtype), sides.astype(dtype)
+    eps = float(jnp.finfo(dtype).eps)
+    if rcond is None:
+        rcond = max(m, n) * eps
+    elif rcond < 0:
+        rcond = eps
+    x, rank, residuals = batchpinv.lstsq(
+        matrices,
+        sides,
+        rtol=rcond,
+        return_rank=True,
+        return_residuals=True,
+        on_failure="nan",
+    )
+    if numpy_resid and (rank < n or m <= n):
+        residuals = jnp.empty(0, residuals.dtype)
+    s = _svd(matrices, compute_uv=False)
+    return x, jnp.atleast_1d(residuals), jnp.asarray(rank), s

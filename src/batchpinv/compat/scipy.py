@@ -1,0 +1,203 @@
+"""`pinv`, `pinvh` and `lstsq` as `scipy.linalg` has them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import scipy
+import scipy.linalg
+
+import batchpinv
+
+from ._calls import UNKNOWN, replaces
+from ._values import read, singular_values
+
+__all__ = ["lstsq", "pinv", "pinvh"]
+
+# From 1.18 on, residuals of a matrix of lower rank are NaN; before they are missing.
+_HAS_ALL_RESIDUALS = tuple(map(int, scipy.__version__.split(".")[:2])) >= (1, 18)
+
+
+@replaces("scipy.linalg.pinv", scipy.linalg.pinv)
+def pinv(
+    a: Any,
+    *,
+    atol: Any = None,
+    rtol: Any = None,
+    return_rank: Any = False,
+    check_finite: Any = True,
+) -> Any:
+    """The pseudo-inverse; singular values up to ``atol + rtol * s1`` are dropped.
+
+    Parameters
+    ----------
+    a : array_like, shape (*, m, n)
+    atol, rtol : float, optional
+        Defaults: ``atol = 0``, ``rtol = max(m, n) * eps``, also beside an `atol`.
+    return_rank : bool, default False
+    check_finite : bool, default True
+        Ignored: NaN and Inf are looked for.
+
+    Returns
+    -------
+    B : ndarray, shape (*, n, m)
+    rank : int, or ndarray with the batch shape
+        Only where `return_rank`.
+
+    Raises
+    ------
+    LinAlgError, ValueError
+        As ``scipy.linalg.pinv`` raises them.
+
+    See Also
+    --------
+    batchpinv.pinv : which drops up to ``max(atol, rtol * s1)``.
+
+    Examples
+    --------
+    >>> from batchpinv.compat.scipy import pinv
+    >>> pinv([[2.0, 0.0], [0.0, 0.1]], atol=0.1, rtol=0.1)
+    array([[0.5, 0. ],
+           [0. , 0. ]])
+    """
+    found = _pinv(a, atol, rtol, bool(return_rank))
+    if return_rank and found is not UNKNOWN:
+        x, rank = found
+        return x, np.int64(rank) if isinstance(rank, int) else rank
+    return found
+
+
+@replaces("scipy.linalg.pinvh", scipy.linalg.pinvh)
+def pinvh(
+    a: Any,
+    atol: Any = None,
+    rtol: Any = None,
+    lower: Any = True,
+    return_rank: Any = False,
+    check_finite: Any = True,
+) -> Any:
+    """The pseudo-inverse of a Hermitian matrix, of which one triangle is read.
+
+    Parameters
+    ----------
+    a : array_like, shape (*, n, n)
+    atol, rtol : float, optional
+        As for `pinv`, for absolute eigenvalues.
+    lower : bool, default True
+    return_rank : bool, default False
+    check_finite : bool, default True
+        Ignored: NaN and Inf are looked for.
+
+    Returns
+    -------
+    B : ndarray, shape (*, n, n)
+    rank : int, or ndarray with the batch shape
+        Only where `return_rank`.
+
+    Raises
+    ------
+    LinAlgError, ValueError
+        As ``scipy.linalg.pinvh`` raises them.
+
+    Examples
+    --------
+    >>> from batchpinv.compat.scipy import pinvh
+    >>> pinvh([[2.0, 9.0], [0.0, 4.0]])
+    array([[0.5 , 0.  ],
+           [0.  , 0.25]])
+    """
+    return _pinv(a, atol, rtol, bool(return_rank), hermitian=True, lower=bool(lower))
+
+
+def _pinv(a: Any, atol: Any, rtol: Any, return_rank: bool, **options: bool) -> Any:
+    matrices = read(a)
+    if matrices is None or matrices.ndim < 2:
+        return UNKNOWN
+    if atol is not None and not isinstance(atol, int | float | np.number):
+        return UNKNOWN
+    if atol:
+        if rtol is None:
+            rtol = max(matrices.shape[-2:]) * float(np.finfo(matrices.dtype).eps)
+        if not (atol >= 0 and rtol >= 0):
+            return UNKNOWN
+        if rtol > 0:
+            atol, rtol = atol + rtol * singular_values(matrices)[..., 0].astype(float), 0
+    compute: Callable[..., Any] = batchpinv.pinv
+    return compute(matrices, atol=atol, rtol=rtol, return_rank=return_rank, **options)
+
+
+@replaces("scipy.linalg.lstsq", scipy.linalg.lstsq)
+def lstsq(
+    a: Any,
+    b: Any,
+    cond: Any = None,
+    overwrite_a: Any = False,
+    overwrite_b: Any = False,
+    check_finite: Any = True,
+    lapack_driver: Any = None,
+) -> Any:
+    """The least-squares solution, residuals, rank and singular values.
+
+    Parameters
+    ----------
+    a : array_like, shape (*, m, n)
+    b : array_like, shape (m,), or (*, m, k)
+    cond : float, optional
+        Singular values up to ``cond * s1`` are dropped. Default: eps of the dtype.
+    overwrite_a, overwrite_b : bool, default False
+        Ignored: nothing is overwritten.
+    check_finite : bool, default True
+        Ignored: NaN and Inf are looked for.
+    lapack_driver : {'gelsd', 'gelss', 'gelsy'}, optional
+        'gelsy' is left to SciPy: its rank is not one of singular values.
+
+    Returns
+    -------
+    x : ndarray, shape (n,) or (*, n, k)
+    residues : ndarray
+        Sums of squares, as SciPy has them: none unless m > n, nor, before SciPy 1.18, where the
+        rank is below n.
+    rank : int, or ndarray with the batch shape
+    s : ndarray, shape (*, min(m, n))
+
+    Raises
+    ------
+    LinAlgError, ValueError
+        As ``scipy.linalg.lstsq`` raises them.
+
+    Examples
+    --------
+    >>> from batchpinv.compat.scipy import lstsq
+    >>> x, residues, rank, s = lstsq([[1.0], [1.0]], [1.0, 3.0])
+    >>> x, rank
+    (array([2.]), 1)
+    """
+    matrices, sides = read(a), read(b)
+    if (
+        matrices is None
+        or sides is None
+        or not (matrices.ndim == sides.ndim or matrices.ndim == sides.ndim + 1 == 2)
+    ):
+        return UNKNOWN
+    if (lapack_driver or scipy.linalg.lstsq.default_lapack_driver) not in ("gelsd", "gelss"):
+        return UNKNOWN
+    if check_finite and not np.isfinite(sides).all():
+        return UNKNOWN
+    m, n = matrices.shape[-2:]
+    dtype = np.result_type(matrices, sides)
+    matrices, sides = matrices.astype(dtype, copy=False), sides.astype(dtype, copy=False)
+    eps = float(np.finfo(dtype).eps)
+    rtol = eps if cond is None else cond
+    x, rank, residues = batchpinv.lstsq(
+        matrices, sides, rtol=rtol, return_rank=True, return_residuals=True
+    )
+    s = singular_values(matrices)
+    if m <= n:
+        residues = np.empty((*matrices.shape[:-2], 0), dtype)
+    elif np.any(rank < n):
+        if matrices.ndim > 2:
+            return UNKNOWN
+        residues = np.full_like(residues, np.nan) if _HAS_ALL_RESIDUALS else np.empty(0, dtype)
+    return x, np.asarray(residues)[()], rank, s

@@ -1,0 +1,149 @@
+"""`linalg.pinv`, `pinverse` and `linalg.lstsq` as `torch` has them, for tensors on the CPU."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+import batchpinv
+
+from ._calls import UNKNOWN, replaces
+
+__all__ = ["linalg", "pinverse"]
+
+_DTYPES = (torch.float32, torch.float64, torch.complex64, torch.complex128)
+_svdvals = torch.linalg.svdvals
+
+
+def _is_plain(*tensors: Any) -> bool:
+    return all(
+        isinstance(a, torch.Tensor)
+        and a.device.type == "cpu"
+        and a.layout == torch.strided
+        and a.dtype in _DTYPES
+        and a.ndim >= 1
+        and a.numel() > 0
+        for a in tensors
+    )
+
+
+@replaces("torch.linalg.pinv", torch.linalg.pinv)
+def _pinv(
+    A: Any,
+    rcond: Any = None,
+    hermitian: Any = False,
+    *,
+    atol: Any = None,
+    rtol: Any = None,
+    out: Any = None,
+) -> Any:
+    """The pseudo-inverse, `torch.linalg.pinv` as it is; gradients, too.
+
+    Parameters
+    ----------
+    A : Tensor, shape (*, m, n)
+    rcond : float or Tensor, optional
+        The old name of `rtol`.
+    hermitian : bool, default False
+    atol, rtol : float or Tensor, optional
+    out : Tensor, shape (*, n, m), optional
+
+    Returns
+    -------
+    Tensor, shape (*, n, m)
+
+    Raises
+    ------
+    RuntimeError, TypeError
+        As ``torch.linalg.pinv`` raises them.
+
+    See Also
+    --------
+    batchpinv.pinv : the same, with more options.
+    """
+    if not _is_plain(A) or (out is not None and not _is_plain(out)):
+        return UNKNOWN
+    if rcond is not None and rtol is not None:
+        return UNKNOWN
+    rtol = rtol if rcond is None else rcond
+    return batchpinv.pinv(A, atol=atol, rtol=rtol, hermitian=bool(hermitian), out=out)
+
+
+@replaces("torch.pinverse", torch.pinverse)
+def pinverse(input: Any, rcond: Any = 1e-15) -> Any:
+    """The pseudo-inverse with a tolerance of 1e-15 for every dtype, as ``torch.pinverse``.
+
+    Parameters
+    ----------
+    input : Tensor, shape (*, m, n)
+    rcond : float, default 1e-15
+
+    Returns
+    -------
+    Tensor, shape (*, n, m)
+
+    Raises
+    ------
+    RuntimeError, TypeError
+        As ``torch.pinverse`` raises them.
+    """
+    return batchpinv.pinv(input, rtol=rcond) if _is_plain(input) else UNKNOWN
+
+
+@replaces("torch.linalg.lstsq", torch.linalg.lstsq)
+def _lstsq(A: Any, B: Any, rcond: Any = None, *, driver: Any = None) -> Any:
+    """The least-squares solution, residuals, ranks and singular values.
+
+    Parameters
+    ----------
+    A : Tensor, shape (*, m, n)
+    B : Tensor, shape (*, m, k) or (*, m)
+    rcond : float, optional
+        Singular values up to ``rcond * s1`` are dropped. Default: ``max(m, n) * eps``. 'gelsy',
+        too, is understood so, where PyTorch's estimates ranks.
+    driver : {'gelsy', 'gelsd', 'gelss', 'gels'}, default 'gelsy'
+        'gelsd' and 'gelss' return singular values; 'gels' is left to PyTorch.
+
+    Returns
+    -------
+    torch.return_types.linalg_lstsq
+        (solution, residuals, rank, singular_values). Residuals are there with 'gelsd' and 'gelss',
+        if m > n and every matrix has full rank; singular values with 'gelsd' and 'gelss'.
+
+    Raises
+    ------
+    RuntimeError, TypeError
+        As ``torch.linalg.lstsq`` raises them.
+
+    See Also
+    --------
+    batchpinv.lstsq : the solution alone, and more options.
+    """
+    if not _is_plain(A, B) or A.dtype != B.dtype or driver not in (None, "gelsy", "gelsd", "gelss"):
+        return UNKNOWN
+    if rcond is not None and not rcond >= 0:
+        return UNKNOWN
+    m, n = A.shape[-2:]
+    with_values = driver in ("gelsd", "gelss")
+    x, rank, *residuals = batchpinv.lstsq(
+        A, B, rtol=rcond, return_rank=True, return_residuals=with_values
+    )
+    rank = torch.as_tensor(rank)
+    nothing = A.detach().new_empty(0).real
+    has_residuals = with_values and m > n and bool((rank == n).all())
+    return torch.return_types.linalg_lstsq(
+        (
+            x,
+            residuals[0].detach() if has_residuals else nothing,
+            rank,
+            _svdvals(A.detach()) if with_values else nothing,
+        )
+    )
+
+
+class linalg:
+    """``torch.linalg``'s `pinv` and `lstsq`."""
+
+    pinv = staticmethod(_pinv)
+    lstsq = staticmethod(_lstsq)

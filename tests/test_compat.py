@@ -1,0 +1,326 @@
+"""`batchpinv.compat`: the peers' own functions, in their words, and in their place."""
+
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+import scipy.linalg
+from children import environment, run_python
+
+import batchpinv.compat.numpy as compat_numpy
+import batchpinv.compat.scipy as compat_scipy
+from batchpinv import show_config
+from batchpinv.compat import Calls, calls, patch, unpatch
+
+DTYPES = ["float64", "float32", "complex128", "complex64"]
+RNG = np.random.default_rng(0)
+
+
+def normal(*shape, dtype="float64"):
+    a = RNG.standard_normal(shape) + 1j * RNG.standard_normal(shape)
+    return (a if np.dtype(dtype).kind == "c" else a.real).astype(dtype)
+
+
+def deficient(*shape, dtype="float64"):
+    *batch, m, n = shape
+    return normal(*batch, m, 2, dtype=dtype) @ normal(*batch, 2, n, dtype=dtype)
+
+
+def squared(a):
+    return a @ a.conj().swapaxes(-1, -2)
+
+
+def parts(result):
+    return result if isinstance(result, tuple) else (result,)
+
+
+def assert_same(found, expected, rtol):
+    found, expected = parts(found), parts(expected)
+    assert len(found) == len(expected)
+    for one, other in zip(found, expected, strict=True):
+        assert type(one) is type(other)
+        assert np.shape(one) == np.shape(other)
+        assert np.asarray(one).dtype == np.asarray(other).dtype
+        scale = np.abs(other).max(initial=0)
+        np.testing.assert_allclose(one, other, rtol=0, atol=rtol * scale)
+
+
+def call_ours(name, function, *arguments, **options):
+    """Its result, which must not be the peer's."""
+    before = calls().get(name, Calls(0, 0))
+    result = function(*arguments, **options)
+    assert calls()[name] == (before.ours + 1, before.peers)
+    return result
+
+
+def outcome(function, *arguments, **options):
+    try:
+        return function(*arguments, **options)
+    except Exception as error:
+        return type(error), str(error)
+
+
+# ---- one function after the other ----------------------------------------------------------------
+
+A = {
+    "tall": lambda d: normal(9, 5, dtype=d),
+    "wide": lambda d: normal(5, 9, dtype=d),
+    "stack": lambda d: normal(4, 6, 3, dtype=d),
+    "deficient": lambda d: deficient(8, 6, dtype=d),
+    "one": lambda d: normal(1, 1, dtype=d),
+    "long": lambda d: normal(5000, 4, dtype=d),
+}
+LIKE_NUMPY = [
+    ("pinv", {}),
+    ("pinv", {"rtol": None}),
+    ("pinv", {"rcond": 0.3}),
+    ("pinv", {"rtol": 0.3}),
+    ("matrix_rank", {}),
+    ("matrix_rank", {"tol": 0.9}),
+    ("matrix_rank", {"rtol": 0.3}),
+]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", A)
+@pytest.mark.parametrize(("name", "options"), LIKE_NUMPY)
+def test_results_are_numpys(name, options, kind, dtype):
+    a = A[kind](dtype)
+    if kind == "deficient" and options in ({}, {"rtol": None}):
+        options = {"rtol": 1e-3} if name == "matrix_rank" else {"rcond": 1e-3}
+    found = call_ours(f"numpy.linalg.{name}", getattr(compat_numpy, name), a, **options)
+    assert_same(found, getattr(np.linalg, name)(a, **options), 2e3 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", ["pinv", "matrix_rank"])
+def test_hermitian_results_are_numpys(name, dtype):
+    a = squared(normal(3, 5, 5, dtype=dtype))
+    found = call_ours(
+        f"numpy.linalg.{name}", getattr(compat_numpy, name), np.tril(a), hermitian=True
+    )
+    expected = getattr(np.linalg, name)(a, hermitian=True)
+    assert_same(found, expected, 1e4 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(9,), (9, 1), (9, 3)])
+@pytest.mark.parametrize("kind", ["tall", "wide", "deficient", "square", "long"])
+@pytest.mark.parametrize("module", ["numpy", "scipy"])
+def test_least_squares_are_the_peers(module, kind, shape, dtype):
+    a = normal(5, 5, dtype=dtype) if kind == "square" else A[kind](dtype)
+    b = normal(len(a), *shape[1:], dtype=dtype)
+    options = [1e-3] if kind == "deficient" else []
+    ours = {"numpy": compat_numpy, "scipy": compat_scipy}[module].lstsq
+    peers = {"numpy": np, "scipy": scipy}[module].linalg.lstsq
+    found = call_ours(f"{module}.linalg.lstsq", ours, a, b, *options)
+    assert_same(found, peers(a, b, *options), 1e4 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"atol": 0.5}, {"rtol": 0.3}, {"atol": 0.3, "rtol": 0.2}, {"atol": 0.1, "rtol": 0}],
+    ids=str,
+)
+@pytest.mark.parametrize("return_rank", [False, True])
+@pytest.mark.parametrize("name", ["pinv", "pinvh"])
+def test_pseudo_inverses_are_scipys(name, return_rank, options, dtype):
+    a = normal(6, 6, dtype=dtype)
+    if name == "pinvh":
+        a = (a + a.conj().T) / 2
+    options = {**options, "return_rank": return_rank}
+    found = call_ours(f"scipy.linalg.{name}", getattr(compat_scipy, name), a, **options)
+    expected = getattr(scipy.linalg, name)(a, **options)
+    assert_same(found, expected, 1e4 * np.finfo(dtype).eps)
+
+
+def test_numpy_decides_single_precision_in_double():
+    a = normal(300_000, 3, dtype="float32")
+    a[:, 2] = a[:, 1] * np.float32(1.001)
+    b = normal(len(a), dtype="float32")
+    x, _, rank, s = compat_numpy.lstsq(a, b)
+    assert rank == np.linalg.lstsq(a, b)[2] == 3
+    assert x.dtype == s.dtype == np.float32
+
+
+def test_stacks_work_where_the_peer_has_none():
+    a, b = normal(7, 6, 3), normal(7, 6, 2)
+    x, residuals, rank, s = compat_numpy.lstsq(a, b)
+    assert x.shape == (7, 3, 2)
+    assert residuals.shape == (7, 2)
+    assert rank.tolist() == [3] * 7
+    assert s.shape == (7, 3)
+    np.testing.assert_allclose(x[4], np.linalg.lstsq(a[4], b[4])[0], rtol=1e-10)
+
+
+@pytest.mark.parametrize("shape", [(50_000, 8), (8, 50_000), (5000, 3)])
+@pytest.mark.parametrize("cond", [1.0, 1e4, 1e9])
+def test_singular_values_of_long_matrices(shape, cond):
+    left, right = (np.linalg.qr(normal(n, min(shape)))[0] for n in shape)
+    s = np.geomspace(1, 1 / cond, min(shape))
+    found = compat_numpy.lstsq(left * s @ right.T, np.ones(shape[0]))[3]
+    np.testing.assert_allclose(found, s, rtol=0, atol=1e-14)
+
+
+# ---- what is not ours goes to the peer, and so do failures ---------------------------------------
+
+NAN = np.full((3, 3), np.nan)
+CALLS_OF_THE_PEER = [
+    ("numpy", "pinv", (np.ones(3),), {}),
+    ("numpy", "pinv", (NAN,), {}),
+    ("numpy", "pinv", (np.ones((3, 3), np.float16),), {}),
+    ("numpy", "pinv", (np.ones((3, 3)), 0.1), {"rtol": 0.1}),
+    ("numpy", "pinv", (np.ones((3, 0)),), {}),
+    ("numpy", "pinv", (np.ones((2, 3)),), {"hermitian": True}),
+    ("numpy", "pinv", (), {}),
+    ("numpy", "pinv", (np.ones((3, 3)),), {"tolerance": 1}),
+    ("numpy", "pinv", ([["a"]],), {}),
+    ("numpy", "lstsq", (np.ones((3, 3)), np.ones(4)), {}),
+    ("numpy", "lstsq", (np.ones(3), np.ones(3)), {}),
+    ("numpy", "lstsq", (NAN, np.ones(3)), {}),
+    ("numpy", "lstsq", (np.ones((3, 3)), np.ones((3, 0))), {}),
+    ("numpy", "matrix_rank", (np.ones(3),), {}),
+    ("numpy", "matrix_rank", (np.ones((3, 3)),), {"tol": 1, "rtol": 1}),
+    ("scipy", "pinv", (np.ones(3),), {}),
+    ("scipy", "pinv", (NAN,), {}),
+    ("scipy", "pinv", (np.ones((3, 3)),), {"atol": -1}),
+    ("scipy", "pinv", (np.ones((3, 3)),), {"rtol": -1.0}),
+    ("scipy", "pinvh", (np.ones((2, 3)),), {}),
+    ("scipy", "pinvh", (NAN,), {}),
+    ("scipy", "lstsq", (np.ones((3, 2)), np.ones(4)), {}),
+    ("scipy", "lstsq", (np.ones((3, 2)), np.full(3, np.inf)), {}),
+    ("scipy", "lstsq", (np.ones((3, 2)), np.ones(3)), {"lapack_driver": "none"}),
+    ("scipy", "lstsq", (np.eye(3, 2), np.ones(3)), {"lapack_driver": "gelsy"}),
+]
+
+
+@pytest.mark.parametrize(("module", "name", "arguments", "options"), CALLS_OF_THE_PEER, ids=repr)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_the_peer_answers_or_fails_in_its_own_words(module, name, arguments, options):
+    ours = getattr({"numpy": compat_numpy, "scipy": compat_scipy}[module], name)
+    peers = getattr({"numpy": np, "scipy": scipy}[module].linalg, name)
+    before = calls().get(f"{module}.linalg.{name}", Calls(0, 0))
+    found, expected = (outcome(f, *arguments, **options) for f in (ours, peers))
+    assert calls()[f"{module}.linalg.{name}"] == (before.ours, before.peers + 1)
+    assert repr(found) == repr(expected)
+
+
+@pytest.mark.filterwarnings("ignore:the matrix subclass:PendingDeprecationWarning")
+def test_subclasses_are_the_peers():
+    found = compat_numpy.pinv(np.matrix(np.eye(2)))
+    assert type(found) is np.matrix
+
+
+# ---- in their place ------------------------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays_patched():
+    yield
+    assert show_config("dicts")["compat"]["replaced"] == []
+
+
+def test_a_patch_replaces_and_gives_back():
+    by_name = np.linalg.pinv, scipy.linalg.pinvh
+    a = normal(4, 3)
+    with patch("numpy", "scipy"):
+        assert np.linalg.pinv is not by_name[0]
+        assert np.linalg.pinv.__name__ == "pinv"
+        assert np.linalg.pinv.__doc__ == by_name[0].__doc__
+        np.testing.assert_allclose(
+            call_ours("numpy.linalg.pinv", np.linalg.pinv, a), by_name[0](a), rtol=1e-12
+        )
+        call_ours("scipy.linalg.pinvh", scipy.linalg.pinvh, squared(a))
+        assert show_config("dicts")["compat"]["replaced"] == [
+            *(f"numpy.linalg.{name}" for name in ("pinv", "lstsq", "matrix_rank")),
+            *(f"scipy.linalg.{name}" for name in ("pinv", "pinvh", "lstsq")),
+        ]
+    assert (np.linalg.pinv, scipy.linalg.pinvh) == by_name
+
+
+def test_the_peers_own_modules_are_patched_too():
+    with patch("numpy"):
+        call_ours("numpy.linalg.lstsq", np.polyfit, np.arange(4.0), np.arange(4.0), 1)
+
+
+def test_a_patch_twice_is_a_patch_once():
+    original = np.linalg.pinv
+    patch("numpy")
+    with patch("numpy"):
+        replaced = np.linalg.pinv
+    assert np.linalg.pinv is replaced  # of the first
+    unpatch()
+    unpatch("numpy")
+    assert np.linalg.pinv is original
+
+
+def test_threads_patch_at_once():
+    original = np.linalg.pinv
+
+    def work():
+        for _ in range(50):
+            with patch("numpy"):
+                np.linalg.pinv(np.eye(2))
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    unpatch()
+    assert np.linalg.pinv is original
+
+
+def test_a_library_that_is_none():
+    with pytest.raises(ValueError, match="libraries must be among numpy, scipy, torch"):
+        patch("tensorflow")
+
+
+def test_a_program_under_the_patch(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import sys, numpy as np\nprint(sys.argv[1:], np.linalg.pinv(np.eye(2)).sum())\n"
+    )
+    for how in ([str(program)], ["-m", "program"]):
+        child = subprocess.run(
+            [sys.executable, "-P", "-m", "batchpinv.compat", "--count", *how, "--count", "x"],
+            env=environment(),
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert child.stdout == "['--count', 'x'] 2.0\n"
+        assert child.stderr == "numpy.linalg.pinv: 1 ours, 0 the peer's\n"
+
+
+def test_importing_the_package_does_not_import_it():
+    run_python("""
+    import sys, batchpinv
+    assert not [name for name in sys.modules if name.startswith("batchpinv.compat")]
+    import batchpinv.compat
+    assert "scipy" not in sys.modules
+    """)
+
+
+@pytest.mark.parametrize(
+    "tests", ["numpy.linalg.tests.test_linalg", "scipy.linalg.tests.test_basic"]
+)
+def test_the_peers_own_tests_pass_under_the_patch(tests, tmp_path):
+    """Those that reach what is replaced; the whole of NumPy's by `.ci/run`."""
+    child = subprocess.run(
+        [
+            *(sys.executable, "-P", "-m", "batchpinv.compat", "--count", "-m", "pytest"),
+            *("-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), "--pyargs", tests),
+            *("-k", "(Pinv or pinv or Lstsq or lstsq or MatrixRank) and not Parallel"),
+        ],
+        env=environment(),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert child.returncode == 0, child.stdout[-3000:] + child.stderr
+    assert ".linalg.lstsq" in child.stderr
