@@ -12,8 +12,10 @@ import pytest
 from children import run_python
 from jax.test_util import check_grads
 
+import batchpinv.compat.jax as compat_jax
 from batchpinv import LinAlgError, Rung, lstsq, pinv
 from batchpinv._libraries import _jax, _numpy
+from batchpinv.compat import calls
 
 jax.config.update("jax_enable_x64", True)
 DTYPES = ["float32", "float64", "complex64", "complex128"]
@@ -440,3 +442,34 @@ def check_shardings():
 @pytest.mark.parametrize("check", [check_devices, check_shards, check_shardings])
 def test_several_devices(check):
     on_two_devices(check)
+
+
+# ---- batchpinv.compat.jax ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(6, 4), (4, 6), (5, 5)])
+@pytest.mark.parametrize("sides", [(), (2,)])
+@pytest.mark.parametrize("options", [{}, {"rcond": 0.3}, {"numpy_resid": True}], ids=str)
+def test_least_squares_are_jaxs_own(options, sides, shape, dtype):
+    a, b = normal(*shape, dtype=dtype), normal(shape[0], *sides, dtype=dtype, seed=1)
+    expected = jnp.linalg.lstsq(a, b, **options)
+    functions = [compat_jax.lstsq]
+    if "numpy_resid" not in options:
+        functions.append(jax.jit(compat_jax.lstsq))
+    for function in functions:
+        before = calls().get("jax.numpy.linalg.lstsq", (0, 0))[0]
+        found = function(a, b, **options)
+        assert calls()["jax.numpy.linalg.lstsq"].ours == before + 1
+        for one, other in zip(found, expected, strict=True):
+            assert (one.shape, one.dtype) == (other.shape, other.dtype)
+            scale = jnp.abs(other).max(initial=1)
+            np.testing.assert_allclose(one, other, rtol=0, atol=1e4 * scale * jnp.finfo(dtype).eps)
+
+
+def test_the_tolerance_is_jaxs_own():
+    a = jnp.diag(jnp.asarray([1.0, 1e-15, 3e-15]))
+    np.testing.assert_array_equal(compat_jax.pinv(a), jnp.linalg.pinv(a))
+    a = jnp.diag(jnp.asarray([1.0, 1e-14]))
+    np.testing.assert_allclose(compat_jax.pinv(a), jnp.linalg.pinv(a), rtol=1e-15)
+    assert compat_jax.pinv(jnp.eye(3, dtype=int)).dtype == float

@@ -1,5 +1,5 @@
-"""The test-suites of NumPy and SciPy pass with their pinv replaced by ours, and the samples of
-PyTorch's tests of its own pinv give the same answers here and there.
+"""The test-suites of NumPy and SciPy pass with their functions replaced by `batchpinv.compat`, and
+the samples of PyTorch's tests of its own functions give the same answers here and there.
 """
 
 import re
@@ -13,28 +13,29 @@ from children import environment
 
 from batchpinv import pinv
 
+# Some of their tests; how many there are at least, and calls that we answer.
 SUITES = [
-    ("numpy.linalg.tests.test_linalg", "Pinv or pinv or byteorder", 14,
-     {"numpy.linalg.pinv": 16_000}),
-    ("scipy.linalg.tests.test_basic", "Pinv or pinv or auto_rcond", 30,
-     {"scipy.linalg.pinv": 30, "scipy.linalg.pinvh": 15}),
-    ("scipy.linalg.tests.test_batch", "pinv", 12,
-     {"scipy.linalg.pinv": 120, "scipy.linalg.pinvh": 60}),
+    ("numpy.linalg.tests.test_linalg", "Pinv or pinv or byteorder or Lstsq or MatrixRank", 20,
+     {"numpy.linalg.pinv": 15_000, "numpy.linalg.lstsq": 1000, "numpy.linalg.matrix_rank": 10}),
+    ("scipy.linalg.tests.test_basic", "Pinv or pinv or auto_rcond or Lstsq", 80,
+     {"scipy.linalg.pinv": 25, "scipy.linalg.pinvh": 15, "scipy.linalg.lstsq": 400}),
+    ("scipy.linalg.tests.test_batch", "pinv or lstsq", 12,
+     {"scipy.linalg.pinv": 100, "scipy.linalg.pinvh": 50, "scipy.linalg.lstsq": 50}),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("module", "selected", "passed", "calls"), SUITES)
 def test_suite_of_a_peer_passes(module, selected, passed, calls, tmp_path):
     ran = subprocess.run(
-        [sys.executable, "-P", "-m", "pytest", "-p", "peers_plugin", "-p", "no:cacheprovider",
-         "-c", "/dev/null", "--rootdir", tmp_path, "--pyargs", module, "-k", selected, "-q"],
+        [sys.executable, "-P", "-m", "batchpinv.compat", "--count", "-m", "pytest",
+         "-p", "no:cacheprovider", "-c", "/dev/null", "--rootdir", tmp_path, "--pyargs", module,
+         "-k", selected, "-q"],
         cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=200,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert int(re.search(r"(\d+) passed", ran.stdout)[1]) >= passed
-    called = dict(re.findall(r"^(\S+) was called (\d+) times$", ran.stdout, re.MULTILINE))
-    assert called.keys() == calls.keys()
-    assert all(int(called[name]) >= least for name, least in calls.items()), called
+    ours = dict(re.findall(r"^(\S+): (\d+) ours", ran.stderr, re.MULTILINE))
+    assert all(int(ours[name]) >= least for name, least in calls.items()), ran.stderr
 
 
 if find_spec("torch") and find_spec("expecttest"):  # torch.testing._internal needs the second
@@ -55,6 +56,31 @@ if find_spec("torch") and find_spec("expecttest"):  # torch.testing._internal ne
         for sample in samples:
             a = sample.input @ sample.args[0].mT if variant == "singular" else sample.input
             check_sample(torch, a, sample.kwargs)
+
+    @pytest.mark.filterwarnings("ignore:torch.qr is deprecated", "ignore::DeprecationWarning")
+    @pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "complex128"])
+    @pytest.mark.parametrize("driver", ["gelsy", "gelsd", "gelss"])
+    def test_least_squares_of_pytorchs_samples_are_its_own(driver, dtype):
+        import torch
+        from torch.testing._internal.opinfo.definitions.linalg import op_db
+
+        from batchpinv.compat import calls
+        from batchpinv.compat.torch import linalg
+
+        torch.manual_seed(0)
+        operator = next(op for op in op_db if op.name == "linalg.lstsq")
+        samples = list(operator.sample_inputs("cpu", getattr(torch, dtype)))
+        assert len(samples) >= 36
+        before = calls().get("torch.linalg.lstsq", (0, 0))
+        for sample in samples:
+            b, *more = sample.args
+            expected = torch.linalg.lstsq(sample.input, b, *more, driver=driver)
+            found = linalg.lstsq(sample.input, b, *more, driver=driver)
+            assert type(found) is type(expected)
+            for one, other in zip(found, expected, strict=True):
+                tolerance = 1e-10 if dtype in ("float64", "complex128") else 1e-3
+                torch.testing.assert_close(one, other, rtol=tolerance, atol=tolerance)
+        assert calls()["torch.linalg.lstsq"][0] >= before[0] + 20
 
 
 def check_sample(torch, a, options):

@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import batchpinv
 from batchpinv import Rung, lstsq, pinv
 from batchpinv._libraries import _torch_operators
+from batchpinv.compat import calls, patch
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:torch.qr is deprecated", "ignore::DeprecationWarning", "ignore::FutureWarning"
@@ -741,3 +742,35 @@ def test_arrays_of_dask_are_refused_beside_tensors():
     array = pytest.importorskip("dask.array").ones((3, 2))
     with pytest.raises(TypeError, match=r"b is an array of Dask, .*: give b.compute\(\)"):
         lstsq(torch.ones(3, 2), array)
+
+
+# ---- batchpinv.compat.torch ----------------------------------------------------------------------
+
+
+def test_pytorchs_functions_are_replaced_and_given_back():
+    originals = torch.linalg.pinv, torch.linalg.lstsq, torch.pinverse, torch.Tensor.pinverse
+    a, b = normal(5, 3).requires_grad_(), normal(5, 2)
+    with patch("torch"):
+        counts = calls()
+        x = torch.linalg.pinv(a)
+        torch.testing.assert_close(x, originals[0](a))
+        torch.testing.assert_close(torch.linalg.lstsq(a, b).solution, x @ b)
+        torch.testing.assert_close(a.pinverse(), torch.pinverse(a))
+        x.sum().backward()
+        compiled = torch.compile(
+            lambda a: torch.linalg.pinv(a) * 2, fullgraph=True, backend="eager"
+        )
+        torch.testing.assert_close(compiled(a), 2 * x)
+        for name, least in (("linalg.pinv", 1), ("linalg.lstsq", 1), ("pinverse", 2)):
+            ours, peers = counts.get(f"torch.{name}", (0, 0))
+            assert calls()[f"torch.{name}"].ours >= ours + least
+            assert calls()[f"torch.{name}"].peers == peers
+        for wrong in (torch.ones(3), torch.ones(3, 3, dtype=torch.float16), [[1.0]]):
+            with pytest.raises((RuntimeError, TypeError)) as ours:
+                torch.linalg.pinv(wrong)
+            with pytest.raises((RuntimeError, TypeError)) as peers:
+                originals[0](wrong)
+            assert str(ours.value) == str(peers.value)
+    assert originals == (
+        torch.linalg.pinv, torch.linalg.lstsq, torch.pinverse, torch.Tensor.pinverse,
+    )  # fmt: skip

@@ -6,6 +6,13 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, NamedTuple
 
+from .._lstsq import lstsq
+from .._pinv import pinv
+
+# Of any library's arrays: type checkers know nothing of the results.
+compute_pinv: Callable[..., Any] = pinv
+compute_lstsq: Callable[..., Any] = lstsq
+
 # What a function of ours returns where it does not recognise the call.
 UNKNOWN = object()
 

@@ -29,6 +29,10 @@ def read(a: Any) -> NDArray[Any] | None:
     return a if a.dtype.char in "fdFD" and a.dtype.isnative else None
 
 
+def real_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    return np.finfo(dtype).dtype
+
+
 def singular_values(a: NDArray[Any]) -> NDArray[Any]:
     """Of each matrix, descending, as real numbers of its precision.
 
@@ -43,7 +47,7 @@ def singular_values(a: NDArray[Any]) -> NDArray[Any]:
     triangle: Any = _triangle(long, wide)
     if triangle is None:
         triangle = np.linalg.qr(long.astype(wide, copy=False), mode="r")
-    return np.asarray(_svd(triangle, compute_uv=False), a.real.dtype)
+    return np.asarray(_svd(triangle, compute_uv=False), real_dtype(a.dtype))
 
 
 def _triangle(a: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any] | None:

@@ -7,9 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-import batchpinv
-
-from ._calls import UNKNOWN, replaces
+from ._calls import UNKNOWN, compute_lstsq, compute_pinv, replaces
 
 __all__ = ["lstsq", "pinv"]
 
@@ -21,7 +19,7 @@ def _read(a: Any) -> jax.Array | None:
         a = jnp.asarray(a)
     if a.size == 0 or a.dtype.kind == "b" or jax.default_backend() != "cpu":
         return None
-    return a.astype(jnp.promote_types(a.dtype, jnp.float32))
+    return a.astype(jnp.result_type(a.dtype, float))
 
 
 @replaces("jax.numpy.linalg.pinv", jnp.linalg.pinv)
@@ -56,7 +54,7 @@ def pinv(a: Any, rtol: Any = None, hermitian: bool = False, *, rcond: Any = None
     rtol = rcond if rtol is None else rtol
     if rtol is None:
         rtol = 10 * max(matrices.shape[-2:]) * float(jnp.finfo(matrices.dtype).eps)
-    return batchpinv.pinv(matrices, rtol=rtol, hermitian=hermitian, on_failure="nan")
+    return compute_pinv(matrices, rtol=rtol, hermitian=hermitian, on_failure="nan")
 
 
 @replaces("jax.numpy.linalg.lstsq", jnp.linalg.lstsq)
@@ -95,19 +93,17 @@ def lstsq(a: Any, b: Any, rcond: Any = None, *, numpy_resid: bool = False) -> An
     dtype = jnp.promote_types(matrices.dtype, sides.dtype)
     matrices, sides = matrices.astype(dtype), sides.astype(dtype)
     eps = float(jnp.finfo(dtype).eps)
-    if rcond is None:
-        rcond = max(m, n) * eps
-    elif rcond < 0:
-        rcond = eps
-    x, rank, residuals = batchpinv.lstsq(
+    if rcond is not None:  # it may be traced
+        rcond = jnp.where(jnp.asarray(rcond) < 0, eps, rcond)
+    x, rank, residuals = compute_lstsq(
         matrices,
         sides,
-        rtol=rcond,
+        rtol=max(m, n) * eps if rcond is None else rcond,
         return_rank=True,
         return_residuals=True,
         on_failure="nan",
     )
     if numpy_resid and (rank < n or m <= n):
-        residuals = jnp.empty(0, residuals.dtype)
+        residuals = jnp.asarray([])
     s = _svd(matrices, compute_uv=False)
     return x, jnp.atleast_1d(residuals), jnp.asarray(rank), s

@@ -6,10 +6,8 @@ from typing import Any
 
 import numpy as np
 
-import batchpinv
-
-from ._calls import UNKNOWN, replaces
-from ._values import read, singular_values
+from ._calls import UNKNOWN, compute_lstsq, compute_pinv, replaces
+from ._values import read, real_dtype, singular_values
 
 __all__ = ["lstsq", "matrix_rank", "pinv"]
 
@@ -55,7 +53,7 @@ def pinv(a: Any, rcond: Any = None, hermitian: Any = False, *, rtol: Any = _NO_V
         return UNKNOWN
     if rcond is None and rtol is not None:
         rcond = 1e-15 if rtol is _NO_VALUE else rtol
-    return batchpinv.pinv(matrices, rtol=rcond, hermitian=bool(hermitian))
+    return compute_pinv(matrices, rtol=rcond, hermitian=bool(hermitian))
 
 
 @replaces("numpy.linalg.lstsq", np.linalg.lstsq)
@@ -107,7 +105,7 @@ def lstsq(a: Any, b: Any, rcond: Any = None) -> Any:
     matrices, sides = matrices.astype(wide, copy=False), sides.astype(wide, copy=False)
     is_negative = rcond is not None and rcond < 0
     rtol = max(m, n) * _EPS if rcond is None else _EPS / 2 if is_negative else rcond
-    x, rank, residuals = batchpinv.lstsq(
+    x, rank, residuals = compute_lstsq(
         matrices, sides, rtol=rtol, return_rank=True, return_residuals=True
     )
     if is_negative and np.any(rank < min(m, n)):  # which asks what LAPACK's rounding leaves
@@ -116,7 +114,7 @@ def lstsq(a: Any, b: Any, rcond: Any = None) -> Any:
     if matrices.ndim == 2 and sides.ndim <= 2:
         rank = np.int32(rank)
         residuals = np.atleast_1d(residuals) if rank == n < m else np.empty(0)
-    real = np.empty(0, dtype).real.dtype
+    real = real_dtype(dtype)
     return x.astype(dtype, copy=False), residuals.astype(real), rank, s.astype(real, copy=False)
 
 
@@ -156,5 +154,5 @@ def matrix_rank(A: Any, tol: Any = None, hermitian: Any = False, *, rtol: Any = 
     if matrices is None or matrices.ndim < 2 or (tol is not None and rtol is not None):
         return UNKNOWN
     options = {"rtol": rtol} if tol is None else {"atol": tol, "rtol": 0}
-    _, rank = batchpinv.pinv(matrices, hermitian=bool(hermitian), return_rank=True, **options)
+    _, rank = compute_pinv(matrices, hermitian=bool(hermitian), return_rank=True, **options)
     return np.int64(rank) if matrices.ndim == 2 and isinstance(rank, int) else rank

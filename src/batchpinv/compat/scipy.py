@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import scipy
 import scipy.linalg
 
-import batchpinv
-
-from ._calls import UNKNOWN, replaces
+from ._calls import UNKNOWN, compute_lstsq, compute_pinv, replaces
 from ._values import read, singular_values
 
 __all__ = ["lstsq", "pinv", "pinvh"]
 
+_lstsq: Any = scipy.linalg.lstsq
 # From 1.18 on, residuals of a matrix of lower rank are NaN; before they are missing.
 _HAS_ALL_RESIDUALS = tuple(map(int, scipy.__version__.split(".")[:2])) >= (1, 18)
 
@@ -124,8 +122,7 @@ def _pinv(a: Any, atol: Any, rtol: Any, return_rank: bool, **options: bool) -> A
             return UNKNOWN
         if rtol > 0:
             atol, rtol = atol + rtol * singular_values(matrices)[..., 0].astype(float), 0
-    compute: Callable[..., Any] = batchpinv.pinv
-    return compute(matrices, atol=atol, rtol=rtol, return_rank=return_rank, **options)
+    return compute_pinv(matrices, atol=atol, rtol=rtol, return_rank=return_rank, **options)
 
 
 @replaces("scipy.linalg.lstsq", scipy.linalg.lstsq)
@@ -181,7 +178,7 @@ def lstsq(
         or not (matrices.ndim == sides.ndim or matrices.ndim == sides.ndim + 1 == 2)
     ):
         return UNKNOWN
-    if (lapack_driver or scipy.linalg.lstsq.default_lapack_driver) not in ("gelsd", "gelss"):
+    if (lapack_driver or _lstsq.default_lapack_driver) not in ("gelsd", "gelss"):
         return UNKNOWN
     if check_finite and not np.isfinite(sides).all():
         return UNKNOWN
@@ -190,7 +187,7 @@ def lstsq(
     matrices, sides = matrices.astype(dtype, copy=False), sides.astype(dtype, copy=False)
     eps = float(np.finfo(dtype).eps)
     rtol = eps if cond is None else cond
-    x, rank, residues = batchpinv.lstsq(
+    x, rank, residues = compute_lstsq(
         matrices, sides, rtol=rtol, return_rank=True, return_residuals=True
     )
     s = singular_values(matrices)

@@ -6,9 +6,7 @@ from typing import Any
 
 import torch
 
-import batchpinv
-
-from ._calls import UNKNOWN, replaces
+from ._calls import UNKNOWN, compute_lstsq, compute_pinv, replaces
 
 __all__ = ["linalg", "pinverse"]
 
@@ -67,7 +65,7 @@ def _pinv(
     if rcond is not None and rtol is not None:
         return UNKNOWN
     rtol = rtol if rcond is None else rcond
-    return batchpinv.pinv(A, atol=atol, rtol=rtol, hermitian=bool(hermitian), out=out)
+    return compute_pinv(A, atol=atol, rtol=rtol, hermitian=bool(hermitian), out=out)
 
 
 @replaces("torch.pinverse", torch.pinverse)
@@ -88,7 +86,7 @@ def pinverse(input: Any, rcond: Any = 1e-15) -> Any:
     RuntimeError, TypeError
         As ``torch.pinverse`` raises them.
     """
-    return batchpinv.pinv(input, rtol=rcond) if _is_plain(input) else UNKNOWN
+    return compute_pinv(input, rtol=rcond) if _is_plain(input) else UNKNOWN
 
 
 @replaces("torch.linalg.lstsq", torch.linalg.lstsq)
@@ -126,13 +124,14 @@ def _lstsq(A: Any, B: Any, rcond: Any = None, *, driver: Any = None) -> Any:
         return UNKNOWN
     m, n = A.shape[-2:]
     with_values = driver in ("gelsd", "gelss")
-    x, rank, *residuals = batchpinv.lstsq(
+    x, rank, *residuals = compute_lstsq(
         A, B, rtol=rcond, return_rank=True, return_residuals=with_values
     )
     rank = torch.as_tensor(rank)
     nothing = A.detach().new_empty(0).real
     has_residuals = with_values and m > n and bool((rank == n).all())
-    return torch.return_types.linalg_lstsq(
+    result: Any = torch.return_types
+    return result.linalg_lstsq(
         (
             x,
             residuals[0].detach() if has_residuals else nothing,
