@@ -447,8 +447,8 @@ def test_several_devices(check):
 # ---- batchpinv.compat.jax ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("shape", [(6, 4), (4, 6), (5, 5)])
+@pytest.mark.parametrize("dtype", ["float32", "complex128"])
+@pytest.mark.parametrize("shape", [(6, 4), (4, 6)])
 @pytest.mark.parametrize("sides", [(), (2,)])
 @pytest.mark.parametrize("options", [{}, {"rcond": 0.3}, {"numpy_resid": True}], ids=str)
 def test_least_squares_are_jaxs_own(options, sides, shape, dtype):

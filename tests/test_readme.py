@@ -126,6 +126,12 @@ def check_numba(names):
     np.testing.assert_array_equal(names["x"], batchpinv.pinv(names["jacobian"][:1000]))
 
 
+def check_compat(names):
+    close(names["x"], batchpinv.pinv(names["a"][0]) @ np.ones(6))
+    assert names["calls"]()["numpy.linalg.lstsq"].ours >= 1
+    assert batchpinv.show_config("dicts")["compat"]["replaced"] == []
+
+
 CHECKS = {
     "Use": check_use,
     "Beamforming weights for every subcarrier": check_beamforming,
@@ -136,6 +142,7 @@ CHECKS = {
     "JAX under `jit`": check_jax,
     "A stack larger than memory, with Dask": check_dask,
     "A parallel loop of Numba": check_numba,
+    "Coming from another library": check_compat,
     "Other array libraries": check_derivatives,
 }
 POLYNOMIAL = EXAMPLES["A polynomial that is badly scaled"]

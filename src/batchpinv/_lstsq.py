@@ -261,7 +261,8 @@ def lstsq(
     Returns
     -------
     x : ndarray, shape (*, n, k), or (*, n) where b is (*, m)
-        The solutions; `out`, where it was given. Of the dtype to which those of `a` and `b` are
+        The solutions, alone: ``lstsq(...)[0]``, as of NumPy's tuple, is the first coefficient.
+        `out`, where it was given. Of the dtype to which those of `a` and `b` are
         promoted, integers and booleans counting as float64.
     rank : int, or ndarray of int64 with the batch shape
         Only where `return_rank`; an int for one matrix.
