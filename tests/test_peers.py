@@ -17,14 +17,16 @@ from batchpinv import pinv
 SUITES = [
     ("numpy.linalg.tests.test_linalg", "Pinv or pinv or byteorder or Lstsq or MatrixRank", 20,
      {"numpy.linalg.pinv": 15_000, "numpy.linalg.lstsq": 1000, "numpy.linalg.matrix_rank": 10}),
-    ("scipy.linalg.tests.test_basic", "Pinv or pinv or auto_rcond or Lstsq", 80,
-     {"scipy.linalg.pinv": 25, "scipy.linalg.pinvh": 15, "scipy.linalg.lstsq": 400}),
+    ("scipy.linalg.tests.test_basic", "Pinv or pinv or auto_rcond or Lstsq", 40,
+     {"scipy.linalg.pinv": 10, "scipy.linalg.pinvh": 5, "scipy.linalg.lstsq": 100}),
     ("scipy.linalg.tests.test_batch", "pinv or lstsq", 12,
      {"scipy.linalg.pinv": 100, "scipy.linalg.pinvh": 50, "scipy.linalg.lstsq": 50}),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("module", "selected", "passed", "calls"), SUITES)
+@pytest.mark.parametrize(
+    ("module", "selected", "passed", "calls"), [suite for suite in SUITES if find_spec(suite[0])]
+)
 def test_suite_of_a_peer_passes(module, selected, passed, calls, tmp_path):
     ran = subprocess.run(
         [sys.executable, "-P", "-m", "batchpinv.compat", "--count", "-m", "pytest",

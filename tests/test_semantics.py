@@ -149,8 +149,13 @@ class Wrapper:
 
 class OnlyDLPack:
     def __init__(self, array):
-        self.__dlpack__ = array.__dlpack__
-        self.__dlpack_device__ = array.__dlpack_device__
+        self._array = array
+
+    def __dlpack__(self, **options):
+        return self._array.__dlpack__(**options)
+
+    def __dlpack_device__(self):
+        return self._array.__dlpack_device__()
 
 
 @pytest.mark.parametrize(
