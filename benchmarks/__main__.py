@@ -83,6 +83,12 @@ def run_lstsq(options: Namespace) -> Any:
     return systems(options.dtypes, options.sizes, options.quick, options.seconds)
 
 
+def run_clients(options: Namespace) -> Any:
+    from .clients import clients
+
+    return clients(options.seconds)
+
+
 def run_tune(options: Namespace) -> Any:
     from .tune import tune
 
@@ -101,6 +107,7 @@ COMMANDS = {
     "shares": run_shares,
     "gradient": run_gradient,
     "lstsq": run_lstsq,
+    "clients": run_clients,
     "tune": run_tune,
 }
 

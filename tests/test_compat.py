@@ -55,6 +55,14 @@ def call_ours(name, function, *arguments, **options):
     return result
 
 
+@pytest.fixture
+def always_ours(monkeypatch):
+    """Also where the peer is as fast."""
+    monkeypatch.setattr("batchpinv.compat._values.LARGE", 10_000)
+    for module in (compat_numpy, compat_scipy):
+        monkeypatch.setattr(module, "pays", lambda a: True)
+
+
 def outcome(function, *arguments, **options):
     try:
         return function(*arguments, **options)
@@ -109,7 +117,7 @@ def test_hermitian_results_are_numpys(name, dtype):
 @pytest.mark.parametrize("shape", [(9,), (9, 1), (9, 3)])
 @pytest.mark.parametrize("kind", ["tall", "wide", "deficient", "square", "long"])
 @pytest.mark.parametrize("module", ["numpy", "scipy"])
-def test_least_squares_are_the_peers(module, kind, shape, dtype):
+def test_least_squares_are_the_peers(always_ours, module, kind, shape, dtype):
     a = normal(5, 5, dtype=dtype) if kind == "square" else A[kind](dtype)
     b = normal(len(a), *shape[1:], dtype=dtype)
     options = [1e-3] if kind == "deficient" else []
@@ -137,13 +145,28 @@ def test_pseudo_inverses_are_scipys(name, return_rank, options, dtype):
     assert_same(found, expected, 1e4 * np.finfo(dtype).eps)
 
 
-def test_numpy_decides_single_precision_in_double():
+def test_numpy_decides_single_precision_in_double(always_ours):
     a = normal(300_000, 3, dtype="float32")
     a[:, 2] = a[:, 1] * np.float32(1.001)
     b = normal(len(a), dtype="float32")
     x, _, rank, s = compat_numpy.lstsq(a, b)
     assert rank == np.linalg.lstsq(a, b)[2] == 3
     assert x.dtype == s.dtype == np.float32
+
+
+def test_least_squares_of_one_small_matrix_are_left_to_the_peer():
+    a, b = normal(6, 3), normal(6)
+    for module, ours in (("numpy", compat_numpy), ("scipy", compat_scipy)):
+        before = calls().get(f"{module}.linalg.lstsq", Calls(0, 0))
+        ours.lstsq(a, b)
+        assert calls()[f"{module}.linalg.lstsq"] == (before.ours, before.peers + 1)
+
+
+def test_least_squares_of_a_long_matrix_are_ours():
+    a, b = normal(200_000, 10), normal(200_000, 2)
+    for module, ours, peers in (("numpy", compat_numpy, np), ("scipy", compat_scipy, scipy)):
+        found = call_ours(f"{module}.linalg.lstsq", ours.lstsq, a, b)
+        assert_same(found, peers.linalg.lstsq(a, b), 1e-12)
 
 
 def test_stacks_work_where_the_peer_has_none():
@@ -158,7 +181,7 @@ def test_stacks_work_where_the_peer_has_none():
 
 @pytest.mark.parametrize("shape", [(50_000, 8), (8, 50_000), (5000, 3)])
 @pytest.mark.parametrize("cond", [1.0, 1e4, 1e9])
-def test_singular_values_of_long_matrices(shape, cond):
+def test_singular_values_of_long_matrices(always_ours, shape, cond):
     left, right = (np.linalg.qr(normal(n, min(shape)))[0] for n in shape)
     s = np.geomspace(1, 1 / cond, min(shape))
     found = compat_numpy.lstsq(left * s @ right.T, np.ones(shape[0]))[3]
@@ -243,7 +266,9 @@ def test_a_patch_replaces_and_gives_back():
 
 def test_the_peers_own_modules_are_patched_too():
     with patch("numpy"):
-        call_ours("numpy.linalg.lstsq", np.polyfit, np.arange(4.0), np.arange(4.0), 1)
+        before = calls().get("numpy.linalg.lstsq", Calls(0, 0))
+        np.polyfit(np.arange(4.0), np.arange(4.0), 1)
+        assert sum(calls()["numpy.linalg.lstsq"]) == sum(before) + 1
 
 
 def test_a_patch_twice_is_a_patch_once():

@@ -16,11 +16,11 @@ from batchpinv import pinv
 # Some of their tests; how many there are at least, and calls that we answer.
 SUITES = [
     ("numpy.linalg.tests.test_linalg", "Pinv or pinv or byteorder or Lstsq or MatrixRank", 20,
-     {"numpy.linalg.pinv": 15_000, "numpy.linalg.lstsq": 1000, "numpy.linalg.matrix_rank": 10}),
+     {"numpy.linalg.pinv": 15_000, "numpy.linalg.matrix_rank": 10}),
     ("scipy.linalg.tests.test_basic", "Pinv or pinv or auto_rcond or Lstsq", 40,
-     {"scipy.linalg.pinv": 10, "scipy.linalg.pinvh": 5, "scipy.linalg.lstsq": 100}),
+     {"scipy.linalg.pinv": 10, "scipy.linalg.pinvh": 5}),
     ("scipy.linalg.tests.test_batch", "pinv or lstsq", 12,
-     {"scipy.linalg.pinv": 100, "scipy.linalg.pinvh": 50, "scipy.linalg.lstsq": 50}),
+     {"scipy.linalg.pinv": 100, "scipy.linalg.pinvh": 50}),
 ]  # fmt: skip
 
 
@@ -61,8 +61,7 @@ if find_spec("torch") and find_spec("expecttest"):  # torch.testing._internal ne
 
     @pytest.mark.filterwarnings("ignore:torch.qr is deprecated", "ignore::DeprecationWarning")
     @pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "complex128"])
-    @pytest.mark.parametrize("driver", ["gelsy", "gelsd", "gelss"])
-    def test_least_squares_of_pytorchs_samples_are_its_own(driver, dtype):
+    def test_least_squares_of_pytorchs_samples_are_its_own(dtype):
         import torch
         from torch.testing._internal.opinfo.definitions.linalg import op_db
 
@@ -76,8 +75,8 @@ if find_spec("torch") and find_spec("expecttest"):  # torch.testing._internal ne
         before = calls().get("torch.linalg.lstsq", (0, 0))
         for sample in samples:
             b, *more = sample.args
-            expected = torch.linalg.lstsq(sample.input, b, *more, driver=driver)
-            found = linalg.lstsq(sample.input, b, *more, driver=driver)
+            expected = torch.linalg.lstsq(sample.input, b, *more)
+            found = linalg.lstsq(sample.input, b, *more)
             assert type(found) is type(expected)
             for one, other in zip(found, expected, strict=True):
                 tolerance = 1e-10 if dtype in ("float64", "complex128") else 1e-3

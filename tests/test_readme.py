@@ -127,8 +127,8 @@ def check_numba(names):
 
 
 def check_compat(names):
-    close(names["x"], batchpinv.pinv(names["a"][0]) @ np.ones(6))
-    assert names["calls"]()["numpy.linalg.lstsq"].ours >= 1
+    np.testing.assert_array_equal(names["x"], batchpinv.pinv(names["a"], rtol=1e-15))
+    assert names["calls"]()["numpy.linalg.pinv"].ours >= 1
     assert batchpinv.show_config("dicts")["compat"]["replaced"] == []
 
 

@@ -11,8 +11,9 @@ array([1., 2.])
 ``python -m batchpinv.compat PROGRAM``.
 
 A call that is not recognised, or that fails, goes to the peer, with the same arguments: warnings,
-errors and their words are its own. What we compute has the peer's meaning, but the ranks are those
-of the numbers in the matrix (see `batchpinv.pinv`), which the peer may miss by its rounding.
+errors and their words are its own. So does one that we would not answer faster. What we compute has
+the peer's meaning, but the ranks are those of the numbers in the matrix (see `batchpinv.pinv`),
+which the peer may miss by its rounding.
 """
 
 from ._calls import Calls, calls

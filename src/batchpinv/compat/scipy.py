@@ -9,7 +9,7 @@ import scipy
 import scipy.linalg
 
 from ._calls import UNKNOWN, compute_lstsq, compute_pinv, replaces
-from ._values import read, singular_values
+from ._values import pays, read, singular_values
 
 __all__ = ["lstsq", "pinv", "pinvh"]
 
@@ -164,6 +164,10 @@ def lstsq(
     LinAlgError, ValueError
         As ``scipy.linalg.lstsq`` raises them.
 
+    See Also
+    --------
+    batchpinv.lstsq : x alone, at 5 to 20 times the speed; see `batchpinv.compat.numpy.lstsq`.
+
     Examples
     --------
     >>> from batchpinv.compat.scipy import lstsq
@@ -177,6 +181,8 @@ def lstsq(
         or sides is None
         or not (matrices.ndim == sides.ndim or matrices.ndim == sides.ndim + 1 == 2)
     ):
+        return UNKNOWN
+    if matrices.ndim < 2 or not pays(matrices):
         return UNKNOWN
     if (lapack_driver or _lstsq.default_lapack_driver) not in ("gelsd", "gelss"):
         return UNKNOWN

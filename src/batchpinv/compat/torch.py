@@ -11,7 +11,6 @@ from ._calls import UNKNOWN, compute_lstsq, compute_pinv, replaces
 __all__ = ["linalg", "pinverse"]
 
 _DTYPES = (torch.float32, torch.float64, torch.complex64, torch.complex128)
-_svdvals = torch.linalg.svdvals
 
 
 def _is_plain(*tensors: Any) -> bool:
@@ -101,13 +100,14 @@ def _lstsq(A: Any, B: Any, rcond: Any = None, *, driver: Any = None) -> Any:
         Singular values up to ``rcond * s1`` are dropped. Default: ``max(m, n) * eps``. 'gelsy',
         too, is understood so, where PyTorch's estimates ranks.
     driver : {'gelsy', 'gelsd', 'gelss', 'gels'}, default 'gelsy'
-        'gelsd' and 'gelss' return singular values; 'gels' is left to PyTorch.
+        The others are left to PyTorch: they return singular values, which take most of their time,
+        or none and no rank.
 
     Returns
     -------
     torch.return_types.linalg_lstsq
-        (solution, residuals, rank, singular_values). Residuals are there with 'gelsd' and 'gelss',
-        if m > n and every matrix has full rank; singular values with 'gelsd' and 'gelss'.
+        (solution, residuals, rank, singular_values). Residuals and singular values are empty, as
+        PyTorch's are with 'gelsy'.
 
     Raises
     ------
@@ -118,27 +118,14 @@ def _lstsq(A: Any, B: Any, rcond: Any = None, *, driver: Any = None) -> Any:
     --------
     batchpinv.lstsq : the solution alone, and more options.
     """
-    if not _is_plain(A, B) or A.dtype != B.dtype or driver not in (None, "gelsy", "gelsd", "gelss"):
+    if not _is_plain(A, B) or A.dtype != B.dtype or driver not in (None, "gelsy"):
         return UNKNOWN
     if rcond is not None and not rcond >= 0:
         return UNKNOWN
-    m, n = A.shape[-2:]
-    with_values = driver in ("gelsd", "gelss")
-    x, rank, *residuals = compute_lstsq(
-        A, B, rtol=rcond, return_rank=True, return_residuals=with_values
-    )
-    rank = torch.as_tensor(rank)
+    x, rank = compute_lstsq(A, B, rtol=rcond, return_rank=True)
     nothing = A.detach().new_empty(0).real
-    has_residuals = with_values and m > n and bool((rank == n).all())
     result: Any = torch.return_types
-    return result.linalg_lstsq(
-        (
-            x,
-            residuals[0].detach() if has_residuals else nothing,
-            rank,
-            _svdvals(A.detach()) if with_values else nothing,
-        )
-    )
+    return result.linalg_lstsq((x, nothing, torch.as_tensor(rank), nothing.clone()))
 
 
 class linalg:
