@@ -1,8 +1,11 @@
 """`batchpinv.compat`: the peers' own functions, in their words, and in their place."""
 
+import doctest
+import importlib
 import subprocess
 import sys
 import threading
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -326,6 +329,16 @@ def test_a_program_under_the_patch(tmp_path):
         )
         assert child.stdout == "['--count', 'x'] 2.0\n"
         assert child.stderr == "numpy.linalg.pinv: 1 ours, 0 the peer's\n"
+
+
+@pytest.mark.parametrize("name", ["numpy", "scipy", "torch", "jax", "_calls", "_patch"])
+def test_examples_show_what_they_give(name):
+    if name in ("torch", "jax") and not find_spec(name):
+        return
+    module = importlib.import_module(f"batchpinv.compat.{name}")
+    failed, tried = doctest.testmod(module, report=False)
+    assert failed == 0
+    assert tried >= 4
 
 
 def test_importing_the_package_does_not_import_it():

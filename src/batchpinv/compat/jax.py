@@ -47,6 +47,12 @@ def pinv(a: Any, rtol: Any = None, hermitian: bool = False, *, rcond: Any = None
     See Also
     --------
     batchpinv.pinv : whose default tolerance is a tenth of this.
+
+    Examples
+    --------
+    >>> from batchpinv.compat.jax import pinv
+    >>> pinv([[2.0, 0.0], [0.0, 0.0]]).tolist()
+    [[0.5, 0.0], [0.0, 0.0]]
     """
     matrices = _read(a)
     if matrices is None or matrices.ndim < 2 or (rtol is not None and rcond is not None):
@@ -85,6 +91,13 @@ def lstsq(a: Any, b: Any, rcond: Any = None, *, numpy_resid: bool = False) -> An
     See Also
     --------
     batchpinv.lstsq : x alone; and stacks.
+
+    Examples
+    --------
+    >>> from batchpinv.compat.jax import lstsq
+    >>> x, residuals, rank, s = lstsq([[1.0], [0.0]], [3.0, 0.0])
+    >>> x.tolist(), rank.item()
+    ([3.0], 1)
     """
     matrices, sides = _read(a), _read(b)
     if matrices is None or sides is None or matrices.ndim != 2 or sides.ndim not in (1, 2):

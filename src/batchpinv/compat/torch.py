@@ -58,6 +58,13 @@ def _pinv(
     See Also
     --------
     batchpinv.pinv : the same, with more options.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from batchpinv.compat.torch import linalg
+    >>> linalg.pinv(torch.tensor([[2.0, 0.0], [0.0, 0.0]])).tolist()
+    [[0.5, 0.0], [0.0, 0.0]]
     """
     if not _is_plain(A) or (out is not None and not _is_plain(out)):
         return UNKNOWN
@@ -84,6 +91,13 @@ def pinverse(input: Any, rcond: Any = 1e-15) -> Any:
     ------
     RuntimeError, TypeError
         As ``torch.pinverse`` raises them.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from batchpinv.compat.torch import pinverse
+    >>> pinverse(torch.tensor([[2.0], [0.0]])).tolist()
+    [[0.5, 0.0]]
     """
     return compute_pinv(input, rtol=rcond) if _is_plain(input) else UNKNOWN
 
@@ -117,6 +131,14 @@ def _lstsq(A: Any, B: Any, rcond: Any = None, *, driver: Any = None) -> Any:
     See Also
     --------
     batchpinv.lstsq : the solution alone, and more options.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from batchpinv.compat.torch import linalg
+    >>> found = linalg.lstsq(torch.tensor([[1.0], [1.0]]), torch.tensor([[1.0], [3.0]]))
+    >>> found.solution.tolist(), found.rank.item()
+    ([[2.0]], 1)
     """
     if not _is_plain(A, B) or A.dtype != B.dtype or driver not in (None, "gelsy"):
         return UNKNOWN
