@@ -34,8 +34,14 @@ class _DaskArray(Protocol):
     def compute_chunk_sizes(self) -> Any: ...
 
 
+class _DataArray(Protocol):
+    """Of xarray."""
+
+    def broadcast_like(self, other: Any) -> Any: ...
+
+
 # The array of another library.
-Foreign = TypeVar("Foreign", bound=_Tensor | _JaxArray | _DaskArray)
+Foreign = TypeVar("Foreign", bound=_Tensor | _JaxArray | _DaskArray | _DataArray)
 
 Own = TypeVar("Own")  # the class of the operands, of which tolerances and `out` may be, too
 Out = TypeVar("Out")

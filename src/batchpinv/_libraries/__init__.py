@@ -40,6 +40,10 @@ def find_library(*operands: object) -> Library:
             from . import _dask
 
             return _dask
+        if _is(a, "xarray", "DataArray"):
+            from . import _xarray
+
+            return _xarray
         if is_on_cuda(a):
             from ..cuda import _compute as _cuda
 

@@ -1,0 +1,111 @@
+"""Labelled arrays of xarray: dimensions are matched by name, and keep their coordinates; what Dask
+has chunked stays lazy.
+
+`pinv` exchanges the last two dimensions. `lstsq` of `a` with dimensions (*, m, n) fits over the
+dimension m of `b`, whose others may be any, in any order: those that `a` has not are right-hand
+sides. In the solution n stands in the place of m.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from math import prod
+from typing import Any
+
+import xarray as xr
+
+from .._options import Options, Result
+from . import find_library
+
+_TOLERANCES = "rcond", "atol", "rtol"
+
+Dims = Sequence[Hashable]
+
+
+def pinv(a: Any, options: Options) -> Result:
+    if a.ndim < 2:
+        return find_library(a.data).pinv(a.data, options)
+    *batch, m, n = a.dims
+    out = options.out
+    if isinstance(out, xr.DataArray):
+        if out.dims != (*batch, n, m):
+            raise ValueError(f"out must have the dimensions {(*batch, n, m)}; got {out.dims}")
+        options = options._replace(out=out.data)
+    found = find_library(a.data).pinv(a.data, _read_tolerances(options, a, batch))
+    x = found.x if isinstance(out, xr.DataArray) else _label(found.x, (*batch, n, m), a)
+    return Result(
+        out if isinstance(out, xr.DataArray) else x,
+        _label(found.rank, batch, a),
+        _label(found.rung, batch, a),
+    )
+
+
+def lstsq(a: Any, b: Any, options: Options) -> Result:
+    if not (isinstance(a, xr.DataArray) and isinstance(b, xr.DataArray)):  # no names to match
+        a, b = (getattr(x, "data", x) if isinstance(x, xr.DataArray) else x for x in (a, b))
+        return find_library(a, b).lstsq(a, b, options)
+    if a.ndim < 2:
+        return find_library(a.data).lstsq(a.data, b.data, options)
+    if options.out is not None:
+        raise TypeError("out is not for labelled arrays in lstsq; assign the result")
+    *batch, m, n = a.dims
+    if m not in b.dims or n in b.dims:
+        raise ValueError(
+            f"b must have the dimension {m!r} of a, and not {n!r}; it has {b.dims}, a has {a.dims}"
+        )
+    xr.align(a, b, join="exact", copy=False)
+    sides = [dim for dim in b.dims if dim != m and dim not in batch]
+    shape = tuple(b.sizes[dim] for dim in sides)
+    columns = _order(b, [*batch, m, *sides]).data
+    columns = columns.reshape((*columns.shape[: len(batch) + 1], prod(shape)))
+    options = _read_tolerances(options, a, batch)
+    found = find_library(a.data, columns).lstsq(a.data, columns, options)
+
+    def spread(part: Any, core: Dims) -> Any:
+        """With the right-hand sides as they were, and n in the place of m."""
+        if part is None:
+            return None
+        part = part.reshape((*part.shape[:-1], *shape))
+        dims = [n if dim == m else dim for dim in b.dims if dim != m or core]
+        labelled = _label(part, (*batch, *core, *sides), a, b)
+        return labelled.transpose(*(dim for dim in batch if dim not in dims), *dims)
+
+    return Result(
+        spread(found.x, [n]),
+        _label(found.rank, batch, a),
+        _label(found.rung, batch, a),
+        spread(found.residuals, []),
+    )
+
+
+def _label(part: Any, dims: Dims, *operands: Any) -> Any:
+    """As a DataArray, with the operands' coordinates along its dimensions."""
+    if part is None or not hasattr(part, "ndim"):  # a number, of one matrix
+        return part
+    coords = {
+        name: coord
+        for operand in operands
+        for name, coord in operand.coords.items()
+        if set(coord.dims) <= set(dims)
+    }
+    return xr.DataArray(part, coords, dims)
+
+
+def _order(array: Any, dims: Dims) -> Any:
+    """With these dimensions in this order; those that it has not are of length 1."""
+    missing = [dim for dim in dims if dim not in array.dims]
+    return array.expand_dims(missing).transpose(*dims)
+
+
+def _read_tolerances(options: Options, a: Any, batch: Dims) -> Options:
+    read = {}
+    for name in _TOLERANCES:
+        given = getattr(options, name)
+        if isinstance(given, xr.DataArray):
+            if not set(given.dims) <= set(batch):
+                raise ValueError(
+                    f"{name} must have dimensions of the batch, {tuple(batch)}; got {given.dims}"
+                )
+            xr.align(a, given, join="exact", copy=False)
+            read[name] = _order(given, batch).data
+    return options._replace(**read)
