@@ -133,6 +133,18 @@ def with_chunks(a: Lazy) -> None:
     assert_type(lstsq(a, a, return_residuals=True), tuple[Lazy, Lazy])
 
 
+class Labelled:
+    """The same of xarray's."""
+
+    def broadcast_like(self, other: Any) -> "Labelled":
+        return self
+
+
+def with_labels(a: Labelled) -> None:
+    assert_type(pinv(a), Labelled)
+    assert_type(lstsq(a, a, return_rank=True), tuple[Labelled, Labelled])
+
+
 assert_type(pinv_jvp(f8, f8, f8), NDArray[Any])
 assert_type(pinv_vjp(f8, f8, f8, hermitian=True), NDArray[Any])
 

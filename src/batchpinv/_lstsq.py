@@ -223,7 +223,9 @@ def lstsq(
         dimension, or one less than `a` and the shape ``a.shape[:-1]``. The batch shapes of `a` and
         `b` broadcast: one `a` for many `b` is factorised once by each worker, and many `a` for one
         `b` do not copy it. One `a` for many `b` is fastest with these as columns of one matrix.
-        An array of Dask may be cut between the columns, too.
+        An array of Dask may be cut between the columns, too. Of two DataArrays of xarray, the
+        second to last dimension of `a` is looked for in `b` by its name, and the last one of `a`
+        stands there in x; dimensions of `b` that `a` has not are right-hand sides.
     rcond : array_like of real, optional
         The old name of `rtol`, for callers of NumPy and PyTorch. Not together with `rtol`.
     hermitian : bool, default False

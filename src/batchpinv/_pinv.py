@@ -148,7 +148,8 @@ def pinv(
         PyTorch, arrays of JAX and others that follow the array API come back as what they are, with
         derivatives where their library has them. Those of PyTorch, CuPy, Numba and the array API
         that are on a CUDA device stay there; see the notes. Of Dask's arrays, each chunk of the
-        batch becomes a task; a matrix must lie in one chunk.
+        batch becomes a task; a matrix must lie in one chunk. A DataArray of xarray comes back as
+        one, with its coordinates.
     rcond : array_like of real, optional
         The old name of `rtol`, for callers of NumPy and PyTorch. Not together with `rtol`.
     hermitian : bool, default False
