@@ -240,6 +240,24 @@ def test_the_peer_answers_or_fails_in_its_own_words(module, name, arguments, opt
     assert repr(found) == repr(expected)
 
 
+@pytest.mark.parametrize("cond", [0, 1, 2.0, np.inf])
+@pytest.mark.parametrize("module", ["numpy", "scipy"])
+def test_tolerances_that_lapack_replaces_are_the_peers(always_ours, module, cond):
+    a, b = deficient(5, 3), np.ones(5)
+    ours = {"numpy": compat_numpy, "scipy": compat_scipy}[module].lstsq
+    assert_same(ours(a, b, cond), {"numpy": np, "scipy": scipy}[module].linalg.lstsq(a, b, cond), 0)
+
+
+def test_scipy_computes_short_integers_in_single_precision():
+    a = np.arange(6, dtype=np.int16).reshape(3, 2)
+    assert compat_scipy.pinv(a).dtype == scipy.linalg.pinv(a).dtype == np.float32
+
+
+def test_nan_in_the_other_triangle_is_refused_as_by_scipy():
+    with pytest.raises(ValueError, match="must not contain infs or NaNs"):
+        compat_scipy.pinvh([[1.0, np.nan], [2.0, 3.0]])
+
+
 @pytest.mark.filterwarnings("ignore:the matrix subclass:PendingDeprecationWarning")
 def test_subclasses_are_the_peers():
     found = compat_numpy.pinv(np.matrix(np.eye(2)))

@@ -43,7 +43,7 @@ def _run(program: str, arguments: list[str], is_module: bool) -> None:
         runpy.run_module(program, run_name="__main__", alter_sys=True)
     else:
         sys.path.insert(0, os.path.dirname(os.path.abspath(program)))
-        runpy.run_path(program, run_name="__main__")
+        runpy.run_path(os.path.abspath(program), run_name="__main__")
 
 
 if __name__ == "__main__":

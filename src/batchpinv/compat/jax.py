@@ -57,6 +57,8 @@ def pinv(a: Any, rtol: Any = None, hermitian: bool = False, *, rcond: Any = None
     matrices = _read(a)
     if matrices is None or matrices.ndim < 2 or (rtol is not None and rcond is not None):
         return UNKNOWN
+    if hermitian:  # JAX reads both triangles
+        matrices = (matrices + matrices.mT.conj()) / 2
     rtol = rcond if rtol is None else rtol
     if rtol is None:
         rtol = 10 * max(matrices.shape[-2:]) * float(jnp.finfo(matrices.dtype).eps)

@@ -107,6 +107,8 @@ def lstsq(a: Any, b: Any, rcond: Any = None) -> Any:
     dtype = np.result_type(matrices, sides)
     wide = np.result_type(dtype, np.float64)
     matrices, sides = matrices.astype(wide, copy=False), sides.astype(wide, copy=False)
+    if rcond is not None and (rcond == 0 or not rcond < 1):  # LAPACK takes eps for these
+        return UNKNOWN
     is_negative = rcond is not None and rcond < 0
     rtol = max(m, n) * _EPS if rcond is None else _EPS / 2 if is_negative else rcond
     x, rank, residuals = compute_lstsq(

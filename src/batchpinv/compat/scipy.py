@@ -106,11 +106,19 @@ def pinvh(
     array([[0.5 , 0.  ],
            [0.  , 0.25]])
     """
+    if check_finite and not np.isfinite(np.asarray(a)).all():  # in the other triangle, too
+        return UNKNOWN
     return _pinv(a, atol, rtol, bool(return_rank), hermitian=True, lower=bool(lower))
 
 
+def _read(a: Any) -> Any:
+    """As `read`, but for integers of up to two bytes, which SciPy computes in single precision."""
+    kind = getattr(a, "dtype", np.dtype(float))
+    return None if kind.kind in "iu" and kind.itemsize <= 2 else read(a)
+
+
 def _pinv(a: Any, atol: Any, rtol: Any, return_rank: bool, **options: bool) -> Any:
-    matrices = read(a)
+    matrices = _read(a)
     if matrices is None or matrices.ndim < 2:
         return UNKNOWN
     if atol is not None and not isinstance(atol, int | float | np.number):
@@ -175,7 +183,7 @@ def lstsq(
     >>> x, rank
     (array([2.]), 1)
     """
-    matrices, sides = read(a), read(b)
+    matrices, sides = _read(a), _read(b)
     if (
         matrices is None
         or sides is None
@@ -187,6 +195,8 @@ def lstsq(
     if (lapack_driver or _lstsq.default_lapack_driver) not in ("gelsd", "gelss"):
         return UNKNOWN
     if check_finite and not np.isfinite(sides).all():
+        return UNKNOWN
+    if cond is not None and not (np.ndim(cond) == 0 and 0 < cond < 1):  # LAPACK takes eps for these
         return UNKNOWN
     m, n = matrices.shape[-2:]
     dtype = np.result_type(matrices, sides)

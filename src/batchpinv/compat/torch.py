@@ -142,7 +142,7 @@ def _lstsq(A: Any, B: Any, rcond: Any = None, *, driver: Any = None) -> Any:
     """
     if not _is_plain(A, B) or A.dtype != B.dtype or driver not in (None, "gelsy"):
         return UNKNOWN
-    if rcond is not None and not rcond >= 0:
+    if rcond is not None and not 0 < rcond < 1:
         return UNKNOWN
     x, rank = compute_lstsq(A, B, rtol=rcond, return_rank=True)
     nothing = A.detach().new_empty(0).real
