@@ -298,6 +298,23 @@ def test_the_peers_own_modules_are_patched_too():
         assert sum(calls()["numpy.linalg.lstsq"]) == sum(before) + 1
 
 
+def test_libraries_that_are_imported_under_the_patch_keep_their_own_rules():
+    run_python("""
+    import pickle
+    import numpy as np
+    from batchpinv.compat import patch
+    with patch("numpy"):
+        assert pickle.loads(pickle.dumps(np.linalg.pinv)) is np.linalg.pinv
+        rules = {np.linalg.pinv: "mine"}
+    class Mine:
+        def __array_function__(self, function, types, arguments, options):
+            return rules[function]
+    assert np.linalg.pinv(Mine()) == "mine"
+    with patch("numpy"):
+        assert np.linalg.pinv(Mine()) == "mine"
+    """)
+
+
 def test_a_patch_twice_is_a_patch_once():
     original = np.linalg.pinv
     patch("numpy")

@@ -115,8 +115,9 @@ def patched() -> list[str]:
 
 def _replace_in(library: str) -> list[tuple[Any, str, Any]]:
     """In all of the library's modules that are imported, under whatever name."""
+    make = _Dispatched if library == "numpy" else _in_the_place_of
     by_original: dict[int, Callable[..., Any]] = {
-        id(original): _in_the_place_of(original, replacements[name])
+        id(original): make(original, replacements[name])
         for name, original in originals.items()
         if name.startswith(library + ".")
     }
@@ -145,3 +146,26 @@ def _in_the_place_of(original: Callable[..., Any], ours: Callable[..., Any]) -> 
         setattr(call, name, getattr(original, name, None))
     call.__dict__.update(getattr(original, "__dict__", {}), __wrapped__=original)
     return call
+
+
+class _Dispatched:
+    """The same for NumPy's. Libraries whose arrays have `__array_function__` keep tables by NumPy's
+    functions, and are asked with the original: it finds what was entered for ours."""
+
+    def __init__(self, original: Callable[..., Any], ours: Callable[..., Any]) -> None:
+        self.__dict__.update(_in_the_place_of(original, ours).__dict__)
+        for name in ("__module__", "__name__", "__qualname__", "__doc__"):
+            setattr(self, name, getattr(original, name, None))
+        self._original, self._ours = original, ours
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        return self._ours(*arguments, **options)
+
+    def __hash__(self) -> int:
+        return hash(self._original)
+
+    def __eq__(self, other: object) -> bool:
+        return other is self or other is self._original
+
+    def __reduce__(self) -> str:
+        return str(self._original.__qualname__)
