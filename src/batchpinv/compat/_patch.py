@@ -142,10 +142,14 @@ def _in_the_place_of(original: Callable[..., Any], ours: Callable[..., Any]) -> 
     def call(*arguments: Any, **options: Any) -> Any:
         return ours(*arguments, **options)
 
+    _take_looks(call, original)
+    return call
+
+
+def _take_looks(call: Any, original: Callable[..., Any]) -> None:
+    call.__dict__.update(getattr(original, "__dict__", {}), __wrapped__=original)
     for name in ("__module__", "__name__", "__qualname__", "__doc__"):
         setattr(call, name, getattr(original, name, None))
-    call.__dict__.update(getattr(original, "__dict__", {}), __wrapped__=original)
-    return call
 
 
 class _Dispatched:
@@ -153,9 +157,7 @@ class _Dispatched:
     functions, and are asked with the original: it finds what was entered for ours."""
 
     def __init__(self, original: Callable[..., Any], ours: Callable[..., Any]) -> None:
-        self.__dict__.update(_in_the_place_of(original, ours).__dict__)
-        for name in ("__module__", "__name__", "__qualname__", "__doc__"):
-            setattr(self, name, getattr(original, name, None))
+        _take_looks(self, original)
         self._original, self._ours = original, ours
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
