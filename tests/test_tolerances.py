@@ -42,6 +42,7 @@ def test_columns_that_are_nothing_beside_the_others_are_dropped(pinv, dtype, m):
 # ---- defaults ------------------------------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("ignore::batchpinv.RankWarning")
 @pytest.mark.parametrize("hermitian", [False, True])
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_default_rtol_is_the_longer_side_times_eps(pinv, dtype, hermitian):

@@ -8,12 +8,14 @@ from ._errors import LinAlgError
 from ._info import Info, Rung
 from ._lstsq import lstsq
 from ._pinv import pinv
+from ._rank_warning import RankWarning
 from ._workers import get_workers, set_workers
 
 __version__: str
 __all__ = [
     "Info",
     "LinAlgError",
+    "RankWarning",
     "Rung",
     "__version__",
     "get_workers",

@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from . import __version__, lstsq, pinv, show_config
+from . import RankWarning, __version__, lstsq, pinv, show_config
 from ._arrays import read_input, read_sides, result_dtype
 from ._lapack import load_lapack
 from ._tolerance import broadcast_batch
@@ -54,7 +54,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
     try:
-        print(_run(options))
+        with warnings.catch_warnings(record=True, action="always", category=RankWarning) as found:
+            print(_run(options))
+        for warning in found:
+            message = str(warning.message).replace("rtol=", "--rtol ")
+            print(f"batchpinv: warning: {message}", file=sys.stderr)
     except (OSError, ValueError, TypeError, MemoryError) as error:
         message = str(error) or type(error).__name__
         for said, here in _SAID.items():

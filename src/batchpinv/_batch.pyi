@@ -10,6 +10,7 @@ class Job:
     failed: bool
     non_finite: NDArray[np.int64]
     no_convergence: NDArray[np.int64]
+    cut: NDArray[np.int64]
     def __init__(
         self,
         a: NDArray[np.generic],
@@ -26,6 +27,7 @@ class Job:
         svd_only: bool,
         nan_on_failure: bool,
         chunk: int,
+        noise: float = ...,
         only: int = ...,
         evidence: NDArray[np.float64] | None = ...,
     ) -> None: ...

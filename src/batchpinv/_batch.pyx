@@ -53,6 +53,7 @@ cdef extern from "drivers/batch.hpp" namespace "batchpinv" nogil:
         cbool swapped, hermitian, lower, svd_only, nan_on_failure
         unsigned only
         double *evidence
+        double noise
         Py_ssize_t a_row, a_col, b_row, b_col, out_row, out_col, residual_col
         int64_t count
         int ndim
@@ -69,7 +70,7 @@ cdef extern from "drivers/failures.hpp" namespace "batchpinv" nogil:
     cdef cppclass Failures:
         pass
     cdef cppclass FailureList(Failures):
-        vector[int64_t] non_finite, no_convergence
+        vector[int64_t] non_finite, no_convergence, cut
 
 cdef extern from "drivers/floating_point.hpp" namespace "batchpinv" nogil:
     cdef cppclass FloatingPoint:
@@ -168,6 +169,8 @@ cdef class Job:
         svd_only: no rung but the last.
     chunk : int
         Matrices that a worker claims at a time.
+    noise : float
+        In units of s1; `cut` names the matrices that lose a singular value above it. 0: none.
     only : int
         If not 0, a bit for each `Rung` that may answer, beside the last one: for measurements.
     evidence : float64 ndarray, shape (count, 5), C-contiguous and NaN, or None
@@ -189,8 +192,8 @@ cdef class Job:
     def __init__(
         self, cnp.ndarray a, cnp.ndarray b, cnp.ndarray out, cnp.ndarray atol, cnp.ndarray rtol,
         cnp.ndarray rank, cnp.ndarray residual, cnp.ndarray rung, *, cbool hermitian, cbool lower,
-        cbool svd_only, cbool nan_on_failure, int64_t chunk, unsigned only=0,
-        cnp.ndarray evidence=None
+        cbool svd_only, cbool nan_on_failure, int64_t chunk, double noise=0,
+        unsigned only=0, cnp.ndarray evidence=None
     ):
         cdef int ndim = cnp.PyArray_NDIM(out) - 2
         cdef int axis, a_ndim = cnp.PyArray_NDIM(a)
@@ -208,6 +211,7 @@ cdef class Job:
         self.batch.lower = lower
         self.batch.svd_only = svd_only
         self.batch.nan_on_failure = nan_on_failure
+        self.batch.noise = noise
         self.batch.only = only
         self.batch.evidence = NULL
         if evidence is not None:
@@ -289,6 +293,12 @@ cdef class Job:
         return self.matrices(self.found.non_finite)
 
     @property
+    def cut(self):
+        """Sorted flat indices of the matrices that were solved without a singular value that seems
+        to stand out from `noise`."""
+        return self.matrices(self.found.cut)
+
+    @property
     def no_convergence(self):
         """Sorted flat indices of the matrices on which no SVD driver converged."""
         return self.matrices(self.found.no_convergence)
@@ -296,6 +306,8 @@ cdef class Job:
     cdef matrices(self, vector[int64_t] &indices):
         """Those of which there are such blocks."""
         cdef cnp.npy_intp size = <cnp.npy_intp>indices.size()
+        if size == 0:
+            return NO_MATRICES
         cdef cnp.ndarray[int64_t] array = np.empty(size, np.int64)
         cdef cnp.npy_intp i
         for i in range(size):
@@ -303,6 +315,7 @@ cdef class Job:
         return np.unique(array)
 
 
+cdef object NO_MATRICES = np.empty(0, np.int64)
 cdef unsigned long main_thread = threading.main_thread().ident
 
 

@@ -287,6 +287,12 @@ def lstsq(
     OSError
         If `out` is a memory-mapped file, sparse as yet, and there is no room for it on the disk.
 
+    Warns
+    -----
+    RankWarning
+        If no tolerance was given and the default one dropped a singular value that stands out from
+        rounding, as it may where one side is long in single precision; see `RankWarning`.
+
     See Also
     --------
     pinv : the pseudo-inverse itself, with all that is said there of threads and memory.

@@ -220,6 +220,12 @@ def pinv(
     batchpinv.cuda.CudaError
         If a call of CUDA or of its libraries fails; both are RuntimeErrors.
 
+    Warns
+    -----
+    RankWarning
+        If no tolerance was given and the default one dropped a singular value that stands out from
+        rounding, as it may where one side is long in single precision; see `RankWarning`.
+
     See Also
     --------
     set_workers : change the default number of threads.

@@ -16,7 +16,7 @@ from ._batch import UsualArithmetic
 Tolerances = NDArray[np.float64]
 
 _ZERO = np.zeros(())
-_EPS = {code: float(np.finfo(code).eps) for code in "fdFD"}
+EPS = {code: float(np.finfo(code).eps) for code in "fdFD"}
 
 
 def resolve_tolerances(
@@ -33,7 +33,7 @@ def resolve_tolerances(
     """
     if rcond is not None and rtol is not None:
         raise ValueError("rcond is the old name of rtol: give one of them, not both")
-    default = np.array(max(m, n) * _EPS[dtype.char])
+    default = np.array(max(m, n) * EPS[dtype.char])
     if atol is None and rtol is None and rcond is None:
         return _ZERO, default
     with UsualArithmetic():  # an atol may be subnormal

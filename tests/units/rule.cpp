@@ -300,6 +300,16 @@ UNIT_TEST(a_certain_rank_is_the_true_one_whatever_rounding_did) {
     check(certain > 10000);
 }
 
+UNIT_TEST(what_is_dropped_stands_out_if_it_exceeds_noise_by_more_than_the_absolute_rounding) {
+    const Evidence<double> found = rank_zero(); // 1/4, beside s1 of 1
+    check(stands_out(found, under(0.25 - 1.0 / 64)));
+    check(!stands_out(found, 0.25 - 1.0 / 64));
+    check(!stands_out(full_rank(), 1e-300));
+    Evidence<double> unknown = found;
+    unknown.dropped = nan;
+    check(!stands_out(unknown, 1e-300));
+}
+
 UNIT_TEST(lanes_are_decided_as_one_matrix_alone) {
     typedef double V __attribute__((vector_size(32)));
     Cases cases;

@@ -21,11 +21,13 @@ from .._arrays import (
 )
 from .._batch import Job, UsualArithmetic, count_blocks
 from .._errors import check_failures
+from .._info import UNCERTAIN
 from .._options import Options, Result
 from .._plan import Plan, check_size, make_plan
 from .._pool import compute
 from .._progress import open_progress
-from .._tolerance import broadcast_batch, resolve_tolerances
+from .._rank_warning import warn_of_cut
+from .._tolerance import EPS, broadcast_batch, resolve_tolerances
 from .._workers import resolve_workers
 
 
@@ -83,8 +85,11 @@ def _pinv_by_stages(a: Any, options: Options) -> Result:
             svd_only=svd_only,
             nan_on_failure=options.on_failure == "nan",
             chunk=plan.chunk,
+            noise=_noise(options, m, n, dtype),
         )
         _finish(job, plan, options, "pinv", batch_shape)
+        if job.cut.size:
+            _warn_of_cut(job.cut, array, batch_shape, options)
 
     x = deliver(result, a) if out is None else out
     return Result(x, _unwrap(rank), _unwrap(rung))
@@ -136,8 +141,11 @@ def _lstsq_by_stages(a: Any, b: Any, options: Options) -> Result:
             svd_only=svd_only,
             nan_on_failure=options.on_failure == "nan",
             chunk=plan.chunk,
+            noise=_noise(options, m, n, dtype),
         )
         _finish(job, plan, options, "lstsq", batch_shape)
+        if job.cut.size:
+            _warn_of_cut(job.cut, array, batch_shape, options)
     elif m and n:  # no right-hand sides, or no systems
         matrices = np.broadcast_to(array, (*batch_shape, m, n))
         asked = options._replace(
@@ -182,3 +190,51 @@ def _finish(
         compute(job, plan, None)
     if job.failed:
         check_failures(job, batch_shape)
+
+
+def _noise(options: Options, m: int, n: int, dtype: np.dtype[Any]) -> float:
+    """In units of s1, what a singular value that the default tolerance drops must exceed to be
+    told of. 0: none is."""
+    given = (options.atol, options.rtol, options.rcond)
+    if m == n or any(tolerance is not None for tolerance in given):
+        return 0
+    return min(m, n) * EPS[dtype.char]
+
+
+def _warn_of_cut(
+    suspects: NDArray[np.int64], array: NDArray[Any], batch_shape: tuple[int, ...], options: Options
+) -> None:
+    """Warn of the first of these matrices that loses a singular value which certainly stands out.
+
+    The engine names those of which it seems so. What is certain is asked of them again, with
+    tolerances under the default.
+    """
+    m, n = array.shape[-2:]
+    dtype = result_dtype(array.dtype)
+    eps = EPS[dtype.char]
+    shorter, longer = min(m, n), max(m, n)
+    rtol = eps * np.array([[longer], [shorter], [math.sqrt(shorter * longer)]])
+    asked = Options(
+        rtol=rtol, wants_rank=True, wants_rung=True, workers=options.workers, on_failure="nan"
+    )
+    stack = np.broadcast_to(array, (*batch_shape, m, n))
+    step = 1  # the first is likely to do
+    while suspects.size:
+        some, suspects = suspects[:step], suspects[step:]
+        matrices = stack[np.unravel_index(some, batch_shape)] if batch_shape else stack[None]
+        found = lstsq(matrices, np.zeros((m, 1), dtype), asked)
+        certain = found.rung < UNCERTAIN
+        more = np.where(certain[1:], found.rank[1:] - found.rank[0], 0)
+        for way, at in np.argwhere(more > 0)[:1]:
+            where = tuple(map(int, np.unravel_index(some[at], batch_shape)))
+            name = f"matrix {where[0] if len(where) == 1 else where}" if where else "the matrix"
+            warn_of_cut(
+                name,
+                int(more[way, at]),
+                int(found.rank[way + 1, at]),
+                float(rtol[0, 0]),
+                float(rtol[way + 1, 0]),
+                eps,
+            )
+            return
+        step = max(1, 2**22 // (m * n))

@@ -13,6 +13,14 @@ from .._pinv import pinv
 compute_pinv: Callable[..., Any] = pinv
 compute_lstsq: Callable[..., Any] = lstsq
 
+# As the engine has it; given by name, so that no RankWarning comes where the peer has none.
+_EPS: dict[str, float] = {
+    "float32": 2.0**-23,
+    "complex64": 2.0**-23,
+    "float64": 2.0**-52,
+    "complex128": 2.0**-52,
+}
+
 # What a function of ours returns where it does not recognise the call.
 UNKNOWN = object()
 
@@ -20,6 +28,12 @@ _counts: dict[str, list[int]] = {}
 # By the name that a program knows the peer's function by.
 replacements: dict[str, Callable[..., Any]] = {}
 originals: dict[str, Callable[..., Any]] = {}
+
+
+def default_rtol(a: Any) -> float:
+    """``max(m, n) * eps`` of the dtype."""
+    longer: int = max(a.shape[-2:])
+    return longer * _EPS[str(a.dtype).removeprefix("torch.")]
 
 
 class Calls(NamedTuple):

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ._calls import UNKNOWN, compute_lstsq, compute_pinv, replaces
+from ._calls import UNKNOWN, compute_lstsq, compute_pinv, default_rtol, replaces
 from ._values import pays, read, real_dtype, singular_values
 
 __all__ = ["lstsq", "matrix_rank", "pinv"]
@@ -53,6 +53,8 @@ def pinv(a: Any, rcond: Any = None, hermitian: Any = False, *, rtol: Any = _NO_V
         return UNKNOWN
     if rcond is None and rtol is not None:
         rcond = 1e-15 if rtol is _NO_VALUE else rtol
+    if rcond is None:
+        rcond = default_rtol(matrices)
     return compute_pinv(matrices, rtol=rcond, hermitian=bool(hermitian))
 
 
@@ -159,6 +161,8 @@ def matrix_rank(A: Any, tol: Any = None, hermitian: Any = False, *, rtol: Any = 
     matrices = read(A)
     if matrices is None or matrices.ndim < 2 or (tol is not None and rtol is not None):
         return UNKNOWN
+    if rtol is None:
+        rtol = default_rtol(matrices)
     options = {"rtol": rtol} if tol is None else {"atol": tol, "rtol": 0}
     _, rank = compute_pinv(matrices, hermitian=bool(hermitian), return_rank=True, **options)
     return np.int64(rank) if matrices.ndim == 2 and isinstance(rank, int) else rank

@@ -8,7 +8,7 @@ import numpy as np
 import scipy
 import scipy.linalg
 
-from ._calls import UNKNOWN, compute_lstsq, compute_pinv, replaces
+from ._calls import UNKNOWN, compute_lstsq, compute_pinv, default_rtol, replaces
 from ._values import pays, read, singular_values
 
 __all__ = ["lstsq", "pinv", "pinvh"]
@@ -123,9 +123,9 @@ def _pinv(a: Any, atol: Any, rtol: Any, return_rank: bool, **options: bool) -> A
         return UNKNOWN
     if atol is not None and not isinstance(atol, int | float | np.number):
         return UNKNOWN
+    if rtol is None:
+        rtol = default_rtol(matrices)
     if atol:
-        if rtol is None:
-            rtol = max(matrices.shape[-2:]) * float(np.finfo(matrices.dtype).eps)
         if not (atol >= 0 and rtol >= 0):
             return UNKNOWN
         if rtol > 0:
@@ -201,8 +201,7 @@ def lstsq(
     m, n = matrices.shape[-2:]
     dtype = np.result_type(matrices, sides)
     matrices, sides = matrices.astype(dtype, copy=False), sides.astype(dtype, copy=False)
-    eps = float(np.finfo(dtype).eps)
-    rtol = eps if cond is None else cond
+    rtol = float(np.finfo(dtype).eps) if cond is None else cond
     x, rank, residues = compute_lstsq(
         matrices, sides, rtol=rtol, return_rank=True, return_residuals=True
     )

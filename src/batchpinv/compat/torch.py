@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from ._calls import UNKNOWN, compute_lstsq, compute_pinv, replaces
+from ._calls import UNKNOWN, compute_lstsq, compute_pinv, default_rtol, replaces
 
 __all__ = ["linalg", "pinverse"]
 
@@ -71,6 +71,8 @@ def _pinv(
     if rcond is not None and rtol is not None:
         return UNKNOWN
     rtol = rtol if rcond is None else rcond
+    if atol is None and rtol is None:
+        rtol = default_rtol(A)
     return compute_pinv(A, atol=atol, rtol=rtol, hermitian=bool(hermitian), out=out)
 
 
@@ -144,7 +146,8 @@ def _lstsq(A: Any, B: Any, rcond: Any = None, *, driver: Any = None) -> Any:
         return UNKNOWN
     if rcond is not None and not 0 < rcond < 1:
         return UNKNOWN
-    x, rank = compute_lstsq(A, B, rtol=rcond, return_rank=True)
+    rtol = default_rtol(A) if rcond is None else rcond
+    x, rank = compute_lstsq(A, B, rtol=rtol, return_rank=True)
     nothing = A.detach().new_empty(0).real
     result: Any = torch.return_types
     return result.linalg_lstsq((x, nothing, torch.as_tensor(rank), nothing.clone()))

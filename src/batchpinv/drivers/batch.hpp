@@ -40,6 +40,9 @@ struct Batch {
     bool lanes_only;  // a matrix that lanes do not answer is a failure
     unsigned only;    // bits of the rungs that may answer, if not 0, and gram_alone: measurements
     double *evidence; // of each matrix: rank, most, least, kept, dropped; or null
+    // Callers are told of matrices that lose a singular value which stands out from this, in units
+    // of s1; 0 if they do not wish to be.
+    double noise;
     class Team *team; // of the workers of the call; null if there is but one
     bool multiplies;  // X is formed once for each matrix, for its many right-hand sides
     std::ptrdiff_t a_row, a_col, b_row, b_col, out_row, out_col, residual_col;

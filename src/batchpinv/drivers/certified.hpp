@@ -65,6 +65,7 @@ template <class T, class C, class Factor> class CertifiedRung final : public Run
         matrix.gapless = found.gapless;
         if (!certain)
             return 0;
+        matrix.cut = bench.cuts(*found.evidence);
         if (batch.solves())
             solve(matrix);
         else

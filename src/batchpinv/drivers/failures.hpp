@@ -1,4 +1,4 @@
-// Matrices that have no answer.
+// Matrices that have no answer, or one of which the caller should be told.
 #pragma once
 
 #include <cstdint>
@@ -7,9 +7,11 @@
 
 namespace batchpinv {
 
-enum class Outcome { solved, non_finite, no_convergence, not_in_lanes };
+// cut: solved, without a singular value that stands out from rounding; see `stands_out` in the rule
+// for rank.
+enum class Outcome { solved, non_finite, no_convergence, not_in_lanes, cut };
 
-// Told of each matrix that has no answer, by any worker. Failures are rare.
+// Told of each such matrix, by any worker. They are rare.
 class Failures {
   public:
     virtual ~Failures() = default;
@@ -21,11 +23,14 @@ class FailureList final : public Failures {
     std::mutex lock;
 
   public:
-    std::vector<std::int64_t> non_finite, no_convergence;
+    std::vector<std::int64_t> non_finite, no_convergence, cut;
 
     void add(std::int64_t index, Outcome outcome) override {
         std::lock_guard<std::mutex> guard(lock);
-        (outcome == Outcome::non_finite ? non_finite : no_convergence).push_back(index);
+        (outcome == Outcome::cut          ? cut
+         : outcome == Outcome::non_finite ? non_finite
+                                          : no_convergence)
+            .push_back(index);
     }
 };
 

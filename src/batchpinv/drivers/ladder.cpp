@@ -256,6 +256,9 @@ class Ladder final : public Solver {
         const unsigned left = ~answered & ((1u << count) - 1);
         if (left && one_at_a_time)
             level.rung.reset();
+        for (int i = 0; i < count && bench.batch.noise > 0; ++i)
+            if (answered >> i & 1 && level.waiting[i].cut)
+                bench.failures.add(level.waiting[i].index, Outcome::cut);
         if (bench.batch.data[Operand::RUNG])
             for (int i = 0; i < count; ++i)
                 if (answered >> i & 1)

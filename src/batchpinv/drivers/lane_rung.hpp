@@ -65,6 +65,7 @@ template <class T, class C, bool answers_all> class LaneRung final : public Rung
         const Rounding<double> rounding = rounding_of<Real<C>>(method, batch.n, batch.m);
         group.absolute = rounding.absolute;
         group.relative = rounding.relative;
+        group.noise = batch.noise;
         group.evidence = batch.evidence ? evidence : nullptr;
         if (batch.ndim) {
             group.ahead = kernels.count * batch.strides[Operand::A][batch.ndim - 1];
@@ -102,6 +103,8 @@ template <class T, class C, bool answers_all> class LaneRung final : public Rung
         }
         if (answers_all)
             answered = settle(matrices, answered);
+        for (int lane = 0; lane < count && group.cut; ++lane)
+            matrices[lane].cut = group.cut >> lane & 1;
         for (int lane = 0; lane < count && delivers; ++lane)
             if (answered >> lane & 1)
                 deliver(matrices[lane], lane);

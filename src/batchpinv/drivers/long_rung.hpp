@@ -61,6 +61,7 @@ template <class T, class C, class Factor> class LongRung final : public Rung {
         }
         if (!certain)
             return 0;
+        matrix.cut = bench.cuts(*found.evidence);
         if (batch.solves())
             solve(matrix);
         else

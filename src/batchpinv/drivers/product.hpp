@@ -19,7 +19,17 @@ namespace batchpinv {
 
 struct LastFailure final : Failures {
     Outcome outcome = Outcome::solved;
-    void add(std::int64_t, Outcome of) override { outcome = of; }
+    bool cut = false;
+    void add(std::int64_t, Outcome of) override {
+        if (of == Outcome::cut)
+            cut = true;
+        else
+            outcome = of;
+    }
+    void forget() {
+        outcome = Outcome::solved;
+        cut = false;
+    }
 };
 
 // Solves some columns of a block by the ladder, each as if it were the matrix's only one.
@@ -50,7 +60,7 @@ template <class T> class ColumnSolver {
             gather<T, T, false>(matrix.data[Operand::B] + columns[at] * whole.b_col, whole.b_row,
                                 sizeof(T), rows, 1, b + at * rows);
         batch.shape[0] = batch.count = count;
-        found.outcome = Outcome::solved;
+        found.forget();
         ladder->run(0, count);
     }
 
@@ -68,6 +78,7 @@ template <class T> class ColumnSolver {
         Batch wanted = whole;
         wanted.k = wanted.width = wanted.blocks = 1;
         wanted.multiplies = wanted.nan_on_failure = false;
+        wanted.noise = 0;
         wanted.ndim = 1;
         wanted.shape[0] = wanted.count = 1;
         wanted.b_row = wanted.out_row = size;
@@ -148,6 +159,8 @@ template <class T> class ProductSolver final : public Solver {
                 return;
             if (found.outcome != Outcome::solved && !batch.nan_on_failure)
                 bench.failures.add(index, found.outcome);
+            if (found.cut)
+                bench.failures.add(index, Outcome::cut);
             multiply(matrix);
             if (residual && permit.take())
                 residual->measure(matrix, width(index));
@@ -187,7 +200,7 @@ template <class T> class ProductSolver final : public Solver {
     void invert(const Matrix &matrix) {
         for (const int op : {Operand::A, Operand::ATOL, Operand::RTOL})
             inverse_batch.data[op] = matrix.data[op];
-        found.outcome = Outcome::solved;
+        found.forget();
         ladder->run(0, 1);
         cache.take(matrix);
         if (found.outcome != Outcome::solved)

@@ -39,12 +39,14 @@ struct Matrix {
     char *data[Operand::COUNT];
     bool gapless; // a rung above saw that it is singular, and no gap between its singular values
     bool certain; // the rank, once there is an answer
+    bool cut;     // Outcome::cut, once there is an answer
 
     // That which comes `ahead` places after the cursor's.
     void take(const Cursor &cursor, std::int64_t index, std::int64_t ahead, bool solves) {
         this->index = index;
         gapless = false;
         certain = true;
+        cut = false;
         for (int op = 0; op < (solves ? Operand::COUNT : Operand::B); ++op)
             data[op] = cursor.data[op] + ahead * cursor.step[op];
     }
@@ -89,6 +91,11 @@ struct Bench {
     Gate::Pass &pass;
     Failures &failures;
     std::unique_ptr<Reduced> &reduced; // null until a rung needs it
+
+    // Whether an answer by that evidence is worth telling of; see Outcome::cut.
+    bool cuts(const Evidence<double> &found) const {
+        return batch.noise > 0 && stands_out(found, batch.noise);
+    }
 
     // For the measurement of backward errors: what a rung knew of a matrix, whose W was multiplied
     // by that power of two.

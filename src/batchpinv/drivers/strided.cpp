@@ -42,13 +42,14 @@ std::int64_t check(const StridedCall &call) {
     return 0;
 }
 
-double default_rtol(const StridedCall &call) {
-    if (call.atol > 0)
-        return 0;
+double epsilon(const StridedCall &call) {
     const bool is_single = call.itemsize == (call.kind == 'c' ? 8 : 4);
-    const double eps =
-        is_single ? std::numeric_limits<float>::epsilon() : std::numeric_limits<double>::epsilon();
-    return static_cast<double>(std::max(call.m, call.n)) * eps;
+    return is_single ? std::numeric_limits<float>::epsilon()
+                     : std::numeric_limits<double>::epsilon();
+}
+
+double default_rtol(const StridedCall &call) {
+    return call.atol > 0 ? 0 : static_cast<double>(std::max(call.m, call.n)) * epsilon(call);
 }
 
 Batch describe(const StridedCall &call, const double &rtol) {
@@ -111,6 +112,8 @@ std::int64_t solve(const StridedCall &call, const RoutineTable &routines, const 
     }
     Batch batch = describe(call, rtol);
     batch.lanes_only = lanes_only;
+    if (lanes_only && call.rtol < 0 && call.m != call.n) // else nothing above rounding is dropped
+        batch.noise = static_cast<double>(std::min(call.m, call.n)) * epsilon(call);
     Gate gate;
     Statuses statuses(call.status);
     statuses.blocks = batch.blocks;

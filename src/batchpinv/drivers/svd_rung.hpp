@@ -27,7 +27,7 @@ template <class T, class C, class Factor, bool is_last> class SvdRung final : pu
     FactorCache cache;
     Outcome outcome = Outcome::solved;
     std::int64_t rank = -1;
-    bool certain = false;
+    bool certain = false, cut = false;
     int exponent = 0;
 
   public:
@@ -53,7 +53,7 @@ template <class T, class C, class Factor, bool is_last> class SvdRung final : pu
         Matrix &matrix = group[0];
         if (!batch.solves() || !cache.is(matrix)) {
             outcome = factorise(matrix);
-            certain = false;
+            certain = cut = false;
             rank = -1;
             if (outcome == Outcome::solved)
                 decide_rank(matrix);
@@ -62,6 +62,7 @@ template <class T, class C, class Factor, bool is_last> class SvdRung final : pu
         if (!is_last && !certain)
             return 0;
         matrix.certain = certain;
+        matrix.cut = cut;
         if (outcome != Outcome::solved && !batch.nan_on_failure)
             bench.failures.add(matrix.index, outcome);
         if (batch.solves())
@@ -101,6 +102,7 @@ template <class T, class C, class Factor, bool is_last> class SvdRung final : pu
         if (!batch.only || batch.only >> static_cast<int>(RungName::svd) & 1)
             bench.report(matrix, found.rank, found.evidence, exponent);
         rank = found.rank;
+        cut = bench.cuts(found.evidence);
         certain = decide(found.evidence, tolerance);
         if (is_last && !certain)
             decide_by_structure(matrix,

@@ -53,7 +53,7 @@ template <class Method, class R, int lanes, class E, class S, class Find>
 BATCHPINV_INLINE unsigned answer(LaneGroup &group, S shape, Find &&find) {
     const Workspace<E, typename element_of<E>::real> work(group.workspace, shape.ld, shape.n);
     if (!group.held) {
-        group.uncertain = 0;
+        group.uncertain = group.cut = 0;
         group.answerable = find(work);
     }
     const unsigned answered = group.answerable & filled_lanes(group);

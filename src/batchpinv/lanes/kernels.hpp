@@ -33,12 +33,14 @@ struct LaneGroup {
         b_ahead; // from a's and b's to those that their lane is likely to hold next
     double atol[MOST_LANES], rtol[MOST_LANES];
     double absolute, relative; // the kernel's rounding, in units of s1: see decide-inl.h
+    double noise;              // of what is dropped more is told; 0: of nothing. See Batch
     int filled;                // lanes in use, from the first
     // Whether what follows and the workspace are still those of these matrices and tolerances: then
     // the systems are solved with the factors of the last call.
     bool held;
     unsigned answerable;           // the lanes of the last factorisation that can be answered
     unsigned uncertain;            // those of them whose rank is not certain
+    unsigned cut;                  // those that lose a singular value which stands out from noise
     std::int64_t rank[MOST_LANES]; // of the lanes that were answered
     std::int64_t kept[MOST_LANES]; // values that certainly exceed the tolerance, if uncertain
     double (*evidence)[5];         // of each lane rank, most, least, kept and dropped; or null

@@ -119,6 +119,8 @@ unsigned factorise_completely(LaneGroup &group, const Workspace<E, V> &work, S s
     const unsigned certain = lanes_of(sure) & filled;
     if (!certain)
         return 0;
+    if (group.noise > 0)
+        group.cut = lanes_of(stands_out(found, static_cast<R>(group.noise))) & certain;
     for (int lane = 0; lane < lanes; ++lane)
         group.rank[lane] = static_cast<std::int64_t>(rank[lane] + trailing.count[lane]);
     *work.size2 = inverse_norm2;

@@ -86,7 +86,8 @@ template <class R, class E, class V> auto orthogonalise(const Workspace<E, V> &w
 }
 
 struct LaneDecision {
-    bool certain, finite; // finite: all values, and the squares of the reciprocals of those kept
+    bool certain, cut;
+    bool finite; // all values, and the squares of the reciprocals of those kept
 };
 
 // Decides the rank of one lane from its singular values: `length2` becomes 1/s^2 where they are
@@ -117,7 +118,8 @@ LaneDecision decide_lane(LaneGroup &group, const Workspace<E, V> &work, int lane
         work.length2[j][lane] = kept ? static_cast<R>(1 / (s[j] * s[j])) : R(0);
         size += static_cast<double>(work.length2[j][lane]);
     }
-    return {decide(evidence, tolerance) != 0, size < __builtin_huge_val()};
+    const bool cut = group.noise > 0 && stands_out(evidence, group.noise);
+    return {decide(evidence, tolerance) != 0, cut, size < __builtin_huge_val()};
 }
 
 // The reflections of A, in b the columns of B over their squared lengths where they are kept, and
@@ -153,6 +155,8 @@ unsigned factorise_by_jacobi(LaneGroup &group, const Workspace<E, V> &work, Shap
         answerable |= 1u << lane;
         if (!decision.certain)
             group.uncertain |= 1u << lane;
+        if (decision.cut)
+            group.cut |= 1u << lane;
     }
     if (!answerable)
         return 0;

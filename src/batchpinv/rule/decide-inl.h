@@ -31,6 +31,11 @@ template <class V> struct Evidence {
     Rounding<V> rounding;
 };
 
+// Whether a singular value that is dropped seems to exceed `noise` s1 by more than rounding.
+template <class V, class S> inline auto stands_out(const Evidence<V> &found, S noise) {
+    return found.dropped > noise * found.least + found.rounding.absolute;
+}
+
 // Whether exactly `rank` singular values exceed the tolerance. Comparisons with NaN are false, so
 // that what overflowed on its way here is uncertain.
 template <class V> inline auto decide(const Evidence<V> &found, const Tolerance<V> &tolerance) {

@@ -1,0 +1,216 @@
+"""`RankWarning`: the default tolerance never drops in silence what stands out from rounding."""
+
+import warnings
+
+import numpy as np
+import pytest
+from cases import DTYPES
+from compiled import compute
+
+import batchpinv
+from batchpinv import RankWarning, lstsq, pinv
+from batchpinv.__main__ import main
+
+SHAPES = [(100, 2), (2, 100), (200, 9), (400, 5), (100, 20), (64, 700), (3000, 30), (40000, 8)]
+
+
+def with_values(shape, values, dtype, seed=0):
+    """A matrix of these singular values but for rounding, and its own ones, descending, that the
+    truth is decided by: in double precision, or longer than that."""
+    rng = np.random.default_rng(seed)
+    shorter, longer = min(shape), max(shape)
+    is_complex = np.dtype(dtype).kind == "c"
+
+    def basis(rows, columns):
+        g = rng.standard_normal((rows, columns))
+        return np.linalg.qr(g + 1j * rng.standard_normal(g.shape) if is_complex else g)[0]
+
+    a = (basis(longer, shorter) * values) @ basis(shorter, shorter)
+    return (a if shape[0] == longer else a.T).astype(dtype)
+
+
+def warned(call, *arguments, **options):
+    """The messages of the RankWarnings of a call, which may give no others."""
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        call(*arguments, **options)
+    assert all(w.category is RankWarning and w.filename == __file__ for w in found)
+    return [str(w.message) for w in found]
+
+
+def sides(a):
+    return np.ones((*a.shape[:-1], 1), a.dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: f"{shape[0]}x{shape[1]}")
+def test_it_comes_if_the_default_drops_what_stands_out(shape, dtype):
+    eps = np.finfo(dtype).eps
+    shorter, longer = min(shape), max(shape)
+    values = np.geomspace(1, 0.5, shorter)
+    values[-1] = longer * eps / 2  # at least 50 eps, in double of known digits
+    a = with_values(shape, values, dtype)
+    for call in lambda **o: pinv(a, **o), lambda **o: lstsq(a, sides(a), **o):
+        (message,) = warned(call)
+        assert f"rtol = {longer * eps:.3g} ({longer} eps), dropped 1 of the {shorter}" in message
+        assert "the matrix" in message
+        keeping = float(message.split("rtol=")[1].split()[0])
+        *_, rank = call(rtol=keeping, return_rank=True)
+        assert rank == shorter
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: f"{shape[0]}x{shape[1]}")
+def test_it_does_not_come_for_what_rounding_leaves(shape, dtype):
+    rng = np.random.default_rng(1)
+    a = rng.standard_normal(shape).astype(dtype)
+    if shape[0] > shape[1]:
+        a[:, -1] = a[:, 0]
+    else:
+        a[-1] = a[0]
+    zero = np.zeros_like(a)
+    of_lower_rank = with_values(shape, np.r_[np.ones(min(shape) - 1), 0], dtype)
+    for given in a, zero, of_lower_rank, np.stack([zero, a, of_lower_rank]):
+        assert not warned(pinv, given)
+        assert not warned(lstsq, given, sides(given))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_it_does_not_come_if_a_tolerance_is_given_nor_of_squares(dtype):
+    a = with_values((200, 4), [1, 1, 1, 100 * np.finfo(dtype).eps], dtype)
+    for options in {"rtol": 200 * np.finfo(dtype).eps}, {"rcond": 0.1}, {"atol": 0.1}, {"atol": 0}:
+        assert not warned(pinv, a, **options)
+        assert not warned(lstsq, a, sides(a), **options)
+    square = with_values((40, 40), [*[1] * 39, 39 * np.finfo(dtype).eps], dtype)
+    assert not warned(pinv, square)
+    assert not warned(pinv, square + square.T.conj(), hermitian=True)
+
+
+def test_exactly_those_values_count_that_stand_out():
+    """From noise to the tolerance: never under min(m, n) eps, always 100 eps above it."""
+    eps = np.finfo(np.float32).eps
+    for at, value in enumerate(np.geomspace(1, 2000, 300)):
+        a = with_values((1000, 6), [1, 1, 0.5, 0.3, 0.1, value * eps], np.float32, at)
+        s = np.linalg.svd(a.astype(float), compute_uv=False)
+        found = bool(warned(pinv, a))
+        assert found == bool(warned(lstsq, a, sides(a)))
+        if s[-1] > 1001 * eps * s[0] or s[-1] < 6 * eps * s[0]:
+            assert not found, value
+        elif 106 * eps * s[0] < s[-1] < 999 * eps * s[0]:
+            assert found, value
+
+
+@pytest.mark.parametrize("driver", ["auto", "svd"])
+def test_one_warning_a_call_names_the_first_matrix(driver):
+    eps = np.finfo(np.float32).eps
+    good = with_values((300, 3), [1, 0.5, 0.2], np.float32)
+    cut = with_values((300, 3), [1, 0.5, 150 * eps], np.float32)
+    stack = np.broadcast_to(good, (2, 50, 300, 3)).copy()
+    stack[1, 7] = stack[1, 30] = cut
+    for call in (
+        lambda: pinv(stack, driver=driver),
+        lambda: lstsq(stack, np.ones((300, 2), np.float32), driver=driver),
+        lambda: lstsq(stack, np.ones((300, 500), np.float32), driver=driver),
+    ):
+        (message,) = warned(call)
+        assert "of matrix (1, 7) that" in message
+    (message,) = warned(pinv, stack[1])
+    assert "of matrix 7 that" in message
+    (message,) = warned(lstsq, cut, np.ones((300, 900), np.float32))
+    assert "of the matrix that" in message
+
+
+def test_ten_thousand_suspects_that_are_none_are_all_looked_at():
+    """The pivoted columns say more of what is dropped than its singular values."""
+    rng = np.random.default_rng(3)
+    eps = np.finfo(np.float32).eps
+    stack = np.tile(rng.standard_normal((60, 8)), (10_000, 1, 1))
+    stack[..., 4:] = stack[..., :4]
+    stack += 2 * eps * rng.standard_normal(stack.shape)
+    assert not warned(pinv, stack.astype(np.float32))
+    stack[9_999] += 20 * eps * rng.standard_normal((60, 8))
+    (message,) = warned(pinv, stack.astype(np.float32))
+    assert "of matrix 9999 that" in message
+
+
+def test_a_regression_with_many_rows():
+    rng = np.random.default_rng(4)
+    a = (100 + rng.standard_normal((300_000, 40))).astype(np.float32)
+    (message,) = warned(lstsq, a, np.ones(300_000, np.float32))
+    assert "rtol = 0.0358 (300000 eps), dropped 39 of the 40 singular values" in message
+    assert "rtol=4.77e-06 keeps them; float64 keeps digits, too" in message
+
+
+def test_as_an_error_it_comes_when_all_is_computed():
+    eps = np.finfo(np.float32).eps
+    a = with_values((300, 3), [1, 0.5, 150 * eps], np.float32)
+    out = np.full((3, 300), np.nan, np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(RankWarning):
+            pinv(a, out=out)
+    assert np.array_equal(out, pinv(a, rtol=300 * eps))
+    assert issubclass(RankWarning, np.exceptions.RankWarning)
+
+
+def test_compiled_code_takes_it_for_no_failure():
+    eps = np.finfo(np.float32).eps
+    a = with_values((300, 3), [1, 0.5, 150 * eps], np.float32)[None]
+    failed, x, rank, status = compute(a)
+    assert (failed, rank, status) == (0, 2, 0)
+    assert np.array_equal(x, pinv(a, rtol=300 * eps))
+
+
+def test_of_other_libraries():
+    eps = np.finfo(np.float32).eps
+    a = with_values((300, 3), [1, 0.5, 150 * eps], np.float32)
+    b = np.ones((300, 1), np.float32)
+    if torch := pytest.importorskip("torch"):
+        given = torch.from_numpy(a)
+        assert len(warned(pinv, given)) == 1
+        assert len(warned(lstsq, given, torch.from_numpy(b))) == 1
+        assert len(warned(pinv, given.clone().requires_grad_())) == 1
+        from batchpinv.compat.torch import linalg
+
+        assert not warned(linalg.pinv, given)
+        assert not warned(linalg.lstsq, given, torch.from_numpy(b))
+    from batchpinv.compat import numpy as as_numpy
+    from batchpinv.compat import scipy as as_scipy
+
+    assert not warned(as_numpy.pinv, a)
+    assert not warned(as_numpy.pinv, a, rtol=None)
+    assert not warned(as_numpy.matrix_rank, a)
+    assert not warned(as_scipy.pinv, a)
+    assert not warned(as_scipy.lstsq, a, b)
+
+
+def test_of_lazy_arrays_it_comes_when_they_are_computed():
+    eps = np.finfo(np.float32).eps
+    a = with_values((300, 3), [1, 0.5, 150 * eps], np.float32)
+    da = pytest.importorskip("dask.array")
+    lazy = batchpinv.pinv(da.from_array(a[None].repeat(4, 0), chunks=(2, 300, 3)))
+    with pytest.warns(RankWarning):
+        lazy.compute(scheduler="synchronous")
+
+
+def test_of_jax():
+    jax = pytest.importorskip("jax")
+    eps = np.finfo(np.float32).eps
+    a = jax.numpy.asarray(with_values((300, 3), [1, 0.5, 150 * eps], np.float32))
+    assert len(warned(pinv, a)) == 1
+    assert not warned(jax.jit(pinv), a)
+    from batchpinv.compat import jax as as_jax
+
+    assert not warned(as_jax.pinv, a)
+
+
+def test_on_the_command_line(tmp_path, capsys):
+    a = with_values((300, 3), [1, 0.5, 150 * np.finfo(np.float32).eps], np.float32)
+    np.save(tmp_path / "a.npy", a)
+    given = [str(tmp_path / name) for name in ("a.npy", "x.npy")]
+    assert main(given) == 0
+    said = capsys.readouterr().err
+    assert said.startswith("batchpinv: warning: the default tolerance, rtol = 3.58e-05 (300 eps)")
+    assert "--rtol 3.58e-07 keeps them" in said
+    assert main([*given, "--rtol", "3.58e-07"]) == 0
+    assert not capsys.readouterr().err
