@@ -95,6 +95,23 @@ def check_pontius(names):
     assert found == pytest.approx(said, abs=1.5)
 
 
+def check_rolling(names):
+    start = 1234
+    days = slice(start, start + 60)
+    expected = np.linalg.lstsq(names["factors"][days], names["returns"][days])
+    close(names["exposures"][start], expected[0])
+    close(names["squares"][start], expected[1][0])
+    assert np.shares_memory(names["X"], names["factors"])
+
+
+def check_pixels(names):
+    trend = names["trend"]
+    assert trend.dims == ("y", "x")
+    assert trend.chunks  # lazy
+    pixel = names["cube"][:, 7, 50].values
+    close(trend[7, 50].values, np.polyfit(names["years"], pixel, 1)[0])
+
+
 def check_layer(names):
     import torch
 
@@ -138,6 +155,8 @@ CHECKS = {
     "Robot Jacobians near a singularity": check_jacobians,
     "Weighted fits in every voxel": check_voxels,
     "A polynomial that is badly scaled": check_pontius,
+    "A rolling regression": check_rolling,
+    "A trend in every pixel, with xarray and Dask": check_pixels,
     "A layer of PyTorch that fits by least squares": check_layer,
     "JAX under `jit`": check_jax,
     "A stack larger than memory, with Dask": check_dask,
