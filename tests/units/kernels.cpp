@@ -656,7 +656,7 @@ UNIT_TEST(digits_that_the_condition_would_cost_are_brought_back) {
 template <class T> void multiply() {
     using R = Real<T>;
     constexpr std::size_t parts = sizeof(T) / sizeof(R);
-    const LaneKernels &kernels = lane_table->of[dtype_index<T>];
+    const LaneKernels &kernels = *lane_table->of[dtype_index<T>];
     Source source(10);
     for (int rows = 1; rows <= 17; rows += rows < 9 ? 1 : 4)
         for (const std::int64_t m : {1, 3, 8, 17, 32, 33, 67})
@@ -709,7 +709,7 @@ UNIT_TEST(products_of_few_rows_are_right_and_write_nothing_else) {
 
 // One after the other they would be off by 0.13 eps each.
 template <class T> void multiply_equal_terms() {
-    const LaneKernels &kernels = lane_table->of[dtype_index<T>];
+    const LaneKernels &kernels = *lane_table->of[dtype_index<T>];
     Source source(16);
     constexpr std::int64_t m = 4096, k = 5;
     for (int tries = 0; tries < 20; ++tries) {
@@ -730,7 +730,7 @@ UNIT_TEST(products_of_equal_terms_are_right_to_a_few_roundings) {
 // ---- columns of long matrices -------------------------------------------------------------------
 
 template <class R> void gather() {
-    const LaneKernels &kernels = lane_table->of[dtype_index<R>];
+    const LaneKernels &kernels = *lane_table->of[dtype_index<R>];
     Source source(12);
     for (const std::int64_t n : {1, 2, 3, 5, 8, 10, 17, 33})
         for (const std::int64_t count : {1, 3, 8, 16, 37})
@@ -758,8 +758,8 @@ template <class R> void gather() {
 UNIT_TEST(columns_of_long_matrices_are_gathered) {
     gather<float>();
     gather<double>();
-    check(lane_table->of[2].gather_columns == nullptr);
-    check(lane_table->of[3].gather_columns == nullptr);
+    check(lane_table->of[2]->gather_columns == nullptr);
+    check(lane_table->of[3]->gather_columns == nullptr);
 }
 
 void add_inner_products(int p, int q, std::int64_t count, bool upper) {

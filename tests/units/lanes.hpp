@@ -71,7 +71,7 @@ template <class T> class Group {
     static constexpr std::size_t margin = 64; // bytes
     static constexpr unsigned char canary = 0xA5;
 
-    const LaneKernels &kernels = lane_table->of[dtype_index<T>];
+    const LaneKernels &kernels = *lane_table->of[dtype_index<T>];
     const Layout layout;
     std::vector<unsigned char> given[MOST_LANES], sides[MOST_LANES], answers[MOST_LANES];
     struct Free {

@@ -61,7 +61,7 @@ template <class T, class C, LaneKernel LaneKernels::*kernel, Method method>
 std::unique_ptr<Rung> make_lanes(const Bench &bench) {
     constexpr bool answers_all = kernel == &LaneKernels::exact;
     return std::make_unique<LaneRung<T, C, answers_all>>(
-        bench, bench.lanes->of[dtype_index<C>].*kernel, method);
+        bench, bench.lanes->of[dtype_index<C>]->*kernel, method);
 }
 
 template <class T> bool fits_jacobi(const Bench &bench) {

@@ -33,7 +33,7 @@ template <class T, class C, bool answers_all> class LaneRung final : public Rung
 
   public:
     LaneRung(const Bench &bench, LaneKernel kernel, Method method)
-        : bench(bench), batch(bench.batch), kernels(bench.lanes->of[dtype_index<C>]),
+        : bench(bench), batch(bench.batch), kernels(*bench.lanes->of[dtype_index<C>]),
           kernel(kernel), gather(make_gather<C>(batch)),
           converts(!same_type || answers_all || !is_native<T>(batch) || batch.hermitian),
           delivers(!same_type || answers_all || (batch.hermitian && !batch.solves())),

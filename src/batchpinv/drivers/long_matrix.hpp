@@ -72,7 +72,7 @@ template <class C> class LongMatrix {
           kept(keeps ? longer * q : 0), sum(most_summed), lost(compensates ? most_summed : 0),
           lanes(bench.lanes), panels(lanes ? panel_entries(q) : 0), slabs(longer, q) {
         if (bench.lanes && batch.kind == 'f' && !batch.swapped && batch.a_row == batch.itemsize)
-            gather_columns = bench.lanes->of[batch.itemsize == 8].gather_columns;
+            gather_columns = bench.lanes->of[batch.itemsize == 8]->gather_columns;
         slots[0] = make_slot();
     }
 

@@ -140,7 +140,7 @@ template <class T> class ProductSolver final : public Solver {
           inverse_batch(batch),
           ladder(make_ladder(describe_inverse(), routines, lanes, gate, found)) {
         if (lanes && columns.solution_rows <= MOST_FEW)
-            multiply_few = lanes->of[dtype_index<T>].multiply;
+            multiply_few = lanes->of[dtype_index<T>]->multiply;
         if (fits_lanes && columns.rows > columns.solution_rows)
             single.emplace(batch, routines, lanes, gate, make_ladder);
     }

@@ -68,16 +68,6 @@ template <class E, class V> struct Factors {
     E *inner;            // n×PANEL: v_j^H v_l for j < l of one panel, at j * PANEL + (l - start)
 };
 
-// Calls do(std::integral_constant<int, size>) for the size, up to `most`, that is known only now.
-template <int most, class Do> BATCHPINV_INLINE void with_size(int size, Do &&act) {
-    if constexpr (most > 0) {
-        if (size == most)
-            act(std::integral_constant<int, most>{});
-        else
-            with_size<most - 1>(size, act);
-    }
-}
-
 template <class E, class V> struct Reflection {
     E first; // of v; its other elements are x's
     E shift, diagonal, inverse_diagonal;

@@ -1,4 +1,5 @@
-// The kernels of one instruction set: compiled with its flags, and with BATCHPINV_ISA as its name.
+// The kernels of one instruction set and dtype: compiled with the flags of the former,
+// BATCHPINV_ISA as its name, and BATCHPINV_DTYPE as the other's.
 //
 // Everything but the table has internal linkage: a template that this file shared with the rest of
 // the package could be linked in from here and run on a processor without the instructions.
@@ -11,44 +12,36 @@
 namespace batchpinv {
 namespace {
 
-constexpr int FLOATS = BATCHPINV_VECTOR_BYTES / 4, DOUBLES = BATCHPINV_VECTOR_BYTES / 8;
-
 #include "direct_kernel-inl.h"
-#include "divide-inl.h"
 #include "gather-inl.h"
-#include "inner_products-inl.h"
 #include "pivoted_kernel-inl.h"
 #include "product-inl.h"
 #include "svd_kernel-inl.h"
 
-template <class R, int lanes> using Lanes = typename vector_of<R, lanes>::type;
+template <class R> constexpr int filling = BATCHPINV_VECTOR_BYTES / sizeof(R); // lanes
+template <class R> using Lanes = typename vector_of<R, filling<R>>::type;
 
-template <class R, int lanes, class E> constexpr LaneKernels kernels() {
-    return {lanes,
-            direct<R, lanes, E>,
-            rank_revealing<R, lanes, E>,
-            jacobi<R, lanes, E, false>,
-            jacobi<R, lanes, E, true>,
-            Workspace<E, Lanes<R, lanes>>::bytes,
-            multiply_few_rows<R, lanes, element_of<E>::parts == 2>,
-            element_of<E>::parts == 1 ? gather_columns<R, DOUBLES> : nullptr};
-}
+template <class R, class E> struct Numbers {
+    static constexpr int lanes = filling<R>;
+    static constexpr LaneKernels kernels{
+        lanes,
+        direct<R, lanes, E>,
+        rank_revealing<R, lanes, E>,
+        jacobi<R, lanes, E, false>,
+        jacobi<R, lanes, E, true>,
+        Workspace<E, Lanes<R>>::bytes,
+        multiply_few_rows<R, lanes, element_of<E>::parts == 2>,
+        element_of<E>::parts == 1 ? gather_columns<R, filling<double>> : nullptr};
+};
+
+using float32 = Numbers<float, Lanes<float>>;
+using float64 = Numbers<double, Lanes<double>>;
+using complex64 = Numbers<float, Pair<Lanes<float>>>;
+using complex128 = Numbers<double, Pair<Lanes<double>>>;
 
 } // namespace
 
-#define BATCHPINV_TEXT_OF(name) #name
-#define BATCHPINV_TEXT(name) BATCHPINV_TEXT_OF(name)
-#define BATCHPINV_TABLE_OF(name) lane_table_##name
-#define BATCHPINV_TABLE(name) BATCHPINV_TABLE_OF(name)
-
-extern const LaneTable BATCHPINV_TABLE(BATCHPINV_ISA);
-const LaneTable BATCHPINV_TABLE(BATCHPINV_ISA) = {
-    BATCHPINV_TEXT(BATCHPINV_ISA),
-    {kernels<float, FLOATS, Lanes<float, FLOATS>>(),
-     kernels<double, DOUBLES, Lanes<double, DOUBLES>>(),
-     kernels<float, FLOATS, Pair<Lanes<float, FLOATS>>>(),
-     kernels<double, DOUBLES, Pair<Lanes<double, DOUBLES>>>()},
-    add_inner_products<DOUBLES>,
-    {divide_columns<DOUBLES, false>, divide_columns<DOUBLES, true>}};
+extern const LaneKernels BATCHPINV_KERNELS(BATCHPINV_ISA, BATCHPINV_DTYPE);
+const LaneKernels BATCHPINV_KERNELS(BATCHPINV_ISA, BATCHPINV_DTYPE) = BATCHPINV_DTYPE::kernels;
 
 } // namespace batchpinv

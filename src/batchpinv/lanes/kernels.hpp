@@ -66,10 +66,14 @@ struct LaneKernels {
                            double *w);
 };
 
+// The name of those of one instruction set and dtype.
+#define BATCHPINV_KERNELS_OF(set, dtype) lane_kernels_##set##_##dtype
+#define BATCHPINV_KERNELS(set, dtype) BATCHPINV_KERNELS_OF(set, dtype)
+
 // All dtypes of one instruction set, in the order float32, float64, complex64, complex128.
 struct LaneTable {
     const char *instruction_set;
-    LaneKernels of[4];
+    const LaneKernels *of[4];
     // out[step (i + j p)] += x_i^T y_j for p columns x and q columns y, `count` apart; where
     // `upper`, at least for i <= j.
     void (*add_inner_products)(const double *x, int p, const double *y, int q, std::int64_t count,

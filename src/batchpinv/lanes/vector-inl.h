@@ -1,6 +1,7 @@
 // Vectors of lanes, real and complex, with the few operations that the kernels need.
 //
-// Included by kernels.cpp only, inside a namespace of its own for each instruction set.
+// Included by kernels.cpp and table.cpp only, inside a namespace of its own for each instruction
+// set.
 #pragma once
 
 #define BATCHPINV_INLINE inline __attribute__((always_inline))
@@ -190,4 +191,14 @@ template <class E> BATCHPINV_INLINE E unit() {
     else
         one += 1;
     return one;
+}
+
+// Calls do(std::integral_constant<int, size>) for the size, up to `most`, that is known only now.
+template <int most, class Do> BATCHPINV_INLINE void with_size(int size, Do &&act) {
+    if constexpr (most > 0) {
+        if (size == most)
+            act(std::integral_constant<int, most>{});
+        else
+            with_size<most - 1>(size, act);
+    }
 }

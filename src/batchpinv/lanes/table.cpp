@@ -1,0 +1,36 @@
+// The table of one instruction set, whose kernels are compiled one dtype at a time (kernels.cpp);
+// and what is there in double precision alone.
+#include "kernels.hpp"
+
+#include <limits>
+#include <type_traits>
+#include <utility>
+
+namespace batchpinv {
+namespace {
+
+#include "divide-inl.h"
+#include "inner_products-inl.h"
+
+constexpr int lanes = BATCHPINV_VECTOR_BYTES / sizeof(double);
+
+} // namespace
+
+extern const LaneKernels BATCHPINV_KERNELS(BATCHPINV_ISA, float32),
+    BATCHPINV_KERNELS(BATCHPINV_ISA, float64), BATCHPINV_KERNELS(BATCHPINV_ISA, complex64),
+    BATCHPINV_KERNELS(BATCHPINV_ISA, complex128);
+
+#define BATCHPINV_TEXT_OF(name) #name
+#define BATCHPINV_TEXT(name) BATCHPINV_TEXT_OF(name)
+#define BATCHPINV_TABLE_OF(name) lane_table_##name
+#define BATCHPINV_TABLE(name) BATCHPINV_TABLE_OF(name)
+
+extern const LaneTable BATCHPINV_TABLE(BATCHPINV_ISA);
+const LaneTable BATCHPINV_TABLE(BATCHPINV_ISA) = {
+    BATCHPINV_TEXT(BATCHPINV_ISA),
+    {&BATCHPINV_KERNELS(BATCHPINV_ISA, float32), &BATCHPINV_KERNELS(BATCHPINV_ISA, float64),
+     &BATCHPINV_KERNELS(BATCHPINV_ISA, complex64), &BATCHPINV_KERNELS(BATCHPINV_ISA, complex128)},
+    add_inner_products<lanes>,
+    {divide_columns<lanes, false>, divide_columns<lanes, true>}};
+
+} // namespace batchpinv
