@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import Any
+
+from batchpinv import RankWarning
 
 from . import peers
 from .cases import DTYPES, KINDS, cases
@@ -120,6 +123,7 @@ def main() -> None:
         plot(json.loads(options.json.read_text()))
         return
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    warnings.simplefilter("ignore", RankWarning)  # what is measured is dropped on purpose
     print_environment()
     found = _earlier(options.json)
     names = list(COMMANDS) if options.command == "all" else [options.command]

@@ -15,6 +15,7 @@ import re
 import sys
 import time
 import traceback
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
@@ -639,6 +640,7 @@ def search(seed: int, first: int, minutes: float, most: int) -> tuple[Counter[st
     """Calls, matrices and systems that were checked, and how many calls were wrong."""
     counts: Counter[str] = Counter()
     wrong, end, index = 0, time.monotonic() + 60 * minutes, first
+    warnings.simplefilter("ignore", batchpinv.RankWarning)
     while time.monotonic() < end and index - first < most:
         call = Maker(seed, index).call()
         try:

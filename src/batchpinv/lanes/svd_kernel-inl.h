@@ -87,6 +87,7 @@ template <class R, class E, class V> auto orthogonalise(const Workspace<E, V> &w
 
 struct LaneDecision {
     bool certain, cut;
+    bool even;   // the values that are kept are so alike that X would show what Jacobi leaves
     bool finite; // all values, and the squares of the reciprocals of those kept
 };
 
@@ -119,7 +120,33 @@ LaneDecision decide_lane(LaneGroup &group, const Workspace<E, V> &work, int lane
         size += static_cast<double>(work.length2[j][lane]);
     }
     const bool cut = group.noise > 0 && stands_out(evidence, group.noise);
-    return {decide(evidence, tolerance) != 0, cut, size < __builtin_huge_val()};
+    const bool even =
+        found.rank > 0 && evidence.most < 2 * element_of<E>::parts * n * evidence.kept;
+    return {decide(evidence, tolerance) != 0, cut, even, size < __builtin_huge_val()};
+}
+
+// The columns of b, those of B over their squared lengths, are the rows of C = pinv(B) but for the
+// cosines, up to 2 sqrt(parts n) eps, that Jacobi leaves between columns of B. One step of Newton's
+// iteration, (2 I - C B) C, squares them. `length2` is 1 / s^2, or 0.
+template <class E, class V, class Mask>
+__attribute__((noinline)) void straighten(const Workspace<E, V> &work, Mask wanted, int n) {
+    E *const b = work.second.a, *const before = work.null;
+    for (int i = 0; i < n * n; ++i)
+        before[i] = b[i];
+    for (int i = 0; i < n; ++i)
+        for (int j = 0; j < n; ++j) {
+            E cosine = E{};
+            for (int l = 0; l < n; ++l)
+                cosine = add_inner(cosine, before[j * n + l], before[i * n + l]);
+            const V square = work.length2[j];
+            const auto kept = wanted & (square > 0) & (work.length2[i] > 0);
+            cosine = times(cosine, 1 / choose(kept, square, V{} + 1));
+            if (i == j)
+                cosine = subtract_product(cosine, unit<E>(), unit<E>());
+            cosine = choose(kept, cosine, E{});
+            for (int l = 0; l < n; ++l)
+                b[i * n + l] = subtract_product(b[i * n + l], cosine, before[j * n + l]);
+        }
 }
 
 // The reflections of A, in b the columns of B over their squared lengths where they are kept, and
@@ -146,13 +173,15 @@ unsigned factorise_by_jacobi(LaneGroup &group, const Workspace<E, V> &work, Shap
         turning |= orthogonalise<R>(work, n);
     }
 
-    unsigned answerable = 0;
+    unsigned answerable = 0, even = 0;
     for (int lane = 0; lane < group.filled; ++lane) {
         const LaneDecision decision = decide_lane<R>(group, work, lane, n);
         const bool finite = decision.finite && norm2[lane] < std::numeric_limits<R>::infinity();
         if (turning[lane] || !finite || !(decision.certain || exact))
             continue;
         answerable |= 1u << lane;
+        if (decision.even)
+            even |= 1u << lane;
         if (!decision.certain)
             group.uncertain |= 1u << lane;
         if (decision.cut)
@@ -167,6 +196,8 @@ unsigned factorise_by_jacobi(LaneGroup &group, const Workspace<E, V> &work, Shap
     for (int j = 0; j < n; ++j)
         for (int i = 0; i < n; ++i)
             b[j * n + i] = times(b[j * n + i], work.length2[j]);
+    if (even)
+        straighten(work, mask_of<decltype(V{} == V{})>(even), n);
     if (inverts(group)) {
         for (int i = 0; i < n; ++i)
             for (int c = 0; c < n; ++c) {
