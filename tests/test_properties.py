@@ -9,8 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from references import error_units, pinv_exact
 
-# LAPACK's QR iteration (bdsqr) drops off-diagonals of up to 100 eps, and comes to 75 here.
-ALLOWED = 300
+import batchpinv
+
+# Twice what one answer may err by (ladder.py): two that are compared, or A X and its adjoint, may
+# err in opposite ways. In lanes 13: 10 were found. LAPACK's SVD 60, since its QR iteration drops
+# off-diagonals of up to 49 eps: 79 were found.
+IN_LANES, BY_LAPACK = 26, 120
+HAS_LANES = batchpinv.show_config("dicts")["simd"]["own kernels"] != "none"
 search = settings(deadline=None, max_examples=60, database=None)
 
 dtypes = st.sampled_from(DTYPES)
@@ -71,9 +76,13 @@ def eps(a):
     return float(np.finfo(a.dtype).eps)
 
 
-def check_conditions(a, x, cond):
+def allowed(pinv, a, cond):
+    by_lapack = pinv.keywords["driver"] == "svd" or not HAS_LANES
+    return (BY_LAPACK if by_lapack else IN_LANES) * eps(a) * cond
+
+
+def check_conditions(a, x, allowed):
     ax, xa = a @ x, x @ a
-    allowed = ALLOWED * eps(a) * cond
     assert np.all(norm(ax @ a - a) <= allowed * norm(a))
     assert np.all(norm(xa @ x - x) <= allowed * norm(x))
     assert np.all(norm(ax - adjoint(ax)) <= allowed)
@@ -86,7 +95,7 @@ def test_the_moore_penrose_conditions_hold(pinv, made):
     a, rank, cond = made
     x, found = pinv(a, return_rank=True)
     assert np.all(found == rank)
-    check_conditions(a, x, cond)
+    check_conditions(a, x, allowed(pinv, a, cond))
 
 
 @search
@@ -97,15 +106,15 @@ def test_the_moore_penrose_conditions_hold_for_hermitian_matrices(pinv, made, lo
     x, found = pinv(a, hermitian=True, lower=lower, return_rank=True)
     assert np.all(found == rank)
     assert np.array_equal(x, adjoint(x))
-    check_conditions(a, x, cond)
-    assert np.all(norm(x - pinv(a)) <= ALLOWED * eps(a) * cond * norm(x))
+    check_conditions(a, x, allowed(pinv, a, cond))
+    assert np.all(norm(x - pinv(a)) <= allowed(pinv, a, cond) * norm(x))
 
 
 @search
 @given(stacks(full_rank=True, decades=2))
 def test_twice_is_back_at_a_matrix_of_full_rank(pinv, made):
     a, _, cond = made
-    assert np.all(norm(pinv(pinv(a)) - a) <= ALLOWED * eps(a) * cond**2 * norm(a))
+    assert np.all(norm(pinv(pinv(a)) - a) <= allowed(pinv, a, cond**2) * norm(a))
 
 
 @search
@@ -113,7 +122,7 @@ def test_twice_is_back_at_a_matrix_of_full_rank(pinv, made):
 def test_transposes_and_conjugates_go_through(pinv, made, turn):
     a, _, cond = made
     x = turn(pinv(a))
-    assert np.all(norm(pinv(turn(a)) - x) <= ALLOWED * eps(a) * cond * norm(x))
+    assert np.all(norm(pinv(turn(a)) - x) <= allowed(pinv, a, cond) * norm(x))
 
 
 def times(a, scale):
@@ -161,7 +170,7 @@ def test_permuted_rows_permute_the_columns_of_the_answer(pinv, made, random):
     a, _, cond = made
     order = random.sample(range(a.shape[1]), a.shape[1])
     x = pinv(a)[..., order]
-    assert np.all(norm(pinv(a[:, order]) - x) <= ALLOWED * eps(a) * cond * norm(x))
+    assert np.all(norm(pinv(a[:, order]) - x) <= allowed(pinv, a, cond) * norm(x))
 
 
 @search
@@ -172,7 +181,7 @@ def test_integers_have_their_exact_rank_and_answer(pinv, a):
     assert rank == exact_rank
     s = np.linalg.svd(a.astype(np.complex128), compute_uv=False)
     cond = s[0] / s[rank - 1] if rank else 1.0
-    assert error_units(x, exact, eps(a), cond) < ALLOWED
+    assert error_units(x, exact, eps(a), cond) < allowed(pinv, a, 1) / eps(a)
 
 
 @search
