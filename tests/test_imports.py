@@ -100,7 +100,9 @@ def test_public_names_are_those_of_all():
     public -= modules
     assert public == set(batchpinv.__all__)
     assert batchpinv.__all__ == sorted(batchpinv.__all__)
-    assert {*FUNCTIONS, "Info", "LinAlgError", "Rung", "__version__"} == set(batchpinv.__all__)
+    assert {*FUNCTIONS, "Info", "LinAlgError", "RankWarning", "Rung", "__version__"} == set(
+        batchpinv.__all__
+    )
 
 
 def test_version_is_that_of_the_distribution():

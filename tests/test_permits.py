@@ -92,7 +92,8 @@ def test_workers_that_could_only_wait_for_lapack_are_not_started():
     pinv(rng.standard_normal((2_000, 70, 60)), workers=64)
     pinv(rng.standard_normal((2_000, 20, 10)), driver="svd", workers=64)
     assert threads() == 2
-    pinv(rng.standard_normal((60_000, 20, 10)), workers=64)
+    # Half a second of work, so that all are started before it is done.
+    pinv(np.broadcast_to(rng.standard_normal((40, 40)), (10_000, 40, 40)), workers=64)
     assert threads() == 63
     """)
 
