@@ -12,7 +12,7 @@ PACKAGE_SETTINGS = """
 [mypy]
 [mypy-scipy.*,threadpoolctl,tqdm.*]
 ignore_missing_imports = True
-[mypy-cuda.*,cupy.*,dask.*,torch.*,jax.*]
+[mypy-cuda.*,cupy.*,dask.*,torch.*,jax.*,xarray.*]
 follow_imports = skip
 ignore_missing_imports = True
 [mypy-batchpinv._libraries.*]
