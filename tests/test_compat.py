@@ -157,6 +157,24 @@ def test_pseudo_inverses_are_scipys(name, return_rank, options, dtype):
 def test_numpy_decides_single_precision_in_double(always_ours):
     a = normal(300_000, 3, dtype="float32")
     a[:, 2] = a[:, 1] * np.float32(1.001)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("lower", [True, False])
+def test_both_tolerances_of_scipys_pinvh_are_those_of_the_triangle(lower, dtype):
+    a = normal(6, 6, dtype=dtype)  # the other triangle is not read
+    options = {"atol": 0.3, "rtol": 0.2, "lower": lower, "return_rank": True}
+    found = call_ours("scipy.linalg.pinvh", compat_scipy.pinvh, a, **options)
+    whole = np.tril(a) if lower else np.triu(a)
+    whole = whole + whole.conj().T - np.diag(whole.diagonal().real)
+    expected = scipy.linalg.pinv(whole, atol=0.3, rtol=0.2, return_rank=True)
+    np.testing.assert_allclose(found[0], expected[0], rtol=0, atol=1e4 * np.finfo(dtype).eps)
+    assert found[1] == expected[1] < 6
+
+
+def test_singular_values_are_as_many_as_solutions():
+    found = compat_scipy.lstsq(normal(1, 5, 3), normal(4, 5, 2))
+    assert [np.shape(part) for part in found] == [(4, 3, 2), (4, 2), (4,), (4, 3)]
+
+
     b = normal(len(a), dtype="float32")
     x, _, rank, s = compat_numpy.lstsq(a, b)
     assert rank == np.linalg.lstsq(a, b)[2] == 3
@@ -213,6 +231,11 @@ CALLS_OF_THE_PEER = [
     ("numpy", "lstsq", (np.ones((3, 3)), np.ones(4)), {}),
     ("numpy", "lstsq", (np.ones(3), np.ones(3)), {}),
     ("numpy", "lstsq", (NAN, np.ones(3)), {}),
+    ("numpy", "pinv", (np.ones((3, 3)), [0.1, 0.2]), {}),
+    ("numpy", "pinv", (np.ones((2, 3, 3)), np.ones((5, 2))), {}),
+    ("numpy", "pinv", (np.eye(3, dtype=int),), {"rtol": None}),
+    ("numpy", "lstsq", (np.ones((3, 3)), np.ones((2, 3, 1))), {}),
+    ("numpy", "matrix_rank", (NAN,), {"tol": []}),
     ("numpy", "lstsq", (np.ones((3, 3)), np.ones((3, 0))), {}),
     ("numpy", "matrix_rank", (np.ones(3),), {}),
     ("numpy", "matrix_rank", (np.ones((3, 3)),), {"tol": 1, "rtol": 1}),
@@ -223,6 +246,9 @@ CALLS_OF_THE_PEER = [
     ("scipy", "pinvh", (np.ones((2, 3)),), {}),
     ("scipy", "pinvh", (NAN,), {}),
     ("scipy", "lstsq", (np.ones((3, 2)), np.ones(4)), {}),
+    ("scipy", "pinv", (np.ones((3, 3)),), {"rtol": [0.1]}),
+    ("scipy", "pinvh", (np.ones((2, 3, 3)),), {"rtol": np.array([0.1, 0.2])}),
+    ("scipy", "pinvh", (np.eye(3),), {"lower": "x"}),
     ("scipy", "lstsq", (np.ones((3, 2)), np.full(3, np.inf)), {}),
     ("scipy", "lstsq", (np.ones((3, 2)), np.ones(3)), {"lapack_driver": "none"}),
     ("scipy", "lstsq", (np.eye(3, 2), np.ones(3)), {"lapack_driver": "gelsy"}),

@@ -54,7 +54,12 @@ def pinv(a: Any, rcond: Any = None, hermitian: Any = False, *, rtol: Any = _NO_V
     if rcond is None and rtol is not None:
         rcond = 1e-15 if rtol is _NO_VALUE else rtol
     if rcond is None:
+        if np.asarray(a).dtype.kind in "iu":  # NumPy asks for their eps, and raises
+            return UNKNOWN
         rcond = default_rtol(matrices)
+    batch = matrices.shape[:-2]
+    if np.broadcast_shapes(np.shape(rcond), batch) != batch:  # NumPy extends none
+        return UNKNOWN
     return compute_pinv(matrices, rtol=rcond, hermitian=bool(hermitian))
 
 
@@ -101,7 +106,7 @@ def lstsq(a: Any, b: Any, rcond: Any = None) -> Any:
     (array([2.]), array([2.]), np.int32(1))
     """
     matrices, sides = read(a), read(b)
-    if matrices is None or sides is None or matrices.ndim < 2:
+    if matrices is None or sides is None or not 2 <= matrices.ndim >= sides.ndim:
         return UNKNOWN
     if not pays(matrices) or not np.isfinite(sides).all():
         return UNKNOWN
@@ -164,5 +169,7 @@ def matrix_rank(A: Any, tol: Any = None, hermitian: Any = False, *, rtol: Any = 
     if rtol is None:
         rtol = default_rtol(matrices)
     options = {"rtol": rtol} if tol is None else {"atol": tol, "rtol": 0}
+    if np.size(tol) == 0 or np.size(rtol) == 0:  # NumPy computes singular values first
+        return UNKNOWN
     _, rank = compute_pinv(matrices, hermitian=bool(hermitian), return_rank=True, **options)
     return np.int64(rank) if matrices.ndim == 2 and isinstance(rank, int) else rank

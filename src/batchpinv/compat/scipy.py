@@ -108,6 +108,8 @@ def pinvh(
     """
     if check_finite and not np.isfinite(np.asarray(a)).all():  # in the other triangle, too
         return UNKNOWN
+    if not isinstance(lower, int | np.integer | np.bool):
+        return UNKNOWN
     return _pinv(a, atol, rtol, bool(return_rank), hermitian=True, lower=bool(lower))
 
 
@@ -117,11 +119,13 @@ def _read(a: Any) -> Any:
     return None if kind.kind in "iu" and kind.itemsize <= 2 else read(a)
 
 
-def _pinv(a: Any, atol: Any, rtol: Any, return_rank: bool, **options: bool) -> Any:
+def _pinv(
+    a: Any, atol: Any, rtol: Any, return_rank: bool, hermitian: bool = False, lower: bool = True
+) -> Any:
     matrices = _read(a)
     if matrices is None or matrices.ndim < 2:
         return UNKNOWN
-    if atol is not None and not isinstance(atol, int | float | np.number):
+    if not all(isinstance(tol, int | float | np.number | None) for tol in (atol, rtol)):
         return UNKNOWN
     if rtol is None:
         rtol = default_rtol(matrices)
@@ -129,8 +133,21 @@ def _pinv(a: Any, atol: Any, rtol: Any, return_rank: bool, **options: bool) -> A
         if not (atol >= 0 and rtol >= 0):
             return UNKNOWN
         if rtol > 0:
-            atol, rtol = atol + rtol * singular_values(matrices)[..., 0].astype(float), 0
-    return compute_pinv(matrices, atol=atol, rtol=rtol, return_rank=return_rank, **options)
+            largest = _norm_of_triangle(matrices, lower) if hermitian else _norm(matrices)
+            atol, rtol = atol + rtol * largest.astype(float), 0
+    return compute_pinv(
+        matrices, atol=atol, rtol=rtol, return_rank=return_rank, hermitian=hermitian, lower=lower
+    )
+
+
+def _norm(a: Any) -> Any:
+    """The largest singular value of each matrix."""
+    return singular_values(a)[..., 0]
+
+
+def _norm_of_triangle(a: Any, lower: bool) -> Any:
+    """The same of Hermitian matrices, of which one triangle is read."""
+    return np.abs(np.linalg.eigvalsh(a, UPLO="L" if lower else "U")).max(axis=-1)
 
 
 @replaces("scipy.linalg.lstsq", scipy.linalg.lstsq)
@@ -206,6 +223,7 @@ def lstsq(
         matrices, sides, rtol=rtol, return_rank=True, return_residuals=True
     )
     s = singular_values(matrices)
+    s = np.broadcast_to(s, (*np.shape(rank), s.shape[-1])).copy()
     if m <= n:
         residues = np.empty((*matrices.shape[:-2], 0), dtype)
     elif np.any(rank < n):
