@@ -3,6 +3,8 @@
 import doctest
 import importlib
 import subprocess
+import os
+import pickle
 import sys
 import threading
 from importlib.util import find_spec
@@ -409,3 +411,26 @@ def test_importing_the_package_does_not_import_it():
     import batchpinv.compat
     assert "scipy" not in sys.modules
     """)
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["missing.py"], "cannot read missing.py: No such file or directory"),
+        (["."], f"cannot read {os.path.join('.', '__main__.py')}: No such file or directory"),
+        (["-m", "missing"], "no module is named missing"),
+        (["-m", "json"], "no module is named json.__main__"),
+        (["-m", "missing.module"], "No module named 'missing'"),
+    ],
+    ids=lambda given: " ".join(given) if isinstance(given, list) else "",
+)
+def test_a_program_that_is_missing(tmp_path, arguments, why):
+    child = subprocess.run(
+        [sys.executable, "-P", "-m", "batchpinv.compat", *arguments],
+        env=environment(),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert child.returncode == 2
+    assert child.stderr == f"python -m batchpinv.compat: {why}\n"
+
+

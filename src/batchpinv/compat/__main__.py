@@ -6,6 +6,7 @@ import argparse
 import os
 import runpy
 import sys
+from importlib.util import find_spec
 
 from ._calls import calls
 from ._patch import LIBRARIES, patch
@@ -27,7 +28,15 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("program", metavar="PROGRAM", help="a file, or a module after -m")
     parser.add_argument("rest", metavar="...", nargs=argparse.REMAINDER, help="its own arguments")
     given = parser.parse_args(arguments)
-    patch(*given.libraries or ("numpy", "scipy"))
+    if given.is_module:
+        sys.path.insert(0, os.getcwd())
+    try:
+        missing = _find_missing(given.program, given.is_module)
+        patch(*given.libraries or ("numpy", "scipy"))
+    except ImportError as error:
+        missing = str(error)
+    if missing:
+        parser.exit(2, f"{parser.prog}: {missing}\n")
     try:
         _run(given.program, given.rest, given.is_module)
     finally:
@@ -36,10 +45,26 @@ def main(arguments: list[str] | None = None) -> None:
                 print(f"{name}: {count.ours} ours, {count.peers} the peer's", file=sys.stderr)
 
 
+def _find_missing(program: str, is_module: bool) -> str | None:
+    """Why the program cannot be started, or None."""
+    if is_module:
+        spec = find_spec(program)
+        if spec is not None and spec.submodule_search_locations is not None:
+            program += ".__main__"
+            spec = find_spec(program)
+        return None if spec else f"no module is named {program}"
+    inside = os.path.join(program, "__main__.py")
+    needed = inside if os.path.isdir(program) else program
+    try:
+        open(needed, "rb").close()
+    except OSError as error:
+        return f"cannot read {needed}: {error.strerror}"
+    return None
+
+
 def _run(program: str, arguments: list[str], is_module: bool) -> None:
     sys.argv = [program, *arguments]
     if is_module:
-        sys.path.insert(0, os.getcwd())
         runpy.run_module(program, run_name="__main__", alter_sys=True)
     else:
         sys.path.insert(0, os.path.dirname(os.path.abspath(program)))
