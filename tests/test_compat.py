@@ -1,10 +1,11 @@
 """`batchpinv.compat`: the peers' own functions, in their words, and in their place."""
 
+import copy
 import doctest
 import importlib
-import subprocess
 import os
 import pickle
+import subprocess
 import sys
 import threading
 from importlib.util import find_spec
@@ -156,9 +157,6 @@ def test_pseudo_inverses_are_scipys(name, return_rank, options, dtype):
     assert_same(found, expected, 1e4 * np.finfo(dtype).eps)
 
 
-def test_numpy_decides_single_precision_in_double(always_ours):
-    a = normal(300_000, 3, dtype="float32")
-    a[:, 2] = a[:, 1] * np.float32(1.001)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("lower", [True, False])
 def test_both_tolerances_of_scipys_pinvh_are_those_of_the_triangle(lower, dtype):
@@ -177,6 +175,9 @@ def test_singular_values_are_as_many_as_solutions():
     assert [np.shape(part) for part in found] == [(4, 3, 2), (4, 2), (4,), (4, 3)]
 
 
+def test_numpy_decides_single_precision_in_double(always_ours):
+    a = normal(300_000, 3, dtype="float32")
+    a[:, 2] = a[:, 1] * np.float32(1.001)
     b = normal(len(a), dtype="float32")
     x, _, rank, s = compat_numpy.lstsq(a, b)
     assert rank == np.linalg.lstsq(a, b)[2] == 3
@@ -230,14 +231,14 @@ CALLS_OF_THE_PEER = [
     ("numpy", "pinv", (), {}),
     ("numpy", "pinv", (np.ones((3, 3)),), {"tolerance": 1}),
     ("numpy", "pinv", ([["a"]],), {}),
-    ("numpy", "lstsq", (np.ones((3, 3)), np.ones(4)), {}),
-    ("numpy", "lstsq", (np.ones(3), np.ones(3)), {}),
-    ("numpy", "lstsq", (NAN, np.ones(3)), {}),
     ("numpy", "pinv", (np.ones((3, 3)), [0.1, 0.2]), {}),
     ("numpy", "pinv", (np.ones((2, 3, 3)), np.ones((5, 2))), {}),
     ("numpy", "pinv", (np.eye(3, dtype=int),), {"rtol": None}),
     ("numpy", "lstsq", (np.ones((3, 3)), np.ones((2, 3, 1))), {}),
     ("numpy", "matrix_rank", (NAN,), {"tol": []}),
+    ("numpy", "lstsq", (np.ones((3, 3)), np.ones(4)), {}),
+    ("numpy", "lstsq", (np.ones(3), np.ones(3)), {}),
+    ("numpy", "lstsq", (NAN, np.ones(3)), {}),
     ("numpy", "lstsq", (np.ones((3, 3)), np.ones((3, 0))), {}),
     ("numpy", "matrix_rank", (np.ones(3),), {}),
     ("numpy", "matrix_rank", (np.ones((3, 3)),), {"tol": 1, "rtol": 1}),
@@ -245,12 +246,12 @@ CALLS_OF_THE_PEER = [
     ("scipy", "pinv", (NAN,), {}),
     ("scipy", "pinv", (np.ones((3, 3)),), {"atol": -1}),
     ("scipy", "pinv", (np.ones((3, 3)),), {"rtol": -1.0}),
-    ("scipy", "pinvh", (np.ones((2, 3)),), {}),
-    ("scipy", "pinvh", (NAN,), {}),
-    ("scipy", "lstsq", (np.ones((3, 2)), np.ones(4)), {}),
     ("scipy", "pinv", (np.ones((3, 3)),), {"rtol": [0.1]}),
     ("scipy", "pinvh", (np.ones((2, 3, 3)),), {"rtol": np.array([0.1, 0.2])}),
     ("scipy", "pinvh", (np.eye(3),), {"lower": "x"}),
+    ("scipy", "pinvh", (np.ones((2, 3)),), {}),
+    ("scipy", "pinvh", (NAN,), {}),
+    ("scipy", "lstsq", (np.ones((3, 2)), np.ones(4)), {}),
     ("scipy", "lstsq", (np.ones((3, 2)), np.full(3, np.inf)), {}),
     ("scipy", "lstsq", (np.ones((3, 2)), np.ones(3)), {"lapack_driver": "none"}),
     ("scipy", "lstsq", (np.eye(3, 2), np.ones(3)), {"lapack_driver": "gelsy"}),
@@ -356,19 +357,95 @@ def test_a_patch_twice_is_a_patch_once():
 
 def test_threads_patch_at_once():
     original = np.linalg.pinv
+    wrong = []
 
     def work():
         for _ in range(50):
             with patch("numpy"):
-                np.linalg.pinv(np.eye(2))
+                if np.linalg.pinv is original:  # an other thread's block has ended
+                    wrong.append(np.linalg.pinv)
 
     threads = [threading.Thread(target=work) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    unpatch()
+    assert not wrong
     assert np.linalg.pinv is original
+
+
+def test_the_last_block_that_ends_gives_back():
+    original = np.linalg.pinv
+    first, second = patch("numpy"), patch("numpy", "scipy")
+    with second:
+        with first:
+            pass
+        assert np.linalg.pinv is not original
+        with first:
+            assert np.linalg.pinv is not original
+        assert np.linalg.pinv is not original
+    assert np.linalg.pinv is original
+
+
+def test_unpatch_ends_what_others_asked_for():
+    original = np.linalg.pinv
+    with patch("numpy"):
+        unpatch()
+        assert np.linalg.pinv is original
+        with patch("numpy"):
+            assert np.linalg.pinv is not original
+        assert np.linalg.pinv is original
+
+
+def test_what_was_imported_under_the_patch_is_the_originals_after_it():
+    original = np.linalg.pinv
+    with patch("numpy", "scipy"):
+        from numpy.linalg import pinv
+        from scipy.linalg import pinvh
+
+        call_ours("numpy.linalg.pinv", pinv, np.eye(2))
+        call_ours("scipy.linalg.pinvh", pinvh, np.eye(2))
+        for function in pinv, pinvh:
+            assert pickle.loads(pickle.dumps(function)) is function
+            assert copy.deepcopy(function) is function
+    before = calls()
+    pinv(np.eye(2))
+    pinvh(np.eye(2))
+    assert calls() == before
+    assert pickle.loads(pickle.dumps(pinv)) is original
+    assert pickle.loads(pickle.dumps(pinvh)) is scipy.linalg.pinvh
+    assert b"batchpinv" not in pickle.dumps(pinv)
+    with patch("numpy"):
+        assert np.linalg.pinv is pinv
+        call_ours("numpy.linalg.pinv", pinv, np.eye(2))
+
+
+def test_replacements_look_like_the_originals():
+    original = np.linalg.pinv
+    with patch("numpy"):
+        assert {original: 1}[np.linalg.pinv] == {np.linalg.pinv: 1}[original] == 1
+        assert np.linalg.pinv != np.linalg.lstsq
+        assert np.linalg.pinv._implementation is original._implementation
+        assert "numpy.linalg.pinv in the place of <function pinv" in repr(np.linalg.pinv)
+
+
+def test_a_later_replacement_of_somebody_else_stays(monkeypatch):
+    with monkeypatch.context() as somebody:
+        block = patch("numpy")
+        replaced, pinv = np.linalg.pinv, lambda a: replaced(a)
+        somebody.setattr(np.linalg, "pinv", pinv)
+        assert "numpy.linalg.pinv" not in show_config("dicts")["compat"]["replaced"]
+        with pytest.warns(RuntimeWarning, match=r"somebody else has replaced numpy\.linalg\.pinv"):
+            block.__exit__(None, None, None)
+        assert np.linalg.pinv is pinv
+        before = calls()
+        np.linalg.pinv(np.eye(2))  # which goes by way of ours to the original
+        assert calls() == before
+        patch("numpy")
+        call_ours("numpy.linalg.pinv", np.linalg.pinv, np.eye(2))
+        unpatch()
+        assert np.linalg.pinv is pinv
+    np.linalg.pinv = replaced.original
 
 
 def test_a_library_that_is_none():
@@ -394,23 +471,6 @@ def test_a_program_under_the_patch(tmp_path):
         assert child.stderr == "numpy.linalg.pinv: 1 ours, 0 the peer's\n"
 
 
-@pytest.mark.parametrize("name", ["numpy", "scipy", "torch", "jax", "_calls", "_patch"])
-def test_examples_show_what_they_give(name):
-    if name in ("torch", "jax") and not find_spec(name):
-        return
-    module = importlib.import_module(f"batchpinv.compat.{name}")
-    failed, tried = doctest.testmod(module, report=False)
-    assert failed == 0
-    assert tried >= 4
-
-
-def test_importing_the_package_does_not_import_it():
-    run_python("""
-    import sys, batchpinv
-    assert not [name for name in sys.modules if name.startswith("batchpinv.compat")]
-    import batchpinv.compat
-    assert "scipy" not in sys.modules
-    """)
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
@@ -434,3 +494,20 @@ def test_a_program_that_is_missing(tmp_path, arguments, why):
     assert child.stderr == f"python -m batchpinv.compat: {why}\n"
 
 
+@pytest.mark.parametrize("name", ["numpy", "scipy", "torch", "jax", "_calls", "_patch"])
+def test_examples_show_what_they_give(name):
+    if name in ("torch", "jax") and not find_spec(name):
+        return
+    module = importlib.import_module(f"batchpinv.compat.{name}")
+    failed, tried = doctest.testmod(module, report=False)
+    assert failed == 0
+    assert tried >= 4
+
+
+def test_importing_the_package_does_not_import_it():
+    run_python("""
+    import sys, batchpinv
+    assert not [name for name in sys.modules if name.startswith("batchpinv.compat")]
+    import batchpinv.compat
+    assert "scipy" not in sys.modules
+    """)

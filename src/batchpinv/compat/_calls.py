@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from .._lstsq import lstsq
 from .._pinv import pinv
+from ._replacement import Replacement
 
 # Of any library's arrays: type checkers know nothing of the results.
 compute_pinv: Callable[..., Any] = pinv
@@ -26,8 +27,7 @@ UNKNOWN = object()
 
 _counts: dict[str, list[int]] = {}
 # By the name that a program knows the peer's function by.
-replacements: dict[str, Callable[..., Any]] = {}
-originals: dict[str, Callable[..., Any]] = {}
+replacements: dict[str, Replacement] = {}
 
 
 def default_rtol(a: Any) -> float:
@@ -84,7 +84,7 @@ def replaces(name: str, peer: Callable[..., Any]) -> Callable[[Callable[..., Any
             count[0] += 1
             return found
 
-        replacements[name], originals[name] = call, peer
+        replacements[name] = Replacement(name, peer, call)
         return call
 
     return decorate

@@ -3,28 +3,48 @@
 from __future__ import annotations
 
 import importlib
+import pkgutil
 import sys
-from collections.abc import Callable
+import warnings
+from collections.abc import Iterable, Iterator
 from threading import RLock
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
-from ._calls import originals, replacements
+from ._calls import replacements
+from ._replacement import Replacement
 
 LIBRARIES = ("numpy", "scipy", "torch")
 
+
+class _Place(NamedTuple):
+    """Where a function was replaced: in a module, or, if it is a method, in a class."""
+
+    holder: Any
+    attribute: str
+    replacement: Replacement
+
+
 _lock = RLock()
-# Where something was replaced, by library: the object that holds it, the name, what it was.
-_places: dict[str, list[tuple[Any, str, Any]]] = {}
+# By library that is patched at the moment: who asked for it, and where.
+_users: dict[str, set[Patched]] = {}
+_places: dict[str, list[_Place]] = {}
 
 
 class Patched:
-    """What `patch` returns: a context that takes back, at its end, what this call replaced."""
+    """What `patch` returns: a context, at whose end its libraries are given back, if no other call
+    of `patch` still holds them."""
 
     def __init__(self, libraries: tuple[str, ...]) -> None:
         self._libraries = libraries
 
     def __enter__(self) -> Patched:
+        with _lock:
+            for library in self._libraries:
+                if library not in _users:
+                    _users[library] = set()
+                    _places[library] = _replace_in(library)
+                _users[library].add(self)
         return self
 
     def __exit__(
@@ -33,8 +53,10 @@ class Patched:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._libraries:
-            unpatch(*self._libraries)
+        with _lock:
+            for library in self._libraries:
+                _users.get(library, set()).discard(self)
+            _give_back(library for library in self._libraries if not _users.get(library))
 
 
 def patch(*libraries: str) -> Patched:
@@ -43,7 +65,8 @@ def patch(*libraries: str) -> Patched:
     They are replaced in the library's own modules, for all threads: ``numpy.linalg.pinv``,
     ``lstsq`` and ``matrix_rank``; ``scipy.linalg.pinv``, ``pinvh`` and ``lstsq``;
     ``torch.linalg.pinv``, ``torch.linalg.lstsq``, ``torch.pinverse`` and ``Tensor.pinverse``.
-    Modules of others that did ``from numpy.linalg import pinv`` before keep the original.
+    Modules of others that did ``from numpy.linalg import pinv`` before keep the original; those
+    that did it under the patch have the original back when it ends.
     Subclasses, other dtypes, and whatever fails, still go to the original; `calls` counts them.
 
     Parameters
@@ -55,7 +78,9 @@ def patch(*libraries: str) -> Patched:
     Returns
     -------
     context manager
-        At whose end the libraries are as they were before this call. It may be ignored.
+        It may be ignored: then the patch lasts until `unpatch`. At the end of a ``with`` block the
+        libraries are as they were, unless another call of `patch`, in this thread or another, has
+        not ended: then they are when the last one does.
 
     Raises
     ------
@@ -63,6 +88,11 @@ def patch(*libraries: str) -> Patched:
         If a library is none of those.
     ImportError
         If a library that was named is not installed.
+
+    Warns
+    -----
+    RuntimeWarning
+        At the end of the block, if somebody else has replaced a function since: that one stays.
 
     Examples
     --------
@@ -78,96 +108,88 @@ def patch(*libraries: str) -> Patched:
     for library in libraries:
         if library not in LIBRARIES:
             raise ValueError(f"libraries must be among {', '.join(LIBRARIES)}; got {library!r}")
-    new = []
-    with _lock:
-        for library in libraries or LIBRARIES:
-            try:
-                importlib.import_module(f"{__package__}.{library}")
-            except ImportError:
-                if libraries:
-                    raise
-                continue
-            if library not in _places:
-                _places[library] = _replace_in(library)
-                new.append(library)
-    return Patched(tuple(new))
+    return Patched(tuple(_import(libraries))).__enter__()
 
 
 def unpatch(*libraries: str) -> None:
     """Give the libraries their own functions back; all of them if none is named.
 
+    Whoever asked for the patch: ``with`` blocks that have not ended are without it, too.
+
     Parameters
     ----------
     *libraries : {'numpy', 'scipy', 'torch'}
         Libraries that are not patched are passed over.
+
+    Warns
+    -----
+    RuntimeWarning
+        If somebody else has replaced a function since: that one stays.
     """
     with _lock:
-        for library in libraries or LIBRARIES:
-            for holder, name, original in _places.pop(library, ()):
-                setattr(holder, name, original)
+        _give_back(libraries or LIBRARIES)
 
 
 def patched() -> list[str]:
     """The names of what is replaced at the moment."""
     with _lock:
-        return [name for name in replacements if name.partition(".")[0] in _places]
+        return [
+            name
+            for name, replacement in replacements.items()
+            if replacement.is_active and pkgutil.resolve_name(name) is replacement
+        ]
 
 
-def _replace_in(library: str) -> list[tuple[Any, str, Any]]:
-    """In all of the library's modules that are imported, under whatever name."""
-    make = _Dispatched if library == "numpy" else _in_the_place_of
-    by_original: dict[int, Callable[..., Any]] = {
-        id(original): make(original, replacements[name])
-        for name, original in originals.items()
-        if name.startswith(library + ".")
-    }
+def _import(libraries: tuple[str, ...]) -> Iterator[str]:
+    """Those that are installed, with our functions for them."""
+    for library in libraries or LIBRARIES:
+        try:
+            importlib.import_module(f"{__package__}.{library}")
+        except ImportError:
+            if libraries:
+                raise
+        else:
+            yield library
+
+
+def _replace_in(library: str) -> list[_Place]:
+    """In all of the library's modules that are imported, under whatever name; and methods."""
+    ours = [new for new in replacements.values() if new.library == library]
+    by_original = {id(new.original): new for new in ours}
     places = []
     for module_name, module in list(sys.modules.items()):
         if module_name.partition(".")[0] == library:
-            for name, value in list(getattr(module, "__dict__", {}).items()):
+            for attribute, value in list(getattr(module, "__dict__", {}).items()):
                 if id(value) in by_original:
-                    places.append((module, name, value))
-    if library == "torch":
-        torch = sys.modules["torch"]
-        by_original[id(torch.Tensor.pinverse)] = replacements["torch.pinverse"]
-        places.append((torch.Tensor, "pinverse", torch.Tensor.pinverse))
-    for holder, name, original in places:
-        setattr(holder, name, by_original[id(original)])
+                    places.append(_Place(module, attribute, by_original[id(value)]))
+    for new in ours:
+        holder, _, attribute = new.name.rpartition(".")
+        if isinstance(cls := pkgutil.resolve_name(holder), type):
+            places.append(_Place(cls, attribute, new))
+    for new in ours:
+        new.is_active = True
+    for place in places:
+        setattr(place.holder, place.attribute, place.replacement)
     return places
 
 
-def _in_the_place_of(original: Callable[..., Any], ours: Callable[..., Any]) -> Callable[..., Any]:
-    """Ours, as whoever asks for its name, documentation and attributes expects to find them."""
-
-    def call(*arguments: Any, **options: Any) -> Any:
-        return ours(*arguments, **options)
-
-    _take_looks(call, original)
-    return call
-
-
-def _take_looks(call: Any, original: Callable[..., Any]) -> None:
-    call.__dict__.update(getattr(original, "__dict__", {}), __wrapped__=original)
-    for name in ("__module__", "__name__", "__qualname__", "__doc__"):
-        setattr(call, name, getattr(original, name, None))
-
-
-class _Dispatched:
-    """The same for NumPy's. Libraries whose arrays have `__array_function__` keep tables by NumPy's
-    functions, and are asked with the original: it finds what was entered for ours."""
-
-    def __init__(self, original: Callable[..., Any], ours: Callable[..., Any]) -> None:
-        _take_looks(self, original)
-        self._original, self._ours = original, ours
-
-    def __call__(self, *arguments: Any, **options: Any) -> Any:
-        return self._ours(*arguments, **options)
-
-    def __hash__(self) -> int:
-        return hash(self._original)
-
-    def __eq__(self, other: object) -> bool:
-        return other is self or other is self._original
-
-    def __reduce__(self) -> str:
-        return str(self._original.__qualname__)
+def _give_back(libraries: Iterable[str]) -> None:
+    """Everything but what somebody else has replaced since."""
+    kept = []
+    for library in libraries:
+        _users.pop(library, None)
+        for holder, attribute, replacement in _places.pop(library, ()):
+            replacement.is_active = False
+            if getattr(holder, attribute, None) is not replacement:
+                kept.append(f"{holder.__name__}.{attribute}")
+            elif isinstance(holder, type):
+                delattr(holder, attribute)  # what it hides is the original, of a base class
+            else:
+                setattr(holder, attribute, replacement.original)
+    if kept:
+        warnings.warn(
+            f"somebody else has replaced {', '.join(kept)} since batchpinv.compat.patch; "
+            "that is left as it is",
+            RuntimeWarning,
+            stacklevel=3,
+        )
