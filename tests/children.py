@@ -35,11 +35,14 @@ def environment(**variables: str) -> dict[str, str]:
     return {**own, "PYTHONPATH": path, **variables}
 
 
-def run_python(code: str, *flags: str, timeout: float = 100, **variables: str) -> str:
+def run_python(
+    code: str, *flags: str, timeout: float = 100, cwd: Path | None = None, **variables: str
+) -> str:
     """What `code` prints in a Python of its own, where warnings are errors; it must end well."""
     child = subprocess.run(
         [sys.executable, "-P", "-W", "error", *flags, "-c", dedent(code)],
         env=environment(**variables),
+        cwd=cwd,
         capture_output=True,
         text=True,
         timeout=timeout,

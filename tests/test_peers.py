@@ -61,13 +61,15 @@ if find_spec("torch") and find_spec("expecttest"):  # torch.testing._internal ne
 
     @pytest.mark.filterwarnings("ignore:torch.qr is deprecated", "ignore::DeprecationWarning")
     @pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "complex128"])
-    def test_least_squares_of_pytorchs_samples_are_its_own(dtype):
+    def test_least_squares_of_pytorchs_samples_are_its_own(dtype, monkeypatch):
         import torch
         from torch.testing._internal.opinfo.definitions.linalg import op_db
 
         from batchpinv.compat import calls
+        from batchpinv.compat import torch as compat_torch
         from batchpinv.compat.torch import linalg
 
+        monkeypatch.setattr(compat_torch, "_lstsq_pays", lambda A, B: True)  # small ones, too
         torch.manual_seed(0)
         operator = next(op for op in op_db if op.name == "linalg.lstsq")
         samples = list(operator.sample_inputs("cpu", getattr(torch, dtype)))

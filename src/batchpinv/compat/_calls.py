@@ -67,8 +67,17 @@ def calls() -> dict[str, Calls]:
     return {name: Calls(*count) for name, count in _counts.items() if any(count)}
 
 
-def replaces(name: str, peer: Callable[..., Any]) -> Callable[[Callable[..., Any]], Any]:
-    """A decorator: the function, or `peer` where it returns UNKNOWN or fails."""
+def _never() -> bool:
+    return False
+
+
+def replaces(
+    name: str, peer: Callable[..., Any], is_exporting: Callable[[], bool] = _never
+) -> Callable[[Callable[..., Any]], Any]:
+    """A decorator: the function, or `peer` where it returns UNKNOWN or fails.
+
+    is_exporting: whether the call is recorded for another program, so that it must not be counted.
+    """
     count = _counts.setdefault(name, [0, 0])
 
     def decorate(ours: Callable[..., Any]) -> Callable[..., Any]:
@@ -79,7 +88,8 @@ def replaces(name: str, peer: Callable[..., Any]) -> Callable[[Callable[..., Any
             except Exception:  # the peer says in its own words what is wrong
                 found = UNKNOWN
             if found is UNKNOWN:
-                count[1] += 1
+                if not is_exporting():
+                    count[1] += 1
                 return peer(*arguments, **options)
             count[0] += 1
             return found
