@@ -13,6 +13,9 @@ _svd: Callable[..., Any] = np.linalg.svd
 # Entries of a matrix from which on singular values of its triangle pay: `lstsq` of 20,000×50 takes
 # the same time as NumPy's, of 200,000×20 and 20,000×200 half.
 LARGE = 2_000_000
+# Right-hand sides from which on our `lstsq` pays although singular values are computed, too: 1000
+# take 0.1 to 1 of the peers' time (40×4 to 300×100, two cores), 256 up to 1.2.
+MANY_SIDES = 1000
 _SLAB = 8192  # rows
 # Of a Cholesky factor. Beyond it what the Gram matrix lost would show.
 _MOST_CONDITION = 1e6
@@ -31,12 +34,13 @@ def read(a: Any) -> NDArray[Any] | None:
     return a if a.dtype.char in "fdFD" and a.dtype.isnative else None
 
 
-def pays(a: NDArray[Any]) -> bool:
+def pays(a: NDArray[Any], b: NDArray[Any]) -> bool:
     """Whether we are faster although the peer's `lstsq` returns singular values, too: where it
-    takes stacks one by one, or not at all, and for long matrices, whose values are a triangle's.
-    One matrix of less costs the peer little more than its singular values cost alone.
+    takes stacks one by one, or not at all, for many right-hand sides, and for long matrices, whose
+    values are a triangle's. One matrix of less costs the peer little more than its singular values
+    cost alone.
     """
-    return a.ndim > 2 or _is_long(a)
+    return a.ndim > 2 or _is_long(a) or (b.ndim > 1 and b.shape[-1] >= MANY_SIDES)
 
 
 def real_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:

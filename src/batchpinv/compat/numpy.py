@@ -96,7 +96,7 @@ def lstsq(a: Any, b: Any, rcond: Any = None) -> Any:
     --------
     batchpinv.lstsq : x alone, at 5 to 20 times the speed: singular values take most of the time of
         NumPy's function, and only those of stacks and of very long matrices are computed faster
-        here. What is neither is left to NumPy.
+        here. What is neither is left to NumPy, unless it has many right-hand sides.
 
     Examples
     --------
@@ -108,7 +108,7 @@ def lstsq(a: Any, b: Any, rcond: Any = None) -> Any:
     matrices, sides = read(a), read(b)
     if matrices is None or sides is None or not 2 <= matrices.ndim >= sides.ndim:
         return UNKNOWN
-    if not pays(matrices) or not np.isfinite(sides).all():
+    if not pays(matrices, sides) or not np.isfinite(sides).all():
         return UNKNOWN
     m, n = matrices.shape[-2:]
     dtype = np.result_type(matrices, sides)

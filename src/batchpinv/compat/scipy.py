@@ -207,7 +207,7 @@ def lstsq(
         or not (matrices.ndim == sides.ndim or matrices.ndim == sides.ndim + 1 == 2)
     ):
         return UNKNOWN
-    if matrices.ndim < 2 or not pays(matrices):
+    if matrices.ndim < 2 or not pays(matrices, sides):
         return UNKNOWN
     if (lapack_driver or _lstsq.default_lapack_driver) not in ("gelsd", "gelss"):
         return UNKNOWN
