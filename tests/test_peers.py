@@ -49,15 +49,19 @@ if find_spec("torch") and find_spec("expecttest"):  # torch.testing._internal ne
         import torch
         from torch.testing._internal.opinfo.definitions.linalg import op_db
 
+        from batchpinv.compat import calls
+
         torch.manual_seed(0)
         [operator] = [
             op for op in op_db if (op.name, op.variant_test_name) == ("linalg.pinv", variant)
         ]
         samples = list(operator.sample_inputs("cpu", getattr(torch, dtype)))
         assert len(samples) >= count
+        before = calls().get("torch.linalg.pinv", (0, 0))[0]
         for sample in samples:
             a = sample.input @ sample.args[0].mT if variant == "singular" else sample.input
             check_sample(torch, a, sample.kwargs)
+        assert calls()["torch.linalg.pinv"].ours >= before + count / 3  # many samples are empty
 
     @pytest.mark.filterwarnings("ignore:torch.qr is deprecated", "ignore::DeprecationWarning")
     @pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "complex128"])
@@ -87,15 +91,20 @@ if find_spec("torch") and find_spec("expecttest"):  # torch.testing._internal ne
 
 
 def check_sample(torch, a, options):
-    """pinv(a) here and there: to 1e-10, or, in single precision, to some eps * cond."""
+    """pinv(a) here, there, and there under the patch: to 1e-10, or, in single precision, to some
+    eps * cond."""
+    from batchpinv.compat import patch
+
     expected = torch.linalg.pinv(a, **options).numpy()
     ours = {name: getattr(given, "numpy", lambda g=given: g)() for name, given in options.items()}
-    found = pinv(a.numpy(), **ours)
-    assert (found.shape, found.dtype) == (expected.shape, expected.dtype)
-    eps = np.finfo(found.dtype).eps
-    size, error, condition = (
-        np.linalg.norm(x, axis=(-2, -1)) for x in (expected, found - expected, a.numpy())
-    )
-    condition *= size
-    tolerance = 1e-10 if eps < 1e-10 else 20 * eps * np.maximum(condition, 1)
-    assert (error <= tolerance * size).all()
+    with patch("torch"):
+        patched = torch.linalg.pinv(a, **options).numpy()
+    for found in pinv(a.numpy(), **ours), patched:
+        assert (found.shape, found.dtype) == (expected.shape, expected.dtype)
+        eps = np.finfo(found.dtype).eps
+        size, error, condition = (
+            np.linalg.norm(x, axis=(-2, -1)) for x in (expected, found - expected, a.numpy())
+        )
+        condition *= size
+        tolerance = 1e-10 if eps < 1e-10 else 20 * eps * np.maximum(condition, 1)
+        assert (error <= tolerance * size).all()
