@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,15 +16,17 @@ __all__ = ["linalg", "pinverse"]
 _REAL = (torch.float32, torch.float64)
 _DTYPES = (*_REAL, torch.complex64, torch.complex128)
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
-# From where on our `lstsq` takes less time than 'gelsy', measured on two cores: 64 matrices (of 3x3
-# in 0.6 of its time, of 100x20 in 0.5), and long matrices or right-hand sides of a million entries
-# (100,000x10 in 0.25, 20,000x50 in 0.4). One of 3x3 takes us 1.8 times as long, 10,000x2 twice.
+# From where on our `lstsq` takes less time than 'gelsy', measured on two cores: 64 matrices (of 3×3
+# in 0.6 of its time, of 100×20 in 0.5), and long matrices or right-hand sides of a million entries
+# (100,000×10 in 0.25, 20,000×50 in 0.4). One of 3×3 takes us 1.8 times as long, 10,000×2 twice.
 _MANY = 64
 _LARGE = 1_000_000
-# Entries from where on our `pinv` does if a gradient is to follow: one of 20x5 takes 2.5 times as
+# Entries from where on our `pinv` does if a gradient is to follow: one of 20×5 takes 2.5 times as
 # long as PyTorch's, 4 of them 0.65.
 _WITH_GRADIENT = 256
-_is_exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)
+_is_exporting: Callable[[], bool] = getattr(
+    torch.compiler, "is_exporting", torch.compiler.is_compiling
+)
 
 
 def _is_watched() -> bool:
@@ -32,11 +35,8 @@ def _is_watched() -> bool:
     if torch.compiler.is_compiling():
         return _is_exporting()
     modes = map(torch._C._get_function_stack_at, range(torch._C._len_torch_function_stack()))
-    return (
-        torch._C._is_tracing()
-        or torch._C._len_torch_dispatch_stack() > 0
-        or not all(isinstance(mode, DeviceContext) for mode in modes)  # of set_default_device
-    )
+    looks = not all(isinstance(mode, DeviceContext) for mode in modes)  # of set_default_device
+    return looks or bool(torch._C._is_tracing()) or bool(torch._C._len_torch_dispatch_stack())
 
 
 def _is_plain(*tensors: Any) -> bool:
@@ -54,7 +54,8 @@ def _is_plain(*tensors: Any) -> bool:
 def _pinv_pays(A: torch.Tensor) -> bool:
     if torch.compiler.is_compiling():
         return True
-    return A.numel() >= _WITH_GRADIENT or not (A.requires_grad and torch.is_grad_enabled())
+    is_recorded = A.requires_grad and torch.is_grad_enabled()
+    return not is_recorded or bool(A.numel() >= _WITH_GRADIENT)
 
 
 def _lstsq_pays(A: torch.Tensor, B: torch.Tensor) -> bool:
@@ -62,8 +63,8 @@ def _lstsq_pays(A: torch.Tensor, B: torch.Tensor) -> bool:
         return True
     m, n = A.shape[-2:]
     is_long = max(m, n) >= 8 * min(m, n)
-    many = A.numel() >= _MANY * m * n
-    return many or (A.numel() >= _LARGE and is_long) or B.numel() >= _LARGE
+    are_many = A.numel() >= _MANY * m * n
+    return bool(are_many or (A.numel() >= _LARGE and is_long) or B.numel() >= _LARGE)
 
 
 def _are_tolerances(*given: Any) -> bool:
@@ -85,7 +86,7 @@ def _fits(out: Any, A: torch.Tensor) -> bool:
     """Whether `out` needs no new size, dtype or error."""
     if not _is_plain(out) or out.requires_grad or A.requires_grad:
         return False
-    return out.dtype == A.dtype and out.shape == (*A.shape[:-2], A.shape[-1], A.shape[-2])
+    return bool(out.dtype == A.dtype and out.shape == (*A.shape[:-2], A.shape[-1], A.shape[-2]))
 
 
 @replaces("torch.linalg.pinv", torch.linalg.pinv, _is_exporting)
