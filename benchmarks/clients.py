@@ -128,6 +128,72 @@ def _astropy() -> Iterator[tuple[str, Job]]:
         return [fit(models.Polynomial2D(3), x, y, image).parameters for image in images]
 
     yield "astropy, 50 fits of Polynomial2D(3)", surfaces
+    wavelengths = np.linspace(-1, 1, 40)
+    spectra = 1 + wavelengths + 0.1 * rng.standard_normal((10_000, 40))
+    lines = models.Polynomial1D(3, n_models=len(spectra))
+    yield (
+        "astropy, Polynomial1D(3) of 10,000 spectra",
+        lambda: fit(lines, wavelengths, spectra).parameters,
+    )
+    masked = np.ma.masked_array(spectra[:400], rng.random((400, 40)) < 0.1)
+    some = models.Polynomial1D(3, n_models=len(masked))
+    yield (
+        "astropy, Polynomial1D(3) of 400 masked spectra",
+        lambda: fit(some, wavelengths, masked).parameters,
+    )
 
 
-_CLIENTS = (_dipy, _statsmodels, _sklearn, _astropy)
+def _photutils() -> Iterator[tuple[str, Job]]:
+    from photutils.centroids import centroid_quadratic, centroid_sources
+    from photutils.segmentation import SegmentationImage, SourceCatalog
+
+    rng = np.random.default_rng(0)
+    row, column = np.mgrid[:25, :25]
+    centers = 12 + rng.uniform(-1, 1, (20, 20, 2, 1, 1))
+    squares = (row - centers[:, :, 0]) ** 2 + (column - centers[:, :, 1]) ** 2
+    image = (10 * np.exp(-squares / 8)).swapaxes(1, 2).reshape(500, 500)
+    image += 0.1 * rng.standard_normal(image.shape)
+    labels = 1 + np.arange(400).reshape(20, 20).repeat(25, axis=0).repeat(25, axis=1)
+    segments = SegmentationImage(np.where(image > 0.5, labels, 0))
+    places = (12 + 25 * np.indices((20, 20))).reshape(2, -1)
+    yield (
+        "photutils, SourceCatalog of 400 sources",
+        lambda: SourceCatalog(image, segments).centroid_quad,
+    )
+    yield (
+        "photutils, centroid_quadratic of 400 sources",
+        lambda: centroid_sources(image, *places, box_size=11, centroid_func=centroid_quadratic),
+    )
+
+
+def _mne() -> Iterator[tuple[str, Job]]:
+    import mne
+
+    mne.set_log_level("ERROR")
+    rng = np.random.default_rng(0)
+    montage = mne.channels.make_standard_montage("biosemi64")
+    info = mne.create_info(montage.ch_names, 500.0, "eeg")
+    epochs = mne.EpochsArray(1e-6 * rng.standard_normal((300, 64, 400)), info.set_montage(montage))
+    design = np.column_stack([np.ones(300), rng.standard_normal((300, 3))])
+
+    def regression() -> Any:
+        found = mne.stats.linear_regression(epochs, design, names=["mean", "a", "b", "c"])
+        return found["a"].beta.data
+
+    yield "MNE, linear_regression of 300 epochs, 64×400", regression
+    epochs.set_eeg_reference(projection=True)
+    sphere = mne.make_sphere_model("auto", "auto", info)
+    sources = mne.setup_volume_source_space(sphere=sphere, pos=15.0)
+    forward = mne.make_forward_solution(info, None, sources, sphere, meg=False)
+    noise, covariance = mne.make_ad_hoc_cov(info), mne.compute_covariance(epochs)
+
+    def beamformer() -> Any:
+        found = mne.beamformer.make_lcmv(
+            epochs.info, forward, covariance, 0.05, noise, pick_ori="max-power"
+        )
+        return np.abs(found["weights"])  # their signs are arbitrary
+
+    yield f"MNE, make_lcmv of {forward['nsource']} sources", beamformer
+
+
+_CLIENTS = (_dipy, _statsmodels, _sklearn, _astropy, _photutils, _mne)
