@@ -14,8 +14,9 @@ from ._values import pays, read, singular_values
 __all__ = ["lstsq", "pinv", "pinvh"]
 
 _lstsq: Any = scipy.linalg.lstsq
-# From 1.18 on, residuals of a matrix of lower rank are NaN; before they are missing.
-_HAS_ALL_RESIDUALS = tuple(map(int, scipy.__version__.split(".")[:2])) >= (1, 18)
+# From 1.18 on, `lstsq` has residuals of the solution's dtype, NaN if the rank is lower (they were
+# missing before), in an array if there is one; and the rank of one matrix is a NumPy integer.
+_IS_OF_1_18 = tuple(map(int, scipy.__version__.split(".")[:2])) >= (1, 18)
 
 
 @replaces("scipy.linalg.pinv", scipy.linalg.pinv)
@@ -195,9 +196,10 @@ def lstsq(
 
     Examples
     --------
+    >>> import numpy as np
     >>> from batchpinv.compat.scipy import lstsq
-    >>> x, residues, rank, s = lstsq([[1.0], [1.0]], [1.0, 3.0])
-    >>> x, rank
+    >>> x, residues, rank, s = lstsq(np.ones((2, 1)), np.array([1.0, 3.0]))
+    >>> x, int(rank)
     (array([2.]), 1)
     """
     matrices, sides = _read(a), _read(b)
@@ -229,5 +231,8 @@ def lstsq(
     elif np.any(rank < n):
         if matrices.ndim > 2:
             return UNKNOWN
-        residues = np.full_like(residues, np.nan) if _HAS_ALL_RESIDUALS else np.empty(0, dtype)
+        residues = np.full_like(residues, np.nan) if _IS_OF_1_18 else np.empty(0, dtype)
+    if _IS_OF_1_18:
+        rank = np.int64(rank) if isinstance(rank, int) else rank
+        return x, np.asarray(residues, dtype), rank, s
     return x, np.asarray(residues)[()], rank, s
