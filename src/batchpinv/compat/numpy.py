@@ -168,8 +168,8 @@ def matrix_rank(A: Any, tol: Any = None, hermitian: Any = False, *, rtol: Any = 
         return UNKNOWN
     if rtol is None:
         rtol = default_rtol(matrices)
-    options = {"rtol": rtol} if tol is None else {"atol": tol, "rtol": 0}
-    if np.size(tol) == 0 or np.size(rtol) == 0:  # NumPy computes singular values first
+    options: dict[str, Any] = {"rtol": rtol} if tol is None else {"atol": tol, "rtol": 0}
+    if any(np.size(given) == 0 for given in options.values()):  # NumPy looks at A first
         return UNKNOWN
     _, rank = compute_pinv(matrices, hermitian=bool(hermitian), return_rank=True, **options)
     return np.int64(rank) if matrices.ndim == 2 and isinstance(rank, int) else rank
