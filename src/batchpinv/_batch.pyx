@@ -123,19 +123,11 @@ cdef extern from "drivers/progress.hpp" namespace "batchpinv" nogil:
 cdef extern from "rule/backward_error.hpp" namespace "batchpinv" nogil:
     cdef enum class Method:
         pass
-    const char *method_names[14]
+    const char *method_names[17]
 
 cdef extern from "drivers/rule.hpp" namespace "batchpinv" nogil:
     cdef cppclass Rounding[V]:
         V absolute, relative
-    cdef cppclass Tolerance[V]:
-        V atol, rtol
-    cdef cppclass Evidence[V]:
-        pass
-    cdef cppclass Values[S]:
-        Values(const S *s, int64_t count, Tolerance[double], Rounding[double])
-        Evidence[double] evidence
-    cbool decide(const Evidence[double] &found, const Tolerance[double] &tolerance)
     Rounding[double] rounding_of(Method method, double eps, int64_t longer, int64_t shorter)
 
 cdef extern from "drivers/strided.hpp" namespace "batchpinv" nogil:
@@ -416,27 +408,6 @@ cdef class UsualArithmetic:
 
     def __exit__(self, *raised) -> None:
         del self.found
-
-
-def decide_values(
-    cnp.ndarray[double, ndim=2] values, cnp.ndarray[double] atol, cnp.ndarray[double] rtol,
-    method: str, eps: float, m: int, n: int
-):
-    """By the rule for rank, whether the rank is certain that each row of singular values, or of
-    eigenvalues, has: how many of them exceed the tolerance in size."""
-    cdef Py_ssize_t row
-    cdef int64_t count = values.shape[1]
-    cdef Tolerance[double] tolerance
-    cdef Rounding[double] rounding = rounding_of(
-        <Method>list(backward_errors(eps, m, n)).index(method), eps, max(m, n), min(m, n))
-    cdef cnp.ndarray[double, ndim=2] rows = np.ascontiguousarray(values)
-    certain = np.zeros(len(rows), bool)
-    for row in range(rows.shape[0]):
-        tolerance.atol, tolerance.rtol = atol[row], rtol[row]
-        certain[row] = decide(
-            Values[double](<double *>cnp.PyArray_DATA(rows) + row * count, count, tolerance,
-                           rounding).evidence, tolerance)
-    return certain
 
 
 def backward_errors(eps: float, m: int, n: int) -> dict[str, tuple[float, float]]:

@@ -1,5 +1,5 @@
 """JAX's arrays on the CPU; under jit, vmap, jvp and grad by a foreign function of XLA with a
-derivative rule.
+derivative rule. Concrete arrays on a CUDA device are computed there.
 
 No matrix is copied: concrete arrays are answered in memory that JAX takes over, and compiled code
 hands over its own buffers (`_xla`).
@@ -18,7 +18,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from .. import _derivatives
-from .._arrays import check_matrices, check_sides, result_dtype
+from .._arrays import check_matrices, check_sides, is_on_cuda, result_dtype
 from .._options import Options, Result
 from .._tolerance import broadcast_batch, read_tolerance
 from .._workers import resolve_workers
@@ -42,6 +42,10 @@ _compiled = _register()
 
 def pinv(a: Any, options: Options) -> Result:
     (a,) = _in_one_dtype(a, options=options)
+    if _are_on_cuda(options, a):
+        from ..cuda import _compute as cuda
+
+        return cuda.pinv(a, options)
     if not _is_concrete(options, a):
         return _traced(a, None, options)
     out = _aligned_out(a, options)
@@ -52,6 +56,10 @@ def pinv(a: Any, options: Options) -> Result:
 
 def lstsq(a: Any, b: Any, options: Options) -> Result:
     a, b = _in_one_dtype(a, b, options=options)
+    if _are_on_cuda(options, a, b):
+        from ..cuda import _compute as cuda
+
+        return cuda.lstsq(a, b, options)
     if not _is_concrete(options, a, b):
         return _traced(a, b, options)
     x, rank, rung, residuals = _numpy.lstsq(np.asarray(a), np.asarray(b), options)
@@ -72,6 +80,14 @@ def _in_one_dtype(*operands: Any, options: Options) -> list[Any]:
     return [given if given.dtype == dtype else given.astype(dtype) for given in arrays]
 
 
+def _are_on_cuda(options: Options, *arrays: Any) -> bool:
+    """Whether all arrays are there, and the matrices each on one CUDA device."""
+    tolerances = (options.atol, options.rtol, options.rcond)
+    if any(isinstance(given, jax.core.Tracer) for given in (*arrays, *tolerances)):
+        return False
+    return all(len(given.devices()) == 1 and is_on_cuda(given) for given in arrays)
+
+
 def _is_concrete(options: Options, *arrays: Any) -> bool:
     """Whether all arrays are there, each on one CPU device. TypeError if one is on a GPU."""
     given = dict(zip("ab", arrays, strict=False))
@@ -84,8 +100,8 @@ def _is_concrete(options: Options, *arrays: Any) -> bool:
     for name, found in devices.items():
         if any(device.platform != "cpu" for device in found):
             raise TypeError(
-                f"{name} is on {found}; batchpinv computes JAX arrays on the CPU: move it "
-                "with jax.device_put(..., jax.devices('cpu')[0])"
+                f"{name} is on {found}; batchpinv computes JAX arrays on the CPU, or all on one "
+                "CUDA device: move it with jax.device_put(..., jax.devices('cpu')[0])"
             )
     return all(len(found) == 1 for found in devices.values())
 
@@ -147,8 +163,8 @@ def _traced(a: Any, b: Any, options: Options) -> Result:
     """The errors are those of concrete arrays, as far as these are known."""
     if jax.default_backend() != "cpu":
         raise TypeError(
-            f"batchpinv computes JAX arrays on the CPU, and traced code is for "
-            f"{jax.default_backend()}: set JAX_PLATFORMS=cpu"
+            f"batchpinv computes traced code of JAX on the CPU, and this is for "
+            f"{jax.default_backend()}: call it outside of jit, or set JAX_PLATFORMS=cpu"
         )
     if options.progress:
         raise ValueError("there is no progress under a transform of JAX")

@@ -12,24 +12,15 @@ from .._arrays import check_matrices, check_sides
 from .._options import Options, Result
 from .._tolerance import read_tolerance
 from .._workers import resolve_workers
-from . import _numpy, _torch_operators
-from ._torch_operators import (
-    answer_plain,
-    as_rungs,
-    as_tensor,
-    check_dtype,
-    is_plain,
-    is_recorded,
-    read,
-    with_arrays,
-)
+from . import _torch_operators
+from ._torch_operators import answer_plain, check_dtype, is_plain, is_recorded, solve_plain
 
 
 def pinv(a: Any, options: Options) -> Result:
     _check("a", a, cuda=True)
     _check_tolerances(options, a)
     if options.out is not None:
-        return _into(a, options)
+        return _into(options, a)
     if is_plain(a):
         return answer_plain(a, options)
     found = _torch_operators.pinv(a, *_settings(options))
@@ -38,28 +29,15 @@ def pinv(a: Any, options: Options) -> Result:
 
 def lstsq(a: Any, b: Any, options: Options) -> Result:
     a, b = _as_tensors(a, b)
-    _check("a", a)
-    _check("b", b)
+    _check("a", a, cuda=True)
+    _check("b", b, cuda=True)
     _check_tolerances(options, a)
-    out = options.out
-    if out is not None:
-        _check_device("b", b, a)
-        _check_out(out, a, b)
-    elif not is_plain(a, b):
-        _check_device("b", b, a)
-        return _watched_lstsq(a, b, options)
-    plain = with_arrays(options)._replace(out=read(out, "out"))
-    try:
-        x, rank, rung, residuals = _numpy.lstsq(read(a, "a"), read(b, "b"), plain)
-    finally:
-        if out is not None:
-            _note_change(out)
-    return Result(
-        torch.from_numpy(x) if out is None else out,
-        as_tensor(rank) if options.wants_rank else None,
-        as_rungs(rung) if options.wants_rung else None,
-        as_tensor(residuals) if options.wants_residuals else None,
-    )
+    _check_device("b", b, a)
+    if options.out is not None:
+        return _into(options, a, b)
+    if is_plain(a, b):
+        return solve_plain(a, b, options)
+    return _watched_lstsq(a, b, options)
 
 
 def _watched_lstsq(a: Tensor, b: Tensor, options: Options) -> Result:
@@ -175,12 +153,13 @@ def _check_out(out: Any, *operands: Tensor) -> None:
         raise ValueError("out is a lazy conjugate or negative; give a plain tensor")
 
 
-def _into(a: Tensor, options: Options) -> Result:
+def _into(options: Options, a: Tensor, b: Tensor | None = None) -> Result:
     out = options.out
-    _check_out(out, a)
-    plain = out.detach() if a.is_cuda else out.detach().numpy()
+    _check_out(out, a, *(() if b is None else (b,)))
+    plain = options._replace(out=out.detach())
     try:
-        return answer_plain(a, options._replace(out=plain))._replace(x=out)
+        found = answer_plain(a, plain) if b is None else solve_plain(a, b, plain)
+        return found._replace(x=out)
     finally:
         _note_change(out)
 

@@ -73,13 +73,14 @@ def check_dtype(name: str, given: Tensor) -> None:
 
 
 def with_arrays(options: Options) -> Options:
-    """Tolerances as ndarrays, where they are tensors."""
-    if options.atol is options.rtol is options.rcond is None:
+    """Tolerances and `out` as ndarrays, where they are tensors."""
+    if options.atol is options.rtol is options.rcond is options.out is None:
         return options
     return options._replace(
         atol=read(options.atol, "atol"),
         rtol=read(options.rtol, "rtol"),
         rcond=read(options.rcond, "rcond"),
+        out=read(options.out, "out"),
     )
 
 
@@ -99,8 +100,29 @@ def answer_plain(a: Tensor, options: Options) -> Result:
         x, rank, rung, _ = cuda.pinv(a.detach().resolve_conj().resolve_neg(), options)
         return Result(x, rank, as_rungs(rung).to(a.device) if options.wants_rung else None)
     x, rank, rung, _ = _numpy.pinv(read(a, "a"), with_arrays(options))
-    rank = as_tensor(rank) if options.wants_rank else None
-    return Result(torch.from_numpy(x), rank, as_rungs(rung) if options.wants_rung else None)
+    return Result(
+        torch.from_numpy(x),
+        as_tensor(rank) if options.wants_rank else None,
+        as_rungs(rung) if options.wants_rung else None,
+    )
+
+
+def solve_plain(a: Tensor, b: Tensor, options: Options) -> Result:
+    if a.is_cuda:
+        from ..cuda import _compute as cuda
+
+        found = cuda.lstsq(
+            *(each.detach().resolve_conj().resolve_neg() for each in (a, b)), options
+        )
+        rung = as_rungs(found.rung).to(a.device) if options.wants_rung else None
+        return found._replace(rung=rung)
+    x, rank, rung, residuals = _numpy.lstsq(read(a, "a"), read(b, "b"), with_arrays(options))
+    return Result(
+        torch.from_numpy(x),
+        as_tensor(rank) if options.wants_rank else None,
+        as_rungs(rung) if options.wants_rung else None,
+        as_tensor(residuals) if options.wants_residuals else None,
+    )
 
 
 def pinv(a: Tensor, *settings: Settings) -> tuple[Tensor, Tensor, Tensor]:
@@ -173,11 +195,10 @@ def _answer_pinv(
 def _answer_lstsq(
     a: Tensor, b: Tensor, atol: Tensor | None, rtol: Tensor | None, *settings: Settings
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    options = with_arrays(_options(atol, rtol, settings))
-    x, rank, rung, residuals = _numpy.lstsq(read(a, "a"), read(b, "b"), options)
+    x, rank, rung, residuals = solve_plain(a, b, _options(atol, rtol, settings))
     if residuals is None:
-        residuals = np.empty((*x.shape[:-2], 0), x.dtype.char.lower())
-    return torch.from_numpy(x), as_tensor(rank), as_rungs(rung), as_tensor(residuals)
+        residuals = x.new_empty((*x.shape[:-2], 0), dtype=x.dtype.to_real())
+    return x, rank, rung, residuals
 
 
 # ---- shapes -------------------------------------------------------------------------------------
@@ -479,7 +500,7 @@ _pinv = _define(
 )
 _lstsq = _define(
     f"lstsq(Tensor a, Tensor b, {_SETTINGS}, bool residuals) -> (Tensor, Tensor, Tensor, Tensor)",
-    ("CPU",),
+    ("CPU", "CUDA"),
     _answer_lstsq,
     _lstsq_shapes,
     _Lstsq,

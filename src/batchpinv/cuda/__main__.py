@@ -18,6 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import LinAlgError, pinv, show_config
+from ._errors import CudaUnavailable
+from ._find import open_cuda
 
 Array = NDArray[Any]
 DTYPES = ("float32", "float64", "complex64", "complex128")
@@ -242,9 +244,10 @@ def _report_library(bench: Bench) -> bool:
 
 
 def main() -> int:
-    config = show_config("dicts")["cuda"]
-    if not config["usable"]:
-        print(f"CUDA cannot be used: {config['reason']}")
+    try:
+        open_cuda()
+    except CudaUnavailable as error:
+        print(error)
         return 1
     benches = find_benches()
     if not benches:
