@@ -17,6 +17,7 @@ from batchpinv import LinAlgError, pinv
 from batchpinv.cuda import CudaError
 from batchpinv.cuda import _stack as stack_module
 from batchpinv.cuda._arrays import View, assign
+from batchpinv.cuda._members import Problem
 from batchpinv.cuda._shim import Routine
 from batchpinv.cuda._shim import Stream as PlainStream
 from batchpinv.cuda._svd import Svd
@@ -309,7 +310,8 @@ def test_chunks_give_the_bits_of_one(device, monkeypatch):
 
 def test_matrices_are_counted_in_32_bits():
     def most(routine, m, n, hermitian=False):
-        return Svd(routine, False, hermitian, np.dtype("d"), m, n, None, PlainStream(0, 0)).most
+        problem = Problem(m, n, None, np.dtype("d"), True if hermitian else None)
+        return Svd(routine, False, problem, PlainStream(0, 0)).most
 
     assert most(Routine.GESVD, 46_341, 46_341) == 0
     assert most(Routine.GESVD, 46_340, 46_340) == 1

@@ -86,6 +86,8 @@ def test_versions_without_batched_eigenvalues_do_it_one_by_one(version, defines,
         }}
         library = cuda_device.libraries(*{defines!r}, **knobs)
         from batchpinv import pinv, show_config
+        from batchpinv.cuda import _stack
+        _stack._LARGEST_DIRECT = 0
         assert show_config("dicts")["cuda"]["batched eigenvalues"] is False
         a = np.random.default_rng(0).standard_normal((3, 40, 40))
         for hermitian in (False, True):

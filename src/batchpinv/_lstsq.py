@@ -286,6 +286,8 @@ def lstsq(
         If there is none for the result or for the workers.
     OSError
         If `out` is a memory-mapped file, sparse as yet, and there is no room for it on the disk.
+    batchpinv.cuda.CudaUnavailable, batchpinv.cuda.CudaError
+        As for `pinv`.
 
     Warns
     -----
@@ -316,6 +318,11 @@ def lstsq(
     those that do, judged by their residual, are refined. The same is done, with less effect on
     systems of large residual, for ill-conditioned ones that end on the SVD. Operands of different
     dtypes are promoted first, which copies one of them.
+
+    On a CUDA device, where both operands have to be, the ways and waits are those of `pinv` there.
+    Squares are inverted, and solutions refined once; Cholesky factors are applied one after the
+    other; and ``V S^+ U^H b`` is computed from the left of b. A matrix that serves several batches
+    of `b` is copied for each. Residuals come to the host once a call.
 
     References
     ----------

@@ -146,8 +146,8 @@ def pinv(
         complex64 or complex128, in any memory layout and byte order; integers and booleans are
         computed as float64. It is read in place, never copied, and never changed. Tensors of
         PyTorch, arrays of JAX and others that follow the array API come back as what they are, with
-        derivatives where their library has them. Those of PyTorch, CuPy, Numba and the array API
-        that are on a CUDA device stay there; see the notes. Of Dask's arrays, each chunk of the
+        derivatives where their library has them. Those of PyTorch, CuPy, Numba, JAX and the array
+        API that are on a CUDA device stay there; see the notes. Of Dask's arrays, each chunk of the
         batch becomes a task; a matrix must lie in one chunk. A DataArray of xarray comes back as
         one, with its coordinates.
     rcond : array_like of real, optional
@@ -268,13 +268,21 @@ def pinv(
     The batch is shared by the workers in chunks of a millisecond or so, without the GIL. Memory,
     beyond the result: one workspace a worker, of a few times the size of one matrix.
 
-    On a CUDA device the whole stack is decomposed at once, by cuSOLVER: `gesvdjBatched` up to 32
-    rows and columns, else the eigenvectors of ``[[0, A], [A^H, 0]]`` by `XsyevBatched`; where one
-    side is four times the other, the triangular factor of its QR decomposition is. Larger ones
-    take `Xgesvdp`, one by one, and what any of these fails on takes `Xgesvd`. Options mean the
-    same; `driver` and `workers` change nothing, and Hermitian results are so to rounding. The work
-    is on the current stream of the array's library; `pinv` waits for it, twice a chunk of 256 MB,
-    and returns when it is done.
+    On a CUDA device a whole stack is computed at once. Where the shorter side is up to 512, squares
+    are inverted by `getrfBatched` and `getriBatched`, definite matrices by `potrfBatched`, and tall
+    and wide ones by CholeskyQR2 [3]_, in double precision for the single one of PyTorch and CuPy;
+    norms, and for squares ``norm(A X - I)``, show which answers are certain. All others go on in
+    one stack: to `gesvdjBatched` up to 32 rows and columns, else to the eigenvectors of
+    ``[[0, A], [A^H, 0]]`` by `XsyevBatched`; where one side is four times the other, by the
+    triangular factor of a QR decomposition. Larger ones take `Xgesvdp`, one by one, and what any of
+    these fails on takes `Xgesvd`. Options mean the same; `driver` and `workers` change nothing, and
+    Hermitian results are so to rounding. Ranks are certain by bounds of rounding that are four
+    times those of the CPU, and not measured on a device; none is if the environment lets cuBLAS
+    round to fewer digits (NVIDIA_TF32_OVERRIDE, CUBLAS_EMULATE_SINGLE_PRECISION,
+    CUBLAS_EMULATE_DOUBLE_PRECISION). The work is on the current stream of the array's library. Each
+    chunk, of up to 256 MB of workspace, waits for it once, and once more if something is left;
+    matrices with NaN or Inf, or of extreme scale, come to the host, which takes up to two more.
+    `pinv` returns when all is done.
 
     References
     ----------

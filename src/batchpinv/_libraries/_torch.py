@@ -13,7 +13,7 @@ from .._options import Options, Result
 from .._tolerance import read_tolerance
 from .._workers import resolve_workers
 from . import _torch_operators
-from ._torch_operators import answer_plain, check_dtype, is_plain, is_recorded, solve_plain
+from ._torch_operators import answer_plain, check_dtype, is_plain, is_recorded
 
 
 def pinv(a: Any, options: Options) -> Result:
@@ -22,7 +22,7 @@ def pinv(a: Any, options: Options) -> Result:
     if options.out is not None:
         return _into(options, a)
     if is_plain(a):
-        return answer_plain(a, options)
+        return answer_plain(options, a)
     found = _torch_operators.pinv(a, *_settings(options))
     return _wanted(options, *found, None)
 
@@ -36,7 +36,7 @@ def lstsq(a: Any, b: Any, options: Options) -> Result:
     if options.out is not None:
         return _into(options, a, b)
     if is_plain(a, b):
-        return solve_plain(a, b, options)
+        return answer_plain(options, a, b)
     return _watched_lstsq(a, b, options)
 
 
@@ -153,13 +153,11 @@ def _check_out(out: Any, *operands: Tensor) -> None:
         raise ValueError("out is a lazy conjugate or negative; give a plain tensor")
 
 
-def _into(options: Options, a: Tensor, b: Tensor | None = None) -> Result:
+def _into(options: Options, *operands: Tensor) -> Result:
     out = options.out
-    _check_out(out, a, *(() if b is None else (b,)))
-    plain = options._replace(out=out.detach())
+    _check_out(out, *operands)
     try:
-        found = answer_plain(a, plain) if b is None else solve_plain(a, b, plain)
-        return found._replace(x=out)
+        return answer_plain(options._replace(out=out.detach()), *operands)._replace(x=out)
     finally:
         _note_change(out)
 

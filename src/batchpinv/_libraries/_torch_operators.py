@@ -93,30 +93,18 @@ def as_rungs(rung: Any) -> Tensor:
     return torch.from_numpy(np.asarray(rung, np.uint8))
 
 
-def answer_plain(a: Tensor, options: Options) -> Result:
-    if a.is_cuda:
+def answer_plain(options: Options, *operands: Tensor) -> Result:
+    """By `pinv` of one tensor, or `lstsq` of two."""
+    name = "pinv" if len(operands) == 1 else "lstsq"
+    if operands[0].is_cuda:
         from ..cuda import _compute as cuda
 
-        x, rank, rung, _ = cuda.pinv(a.detach().resolve_conj().resolve_neg(), options)
-        return Result(x, rank, as_rungs(rung).to(a.device) if options.wants_rung else None)
-    x, rank, rung, _ = _numpy.pinv(read(a, "a"), with_arrays(options))
-    return Result(
-        torch.from_numpy(x),
-        as_tensor(rank) if options.wants_rank else None,
-        as_rungs(rung) if options.wants_rung else None,
-    )
-
-
-def solve_plain(a: Tensor, b: Tensor, options: Options) -> Result:
-    if a.is_cuda:
-        from ..cuda import _compute as cuda
-
-        found = cuda.lstsq(
-            *(each.detach().resolve_conj().resolve_neg() for each in (a, b)), options
-        )
-        rung = as_rungs(found.rung).to(a.device) if options.wants_rung else None
+        given = [each.detach().resolve_conj().resolve_neg() for each in operands]
+        found: Result = getattr(cuda, name)(*given, options)
+        rung = as_rungs(found.rung).to(operands[0].device) if options.wants_rung else None
         return found._replace(rung=rung)
-    x, rank, rung, residuals = _numpy.lstsq(read(a, "a"), read(b, "b"), with_arrays(options))
+    arrays = [read(each, at) for each, at in zip(operands, "ab", strict=False)]
+    x, rank, rung, residuals = getattr(_numpy, name)(*arrays, with_arrays(options))
     return Result(
         torch.from_numpy(x),
         as_tensor(rank) if options.wants_rank else None,
@@ -188,14 +176,14 @@ def _options(atol: Tensor | None, rtol: Tensor | None, settings: tuple[Settings,
 def _answer_pinv(
     a: Tensor, atol: Tensor | None, rtol: Tensor | None, *settings: Settings
 ) -> tuple[Tensor, Tensor, Tensor]:
-    x, rank, rung, _ = answer_plain(a, _options(atol, rtol, settings))
+    x, rank, rung, _ = answer_plain(_options(atol, rtol, settings), a)
     return x, rank, rung
 
 
 def _answer_lstsq(
     a: Tensor, b: Tensor, atol: Tensor | None, rtol: Tensor | None, *settings: Settings
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    x, rank, rung, residuals = solve_plain(a, b, _options(atol, rtol, settings))
+    x, rank, rung, residuals = answer_plain(_options(atol, rtol, settings), a, b)
     if residuals is None:
         residuals = x.new_empty((*x.shape[:-2], 0), dtype=x.dtype.to_real())
     return x, rank, rung, residuals

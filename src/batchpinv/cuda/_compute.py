@@ -27,8 +27,9 @@ from ._arrays import (
 )
 from ._find import computes_with_all_digits, open_cuda
 from ._layout import INT_MAX
+from ._members import Found, Members, Problem
 from ._shim import Stream
-from ._stack import Found, Stack
+from ._stack import Stack
 
 
 def pinv(a: Any, options: Options) -> Result:
@@ -43,7 +44,7 @@ def lstsq(a: Any, b: Any, options: Options) -> Result:
 
 def _compute(a: Any, b: Any, options: Options) -> Result:
     open_cuda()
-    if not is_on_cuda(a):
+    if b is not None and not is_on_cuda(a):
         raise TypeError("a is not on a CUDA device, but b is: move one to the other")
     check_matrices(tuple(a.shape))
     library = find_library(a)
@@ -144,12 +145,15 @@ class _Call:
         if not k:  # no solutions, but ranks
             answer, sides = self._make((*batch, n, m), dtype), None
         lower = options.lower if options.hermitian else None
-        stack = Stack(
-            source, sides, answer, lower, computes_with_all_digits(), self.library, self.stream
-        )
+        problem = Problem(m, n, k if sides else None, dtype, lower)
+        stack = Stack(problem, computes_with_all_digits(), self.library, self.stream)
+        members = Members(
+            source.pointer, sides.pointer if sides else 0, answer.pointer,
+            _flat(atol, batch), _flat(rtol, batch), found,
+        )  # fmt: skip
         name, show = "lstsq" if sides else "pinv", options.progress
         with open_progress(show, count, name) if show else nullcontext() as report:
-            stack.compute(_flat(atol, batch), _flat(rtol, batch), found, report)
+            stack.compute(members, report)
         return found
 
     def _pack(self, view: View, shape: tuple[int, ...]) -> View:

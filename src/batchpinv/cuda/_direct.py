@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ._layout import CODES, INT_MAX, Columns, Room, packed
+from ._layout import INT_MAX, Columns, Room, packed
+from ._members import Problem
 from ._rule import Row
 from ._shim import Stream
 
@@ -22,7 +23,7 @@ _MATRIX, _INVERSE, _RESIDUAL = range(3)
 
 
 class Measures(NamedTuple):
-    """What comes back from the device by the next `synchronise`, a column for each matrix."""
+    """What comes back from the device, a column for each matrix."""
 
     squares: NDArray[Any]  # of norms
     info: NDArray[np.intc]  # 0 where a factorisation was possible
@@ -39,14 +40,15 @@ class Direct(ABC):
     method: str  # in the table of backward errors
     checks: int  # of `info` for each matrix
 
-    def __init__(self, dtype: np.dtype[Any], m: int, n: int, k: int | None, stream: Stream) -> None:
-        self.dtype = dtype
-        self.code = CODES[dtype.char]
-        self.p, self.q, self.k = n, m, k
-        self.sides = k or 0
+    def __init__(self, problem: Problem, stream: Stream) -> None:
+        m, n, self.k = problem.m, problem.n, problem.k
+        self.dtype = problem.dtype
+        self.code = problem.code
+        self.p, self.q = n, m
+        self.sides = self.k or 0
         self.side = min(m, n)
         self.stream = stream
-        self.row = Row(self.method, float(np.finfo(dtype).eps), m, n)
+        self.row = Row(self.method, float(np.finfo(self.dtype).eps), m, n)
 
     @property
     def most(self) -> int:
@@ -57,7 +59,7 @@ class Direct(ABC):
         """The workspace for so many matrices."""
         return self._lay_out(Room(0, self.dtype, batch))
 
-    def start(self, source: int, sides: int, answer: int, work: int, batch: int) -> Measures:
+    def start(self, source: int, sides: int, answer: int, work: int, batch: int) -> None:
         """Give the device its work; the answers will lie at `answer`."""
         self._lay_out(Room(work, self.dtype, batch))
         self.batch = batch
@@ -71,11 +73,15 @@ class Direct(ABC):
             self._invert(x, packed(answer, self.q, self.p))
         else:
             self._solve(x, packed(sides, self.k, self.q), packed(answer, self.k, self.p))
+
+    def measure(self) -> Measures:
+        """Of what was started last. All of its work is waited for."""
         measures = Measures(
-            np.empty((3, batch), self.dtype), np.empty((self.checks, batch), np.intc)
+            np.empty((3, self.batch), self.dtype), np.empty((self.checks, self.batch), np.intc)
         )
-        stream.copy_out(measures.squares, self.norms)
-        stream.copy_out(measures.info, self.info)
+        self.stream.copy_out(measures.squares, self.norms)
+        self.stream.copy_out(measures.info, self.info)
+        self.stream.synchronise()
         return measures
 
     def decide(

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._info import UNCERTAIN, Rung
-from ._layout import CODES, INT_MAX, Columns, Room, packed
+from ._layout import INT_MAX, Columns, Room, packed
+from ._members import Members, Problem
 from ._rule import Row
 from ._shim import Decomposition, Routine, Stream
 
@@ -57,34 +58,21 @@ class Svd:
     as the libraries' batched routines go.
     """
 
-    def __init__(
-        self,
-        routine: Routine,
-        qr: bool,
-        hermitian: bool,
-        dtype: np.dtype[Any],
-        m: int,
-        n: int,
-        k: int | None,
-        stream: Stream,
-    ) -> None:
+    def __init__(self, routine: Routine, qr: bool, problem: Problem, stream: Stream) -> None:
+        m, n, self.sides = problem.m, problem.n, problem.k
         self.routine = routine
         self.qr = qr
-        self.hermitian = hermitian
+        self.hermitian = problem.hermitian
         self.stream = stream
-        self.dtype = dtype
-        self.real = np.dtype(dtype.char.lower())
-        self.code = CODES[dtype.char]
-        self.p, self.q, self.k, self.sides = n, m, min(m, n), k
-        self.row = Row(
-            "device_svd" if routine < Routine.SYEVJ_BATCHED else "device_eigen",
-            float(np.finfo(dtype).eps), m, n,
-        )  # fmt: skip
+        self.dtype, self.real, self.code = problem.dtype, problem.real, problem.code
+        self.p, self.q, self.k = n, m, min(m, n)
+        method = "device_svd" if routine < Routine.SYEVJ_BATCHED else "device_eigen"
+        self.row = Row(method, float(np.finfo(self.dtype).eps), m, n)
         self.adjoint = n < m and (qr or routine == Routine.GESVD)
         self.tall, self.cols = (m, n) if self.adjoint else (n, m)
         self.rows = self.cols if qr else self.tall
         self.is_eigen = routine >= Routine.SYEVJ_BATCHED
-        self.is_wielandt = self.is_eigen and not hermitian
+        self.is_wielandt = self.is_eigen and not problem.hermitian
         self.order = self.rows + (self.cols if self.is_wielandt else 0)
         sides = (self.order, self.order) if self.is_eigen else (self.rows, self.cols)
         # Numbers for a member: those that come out, and those by which columns are multiplied.
@@ -108,19 +96,10 @@ class Svd:
         """The workspace that a chunk of so many matrices needs."""
         return self._lay_out(batch, 0).end
 
-    def compute(
-        self,
-        source: int,
-        sides: int,
-        answer: int,
-        work: int,
-        atol: NDArray[np.float64],
-        rtol: NDArray[np.float64],
-        rank: NDArray[np.int64],
-        rung: NDArray[np.uint8],
-    ) -> NDArray[np.bool_]:
-        """Which of them fail. The answers lie at `answer`, once the stream has come so far."""
-        batch, stream = len(rank), self.stream
+    def compute(self, members: Members, work: int) -> NDArray[np.bool_]:
+        """Which of them fail. The answers are there once the stream has come so far."""
+        atol, rtol, found = members.atol, members.rtol, members.found
+        source, batch, stream = members.source, members.length, self.stream
         at = self._lay_out(batch, work)
         self._load(at, source, batch)
         stream.fill(at.info, 0xFF, _INT * batch)  # not written yet
@@ -147,11 +126,11 @@ class Svd:
         if self.is_wielandt:
             kept[:, : -self.k] = False  # none of these is a singular value
             sizes = sizes[:, -self.k :]
-        rank[:] = kept.sum(axis=1)
+        found.rank[:] = kept.sum(axis=1)
         certain = self.row.decide_values(np.ascontiguousarray(sizes, np.float64), atol, rtol)
-        rung[:] = np.where(certain & is_right, Rung.SVD, Rung.SVD | UNCERTAIN)
+        found.rung[:] = np.where(certain & is_right, Rung.SVD, Rung.SVD | UNCERTAIN)
         self._scale(at, values, kept, batch)
-        self._multiply(at, source, sides, answer, batch)
+        self._multiply(at, members)
         failed: NDArray[np.bool_] = ~is_right
         return failed
 
@@ -270,21 +249,21 @@ class Svd:
             self.real == np.float64, rows, self.columns * batch, source.at, at.factors, at.scaled.at
         )
 
-    def _multiply(self, at: _Layout, source: int, sides: int, answer: int, batch: int) -> None:
+    def _multiply(self, at: _Layout, members: Members) -> None:
         """X^+, or B X^+ from the left to the right: by two factors, each as it is or its adjoint.
 
         They are W and U^H, with W = V S^+, or U and W^H where Y is X^H. After QR there is no U but
         that of Y, a product of X^H and W.
         """
         p, q, k = self.p, self.q, self.k
-        x, u, v, w, product = packed(source, p, q), at.u, at.v, at.scaled, at.product
+        x, u, v, w, product = packed(members.source, p, q), at.u, at.v, at.scaled, at.product
 
         def multiply(
             to: Columns, rows: int, cols: int, inner: int,
             adjoint_a: bool, a: Columns, adjoint_b: bool, b: Columns,
         ) -> None:  # fmt: skip
             self.stream.multiply(
-                self.code, adjoint_a, adjoint_b, rows, cols, inner, a, b, to, batch
+                self.code, adjoint_a, adjoint_b, rows, cols, inner, a, b, to, members.length
             )
 
         if self.is_wielandt:  # the last eigenvectors
@@ -302,8 +281,8 @@ class Svd:
             multiply(product, k, p, q, True, w, True, x)
             factors = ((False, w), (False, product))
         if self.sides is None:
-            multiply(packed(answer, q, p), q, p, k, *factors[0], *factors[1])
+            multiply(packed(members.answer, q, p), q, p, k, *factors[0], *factors[1])
         else:
-            b, to = packed(sides, self.sides, q), packed(answer, self.sides, p)
+            b, to = packed(members.sides, self.sides, q), packed(members.answer, self.sides, p)
             multiply(at.half, self.sides, k, q, False, b, *factors[0])
             multiply(to, self.sides, p, k, False, at.half, *factors[1])
