@@ -1,4 +1,4 @@
-"""The tests of `pinv` on the CPU pass with every array on the played CUDA device."""
+"""The tests of `pinv` and `lstsq` on the CPU pass with every array on the played CUDA device."""
 
 import re
 import subprocess
@@ -13,6 +13,7 @@ from children import HERE, environment
     [
         (["test_semantics.py", "test_tolerances.py", "test_failure.py"], 1000),
         (["test_reproducibility.py"], 270),
+        (["test_lstsq.py"], 600),
     ],
 )
 def test_suite_of_the_cpu_passes(files, least, tmp_path):
