@@ -308,6 +308,11 @@ def test_chunks_give_the_bits_of_one(device, monkeypatch):
         monkeypatch.undo()
 
 
+def test_a_side_may_be_longer_than_the_root_of_what_is_counted():
+    a = random_stack(50_000, 1)
+    check_close(pinv(Array.of(a)).numpy(), pinv(a))
+
+
 def test_matrices_are_counted_in_32_bits():
     def most(routine, m, n, hermitian=False):
         problem = Problem(m, n, None, np.dtype("d"), True if hermitian else None)

@@ -220,6 +220,14 @@ def test_rows_of_the_device_are_four_times_those_of_the_cpu():
         assert (finer.absolute, finer.relative) == (row.absolute / 2, row.relative / 2)
 
 
+def test_what_a_routine_adds_is_an_error_beside_its_rounding():
+    row = Row("device_svd", 2.0**-52, 100, 50)
+    values = np.array([[1.0, 1e-6]])
+    for error, certain in ((0, True), (4e-7, True), (6e-7, False)):
+        found = row.decide_values(values, *(np.array([x]) for x in (float(error), 5e-7, 0.0)))
+        assert found.tolist() == [certain]
+
+
 def test_inverses_are_judged_by_their_residual_too():
     row = Row("device_inverse", 2.0**-52, 4, 4)
     assert decide(row.decide_inverses, 1, 100, 1e-14, 0, 1e-3)

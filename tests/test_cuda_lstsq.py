@@ -141,6 +141,7 @@ def test_dtypes_are_promoted():
     a, b = random_stack(4, 5, 3, dtype="f"), random_stack(4, 5, 2, dtype="d")
     x = lstsq(Array.of(a), Array.of(b)).numpy()
     check_close(x, lstsq(a, b))
+    check_close(lstsq(Array.of(a), Array.of(b[..., 0])).numpy(), lstsq(a, b[..., 0]))
     whole = np.arange(40).reshape(4, 5, 2)
     check_close(lstsq(Array.of(a), Array.of(whole)).numpy(), lstsq(a, whole))
 

@@ -34,15 +34,15 @@ from ._stack import Stack
 
 def pinv(a: Any, options: Options) -> Result:
     """The pseudo-inverses of an array on a CUDA device, by its own library and there."""
-    return _compute(a, None, options)
+    return _answer(a, None, options)
 
 
 def lstsq(a: Any, b: Any, options: Options) -> Result:
     """The solutions, of arrays of one library on one device."""
-    return _compute(a, b, options)
+    return _answer(a, b, options)
 
 
-def _compute(a: Any, b: Any, options: Options) -> Result:
+def _answer(a: Any, b: Any, options: Options) -> Result:
     open_cuda()
     if b is not None and not is_on_cuda(a):
         raise TypeError("a is not on a CUDA device, but b is: move one to the other")
@@ -78,9 +78,10 @@ class _Call:
         dtype, k, is_vector = source.dtype, m, False
         if sides:
             is_vector = check_sides(source.shape, sides.shape)
-            sides = sides.as_column if is_vector else sides
-            dtype, k = np.result_type(dtype, sides.dtype), sides.shape[-1]
+            dtype = np.result_type(dtype, sides.dtype)
             source, sides = self._in_dtype("a", source, dtype), self._in_dtype("b", sides, dtype)
+            sides = sides.as_column if is_vector else sides
+            k = sides.shape[-1]
         if options.workers is not None:
             resolve_workers(options.workers)
         atol, rtol = resolve_tolerances(
@@ -89,25 +90,20 @@ class _Call:
         batch = broadcast_batch(
             source.shape[:-2], atol.shape, rtol.shape, sides.shape[:-2] if sides else ()
         )
-        if max(m * n, m * k, n * k) > INT_MAX:
+        reals = 2 if dtype.kind == "c" else 1
+        if reals * max(m * n, n * k, m * k if sides else 0) > INT_MAX:
             raise ValueError(f"cuSOLVER counts in 32 bits, too few for {m} x {n}")
-        target = None
-        if options.out is not None:
-            target = self._read_out((*batch, n) if is_vector else (*batch, n, k), dtype)
-            target = target.as_column if is_vector else target
+        shape = (*batch, n) if is_vector else (*batch, n, k)
+        target = None if options.out is None else self._read_out(shape, dtype)
 
         source = self._pack(source, (*batch, m, n))
         sides = sides and self._pack(sides, (*batch, m, k))
+        given = [source, sides] if sides else [source]
         answer = target
-        if (
-            answer is None
-            or not answer.is_packed
-            or answer.overlaps(source)
-            or (sides and answer.overlaps(sides))
-        ):
-            answer = self._make((*batch, n) if is_vector else (*batch, n, k), dtype)
-            answer = answer.as_column if is_vector else answer
-        found = self._fill(answer, source, sides, batch, atol, rtol)
+        if answer is None or not answer.is_packed or any(map(answer.overlaps, given)):
+            answer = self._make(shape, dtype)
+        columns = answer.as_column if is_vector else answer
+        found = self._fill(columns, source, sides, batch, atol, rtol)
         if target is not None and answer is not target:
             assign(target, answer, self.stream)
         if options.on_failure == "raise" and found.failed:

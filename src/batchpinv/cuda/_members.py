@@ -169,15 +169,18 @@ class Copies:
     def _copy(
         self, numbers: int, source: int, from_indices: Indices, to: int, to_indices: Indices
     ) -> None:
-        """Members of so many numbers. The library has no copy by pointers but a product with 1."""
+        """Members of so many numbers. The library has no copy by pointers but a product with 1, of
+        real numbers: complex ones would turn Inf into NaN."""
         size, count = self.problem.bytes(numbers), len(to_indices)
         if not count:
             return
-        one = self.scratch.at("one", self.problem.dtype.itemsize)
-        self.stream.copy_in(one, np.ones(1, self.problem.dtype))
+        real = self.problem.real
+        one = self.scratch.at("one", real.itemsize)
+        self.stream.copy_in(one, np.ones(1, real))
         pointers = np.stack([
             source + from_indices * size, np.full(count, one), to + to_indices * size
         ]).astype(np.uintp)  # fmt: skip
         at, step = self.scratch.at("pointers", pointers.nbytes), count * pointers.itemsize
         self.stream.copy_in(at, pointers)
-        self.stream.gather(self.problem.code, numbers, at, at + step, at + 2 * step, count)
+        reals = size // real.itemsize
+        self.stream.gather(real == np.float64, reals, at, at + step, at + 2 * step, count)

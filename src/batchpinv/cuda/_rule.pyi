@@ -10,7 +10,7 @@ class Row:
     @property
     def relative(self) -> float: ...
     def decide_values(
-        self, values: _Numbers, atol: _Numbers, rtol: _Numbers
+        self, values: _Numbers, errors: _Numbers, atol: _Numbers, rtol: _Numbers
     ) -> NDArray[np.bool_]: ...
     def decide_inverses(
         self,

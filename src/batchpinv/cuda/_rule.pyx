@@ -63,20 +63,22 @@ cdef class Row:
         return self.rounding.relative
 
     def decide_values(
-        self, const double[:, ::1] values, const double[:] atol, const double[:] rtol
+        self, const double[:, ::1] values, const double[:] errors, const double[:] atol,
+        const double[:] rtol
     ):
         """Whether the rank is certain that each row of singular values, or of eigenvalues, has: how
-        many of them exceed the tolerance in size."""
+        many of them exceed the tolerance in size. Errors beside rounding are in units of s1."""
         cdef int64_t row, count = values.shape[1]
         cdef Tolerance[double] tolerance
+        cdef Rounding[double] rounding = self.rounding
         certain = np.zeros(values.shape[0], np.uint8)
         cdef unsigned char[:] found = certain
         with nogil:
             for row in range(values.shape[0]):
                 tolerance.atol, tolerance.rtol = atol[row], rtol[row]
+                rounding.absolute = self.rounding.absolute + errors[row]
                 found[row] = decide(
-                    Values[double](&values[row, 0], count, tolerance, self.rounding).evidence,
-                    tolerance)
+                    Values[double](&values[row, 0], count, tolerance, rounding).evidence, tolerance)
         return certain.view(bool)
 
     def decide_inverses(

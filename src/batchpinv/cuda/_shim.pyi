@@ -50,7 +50,7 @@ class Stream:
         adds: int = ...,
     ) -> None: ...
     def gather(
-        self, dtype: int, numbers: int, source: int, one: int, to: int, batch: int
+        self, is_double: bool, numbers: int, source: int, one: int, to: int, batch: int
     ) -> None: ...
     def invert(
         self, dtype: int, n: int, a: int, pivots: int, x: int, info: int, batch: int

@@ -46,7 +46,7 @@ cdef extern from "shim.h" nogil:
         bp_stream *s, int dtype, bint adjoint_a, bint adjoint_b, int64_t rows, int64_t cols,
         int64_t inner, bp_matrices a, bp_matrices b, bp_matrices to, int64_t batch, int adds)
     int bp_gather(
-        bp_stream *s, int dtype, int64_t numbers, void **source, void **one, void **to,
+        bp_stream *s, bint is_double, int64_t numbers, void **source, void **one, void **to,
         int64_t batch)
     int bp_invert(
         bp_stream *s, int dtype, int64_t n, void **a, int *pivots, void **x, int *info,
@@ -256,14 +256,14 @@ cdef class Stream:
         check(result)
 
     def gather(
-        self, int dtype, int64_t numbers, uintptr_t source, uintptr_t one, uintptr_t to,
+        self, bint is_double, int64_t numbers, uintptr_t source, uintptr_t one, uintptr_t to,
         int64_t batch
     ) -> None:
-        """Copy matrices of so many numbers, by pointers to them, and for each to a number 1."""
+        """Copy so many real numbers, by pointers to the first of each, and for each to a 1."""
         cdef int result
         with nogil:
             result = bp_gather(
-                &self.stream, dtype, numbers, <void **>source, <void **>one, <void **>to, batch)
+                &self.stream, is_double, numbers, <void **>source, <void **>one, <void **>to, batch)
         check(result)
 
     def invert(

@@ -54,14 +54,14 @@ class Stack:
         residuals, done = members.found.residuals, 0
         length = self._length(self.direct or self.ladder[0], members.length)
         for part in members.parts(length, self.problem):
-            self._compute(part)
+            self._answer(part)
             if residuals is not None and part.sides:
                 self.matrices.measure_rest(part, residuals[done : done + part.length])
             done += part.length
             if report:
                 report(done)
 
-    def _compute(self, part: Members) -> None:
+    def _answer(self, part: Members) -> None:
         if self.problem.hermitian:
             part = part._replace(source=self.matrices.triangles(part))
         squares, certain = self._factorise(part)

@@ -118,16 +118,20 @@ class Svd:
 
         sizes = np.abs(values)
         largest = sizes.max(axis=1).astype(np.float64)
-        # What gesvdp adds to the matrix is a backward error, which shall not exceed the table's.
-        is_right = (info == 0) & np.isfinite(largest) & (perturbed <= self.row.absolute * largest)
-        with np.errstate(invalid="ignore"):  # inf * 0, which is no bound
+        with np.errstate(divide="ignore", invalid="ignore"):  # inf * 0, which is no bound
             cutoff = np.fmax(atol, rtol * largest)
+            errors = np.where(perturbed > 0, perturbed / largest, 0)
+        # What gesvdp adds to the matrix is a backward error, and no more of it is allowed than of
+        # the rounding that the table has for singular values.
+        is_right = (info == 0) & np.isfinite(largest) & (errors <= self.row.absolute)
         kept = ((sizes if self.hermitian else values) > cutoff[:, None]) & is_right[:, None]
         if self.is_wielandt:
             kept[:, : -self.k] = False  # none of these is a singular value
             sizes = sizes[:, -self.k :]
         found.rank[:] = kept.sum(axis=1)
-        certain = self.row.decide_values(np.ascontiguousarray(sizes, np.float64), atol, rtol)
+        certain = self.row.decide_values(
+            np.ascontiguousarray(sizes, np.float64), errors, atol, rtol
+        )
         found.rung[:] = np.where(certain & is_right, Rung.SVD, Rung.SVD | UNCERTAIN)
         self._scale(at, values, kept, batch)
         self._multiply(at, members)

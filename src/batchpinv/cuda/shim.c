@@ -349,8 +349,9 @@ int bp_multiply(bp_stream *s, enum bp_dtype dtype, int adjoint_a, int adjoint_b,
 }
 
 /* A product with the number 1, which is the one copy that cuBLAS has for any addresses. */
-int bp_gather(bp_stream *s, enum bp_dtype dtype, int64_t numbers, void **from, void **one,
-              void **to, int64_t batch) {
+int bp_gather(bp_stream *s, int is_double, int64_t numbers, void **from, void **one, void **to,
+              int64_t batch) {
+    const enum bp_dtype dtype = is_double ? BP_DOUBLE : BP_FLOAT;
     WITH_HANDLES(s, TYPED_BLAS(gemm_batched, dtype, s->handles->blas, CUBLAS_OP_N, CUBLAS_OP_N,
                                numbers, 1, 1, scalar(dtype, 1), (const void *const *)from, numbers,
                                (const void *const *)one, 1, scalar(dtype, 0), to, numbers, batch));

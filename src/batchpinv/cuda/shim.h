@@ -74,9 +74,9 @@ int bp_scale(bp_stream *s, int is_double, int64_t rows, int64_t cols, const void
 
 /* For these a stack is an array of pointers, on the device, to packed matrices anywhere. */
 
-/* to = from, `numbers` of the dtype in each; `one` points to the number 1 for each. */
-int bp_gather(bp_stream *s, enum bp_dtype dtype, int64_t numbers, void **from, void **one,
-              void **to, int64_t batch);
+/* to = from, so many real numbers of each; `one` points to the number 1 for each. */
+int bp_gather(bp_stream *s, int is_double, int64_t numbers, void **from, void **one, void **to,
+              int64_t batch);
 /* x = a^-1 by LU. It is lost where one of the two `info` of a matrix is not 0, and so is a. */
 int bp_invert(bp_stream *s, enum bp_dtype dtype, int64_t n, void **a, int *pivots, void **x,
               int *info, int64_t batch);

@@ -87,7 +87,7 @@ struct cudaPointerAttributes {
     FOUR(dgmm, cublas, Sdgmm, Ddgmm, Sdgmm, Ddgmm, DGMM) /* complex matrices are twice the rows */ \
     FOUR(gemm, cublas, SgemmStridedBatched, DgemmStridedBatched, CgemmStridedBatched,              \
          ZgemmStridedBatched, GEMM)                                                                \
-    FOUR(gemm_batched, cublas, SgemmBatched, DgemmBatched, CgemmBatched, ZgemmBatched,             \
+    FOUR(gemm_batched, cublas, SgemmBatched, DgemmBatched, SgemmBatched, DgemmBatched,             \
          GEMM_BATCHED)                                                                             \
     FOUR(trsm_batched, cublas, StrsmBatched, DtrsmBatched, CtrsmBatched, ZtrsmBatched,             \
          TRSM_BATCHED)                                                                             \
@@ -145,8 +145,8 @@ struct cudaPointerAttributes {
 #define DGMM(T, R)                                                                                 \
     (cublasHandle_t, cublasSideMode_t, int, int, const R *, int, const R *, int, R *, int)
 #define GEMM_BATCHED(T, R)                                                                         \
-    (cublasHandle_t, cublasOperation_t, cublasOperation_t, int, int, int, const T *,               \
-     const T *const *, int, const T *const *, int, const T *, T *const *, int, int)
+    (cublasHandle_t, cublasOperation_t, cublasOperation_t, int, int, int, const R *,               \
+     const R *const *, int, const R *const *, int, const R *, R *const *, int, int)
 #define TRSM_BATCHED(T, R)                                                                         \
     (cublasHandle_t, cublasSideMode_t, cublasFillMode_t, cublasOperation_t, cublasDiagType_t, int, \
      int, const T *, const T *const *, int, T *const *, int, int)
