@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -28,12 +29,16 @@ from ._torch_operators import (
 def pinv(a: Any, options: Options) -> Result:
     _check("a", a, cuda=True)
     _check_tolerances(options, a)
+    weights = _check_weights(options, a)
     if options.out is not None:
         return _into(a, options)
-    if is_plain(a):
+    if is_plain(a, *weights):
         return answer_plain(a, options)
-    found = _torch_operators.pinv(a, *_settings(options))
-    return _wanted(options, *found, None)
+    if options.is_weighted:
+        from . import _torch_weighted
+
+        return _wanted(options, _torch_weighted.pinv(a, options, _settings(options)))
+    return _wanted(options, Result(*_torch_operators.pinv(a, *_settings(options))))
 
 
 def lstsq(a: Any, b: Any, options: Options) -> Result:
@@ -41,49 +46,63 @@ def lstsq(a: Any, b: Any, options: Options) -> Result:
     _check("a", a)
     _check("b", b)
     _check_tolerances(options, a)
+    weights = _check_weights(options, a)
     out = options.out
     if out is not None:
         _check_device("b", b, a)
-        _check_out(out, a, b)
-    elif not is_plain(a, b):
+        _check_out(out, a, b, *weights)
+    elif not is_plain(a, b, *weights):
         _check_device("b", b, a)
         return _watched_lstsq(a, b, options)
     plain = with_arrays(options)._replace(out=read(out, "out"))
     try:
-        x, rank, rung, residuals = _numpy.lstsq(read(a, "a"), read(b, "b"), plain)
+        found = _numpy.lstsq(read(a, "a"), read(b, "b"), plain)
     finally:
         if out is not None:
             _note_change(out)
     return Result(
-        torch.from_numpy(x) if out is None else out,
-        as_tensor(rank) if options.wants_rank else None,
-        as_rungs(rung) if options.wants_rung else None,
-        as_tensor(residuals) if options.wants_residuals else None,
+        torch.from_numpy(found.x) if out is None else out,
+        as_tensor(found.rank) if options.wants_rank else None,
+        as_rungs(found.rung) if options.wants_rung else None,
+        as_tensor(found.residuals) if options.wants_residuals else None,
+        as_tensor(found.covariance) if options.wants_covariance else None,
+        as_tensor(found.leverage) if options.wants_leverage else None,
     )
 
 
 def _watched_lstsq(a: Tensor, b: Tensor, options: Options) -> Result:
-    settings = (*_settings(options), options.wants_residuals)
+    settings = _settings(options)
     check_dtype("a", a)
     check_matrices(tuple(a.shape))
     check_dtype("b", b)
-    is_vector = check_sides(tuple(a.shape), tuple(b.shape))
+    weights_shape = None if options.weights is None else tuple(np.shape(options.weights))
+    is_vector = check_sides(tuple(a.shape), tuple(b.shape), weights_shape)
     sides = b[..., None] if is_vector else b
     dtype = torch.promote_types(_computed(a.dtype), _computed(b.dtype))
-    x, rank, rung, residuals = _torch_operators.lstsq(a.to(dtype), sides.to(dtype), *settings)
-    if is_vector:
-        x = x[..., 0]
-        residuals = residuals[..., 0] if options.wants_residuals else None
-    return _wanted(options, x, rank, rung, residuals)
+    a, sides = a.to(dtype), sides.to(dtype)
+    if options.is_weighted:
+        from . import _torch_weighted
+
+        found = _torch_weighted.lstsq(a, sides, options, settings)
+    else:
+        found = Result(*_torch_operators.lstsq(a, sides, *settings, options.wants_residuals))
+    found = _wanted(options, found)
+    if not is_vector:
+        return found
+    residuals = found.residuals[..., 0] if options.wants_residuals else None
+    return found._replace(x=found.x[..., 0], residuals=residuals)
 
 
-def _wanted(options: Options, x: Any, rank: Any, rung: Any, residuals: Any) -> Result:
-    return Result(
-        x,
-        rank if options.wants_rank else None,
-        rung if options.wants_rung else None,
-        residuals if options.wants_residuals else None,
+def _wanted(options: Options, found: Result) -> Result:
+    wanted = (
+        True,
+        options.wants_rank,
+        options.wants_rung,
+        options.wants_residuals,
+        options.wants_covariance,
+        options.wants_leverage,
     )
+    return Result(*(part if wants else None for part, wants in zip(found, wanted, strict=True)))
 
 
 def _as_tensors(a: Any, b: Any) -> tuple[Tensor, Tensor]:
@@ -145,6 +164,20 @@ def _check_tolerances(options: Options, a: Tensor) -> None:
                 raise ValueError(f"there is no derivative by {name}; give {name}.detach()")
 
 
+def _check_weights(options: Options, a: Tensor) -> list[Tensor]:
+    """The weights and the damping, if they are tensors."""
+    if options.is_weighted and a.is_cuda:
+        raise TypeError(
+            "weights, damping and covariances are computed on the CPU, and a is on the device "
+            f"{a.device}: give a.cpu()"
+        )
+    given = {"weights": options.weights, "damping": options.damping}
+    tensors = {name: part for name, part in given.items() if isinstance(part, Tensor)}
+    for name, part in tensors.items():
+        _check(name, part)
+    return list(tensors.values())
+
+
 def _check(name: str, given: Tensor, cuda: bool = False) -> None:
     if given.device.type not in ("cpu", "meta") and not (cuda and given.is_cuda):
         raise TypeError(
@@ -177,7 +210,7 @@ def _check_out(out: Any, *operands: Tensor) -> None:
 
 def _into(a: Tensor, options: Options) -> Result:
     out = options.out
-    _check_out(out, a)
+    _check_out(out, a, *_check_weights(options, a))
     plain = out.detach() if a.is_cuda else out.detach().numpy()
     try:
         return answer_plain(a, options._replace(out=plain))._replace(x=out)

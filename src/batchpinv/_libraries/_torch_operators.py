@@ -33,6 +33,7 @@ _is_tracing = getattr(torch._C, "_is_tracing", lambda: True)
 # thread of PyTorch takes, for 1 to 25 matrices of 20x8. More may gain by its threads.
 _SMALL = 4096
 
+_ARRAYS = "atol", "rtol", "rcond", "weights", "damping"
 # hermitian, lower, driver, workers, on_failure; for lstsq whether residuals are wanted
 Settings = Any
 
@@ -73,14 +74,10 @@ def check_dtype(name: str, given: Tensor) -> None:
 
 
 def with_arrays(options: Options) -> Options:
-    """Tolerances as ndarrays, where they are tensors."""
-    if options.atol is options.rtol is options.rcond is None:
+    """All but the operands as ndarrays, where they are tensors."""
+    if all(getattr(options, name) is None for name in _ARRAYS):
         return options
-    return options._replace(
-        atol=read(options.atol, "atol"),
-        rtol=read(options.rtol, "rtol"),
-        rcond=read(options.rcond, "rcond"),
-    )
+    return options._replace(**{name: read(getattr(options, name), name) for name in _ARRAYS})
 
 
 def as_tensor(part: Any) -> Tensor:
@@ -96,9 +93,9 @@ def answer_plain(a: Tensor, options: Options) -> Result:
     if a.is_cuda:
         from ..cuda import _compute as cuda
 
-        x, rank, rung, _ = cuda.pinv(a.detach().resolve_conj().resolve_neg(), options)
+        x, rank, rung, *_ = cuda.pinv(a.detach().resolve_conj().resolve_neg(), options)
         return Result(x, rank, as_rungs(rung).to(a.device) if options.wants_rung else None)
-    x, rank, rung, _ = _numpy.pinv(read(a, "a"), with_arrays(options))
+    x, rank, rung, *_ = _numpy.pinv(read(a, "a"), with_arrays(options))
     rank = as_tensor(rank) if options.wants_rank else None
     return Result(torch.from_numpy(x), rank, as_rungs(rung) if options.wants_rung else None)
 
@@ -166,7 +163,7 @@ def _options(atol: Tensor | None, rtol: Tensor | None, settings: tuple[Settings,
 def _answer_pinv(
     a: Tensor, atol: Tensor | None, rtol: Tensor | None, *settings: Settings
 ) -> tuple[Tensor, Tensor, Tensor]:
-    x, rank, rung, _ = answer_plain(a, _options(atol, rtol, settings))
+    x, rank, rung, *_ = answer_plain(a, _options(atol, rtol, settings))
     return x, rank, rung
 
 
@@ -174,7 +171,7 @@ def _answer_lstsq(
     a: Tensor, b: Tensor, atol: Tensor | None, rtol: Tensor | None, *settings: Settings
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     options = with_arrays(_options(atol, rtol, settings))
-    x, rank, rung, residuals = _numpy.lstsq(read(a, "a"), read(b, "b"), options)
+    x, rank, rung, residuals, *_ = _numpy.lstsq(read(a, "a"), read(b, "b"), options)
     if residuals is None:
         residuals = np.empty((*x.shape[:-2], 0), x.dtype.char.lower())
     return torch.from_numpy(x), as_tensor(rank), as_rungs(rung), as_tensor(residuals)

@@ -35,6 +35,8 @@ _INT_MAX = 2**31 - 1
 
 def pinv(a: Any, options: Options) -> Result:
     """The answer for an array on a CUDA device, by its own library and there."""
+    if options.is_weighted:
+        raise TypeError("weights and damping are computed on the CPU: copy a to it first")
     open_cuda()
     check_matrices(tuple(a.shape))
     library = find_library(a)

@@ -58,9 +58,9 @@ template <class T, class C, class Factor> class CertifiedRung final : public Run
         Matrix &matrix = group[0];
         if (matrix.gapless)
             return 0;
-        if (!batch.solves() || !cache.is(matrix)) {
+        if (!batch.solves() || !cache.is(matrix, batch)) {
             certain = decide_rank(matrix);
-            cache.take(matrix);
+            cache.take(matrix, batch);
         }
         matrix.gapless = found.gapless;
         if (!certain)

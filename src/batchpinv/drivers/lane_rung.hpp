@@ -120,7 +120,7 @@ template <class T, class C, bool answers_all> class LaneRung final : public Rung
         if (count > factorised)
             return false;
         for (int lane = 0; lane < count; ++lane)
-            if (!cache[lane].is(matrices[lane]))
+            if (!cache[lane].is(matrices[lane], batch))
                 return false;
         return true;
     }
@@ -129,7 +129,7 @@ template <class T, class C, bool answers_all> class LaneRung final : public Rung
         factorised = count;
         for (int lane = 0; lane < count; ++lane) {
             const Matrix &matrix = matrices[lane];
-            cache[lane].take(matrix);
+            cache[lane].take(matrix, batch);
             group.a[lane] = matrix.data[Operand::A];
             group.atol[lane] = matrix.atol();
             group.rtol[lane] = matrix.rtol();

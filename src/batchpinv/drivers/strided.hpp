@@ -6,7 +6,7 @@
 #include "ladder.hpp"
 #include "lapack.hpp"
 
-#include "../lanes/kernels.hpp"
+#include "../lanes/table.hpp"
 
 namespace batchpinv {
 

@@ -51,13 +51,13 @@ template <class T, class C, class Factor, bool is_last> class SvdRung final : pu
 
     unsigned answer(Matrix *group, int) override {
         Matrix &matrix = group[0];
-        if (!batch.solves() || !cache.is(matrix)) {
+        if (!batch.solves() || !cache.is(matrix, batch)) {
             outcome = factorise(matrix);
             certain = cut = false;
             rank = -1;
             if (outcome == Outcome::solved)
                 decide_rank(matrix);
-            cache.take(matrix);
+            cache.take(matrix, batch);
         }
         if (!is_last && !certain)
             return 0;
