@@ -316,7 +316,8 @@ def _weighted_pinv_jvp(call: _Call, primals: Any, tangents: Any) -> Any:
     found = _weighted_pinv(a, weights, damping, tolerances, call)
     b = jnp.eye(a.shape[-2], dtype=a.dtype)
     at = _solved(a, b, weights, damping, tolerances, found["x"], call)
-    dx, _, dc = _derivatives.weighted_jvp(at, _present(at, da, call), None, dweights, ddamping)
+    da = _present(da, _is_lost(a, weights), call)
+    dx, _, dc = _derivatives.weighted_jvp(at, da, None, dweights, ddamping)
     return found, _tangents(found, {"x": dx, "covariance": dc}, call)
 
 
@@ -326,7 +327,9 @@ def _weighted_lstsq_jvp(call: _Call, primals: Any, tangents: Any) -> Any:
     da, db, dweights, ddamping, _ = tangents
     found = _weighted_lstsq(a, b, weights, damping, tolerances, call)
     at = _solved(a, b, weights, damping, tolerances, found["x"], call)
-    da = _present(at, da, call)
+    lost = _is_lost(a, weights)
+    da = _present(da, lost, call)
+    db = jnp.where(lost | ((weights == 0)[..., None] & ~jnp.isfinite(b)), 0, db)
     dx, dr, dc = _derivatives.weighted_jvp(at, da, db, dweights, ddamping)
     return found, _tangents(found, {"x": dx, "residuals": dr, "covariance": dc}, call)
 
@@ -348,17 +351,20 @@ def _solved(
     asked = alone._replace(flags=alone.flags | _xla.COVARIANCE)
     found = _weighted_pinv(a, weights, damping, tolerances, asked)
     a = _whole(a, call)
-    absent = (weights == 0)[..., None]
-    lost = absent & ~jnp.isfinite(a).all(-1, keepdims=True)
+    lost = _is_lost(a, weights)
     a = jnp.where(lost, 0, a)
-    residual = b - a @ x
-    residual = jnp.where(lost | (absent & ~jnp.isfinite(residual)), 0, residual)
+    absent = lost | ((weights == 0)[..., None] & ~jnp.isfinite(b))
+    residual = jnp.where(absent, 0, b - a @ x)
     return _derivatives.Weighted(a, weights, damping, found["x"], found["covariance"], x, residual)
 
 
-def _present(at: _derivatives.Weighted, da: Any, call: _Call) -> Any:
-    absent = (at.weights == 0)[..., None]
-    da = jnp.where(absent & ~jnp.isfinite(da).all(-1, keepdims=True), 0, da)
+def _is_lost(a: Any, weights: Any) -> Any:
+    """Of each row whether it is absent, and holds what is no number."""
+    return (weights == 0)[..., None] & ~jnp.isfinite(a).all(-1, keepdims=True)
+
+
+def _present(da: Any, lost: Any, call: _Call) -> Any:
+    da = jnp.where(lost, 0, da)
     return _derivatives.hermitian_part(da) if call.hermitian else da
 
 

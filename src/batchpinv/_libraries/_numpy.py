@@ -169,12 +169,14 @@ def _lstsq_by_stages(a: Any, b: Any, options: Options) -> Result:
         asked = options._replace(
             rcond=None, atol=atol, rtol=rtol, out=None, wants_residuals=False, progress=None
         )
-        if options.is_weighted:
-            found = lstsq(matrices, np.zeros((m, 1), dtype), asked)
-            covariance, leverage = found.covariance, found.leverage
-        else:
+        if not options.is_weighted:
             found = pinv(matrices, asked)
+        elif math.prod(batch_shape):
+            found = lstsq(matrices, np.zeros((m, 1), dtype), asked)
+        else:
+            found = Result(result, rank, rung, None, covariance, leverage)
         rank, rung = (None if part is None else np.asarray(part) for part in found[1:3])
+        covariance, leverage = found.covariance, found.leverage
     else:
         result[...] = 0
         if covariance is not None and damping is not None and n:

@@ -210,14 +210,19 @@ def _system(
     else:
         inverse, _, _, covariance = _choose(_pinv, _Pinv, a, weights, damping)(*inputs)
     whole = _whole(a, hermitian, lower)
-    absent = (weights == 0)[..., None]
-    lost = absent & ~torch.isfinite(whole).all(-1, keepdim=True)
-    whole = torch.where(lost, 0, whole)
     if b is None:
         b, x = torch.eye(a.shape[-2], dtype=a.dtype, device=a.device), inverse
-    residual = b - whole @ x
-    residual = torch.where(lost | (absent & ~torch.isfinite(residual)), 0, residual)
+    lost, absent = _find_lost(whole, b, weights)
+    whole = torch.where(lost, 0, whole)
+    residual = torch.where(absent, 0, b - whole @ x)
     return _derivatives.Weighted(whole, weights, damping, inverse, covariance, x, residual)
+
+
+def _find_lost(a: Tensor, b: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Where a row is absent, and holds what is no number: of `a`; and of `a` or `b`."""
+    absent = (weights == 0)[..., None]
+    lost = absent & ~torch.isfinite(a).all(-1, keepdim=True)
+    return lost, lost | (absent & ~torch.isfinite(b))
 
 
 def _gradients(
@@ -268,16 +273,22 @@ def _fit(given: Tensor, gradient: Tensor) -> Tensor | None:
 
 
 def _directions(
-    ctx: Any, at: _derivatives.Weighted, da: Tensor | None, db: Tensor | None, *others: Any
+    ctx: Any,
+    at: _derivatives.Weighted,
+    a: Tensor,
+    b: Tensor | None,
+    da: Tensor | None,
+    db: Tensor | None,
+    *others: Any,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The tangents of what is differentiable."""
+    lost, absent = _find_lost(a, a if b is None else b, at.weights)
     if da is not None:
-        lost = (at.weights == 0)[..., None] & ~torch.isfinite(da).all(-1, keepdim=True)
         da = torch.where(lost, 0, da)
         if ctx.settings[0]:
             da = _derivatives.hermitian_part(da)
     if db is not None:
-        db = torch.where((at.weights == 0)[..., None] & ~torch.isfinite(db), 0, db)
+        db = torch.where(absent, 0, db)
     dx, dr, dc = _derivatives.weighted_jvp(at, da, db, *others)
     if ctx.covariance == "diagonal":
         dc = torch.diagonal(dc, dim1=-2, dim2=-1)
@@ -300,7 +311,7 @@ def _pinv_jvp(
     *_: object,
 ) -> tuple[Tensor | None, ...]:
     at = _system(ctx, a, None, weights, damping, x, atol, rtol)
-    dx, _dr, dc = _directions(ctx, at, da, None, dweights, ddamping)
+    dx, _dr, dc = _directions(ctx, at, a, None, da, None, dweights, ddamping)
     return dx, None, None, dc if ctx.covariance == "full" else dx[..., 0, :0]
 
 
@@ -322,7 +333,7 @@ def _lstsq_jvp(
     *_: object,
 ) -> tuple[Tensor | None, ...]:
     at = _system(ctx, a, b, weights, damping, x, atol, rtol)
-    dx, dr, dc = _directions(ctx, at, da, db, dweights, ddamping)
+    dx, dr, dc = _directions(ctx, at, a, b, da, db, dweights, ddamping)
     none = dx[..., 0, :0]
     return (
         dx,

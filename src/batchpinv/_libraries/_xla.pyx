@@ -165,6 +165,8 @@ def compute(solves, operands, results, *, atol, rtol, flags, workers):
         rtol = None
     if flags & ATOL:
         atol = operands.pop()
+    elif atol == 0:
+        atol = None
     damping = operands.pop() if flags & DAMPING else None
     weights = operands.pop() if flags & WEIGHTS else None
     options = Options(
