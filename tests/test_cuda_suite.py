@@ -8,6 +8,7 @@ import pytest
 from children import HERE, environment
 
 
+@pytest.mark.timeout(1100)
 @pytest.mark.parametrize(
     ("files", "least"),
     [

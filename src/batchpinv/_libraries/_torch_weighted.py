@@ -72,7 +72,9 @@ def _ones_and_zero(a: Tensor, options: Options) -> tuple[Tensor, Tensor]:
 
 
 def _as_tensor(given: Any) -> Tensor:
-    return given if isinstance(given, Tensor) else torch.as_tensor(given, device="cpu")
+    if isinstance(given, Tensor):
+        return given
+    return torch.as_tensor(given, dtype=torch.float64, device="cpu")
 
 
 # ---- answers ------------------------------------------------------------------------------------
