@@ -27,7 +27,7 @@ struct Renumbered final : Failures {
 };
 
 // The matrices F of one form, and what solves or inverts them.
-template <class T> class Stack {
+template <class T> class PlainSystems final : public InArena {
     using Shape = typename Augmented<T>::Shape;
     const Batch &whole;
     Buffer<double> atol, rtol;
@@ -44,8 +44,8 @@ template <class T> class Stack {
     Buffer<unsigned char> rung;
     const bool at_once;
 
-    Stack(const Batch &whole, Augmented<T> &matrices, bool solves, const RoutineTable &routines,
-          const LaneTable *lanes, Gate &gate, Failures &all)
+    PlainSystems(const Batch &whole, Augmented<T> &matrices, bool solves,
+                 const RoutineTable &routines, const LaneTable *lanes, Gate &gate, Failures &all)
         : whole(whole), atol(matrices.most), rtol(matrices.most), failures(all),
           batch(describe(matrices, solves)),
           solver(make_solver(batch, routines, lanes, gate, failures)), matrices(matrices),
@@ -141,7 +141,7 @@ template <class T> class Stack {
 };
 
 // The squared residuals of the rows of sqrt(W) A alone.
-template <class T> class Misfit {
+template <class T> class Misfit final : public InArena {
     Batch batch;
     Residual<T> residual;
 
@@ -210,7 +210,7 @@ template <class T> class WeightedSolver final : public Solver {
     struct Kind : InArena {
         Augmented<T> matrices;
         std::optional<Augmented<T>> tall; // whose inverses give the covariance, if others do not
-        std::unique_ptr<Stack<T>> solver, inverter; // inverter: null if the solver inverts
+        std::unique_ptr<PlainSystems<T>> solver, inverter; // inverter: null if the solver inverts
         std::unique_ptr<Misfit<T>> misfit;
 
         Kind(const Batch &batch, const LaneTable *lanes, Shape shape, std::int64_t most)
@@ -305,8 +305,8 @@ template <class T> class WeightedSolver final : public Solver {
         const Shape shape = !damped ? Shape::plain : m < n ? Shape::beside : Shape::below;
         kind = std::make_unique<Kind>(batch, lanes, shape, most);
         const auto make = [&](Augmented<T> &matrices, bool solves) {
-            return std::make_unique<Stack<T>>(batch, matrices, solves, routines, lanes, gate,
-                                              failures);
+            return std::make_unique<PlainSystems<T>>(batch, matrices, solves, routines, lanes, gate,
+                                                     failures);
         };
         kind->solver = make(kind->matrices, batch.solves());
         if (spreads && shape == Shape::beside)
@@ -371,7 +371,7 @@ template <class T> class WeightedSolver final : public Solver {
         if (kind.tall)
             kind.tall->take(slot, matrix.data[Operand::A], own, diagonals[slot]);
         const bool damped = is_damped(matrix);
-        for (Stack<T> *const stack : {kind.solver.get(), kind.inverter.get()})
+        for (PlainSystems<T> *const stack : {kind.solver.get(), kind.inverter.get()})
             if (stack)
                 stack->tolerate(slot, damped ? 0 : std::ldexp(matrix.atol(), -exponents[slot]),
                                 damped ? 0 : rtol_of(matrix, own));
@@ -396,7 +396,7 @@ template <class T> class WeightedSolver final : public Solver {
     // `slot`: of the right-hand sides; `at`: of the matrix.
     void deliver(Kind &kind, std::int64_t slot, std::int64_t at) {
         const Matrix &matrix = held[slot];
-        Stack<T> &stack = *kind.solver;
+        PlainSystems<T> &stack = *kind.solver;
         const double *const own = factors + at * m;
         const T *const x = stack.x + slot * stack.x_entries();
         const std::int64_t rank = stack.rank[slot];
@@ -450,7 +450,7 @@ template <class T> class WeightedSolver final : public Solver {
         }
     }
 
-    void find_covariance(const Stack<T> &inverses, std::int64_t at) {
+    void find_covariance(const PlainSystems<T> &inverses, std::int64_t at) {
         const Augmented<T> &of = inverses.matrices;
         const T *const x = inverses.x + at * of.rows * of.cols;
         const double scale = std::ldexp(1.0, -2 * exponents[at]);
