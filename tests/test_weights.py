@@ -9,6 +9,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from augmented import Exact
 from cases import DTYPES, same_bits
 from references import solve_exactly
 from test_sides import WIDER, needs_more_digits, solve_wide
@@ -449,3 +450,20 @@ def test_no_stack_of_weighted_matrices_is_made():
 
 def test_plain_calls_do_not_notice():
     assert batchpinv.lstsq(np.eye(3), np.ones(3)).tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("m", "n"), SHAPES)
+@pytest.mark.parametrize("damped", [False, True])
+@pytest.mark.parametrize("deficient", [False, True])
+def test_powers_of_four_give_the_bits_of_the_plain_system(dtype, m, n, damped, deficient):
+    numbers = Numbers(m, n)
+    a, b = numbers.normal(dtype, 9, m, n), numbers.normal(dtype, 9, m, 2)
+    if deficient:
+        a = numbers.normal(dtype, 9, m, 1) @ numbers.normal(dtype, 9, 1, n)
+    exact = Exact(a, b, numbers.rng, damped)
+    tolerance = 100 * float(np.finfo(dtype).eps)
+    weighted, plain = exact.solve(rtol=tolerance)
+    for one, other in zip(weighted, plain, strict=True):
+        assert same_bits(one, other)
+    np.testing.assert_array_equal(*exact.invert(rtol=tolerance))

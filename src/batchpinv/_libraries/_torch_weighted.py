@@ -18,6 +18,7 @@ from .._options import Options, Result
 from .._tolerance import broadcast_batch
 from . import _numpy
 from ._torch_operators import (
+    _SETTINGS,
     Settings,
     _choose,
     _define,
@@ -371,11 +372,6 @@ class _Lstsq(torch.autograd.Function):
         _keep_lstsq(ctx, inputs, output)
         return output
 
-
-_SETTINGS = (
-    "Tensor? atol, Tensor? rtol, bool hermitian, bool lower, str driver, SymInt? workers, "
-    "str on_failure"
-)
 
 _pinv = _define(
     f"weighted_pinv(Tensor a, Tensor weights, Tensor damping, {_SETTINGS}, bool covariance) -> "

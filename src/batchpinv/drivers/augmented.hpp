@@ -13,7 +13,11 @@
 
 #include "matrix.hpp"
 
+#include "team.hpp"
+
 #include "../lanes/table.hpp"
+
+#include <array>
 
 namespace batchpinv {
 
@@ -90,8 +94,9 @@ template <class T> class Augmented {
     const Gather<T> gather;
     // Rows that are gathered at a time: the caches hold them.
     const std::int64_t step;
-    Buffer<T> part, column;
-    const char *held = nullptr; // whose rows are all in `part`
+    std::array<std::unique_ptr<Buffer<T>>, Team::most_slots> parts; // of each thread
+    Buffer<T> column;
+    const char *held = nullptr; // whose rows are all in the first part
 
   public:
     enum class Shape { plain, below, beside }; // where the damping is
@@ -101,33 +106,42 @@ template <class T> class Augmented {
 
     Augmented(const Batch &batch, const LaneTable *lanes, Shape shape, std::int64_t most)
         : batch(batch), lanes(lanes), gather(make_gather<T>(batch)),
-          step(batch.hermitian ? batch.rows()
-                               : std::clamp<std::int64_t>(4096 / batch.cols(), 16, batch.rows())),
-          part(step * batch.cols()), column(batch.rows()), m(batch.rows()), n(batch.cols()),
-          k(batch.k), rows(shape == Shape::below ? m + n : m),
-          cols(shape == Shape::beside ? n + m : n), most(most), f(most * rows * cols),
-          sides(most * rows * k) {
+          step(batch.hermitian
+                   ? batch.rows()
+                   : std::min<std::int64_t>(std::max<std::int64_t>(4096 / batch.cols(), 16),
+                                            batch.rows())),
+          column(batch.rows()), m(batch.rows()), n(batch.cols()), k(batch.k),
+          rows(shape == Shape::below ? m + n : m), cols(shape == Shape::beside ? n + m : n),
+          most(most), f(most * rows * cols), sides(most * rows * k) {
         std::fill_n(f.get(), most * rows * cols, T(0));
         std::fill_n(sides.get(), most * rows * k, T(0));
+        parts[0] = std::make_unique<Buffer<T>>(step * n);
     }
 
     // Returns the largest part of a number in sqrt(W) A, by size.
-    double take(std::int64_t slot, const char *a, const double *factors, double diagonal) {
+    double take(std::int64_t slot, const char *a, const double *factors, double diagonal,
+                Gate::Pass &pass) {
         T *const to = f + slot * rows * cols;
-        double most = 0;
-        for (std::int64_t start = 0; start < m; start += step) {
-            const std::int64_t count = std::min(step, m - start);
-            if (a != held || count < m)
-                gather_rows(a, start, count);
-            held = count == m ? a : nullptr;
-            most = std::max(
-                most, scale_rows<T>(lanes, part, count, n, factors + start, to + start, rows));
-        }
+        constexpr std::int64_t most_groups = 64;
+        double largest[most_groups] = {};
+        const std::int64_t pieces = (m + step - 1) / step, groups = std::min(pieces, most_groups);
+        const auto take_group = [&](std::int64_t group, const Team::Hand &hand) {
+            const std::int64_t stop = (group + 1) * pieces / groups;
+            for (std::int64_t at = group * pieces / groups; at < stop; ++at)
+                largest[group] = std::max(
+                    largest[group], take_rows(a, at * step, std::min(step, m - at * step), factors,
+                                              to, static_cast<std::size_t>(hand.slot)));
+        };
+        if (batch.team && m * n >= 1 << 18)
+            batch.team->run(groups, pass, take_group);
+        else
+            for (std::int64_t group = 0; group < groups; ++group)
+                take_group(group, {0, pass});
         for (std::int64_t i = 0; i < rows - m; ++i)
             to[m + i + i * rows] = static_cast<T>(static_cast<Real<T>>(diagonal));
         for (std::int64_t i = 0; i < cols - n; ++i)
             to[i + (n + i) * rows] = static_cast<T>(static_cast<Real<T>>(diagonal));
-        return most;
+        return *std::max_element(largest, largest + most_groups);
     }
 
     void take_sides(std::int64_t slot, const char *b, const double *factors) {
@@ -145,8 +159,20 @@ template <class T> class Augmented {
     }
 
   private:
+    double take_rows(const char *a, std::int64_t start, std::int64_t count, const double *factors,
+                     T *to, std::size_t thread) {
+        if (!parts[thread])
+            parts[thread] = std::make_unique<Buffer<T>>(step * n);
+        T *const part = *parts[thread];
+        if (a != held || count < m)
+            gather_rows(a, start, count, part);
+        if (count == m)
+            held = a;
+        return scale_rows<T>(lanes, part, count, n, factors + start, to + start, rows);
+    }
+
     // `count` rows of A, by columns.
-    void gather_rows(const char *a, std::int64_t start, std::int64_t count) {
+    void gather_rows(const char *a, std::int64_t start, std::int64_t count, T *part) const {
         if (batch.hermitian) {
             gather.whole(batch, a, part); // A^T
             for (std::int64_t i = 0; i < n * n; ++i)

@@ -58,6 +58,9 @@ struct Batch {
     // of s1; 0 if they do not wish to be.
     double noise;
     class Team *team; // of the workers of the call; null if there is but one
+    // Of pseudo-inverses X Q^H, Q with orthonormal columns, only X is wanted, n×n. For m > n in
+    // lanes, or m > 2 n.
+    bool halves;
     // Changes where A's memory holds another matrix than before; null if it never does.
     const std::int64_t *edition;
     // Of weighted and damped systems; see weighted.hpp. `diagonal`: of the covariance, alone.
@@ -78,6 +81,9 @@ struct Batch {
     bool by_eigenvalues() const { return hermitian && n > 8; }
 
     bool solves() const { return data[Operand::B]; }
+
+    // Of what `out` holds of each matrix where pseudo-inverses are wanted, as W's rows are.
+    std::int64_t inverse_columns() const { return halves ? m : n; }
 
     bool is_weighted() const {
         return data[Operand::WEIGHTS] || data[Operand::DAMPING] || data[Operand::COVARIANCE] ||

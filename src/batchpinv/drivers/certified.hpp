@@ -105,7 +105,7 @@ template <class T, class C, class Factor> class CertifiedRung final : public Run
             symmetrise(x, batch.n);
         scale<C>(x, entries, exponent);
         if (bench.pass.enter()) {
-            scatter<T, C>(x, batch, matrix.data[Operand::OUT]);
+            scatter<T, C>(x, batch, batch.n, matrix.data[Operand::OUT]);
             matrix.write_rank(found.rank);
             bench.pass.leave();
         }

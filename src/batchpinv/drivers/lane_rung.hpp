@@ -66,6 +66,7 @@ template <class T, class C, bool answers_all> class LaneRung final : public Rung
         group.absolute = rounding.absolute;
         group.relative = rounding.relative;
         group.noise = batch.noise;
+        group.halves = batch.halves;
         group.evidence = batch.evidence ? evidence : nullptr;
         if (batch.ndim) {
             group.ahead = kernels.count * batch.strides[Operand::A][batch.ndim - 1];
@@ -179,7 +180,7 @@ template <class T, class C, bool answers_all> class LaneRung final : public Rung
         }
         if (batch.hermitian)
             symmetrise(own, batch.n);
-        scatter<T, C>(own, batch, matrix.data[Operand::OUT]);
+        scatter<T, C>(own, batch, batch.inverse_columns(), matrix.data[Operand::OUT]);
     }
 };
 

@@ -3,142 +3,16 @@
 // errors and failures are what they are for plain matrices. A shared design is never multiplied out
 // into a stack.
 //
-// With X = pinv(F), the covariance (A^H W A + damping I)^+ is X X^H, which loses no more digits
-// than X does, and the leverage of row i is the product of row i of F and column i of X.
+// The covariance (A^H W A + damping I)^+ is X X^H, which loses no more digits than X does: X =
+// pinv(F), or of pinv(F) = X Q^H with orthonormal Q, which is less work. The leverage of row i is
+// the product of row i of F and column i of pinv(F), or with Q the square of row i of F X.
 #pragma once
 
-#include "augmented.hpp"
-#include "ladder.hpp"
 #include "permits.hpp"
+#include "plain_systems.hpp"
 #include "residual.hpp"
 
 namespace batchpinv {
-
-// Tells of matrices by their place in the whole batch.
-struct Renumbered final : Failures {
-    Failures &all;
-    std::int64_t first = 0, blocks = 1;
-
-    explicit Renumbered(Failures &all) : all(all) {}
-
-    void add(std::int64_t index, Outcome outcome) override {
-        all.add(first + index / blocks, outcome);
-    }
-};
-
-// The matrices F of one form, and what solves or inverts them.
-template <class T> class PlainSystems final : public InArena {
-    using Shape = typename Augmented<T>::Shape;
-    const Batch &whole;
-    Buffer<double> atol, rtol;
-    Renumbered failures;
-    std::int64_t edition = 0; // changes with the matrices
-    Batch batch;
-    const std::unique_ptr<Solver> solver;
-
-  public:
-    Augmented<T> &matrices;
-    const bool solves;
-    Buffer<T> x; // by rows; unless solutions go to the caller at once
-    Buffer<std::int64_t> rank;
-    Buffer<unsigned char> rung;
-    const bool at_once;
-
-    PlainSystems(const Batch &whole, Augmented<T> &matrices, bool solves,
-                 const RoutineTable &routines, const LaneTable *lanes, Gate &gate, Failures &all)
-        : whole(whole), atol(matrices.most), rtol(matrices.most), failures(all),
-          batch(describe(matrices, solves)),
-          solver(make_solver(batch, routines, lanes, gate, failures)), matrices(matrices),
-          solves(solves),
-          x(solves && matrices.cols == matrices.n
-                ? 0
-                : matrices.most * matrices.cols * (solves ? matrices.k : matrices.rows)),
-          rank(matrices.most), rung(matrices.most), at_once(solves && matrices.cols == matrices.n) {
-        for (std::int64_t i = 0; i < matrices.most; ++i)
-            atol[i] = rtol[i] = 0;
-        set(Operand::A, matrices.f.get());
-        set(Operand::ATOL, atol.get());
-        set(Operand::RTOL, rtol.get());
-        set(Operand::RANK, rank.get());
-        set(Operand::RUNG, rung.get());
-        if (solves)
-            set(Operand::B, matrices.sides.get());
-        set(Operand::OUT, x.get());
-    }
-
-    std::int64_t x_entries() const { return matrices.cols * (solves ? matrices.k : matrices.rows); }
-
-    void prepare() { solver->prepare(); }
-
-    void tolerate(std::int64_t slot, double absolute, double relative) {
-        atol[slot] = absolute;
-        rtol[slot] = relative;
-    }
-
-    // Of `count` of them, the first of which is that of the batch. `renewed`: they are others than
-    // the last time; `shared`: all are the first. `to`: where the caller's solutions lie.
-    void run(std::int64_t first, std::int64_t count, bool renewed, bool shared, char *to,
-             std::ptrdiff_t step) {
-        edition += renewed;
-        failures.first = first;
-        batch.shape[0] = count;
-        batch.count = count * batch.blocks;
-        batch.strides[Operand::A][0] = shared ? 0 : a_step();
-        for (const int op : {Operand::ATOL, Operand::RTOL})
-            batch.strides[op][0] = shared ? 0 : static_cast<std::ptrdiff_t>(sizeof(double));
-        if (at_once) {
-            batch.data[Operand::OUT] = to;
-            batch.strides[Operand::OUT][0] = step;
-        }
-        solver->run(0, batch.count);
-    }
-
-  private:
-    template <class D> void set(Operand::Index op, D *data) {
-        batch.data[op] = reinterpret_cast<char *>(data);
-    }
-
-    std::ptrdiff_t a_step() const {
-        return matrices.rows * matrices.cols * static_cast<std::ptrdiff_t>(sizeof(T));
-    }
-
-    Batch describe(const Augmented<T> &of, bool solves) {
-        constexpr std::ptrdiff_t size = sizeof(T);
-        Batch wanted{};
-        wanted.m = of.rows;
-        wanted.n = of.cols;
-        wanted.kind = is_complex<T> ? 'c' : 'f';
-        wanted.itemsize = sizeof(T);
-        wanted.svd_only = whole.svd_only;
-        wanted.nan_on_failure = whole.nan_on_failure;
-        wanted.team = whole.team;
-        wanted.edition = &edition;
-        wanted.a_row = size;
-        wanted.a_col = of.rows * size;
-        wanted.b_row = of.k * size;
-        wanted.b_col = size;
-        const bool direct = solves && of.cols == of.n;
-        wanted.out_row = direct ? whole.out_row : (solves ? of.k : of.rows) * size;
-        wanted.out_col = direct ? whole.out_col : size;
-        wanted.ndim = 1;
-        wanted.shape[0] = wanted.count = of.most;
-        const std::ptrdiff_t steps[] = {
-            of.rows * of.cols * size, of.cols * (solves ? of.k : of.rows) * size,
-            sizeof(double),           sizeof(double),
-            sizeof(std::int64_t),     1,
-            of.rows * of.k * size,
-        };
-        for (const int op : {Operand::A, Operand::OUT, Operand::ATOL, Operand::RTOL, Operand::RANK,
-                             Operand::RUNG, Operand::B})
-            wanted.strides[op][0] = steps[op];
-        // Whether there are right-hand sides is told by where they are.
-        wanted.data[Operand::B] = solves ? reinterpret_cast<char *>(of.sides.get()) : nullptr;
-        wanted.set_sides(solves ? of.k : 0);
-        failures.blocks = wanted.blocks;
-        wanted.lay_flat();
-        return wanted;
-    }
-};
 
 // The squared residuals of the rows of sqrt(W) A alone.
 template <class T> class Misfit final : public InArena {
@@ -236,6 +110,7 @@ template <class T> class WeightedSolver final : public Solver {
     std::unique_ptr<Kind> kinds[2];
     Buffer<T> covariance;
     Buffer<double> leverage;
+    Buffer<T> column;
     const char *last[3] = {};
     double last_damping = -1;
 
@@ -249,7 +124,8 @@ template <class T> class WeightedSolver final : public Solver {
           spreads(batch.data[Operand::COVARIANCE] || batch.data[Operand::LEVERAGE]),
           row_factors(batch, lanes), factors(most * m), diagonals(most), exponents(most),
           held(most), covariance(batch.data[Operand::COVARIANCE] ? n * n : 0),
-          leverage(batch.data[Operand::LEVERAGE] ? m : 0) {}
+          leverage(batch.data[Operand::LEVERAGE] ? m : 0),
+          column(batch.data[Operand::LEVERAGE] ? m : 0) {}
 
     void prepare() override {
         for (const bool damped : {false, true})
@@ -304,15 +180,19 @@ template <class T> class WeightedSolver final : public Solver {
             return *kind;
         const Shape shape = !damped ? Shape::plain : m < n ? Shape::beside : Shape::below;
         kind = std::make_unique<Kind>(batch, lanes, shape, most);
-        const auto make = [&](Augmented<T> &matrices, bool solves) {
-            return std::make_unique<PlainSystems<T>>(batch, matrices, solves, routines, lanes, gate,
+        const auto make = [&](Augmented<T> &matrices, Wanted wanted) {
+            return std::make_unique<PlainSystems<T>>(batch, matrices, wanted, routines, lanes, gate,
                                                      failures);
         };
-        kind->solver = make(kind->matrices, batch.solves());
+        kind->solver = make(kind->matrices, batch.solves() ? Wanted::solutions : Wanted::inverses);
         if (spreads && shape == Shape::beside)
             kind->tall.emplace(batch, lanes, Shape::below, most);
-        if (spreads && (batch.solves() || kind->tall))
-            kind->inverter = make(kind->tall ? *kind->tall : kind->matrices, false);
+        if (spreads && (batch.solves() || kind->tall)) {
+            Augmented<T> &inverted = kind->tall ? *kind->tall : kind->matrices;
+            kind->inverter =
+                make(inverted, PlainSystems<T>::may_halve(inverted, lanes) ? Wanted::halves
+                                                                           : Wanted::inverses);
+        }
         if (batch.data[Operand::RESIDUAL])
             kind->misfit = std::make_unique<Misfit<T>>(bench, kind->matrices);
         return *kind;
@@ -362,14 +242,14 @@ template <class T> class WeightedSolver final : public Solver {
         double *const own = factors + slot * m;
         const auto write = [&](int exponent) {
             exponents[slot] = exponent;
-            return kind.matrices.take(slot, matrix.data[Operand::A], own, diagonals[slot]);
+            return kind.matrices.take(slot, matrix.data[Operand::A], own, diagonals[slot], pass);
         };
         const double most = write(row_factors.find(matrix.data[Operand::WEIGHTS],
                                                    damping_of(matrix), own, diagonals[slot]));
         if (most < least && matrix.data[Operand::WEIGHTS])
             lift(slot, write);
         if (kind.tall)
-            kind.tall->take(slot, matrix.data[Operand::A], own, diagonals[slot]);
+            kind.tall->take(slot, matrix.data[Operand::A], own, diagonals[slot], pass);
         const bool damped = is_damped(matrix);
         for (PlainSystems<T> *const stack : {kind.solver.get(), kind.inverter.get()})
             if (stack)
@@ -398,7 +278,7 @@ template <class T> class WeightedSolver final : public Solver {
         const Matrix &matrix = held[slot];
         PlainSystems<T> &stack = *kind.solver;
         const double *const own = factors + at * m;
-        const T *const x = stack.x + slot * stack.x_entries();
+        const T *const x = stack.x + slot * stack.entries();
         const std::int64_t rank = stack.rank[slot];
         const unsigned char rung = stack.rung[slot];
         const bool damped = is_damped(matrix), failed = rank < 0;
@@ -451,23 +331,40 @@ template <class T> class WeightedSolver final : public Solver {
     }
 
     void find_covariance(const PlainSystems<T> &inverses, std::int64_t at) {
-        const Augmented<T> &of = inverses.matrices;
-        const T *const x = inverses.x + at * of.rows * of.cols;
+        const std::int64_t length = inverses.columns;
+        const T *const x = inverses.x + at * inverses.entries();
         const double scale = std::ldexp(1.0, -2 * exponents[at]);
         for (std::int64_t j = 0; j < n && batch.data[Operand::COVARIANCE]; ++j)
             for (std::int64_t i = batch.diagonal ? j : 0; i <= j; ++i) {
-                const auto sum = inner_product(x + i * of.rows, x + j * of.rows, of.rows) * scale;
+                const auto sum = inner_product(x + i * length, x + j * length, length) * scale;
                 covariance[i + j * n] = narrow(sum);
                 covariance[j + i * n] = narrow(std::conj(sum));
             }
-        if (!batch.data[Operand::LEVERAGE])
-            return;
+        if (batch.data[Operand::LEVERAGE])
+            find_leverage(inverses, at);
+    }
+
+    void find_leverage(const PlainSystems<T> &inverses, std::int64_t at) {
+        const Augmented<T> &of = inverses.matrices;
+        const std::int64_t length = inverses.columns;
         const T *const f = of.f + at * of.rows * of.cols;
+        const T *const x = inverses.x + at * inverses.entries();
         std::fill_n(leverage.get(), m, 0.0);
-        for (std::int64_t j = 0; j < n; ++j)
+        if (inverses.wanted == Wanted::inverses) {
+            for (std::int64_t j = 0; j < n; ++j)
+                for (std::int64_t i = 0; i < m; ++i)
+                    leverage[i] +=
+                        static_cast<double>(std::real(f[i + j * of.rows] * x[i + j * length]));
+            return;
+        }
+        for (std::int64_t j = 0; j < length; ++j) { // column j of Q
+            std::fill_n(column.get(), m, T(0));
+            for (std::int64_t l = 0; l < n; ++l)
+                for (std::int64_t i = 0; i < m; ++i)
+                    column[i] += f[i + l * of.rows] * x[j + l * length];
             for (std::int64_t i = 0; i < m; ++i)
-                leverage[i] +=
-                    static_cast<double>(std::real(f[i + j * of.rows] * x[i + j * of.rows]));
+                leverage[i] += static_cast<double>(std::norm(column[i]));
+        }
     }
 
     static T narrow(std::complex<double> value) {

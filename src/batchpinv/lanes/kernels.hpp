@@ -25,6 +25,8 @@ constexpr int TRIANGLE_PANEL = 4;
 struct LaneGroup {
     std::int64_t m, n, k;
     bool transposed;
+    // Of pseudo-inverses X Q^H, Q with orthonormal columns, only X is wanted, n×n; m > n.
+    bool halves;
     const char *a[MOST_LANES]; // m×n, native byte order, any alignment
     const char *b[MOST_LANES]; // m×k; n×k if transposed
     char *out[MOST_LANES];     // n×m; or x, n×k, m×k if transposed
