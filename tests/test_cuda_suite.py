@@ -8,6 +8,7 @@ import pytest
 from children import HERE, environment
 
 
+@pytest.mark.timeout(1100)
 @pytest.mark.parametrize(
     ("files", "least"),
     [
@@ -22,7 +23,7 @@ def test_suite_of_the_cpu_passes(files, least, tmp_path):
          "-c", HERE.parent / "pyproject.toml", "--rootdir", tmp_path,
          *(HERE / file for file in files)],
         cwd=tmp_path, env=environment(OPENBLAS_NUM_THREADS="1"),
-        capture_output=True, text=True, timeout=280,
+        capture_output=True, text=True, timeout=1000,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert int(re.search(r"(\d+) passed", ran.stdout)[1]) >= least

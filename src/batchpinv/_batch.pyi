@@ -30,6 +30,11 @@ class Job:
         noise: float = ...,
         only: int = ...,
         evidence: NDArray[np.float64] | None = ...,
+        weights: NDArray[np.float32] | NDArray[np.float64] | None = ...,
+        row_tolerance: float = ...,
+        damping: NDArray[np.float64] | None = ...,
+        covariance: NDArray[np.generic] | None = ...,
+        leverage: NDArray[np.generic] | None = ...,
     ) -> None: ...
     def close(self) -> None: ...
 

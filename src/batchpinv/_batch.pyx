@@ -46,6 +46,10 @@ cdef extern from "drivers/batch.hpp" namespace "batchpinv" nogil:
         RUNG "batchpinv::Operand::RUNG"
         B "batchpinv::Operand::B"
         RESIDUAL "batchpinv::Operand::RESIDUAL"
+        WEIGHTS "batchpinv::Operand::WEIGHTS"
+        DAMPING "batchpinv::Operand::DAMPING"
+        COVARIANCE "batchpinv::Operand::COVARIANCE"
+        LEVERAGE "batchpinv::Operand::LEVERAGE"
     cdef cppclass Batch:
         int64_t m, n, blocks
         char kind
@@ -58,9 +62,13 @@ cdef extern from "drivers/batch.hpp" namespace "batchpinv" nogil:
         int64_t count
         int ndim
         int64_t shape[65]
-        char *data[8]
-        Py_ssize_t strides[8][65]
+        char *data[12]
+        Py_ssize_t strides[12][65]
         Team *team
+        const int64_t *edition
+        cbool single_weights, diagonal
+        double row_tolerance
+        Py_ssize_t weight_row, covariance_row, covariance_col, leverage_row
         void set_sides(int64_t total)
         void lay_flat()
         void coalesce()
@@ -161,6 +169,14 @@ cdef class Job:
         svd_only: no rung but the last.
     chunk : int
         Matrices that a worker claims at a time.
+    weights : float32 or float64 ndarray, shape (*, m), native byte order, or None
+    row_tolerance : float
+        rtol for each row whose weight is not 0, instead of `rtol`; 0: `rtol` counts.
+    damping : float64 ndarray, shape (*), or None
+    covariance : ndarray, shape (*batch, n, n), or (*batch, n) for the diagonal, or None
+        Of the dtype of `out`.
+    leverage : ndarray, shape (*batch, m), or None
+        Of the real dtype of `out`.
     noise : float
         In units of s1; `cut` names the matrices that lose a singular value above it. 0: none.
     only : int
@@ -185,7 +201,9 @@ cdef class Job:
         self, cnp.ndarray a, cnp.ndarray b, cnp.ndarray out, cnp.ndarray atol, cnp.ndarray rtol,
         cnp.ndarray rank, cnp.ndarray residual, cnp.ndarray rung, *, cbool hermitian, cbool lower,
         cbool svd_only, cbool nan_on_failure, int64_t chunk, double noise=0,
-        unsigned only=0, cnp.ndarray evidence=None
+        unsigned only=0, cnp.ndarray evidence=None, cnp.ndarray weights=None,
+        double row_tolerance=0, cnp.ndarray damping=None, cnp.ndarray covariance=None,
+        cnp.ndarray leverage=None
     ):
         cdef int ndim = cnp.PyArray_NDIM(out) - 2
         cdef int axis, a_ndim = cnp.PyArray_NDIM(a)
@@ -193,7 +211,10 @@ cdef class Job:
         if not loaded:
             with UsualArithmetic():  # BLAS starts threads, which inherit it
                 load_lapack()
-        self.kept_alive = (a, b, out, atol, rtol, rank, rung, residual, evidence)
+        self.kept_alive = (
+            a, b, out, atol, rtol, rank, rung, residual, evidence, weights, damping, covariance,
+            leverage
+        )
         self.batch.m = cnp.PyArray_DIM(a, a_ndim - 2)
         self.batch.n = cnp.PyArray_DIM(a, a_ndim - 1)
         self.batch.kind = ord(dtype.kind)
@@ -232,6 +253,22 @@ cdef class Job:
         self.set_operand(RANK, rank, 0)
         self.set_operand(RUNG, rung, 0)
         self.set_operand(RESIDUAL, residual, 1)
+        self.set_operand(WEIGHTS, weights, 1)
+        self.set_operand(DAMPING, damping, 0)
+        self.set_operand(LEVERAGE, leverage, 1)
+        self.batch.edition = NULL
+        self.batch.row_tolerance = row_tolerance
+        self.batch.single_weights = weights is not None and weights.dtype == np.float32
+        if weights is not None:
+            self.batch.weight_row = cnp.PyArray_STRIDE(weights, cnp.PyArray_NDIM(weights) - 1)
+        if leverage is not None:
+            self.batch.leverage_row = cnp.PyArray_STRIDE(leverage, ndim)
+        self.batch.diagonal = covariance is not None and cnp.PyArray_NDIM(covariance) == ndim + 1
+        self.set_operand(COVARIANCE, covariance, 1 if self.batch.diagonal else 2)
+        if covariance is not None:
+            self.batch.covariance_row = cnp.PyArray_STRIDE(covariance, ndim)
+            self.batch.covariance_col = cnp.PyArray_STRIDE(
+                covariance, cnp.PyArray_NDIM(covariance) - 1)
         self.batch.set_sides(sides)
         self.batch.lay_flat()
         self.batch.coalesce()

@@ -131,6 +131,8 @@ def pinv(
     workers: int | None = None,
     on_failure: OnFailure = "raise",
     progress: Progress = None,
+    weights: Any = None,
+    damping: Any = None,
 ) -> Any:
     """Moore-Penrose pseudo-inverse of a matrix, or of each matrix in a stack.
 
@@ -191,6 +193,13 @@ def pinv(
         are done, or fill their results with NaN (rank -1).
     progress : bool or callable, optional
         True shows a tqdm bar; a function is called with (done, total), from the calling thread.
+    weights : array_like of real, shape (*, m), optional
+        One for each row, at least 0: ``x @ b`` is then what `lstsq` gives with these weights. See
+        there.
+    damping : array_like of real, optional
+        At least 0, one number or one for each matrix: the result is
+        ``inv(a^H W a + damping I) @ a^H W``, W being the diagonal matrix of the weights, or I. See
+        `lstsq`.
 
     Returns
     -------
@@ -325,6 +334,8 @@ def pinv(
         and workers is None
         and on_failure is RAISE
         and progress is None
+        and weights is None
+        and damping is None
         and (plain := _small.pinv(a, rtol, out)) is not None
     ):
         id(plain)  # after a call Python looks for Ctrl-C: see _small
@@ -342,6 +353,8 @@ def pinv(
         workers=workers,
         on_failure=on_failure,
         progress=progress,
+        weights=weights,
+        damping=damping,
     )
     found = find_library(a).pinv(a, options)
     if return_info:

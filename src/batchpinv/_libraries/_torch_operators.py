@@ -33,6 +33,7 @@ _is_tracing = getattr(torch._C, "_is_tracing", lambda: True)
 # thread of PyTorch takes, for 1 to 25 matrices of 20x8. More may gain by its threads.
 _SMALL = 4096
 
+_ARRAYS = "atol", "rtol", "rcond", "out", "weights", "damping"
 # hermitian, lower, driver, workers, on_failure; for lstsq whether residuals are wanted
 Settings = Any
 
@@ -73,15 +74,10 @@ def check_dtype(name: str, given: Tensor) -> None:
 
 
 def with_arrays(options: Options) -> Options:
-    """Tolerances and `out` as ndarrays, where they are tensors."""
-    if options.atol is options.rtol is options.rcond is options.out is None:
+    """All but the operands as ndarrays, where they are tensors."""
+    if all(getattr(options, name) is None for name in _ARRAYS):
         return options
-    return options._replace(
-        atol=read(options.atol, "atol"),
-        rtol=read(options.rtol, "rtol"),
-        rcond=read(options.rcond, "rcond"),
-        out=read(options.out, "out"),
-    )
+    return options._replace(**{name: read(getattr(options, name), name) for name in _ARRAYS})
 
 
 def as_tensor(part: Any) -> Tensor:
@@ -104,12 +100,14 @@ def answer_plain(options: Options, *operands: Tensor) -> Result:
         rung = as_rungs(found.rung).to(operands[0].device) if options.wants_rung else None
         return found._replace(rung=rung)
     arrays = [read(each, at) for each, at in zip(operands, "ab", strict=False)]
-    x, rank, rung, residuals = getattr(_numpy, name)(*arrays, with_arrays(options))
+    found = getattr(_numpy, name)(*arrays, with_arrays(options))
     return Result(
-        torch.from_numpy(x),
-        as_tensor(rank) if options.wants_rank else None,
-        as_rungs(rung) if options.wants_rung else None,
-        as_tensor(residuals) if options.wants_residuals else None,
+        torch.from_numpy(found.x),
+        as_tensor(found.rank) if options.wants_rank else None,
+        as_rungs(found.rung) if options.wants_rung else None,
+        as_tensor(found.residuals) if options.wants_residuals else None,
+        as_tensor(found.covariance) if options.wants_covariance else None,
+        as_tensor(found.leverage) if options.wants_leverage else None,
     )
 
 
@@ -176,14 +174,14 @@ def _options(atol: Tensor | None, rtol: Tensor | None, settings: tuple[Settings,
 def _answer_pinv(
     a: Tensor, atol: Tensor | None, rtol: Tensor | None, *settings: Settings
 ) -> tuple[Tensor, Tensor, Tensor]:
-    x, rank, rung, _ = answer_plain(_options(atol, rtol, settings), a)
+    x, rank, rung, *_ = answer_plain(_options(atol, rtol, settings), a)
     return x, rank, rung
 
 
 def _answer_lstsq(
     a: Tensor, b: Tensor, atol: Tensor | None, rtol: Tensor | None, *settings: Settings
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    x, rank, rung, residuals = answer_plain(_options(atol, rtol, settings), a, b)
+    x, rank, rung, residuals, *_ = answer_plain(_options(atol, rtol, settings), a, b)
     if residuals is None:
         residuals = x.new_empty((*x.shape[:-2], 0), dtype=x.dtype.to_real())
     return x, rank, rung, residuals

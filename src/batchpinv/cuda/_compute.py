@@ -43,6 +43,10 @@ def lstsq(a: Any, b: Any, options: Options) -> Result:
 
 
 def _answer(a: Any, b: Any, options: Options) -> Result:
+    if options.is_weighted:
+        raise TypeError(
+            "weights, damping and covariances are computed on the CPU: copy the arrays to it first"
+        )
     open_cuda()
     if b is not None and not is_on_cuda(a):
         raise TypeError("a is not on a CUDA device, but b is: move one to the other")
