@@ -346,6 +346,20 @@ def test_one_design_for_many_weights_and_right_hand_sides(shape):
     )
 
 
+@pytest.mark.parametrize("shape", [(6, 4), (80, 60), (400, 300)])
+@pytest.mark.parametrize("name", ["atol", "rtol", "damping"])
+def test_one_matrix_with_options_of_its_own_for_each_right_hand_side(shape, name):
+    numbers = Numbers(18)
+    a, b = numbers.normal("d", *shape), numbers.normal("d", 6, shape[0])
+    weights = numbers.rng.random(shape[0])
+    values = np.array([1e-12, 1e-12, 3.0, 1e-12, 0.5, 0.5])
+    x, rank = lstsq(a, b[..., None], weights=weights, return_rank=True, **{name: values})
+    for one, kept, side, value in zip(x, rank, b, values, strict=True):
+        alone = lstsq(a, side, weights=weights, return_rank=True, **{name: value})
+        assert same_bits(one[:, 0], alone[0])
+        assert kept == alone[1]
+
+
 @pytest.mark.parametrize("many", [3, 130, 700])
 @pytest.mark.parametrize("shape", [(9, 4), (90, 60), (900, 30)])
 @needs_more_digits

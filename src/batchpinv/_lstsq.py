@@ -469,7 +469,7 @@ def lstsq(
     >>> there = np.isfinite(y)
     >>> x, variance = lstsq(design[0], y, weights=there / 0.1**2, return_covariance="diagonal")
     >>> x.round(3), np.sqrt(variance).round(3)
-    (array([1.021, 1.986]), array([0.098, 0.046]))
+    (array([1.036, 1.979]), array([0.096, 0.046]))
     """
     if return_rank and return_info:
         raise ValueError("return_info holds the rank, too: give one of return_rank and return_info")

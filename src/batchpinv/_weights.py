@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._arrays import as_array
+from ._batch import UsualArithmetic
 from ._options import Options
 from ._tolerance import Tolerances, read_tolerance
 
@@ -28,14 +29,21 @@ def read_weights(given: Any, m: int) -> Weights | None:
             f"weights must have shape (*, m), one for each row of a: m is {m}, and weights has "
             f"shape {array.shape}"
         )
-    kept = array.dtype.char in "fd" and array.dtype.isnative
-    return array if kept else array.astype(np.float64)
+    if array.dtype.char in "fd" and array.dtype.isnative:
+        return array
+    with UsualArithmetic():  # numbers may be subnormal
+        return array.astype(np.float64)
 
 
 def read_damping(options: Options) -> Tolerances | None:
     """One number a matrix, shape (*)."""
     if options.damping is None:
         return None
+    with UsualArithmetic():
+        return _read_damping(options)
+
+
+def _read_damping(options: Options) -> Tolerances:
     damping = read_tolerance("damping", options.damping)
     if np.isinf(damping).any():
         raise ValueError("damping must be finite; got inf")

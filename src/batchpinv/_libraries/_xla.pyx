@@ -165,8 +165,8 @@ def compute(solves, operands, results, *, atol, rtol, flags, workers):
         rtol = None
     if flags & ATOL:
         atol = operands.pop()
-    elif atol == 0:
-        atol = None
+    elif flags & DAMPING and atol == 0:
+        atol = None  # as where none is given: it means nothing beside damping
     damping = operands.pop() if flags & DAMPING else None
     weights = operands.pop() if flags & WEIGHTS else None
     options = Options(

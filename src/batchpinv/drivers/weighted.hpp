@@ -111,8 +111,7 @@ template <class T> class WeightedSolver final : public Solver {
     Buffer<T> covariance;
     Buffer<double> leverage;
     Buffer<T> column;
-    const char *last[3] = {};
-    double last_damping = -1;
+    std::optional<Matrix> last; // which is in the first place, if it is the only one
 
   public:
     WeightedSolver(const Batch &batch, const RoutineTable &routines, const LaneTable *lanes,
@@ -201,11 +200,14 @@ template <class T> class WeightedSolver final : public Solver {
     // Those that are held, all of one kind.
     void answer(Kind &kind, std::int64_t count, std::ptrdiff_t step) {
         const bool shared = batch.solves() && count > 1 && is_same(held[0], held[1]);
-        const bool renewed = !(batch.solves() && is_last(held[0]) && (shared || count == 1));
         const std::int64_t matrices = shared ? 1 : count;
+        const bool renewed = !(batch.solves() && matrices == 1 && last && is_same(held[0], *last));
         for (std::int64_t slot = 0; slot < matrices && renewed; ++slot)
             take(kind, slot);
-        remember(held[0], matrices == 1);
+        if (matrices == 1)
+            last = held[0];
+        else
+            last.reset();
         for (std::int64_t slot = 0; slot < count && batch.solves(); ++slot)
             kind.matrices.take_sides(slot, held[slot].data[Operand::B],
                                      factors + (shared ? 0 : slot) * m);
@@ -223,18 +225,6 @@ template <class T> class WeightedSolver final : public Solver {
             if (one.data[op] != other.data[op])
                 return false;
         return true;
-    }
-
-    bool is_last(const Matrix &matrix) const {
-        return matrix.data[Operand::A] == last[0] && matrix.data[Operand::WEIGHTS] == last[1] &&
-               matrix.data[Operand::RTOL] == last[2] && damping_of(matrix) == last_damping;
-    }
-
-    void remember(const Matrix &matrix, bool alone) {
-        last[0] = alone ? matrix.data[Operand::A] : nullptr;
-        last[1] = matrix.data[Operand::WEIGHTS];
-        last[2] = matrix.data[Operand::RTOL];
-        last_damping = damping_of(matrix);
     }
 
     void take(Kind &kind, std::int64_t slot) {
