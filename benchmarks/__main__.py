@@ -86,6 +86,12 @@ def run_lstsq(options: Namespace) -> Any:
     return systems(options.dtypes, options.sizes, options.quick, options.seconds)
 
 
+def run_weighted(options: Namespace) -> Any:
+    from .weighted import weighted
+
+    return weighted(options.seconds)
+
+
 def run_clients(options: Namespace) -> Any:
     from .clients import clients
 
@@ -110,6 +116,7 @@ COMMANDS = {
     "shares": run_shares,
     "gradient": run_gradient,
     "lstsq": run_lstsq,
+    "weighted": run_weighted,
     "clients": run_clients,
     "tune": run_tune,
 }

@@ -1,7 +1,8 @@
 """The functions of batchpinv.cython_pinv as C sees them: through the addresses in its capsules."""
 
 import ctypes
-from ctypes import c_double, c_int, c_int64, c_void_p
+import functools
+from ctypes import c_char, c_double, c_int, c_int64, c_void_p
 
 import numpy as np
 
@@ -15,6 +16,13 @@ ARGUMENTS = {
     "lstsq": [c_int64] * 4 + _STACK * 3 + _REST,
     "pinv_work": [c_int64, c_int64, c_int],
     "lstsq_work": [c_int64] * 3 + [c_int],
+}
+_SYSTEM = [c_void_p, c_int64, c_int64, c_void_p, c_int64]  # weights and damping
+WEIGHTED = {
+    "weighted_pinv": [c_char] + [c_int64] * 3 + _STACK + _SYSTEM + _STACK + _REST,
+    "weighted_lstsq": [c_char] + [c_int64] * 4 + _STACK * 2 + _SYSTEM + _STACK * 2 + _REST,
+    "weighted_pinv_work": [c_char, c_int64, c_int64, c_int],
+    "weighted_lstsq_work": [c_char] + [c_int64] * 3 + [c_int],
 }
 
 _pointer_of = ctypes.pythonapi.PyCapsule_GetPointer
@@ -30,9 +38,16 @@ def signatures():
 
 
 def function(name, dtype):
-    capsule = cython_pinv.__pyx_capi__[PREFIX[str(np.dtype(dtype))] + name]
-    prototype = ctypes.CFUNCTYPE(c_int64, *ARGUMENTS[name])
-    return prototype(_pointer_of(capsule, _name_of(capsule)))
+    """That of a type; those for all types take the type first."""
+    letter = PREFIX[str(np.dtype(dtype))]
+    if name in WEIGHTED:
+        return functools.partial(_find(name, WEIGHTED[name]), letter.encode())
+    return _find(letter + name, ARGUMENTS[name])
+
+
+def _find(name, arguments):
+    capsule = cython_pinv.__pyx_capi__[name]
+    return ctypes.CFUNCTYPE(c_int64, *arguments)(_pointer_of(capsule, _name_of(capsule)))
 
 
 def stack(array):
@@ -62,6 +77,22 @@ def compute(a, b=None, x=None, *, atol=0.0, rtol=-1.0, flags=0, work=None, work_
         work_bytes or 0,
     )
     return result, x, rank, status
+
+
+def solve_weighted(a, b, weights, damping, *, atol=0.0, rtol=-1.0, flags=0, work=None):
+    """(result, x, covariance, rank, status) of weighted_lstsq."""
+    count, m, n = a.shape
+    x = np.full((count, n, b.shape[2]), 7, a.dtype)
+    covariance = np.full((count, n, n), 7, a.dtype)
+    rank, status = np.full(count, 7), np.full(count, 7, np.intc)
+    result = function("weighted_lstsq", a.dtype)(
+        *(count, m, n, b.shape[2], *stack(a), *stack(b)),
+        *(weights.ctypes.data, *weights.strides, damping.ctypes.data, *damping.strides),
+        *(*stack(x), *stack(covariance), atol, rtol, flags),
+        *(rank.ctypes.data, status.ctypes.data),
+        *((None, 0) if work is None else (work.ctypes.data, work.nbytes)),
+    )
+    return result, x, covariance, rank, status
 
 
 def work_for(a, b=None, flags=0, offset=0):

@@ -22,7 +22,7 @@ from batchpinv.cuda._find import open_cuda
 
 HERE = pathlib.Path(__file__).resolve().parent
 VARIABLE = "BATCHPINV_CUDA_LIBRARIES"
-LAPACK = [t + name for name in ("gesvd", "geqrf") for t in "sdcz"]
+LAPACK = [t + name for name in ("gesvd", "geqrf", "getrf", "getri", "potrf") for t in "sdcz"]
 LAPACK += ["ssyev", "dsyev", "cheev", "zheev"]
 TO_DEVICE, TO_HOST = 1, 2
 

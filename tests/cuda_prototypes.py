@@ -42,7 +42,7 @@ def ours() -> dict[str, list[str]]:
         "#define ONE(library, type, name, parameters) @@library##name parameters\n"
         "#define TYPED(library, name, parameters) @@library##name parameters\n" + FOUR + LISTS
     )
-    # dgmm has a row for complex matrices, which are real ones to it: all four are two functions.
+    # Two have rows for complex matrices, which are real ones to them: all four are two functions.
     found = re.findall(r"@@(\w+) \((.*?)\)\s*(?=@@|$)", text, re.DOTALL)
     return {name: [normal(each) for each in split(parameters)] for name, parameters in found}
 

@@ -23,7 +23,7 @@
 #endif
 
 enum { MAX_DEVICES = 8, MAX_RANGES = 8, CANARY = 64, POISON = 0xAB };
-enum { UPPER = 1, OP_N = 0, OP_T = 1, OP_C = 2, SIDE_LEFT = 0 };
+enum { UPPER = 1, OP_N = 0, OP_T = 1, OP_C = 2, SIDE_LEFT = 0, DIAG_UNIT = 1, PEDANTIC_MATH = 2 };
 enum { H2H, H2D, D2H, D2D, BY_ADDRESS };
 enum { LEGACY_STREAM = 1, THREAD_STREAM = 2, NON_BLOCKING = 1 };
 enum { MALLOC_FAILED = 2, INVALID_PITCH = 12, INVALID_DIRECTION = 21, OLD_DRIVER = 35, NO_DEVICE = 100,
@@ -43,6 +43,8 @@ static const int ELEMENT[4] = {4, 8, 8, 16}, REAL[4] = {4, 8, 4, 8}, CUDA_TYPE[4
     K(cusolver_version, 12401) K(capturing, 0) K(fail_call, 0) K(fail_malloc, 0)                        \
     K(no_convergence, 0)        /* batched calls: member i fails where i % k == 0; 0 is never */        \
     K(no_convergence_single, 0) /* calls on one matrix: all fail */                                     \
+    K(singular, 0)              /* LU and Cholesky decompositions: member i fails where i % k == 0 */        \
+    K(growth, 0)                /* LU decompositions: entries of U are wrong by so many 1e-18 of themselves */ \
     K(nan_batched, 0) K(nan_single, 1) /* 1: the call is refused; 0: the member's info says it */       \
     K(staging, 1)               /* what is copied from the host may change when the call has returned */    \
     K(jacobi_numbers, 0)        /* workspace of gesvdjBatched and syevjBatched, in numbers a matrix */     \
@@ -66,14 +68,14 @@ typedef struct Object Object;
 
 /* Every argument of every routine under its usual name, so that one queue entry holds any call. */
 typedef struct {
-    int type, ta, tb, jobz, econ, uplo, mode, kind, sort, code, types[4], n_types;
+    int type, ta, tb, jobz, econ, uplo, diag, mode, kind, sort, code, types[4], n_types;
     bool single, vt, sync, must_be_zero;
     char ju, jv;
     int64_t m, n, k, lda, ldb, ldc, ldu, ldv, incx, batch, sa, sb, sc, lwork;
     void *A, *B, *C, *S, *U, *V, *x, *tau, *work, *host_work, *params, *stream, *event;
     const void *alpha_at, *beta_at;
     union { float s; double d; float complex c; double complex z; } alpha, beta;
-    int *info, *lwork_out, *int_out;
+    int *info, *pivots, *lwork_out, *int_out;
     size_t host_bytes, *device_out, *host_out;
     double *err, tolerance;
     void **out;
@@ -99,7 +101,7 @@ struct Object {
     bool live, broken, blocking, legacy, special;
     void *stream;       /* handle: as it was set */
     double tolerance;   /* info */
-    int max_sweeps, sort;
+    int max_sweeps, sort, math_mode;
     Op *head, **tail;   /* stream */
     Object *on;         /* event: the work of `on` up to `upto` */
     int64_t upto;
@@ -739,6 +741,14 @@ static int set_stream(Call *c, Args *a)
     return 0;
 }
 
+/* CUBLAS_DEFAULT_MATH, TENSOR_OP, PEDANTIC, TF32_TENSOR_OP, FP32_EMULATED_BF16X9, FP64_EMULATED_FIXEDPOINT, and 16 added */
+static int set_math_mode(Call *c, Args *a)
+{
+    if (a->mode < 0 || (a->mode & ~16) > 8) return complain(c->symbol, "mode %d", a->mode), STATUS[BLAS].invalid;
+    c->handle->math_mode = a->mode;
+    return 0;
+}
+
 static int create_object(Call *c, Args *a) { *a->out = new_object(a->kind, c->device); return 0; }
 
 static int set_info(Call *c, Args *a)
@@ -755,6 +765,7 @@ static int set_info(Call *c, Args *a)
 #define MAKE(library, symbol, body, ...) return call(library, #symbol, NO_HANDLE, body, (Args){__VA_ARGS__})
 
 int cublasCreate_v2(void **h) { MAKE(BLAS, cublasCreate_v2, create_handle, .out = h); }
+int cublasSetMathMode(void *h, int mode) { return call(BLAS, "cublasSetMathMode", h, set_math_mode, (Args){.mode = mode}); }
 int cublasDestroy_v2(void *h) { MAKE(BLAS, cublasDestroy_v2, destroy, .A = h, .kind = BLAS_HANDLE); }
 int cublasSetStream_v2(void *h, void *s) { return call(BLAS, "cublasSetStream_v2", h, set_stream, (Args){.stream = s}); }
 int cusolverDnCreate(void **h) { MAKE(SOLVER, cusolverDnCreate, create_handle, .out = h); }
@@ -789,6 +800,7 @@ int cublasGetProperty(int which, int *value) /* CUBLAS_VERSION = major * 10000 +
 
 typedef struct {
     void (*svd)(Op *), (*eig)(Op *), (*qr)(Op *), (*gemm)(Op *), (*dgmm)(Op *);
+    void (*gemm_batched)(Op *), (*trsm)(Op *), (*getrf)(Op *), (*getri)(Op *), (*potrf)(Op *);
     bool (*finite)(const Args *);
 } Kernels;
 static const Kernels kernels[4];
@@ -805,11 +817,19 @@ static int scalar(Call *c, Args *a, int i, const char *what, const void *p, void
 
 static bool is_op(int t) { return t >= OP_N && t <= OP_C; }
 
+/* "CUBLAS_PEDANTIC_MATH: This mode uses the prescribed precision and standardized arithmetic for all phases of
+   calculations"; what is computed otherwise must not be called certain. */
+static void check_math_mode(Call *c)
+{
+    if (c->handle->math_mode != PEDANTIC_MATH) complain(c->symbol, "the handle may compute with fewer digits");
+}
+
 static int gemm(Call *c, Args *a)
 {
     const int size = ELEMENT[a->type];
     const char *const sizes = "CUBLAS_STATUS_INVALID_VALUE if m, n, k < 0 or batchCount < 0";
     bool no_ab, no_c;
+    check_math_mode(c);
     REQUIRE(1, is_op(a->ta), "transa is CUBLAS_OP_N, T or C");
     REQUIRE(2, is_op(a->tb), "transb is CUBLAS_OP_N, T or C");
     REQUIRE(3, a->m >= 0, sizes);
@@ -866,6 +886,113 @@ static int geqrf_batched(Call *c, Args *a)
     TRY(range(c, a, 5, "TauArray", a->tau, a->batch * (int64_t)sizeof(void *), 8, READ));
     a->info = NULL;
     enqueue(c, a, kernels[a->type].qr);
+    return 0;
+}
+
+/* ---- arrays of pointers ---- */
+
+static const char NO_BATCH[] = "an empty batch or matrix: not to be trusted to the library";
+static const char ON_DEVICE[] = "array of pointers to <type> array, with each array of dim. ...: device memory";
+
+static int pointers(Call *c, Args *a, int i, const char *what, const void *p)
+{
+    REQUIRE(i, p, ON_DEVICE);
+    return range(c, a, i, what, p, a->batch * (int64_t)sizeof(void *), 8, READ);
+}
+
+/* "C[i] ... must not overlap; otherwise, undefined behavior is expected": the matrices of one array, or of two. */
+static int by_address(const void *x, const void *y)
+{
+    const char *p = *(char *const *)x, *q = *(char *const *)y;
+    return (p > q) - (p < q);
+}
+
+static bool are_apart(Op *op, const char *what, void *array, int64_t bytes)
+{
+    const int64_t batch = op->a.batch;
+    char **sorted = must(malloc((size_t)batch * sizeof *sorted));
+    memcpy(sorted, array, (size_t)batch * sizeof *sorted);
+    qsort(sorted, (size_t)batch, sizeof *sorted, by_address);
+    bool apart = true;
+    for (int64_t i = 1; i < batch; i++) apart &= sorted[i] - sorted[i - 1] >= bytes;
+    free(sorted);
+    if (!apart) complain(op->symbol, "%s: two members of the batch overlap", what);
+    return apart;
+}
+
+static int gemm_batched(Call *c, Args *a)
+{
+    bool unused;
+    check_math_mode(c);
+    REQUIRE(1, is_op(a->ta), "transa is CUBLAS_OP_N, T or C");
+    REQUIRE(2, is_op(a->tb), "transb is CUBLAS_OP_N, T or C");
+    REQUIRE(15, a->batch > 0 && a->m > 0 && a->n > 0 && a->k > 0, NO_BATCH);
+    REQUIRE(8, a->lda >= max64(1, a->ta ? a->k : a->m), "lda < max(1,m) if transa == CUBLAS_OP_N, lda < max(1,k) otherwise");
+    REQUIRE(10, a->ldb >= max64(1, a->tb ? a->n : a->k), "ldb < max(1,k) if transb == CUBLAS_OP_N, ldb < max(1,n) otherwise");
+    REQUIRE(13, a->ldc >= max64(1, a->m), "ldc < max(1,m)");
+    TRY(scalar(c, a, 6, "alpha", a->alpha_at, &a->alpha, &unused));
+    TRY(scalar(c, a, 11, "beta", a->beta_at, &a->beta, &unused));
+    TRY(pointers(c, a, 7, "Aarray", a->A));
+    TRY(pointers(c, a, 9, "Barray", a->B));
+    TRY(pointers(c, a, 12, "Carray", a->C));
+    enqueue(c, a, kernels[a->type].gemm_batched);
+    return 0;
+}
+
+static int trsm_batched(Call *c, Args *a)
+{
+    bool unused;
+    const int64_t order = a->mode == SIDE_LEFT ? a->m : a->n;
+    check_math_mode(c);
+    REQUIRE(1, a->mode == 0 || a->mode == 1, "side is CUBLAS_SIDE_LEFT or CUBLAS_SIDE_RIGHT");
+    REQUIRE(2, a->uplo == 0 || a->uplo == 1, "uplo is CUBLAS_FILL_MODE_LOWER or CUBLAS_FILL_MODE_UPPER");
+    REQUIRE(3, is_op(a->ta), "trans is CUBLAS_OP_N, T or C");
+    REQUIRE(4, a->diag == 0 || a->diag == 1, "diag is CUBLAS_DIAG_NON_UNIT or CUBLAS_DIAG_UNIT");
+    REQUIRE(12, a->batch > 0 && a->m > 0 && a->n > 0, NO_BATCH);
+    REQUIRE(9, a->lda >= max64(1, order), "lda>=max(1,m) if side == CUBLAS_SIDE_LEFT and lda>=max(1,n) otherwise");
+    REQUIRE(11, a->ldb >= max64(1, a->m), "ldb>=max(1,m)");
+    TRY(scalar(c, a, 7, "alpha", a->alpha_at, &a->alpha, &unused));
+    TRY(pointers(c, a, 8, "A", a->A));
+    TRY(pointers(c, a, 10, "B", a->B));
+    enqueue(c, a, kernels[a->type].trsm);
+    return 0;
+}
+
+static int getrf_batched(Call *c, Args *a)
+{
+    check_math_mode(c);
+    REQUIRE(1, a->n > 0 && a->batch > 0, NO_BATCH);
+    REQUIRE(3, a->lda >= max64(1, a->n), "lda<max(1,n)");
+    TRY(pointers(c, a, 2, "Aarray", a->A));
+    REQUIRE(4, a->pivots, "If PivotArray is NULL, pivoting is disabled");
+    TRY(range(c, a, 4, "PivotArray", a->pivots, a->n * a->batch * 4, 4, WRITE));
+    TRY(range(c, a, 5, "infoArray", a->info, a->batch * 4, 4, WRITE));
+    enqueue(c, a, kernels[a->type].getrf);
+    return 0;
+}
+
+static int getri_batched(Call *c, Args *a)
+{
+    check_math_mode(c);
+    REQUIRE(1, a->n > 0 && a->batch > 0, NO_BATCH);
+    REQUIRE(3, a->lda >= max64(1, a->n), "lda<max(1,n)");
+    REQUIRE(6, a->ldc >= max64(1, a->n), "ldc<max(1,n)");
+    TRY(pointers(c, a, 2, "Aarray", a->A));
+    TRY(pointers(c, a, 5, "Carray", a->C));
+    TRY(range(c, a, 4, "PivotArray", a->pivots, a->n * a->batch * 4, 4, READ));
+    TRY(range(c, a, 7, "infoArray", a->info, a->batch * 4, 4, WRITE));
+    enqueue(c, a, kernels[a->type].getri);
+    return 0;
+}
+
+static int potrf_batched(Call *c, Args *a)
+{
+    REQUIRE(1, a->uplo == 0 || a->uplo == 1, "uplo is not CUBLAS_FILL_MODE_LOWER or CUBLAS_FILL_MODE_UPPER");
+    REQUIRE(2, a->n > 0 && a->batch > 0, "doesn't work quite well when matrix size or batch size is zero");
+    REQUIRE(4, a->lda >= max64(1, a->n), "lda<max(1,n)");
+    TRY(pointers(c, a, 3, "Aarray", a->A));
+    TRY(range(c, a, 5, "infoArray", a->info, a->batch * 4, 4, WRITE));
+    enqueue(c, a, kernels[a->type].potrf);
     return 0;
 }
 
@@ -1169,16 +1296,15 @@ X_EIG(cusolverDnXsyevBatched, xsyev_batched, BATCH_SIZE, .batch = batch)
 
 /* ---- LAPACK ---- */
 
-enum { GESVD, EV, GEQRF, N_ROUTINES };
+enum { GESVD, EV, GEQRF, GETRF, GETRI, POTRF, N_ROUTINES };
 static void *lapack[4][N_ROUTINES];
 
 int standin_set_lapack(const char *name, void *pointer)
 {
-    static const char letters[] = "sdcz", *const routines[4][N_ROUTINES] = {
-        {"gesvd", "syev", "geqrf"}, {"gesvd", "syev", "geqrf"}, {"gesvd", "heev", "geqrf"}, {"gesvd", "heev", "geqrf"}};
+    static const char letters[] = "sdcz", *const routines[N_ROUTINES] = {"gesvd", "syev", "geqrf", "getrf", "getri", "potrf"};
     for (int t = 0; t < 4; t++)
         for (int r = 0; r < N_ROUTINES; r++)
-            if (name[0] == letters[t] && !strcmp(name + 1, routines[t][r])) return lapack[t][r] = pointer, 0;
+            if (name[0] == letters[t] && !strcmp(name + 1, r == EV && t > 1 ? "heev" : routines[r])) return lapack[t][r] = pointer, 0;
     return 1;
 }
 
@@ -1192,6 +1318,8 @@ static bool forced(const Args *a, int64_t member)
 {
     return a->single ? KNOB(no_convergence_single) : KNOB(no_convergence) && member % KNOB(no_convergence) == 0;
 }
+
+static bool is_singular(int64_t member) { return KNOB(singular) && member % KNOB(singular) == 0; }
 
 /* Where sorting is off, the values are in some other order. */
 static int64_t place(const Args *a, int64_t j, int64_t k) { return a->sort || j >= k ? j : (j + 1) % k; }
@@ -1229,7 +1357,7 @@ static void poison(const Args *a)
 #define TYPE 3
 #include "cuda_standin.c"
 
-#define KERNELS(l) {l##_svd, l##_eig, l##_qr, l##_gemm, l##_dgmm, l##_finite}
+#define KERNELS(l) {l##_svd, l##_eig, l##_qr, l##_gemm, l##_dgmm, l##_gemm_batched, l##_trsm, l##_getrf, l##_getri, l##_potrf, l##_finite}
 static const Kernels kernels[4] = {KERNELS(S), KERNELS(D), KERNELS(C), KERNELS(Z)};
 
 /* ---- for tests ---- */
@@ -1382,6 +1510,9 @@ typedef void (*N(gesvd_t))(char *, char *, BLAS_INT *, BLAS_INT *, T *, BLAS_INT
                            T *, BLAS_INT *, RWORK_TYPE BLAS_INT *);
 typedef void (*N(ev_t))(char *, char *, BLAS_INT *, T *, BLAS_INT *, R *, T *, BLAS_INT *, RWORK_TYPE BLAS_INT *);
 typedef void (*N(geqrf_t))(BLAS_INT *, BLAS_INT *, T *, BLAS_INT *, T *, T *, BLAS_INT *, BLAS_INT *);
+typedef void (*N(getrf_t))(BLAS_INT *, BLAS_INT *, T *, BLAS_INT *, BLAS_INT *, BLAS_INT *);
+typedef void (*N(getri_t))(BLAS_INT *, T *, BLAS_INT *, BLAS_INT *, T *, BLAS_INT *, BLAS_INT *);
+typedef void (*N(potrf_t))(char *, BLAS_INT *, T *, BLAS_INT *, BLAS_INT *);
 
 /* "A destroyed": NaN. A member that failed gets NaN where its input had one, otherwise numbers that mean nothing. */
 static void N(svd)(Op *op)
@@ -1498,6 +1629,146 @@ static void N(gemm)(Op *op)
             }
 }
 
+static void N(gemm_batched)(Op *op)
+{
+    Args *a = &op->a;
+    const int size = (int)sizeof(T);
+    const int64_t bytes = extent(a->m, a->n, a->ldc, size);
+    if (!are_apart(op, "Carray[i]", a->C, bytes)) return;
+    for (int64_t b = 0; b < a->batch; b++) {
+        Call c = {.symbol = op->symbol, .origin = BLAS, .device = op->device};
+        Op one = {.a = *a};
+        one.a.batch = 1;
+        one.a.A = ((void **)a->A)[b], one.a.B = ((void **)a->B)[b], one.a.C = ((void **)a->C)[b];
+        if (range(&c, a, 7, "Aarray[i]", one.a.A, extent(a->ta ? a->k : a->m, a->ta ? a->m : a->k, a->lda, size), size, READ)
+            || range(&c, a, 9, "Barray[i]", one.a.B, extent(a->tb ? a->n : a->k, a->tb ? a->k : a->n, a->ldb, size), size, READ)
+            || range(&c, a, 12, "Carray[i]", one.a.C, bytes, size, WRITE)) return;
+        N(gemm)(&one);
+    }
+}
+
+static void N(divide)(const Args *a, const T *A, T *B)
+{
+    T alpha;
+    memcpy(&alpha, &a->alpha, sizeof alpha);
+    const bool left = a->mode == SIDE_LEFT, upper = (a->uplo == UPPER) == (a->ta == OP_N);
+    const int64_t order = left ? a->m : a->n, others = left ? a->n : a->m;
+    const int64_t step = left ? 1 : a->ldb, other = left ? a->ldb : 1;
+    for (int64_t i = 0; i < others; i++)
+        for (int64_t s = 0; s < order; s++) { /* op(A) x = b from the end if it is upper; x op(A) = b from the start */
+            const int64_t j = upper == left ? order - 1 - s : s;
+            T sum = alpha * B[i * other + j * step];
+            for (int64_t r = 0; r < s; r++) {
+                const int64_t l = upper == left ? order - 1 - r : r;
+                sum -= B[i * other + l * step] * (left ? N(element)(A, a->ta, a->lda, j, l) : N(element)(A, a->ta, a->lda, l, j));
+            }
+            B[i * other + j * step] = a->diag == DIAG_UNIT ? sum : sum / N(element)(A, a->ta, a->lda, j, j);
+        }
+}
+
+static void N(trsm)(Op *op)
+{
+    Args *a = &op->a;
+    const int size = (int)sizeof(T);
+    const int64_t order = a->mode == SIDE_LEFT ? a->m : a->n, bytes = extent(a->m, a->n, a->ldb, size);
+    if (!are_apart(op, "B[i]", a->B, bytes)) return;
+    for (int64_t b = 0; b < a->batch; b++) {
+        Call c = {.symbol = op->symbol, .origin = BLAS, .device = op->device};
+        if (range(&c, a, 8, "A[i]", ((void **)a->A)[b], extent(order, order, a->lda, size), size, READ)
+            || range(&c, a, 10, "B[i]", ((void **)a->B)[b], bytes, size, WRITE)) return;
+        N(divide)(a, ((T **)a->A)[b], ((T **)a->B)[b]);
+    }
+}
+
+/* Of a member with NaN neither info nor what is computed of it can be relied on. */
+static bool N(is_spoilt)(const Args *a, T *A)
+{
+    Args whole = {.ju = 'A', .m = a->n, .n = a->n, .lda = a->lda};
+    if (N(is_finite)(&whole, A)) return false;
+    N(fill)(A, a->n, a->n, a->lda, (R)NAN);
+    return true;
+}
+
+static void N(getrf)(Op *op)
+{
+    Args *a = &op->a;
+    const int64_t n = a->n, bytes = extent(n, n, a->lda, sizeof(T));
+    BLAS_INT bn = (BLAS_INT)n, lda = (BLAS_INT)a->lda, info, *pivots = must(malloc((size_t)n * sizeof *pivots));
+    const N(getrf_t) getrf_ = (N(getrf_t))routine(op, GETRF);
+    const bool runs = getrf_ && are_apart(op, "Aarray[i]", a->A, bytes);
+    for (int64_t b = 0; runs && b < a->batch; b++) {
+        T *A = ((T **)a->A)[b];
+        Call c = {.symbol = op->symbol, .origin = BLAS, .device = op->device};
+        if (range(&c, a, 2, "Aarray[i]", A, bytes, sizeof(T), WRITE)) break;
+        a->info[b] = 0;
+        for (int64_t i = 0; i < n; i++) a->pivots[b * n + i] = 1;
+        if (N(is_spoilt)(a, A)) continue;
+        getrf_(&bn, &bn, A, &lda, pivots, &info);
+        for (int64_t i = 0; i < n; i++) a->pivots[b * n + i] = (int)pivots[i];
+        for (int64_t j = 0; j < n; j++)
+            for (int64_t i = 0; KNOB(growth) && i <= j; i++) A[i + j * a->lda] *= (R)(1 + ((i + j) % 2 ? 1e-18 : -1e-18) * (double)KNOB(growth));
+        a->info[b] = is_singular(b) ? 1 : (int)info; /* "If infoArray[i]=k: U(k,k) is 0" */
+    }
+    free(pivots);
+}
+
+/* "A[i] and C[i] ... memory space must not overlap"; where U is singular, C holds numbers that mean nothing. */
+static void N(getri)(Op *op)
+{
+    Args *a = &op->a;
+    const int64_t n = a->n, from = extent(n, n, a->lda, sizeof(T)), to = extent(n, n, a->ldc, sizeof(T));
+    BLAS_INT bn = (BLAS_INT)n, ldc = (BLAS_INT)a->ldc, lwork = (BLAS_INT)(64 * n), info;
+    BLAS_INT *pivots = must(malloc((size_t)n * sizeof *pivots));
+    T *w = must(malloc((size_t)lwork * sizeof(T)));
+    const N(getri_t) getri_ = (N(getri_t))routine(op, GETRI);
+    const bool runs = getri_ && are_apart(op, "Carray[i]", a->C, to);
+    for (int64_t b = 0; runs && b < a->batch; b++) {
+        T *A = ((T **)a->A)[b], *C = ((T **)a->C)[b];
+        Call c = {.symbol = op->symbol, .origin = BLAS, .device = op->device};
+        if (range(&c, a, 2, "Aarray[i]", A, from, sizeof(T), READ) || range(&c, a, 5, "Carray[i]", C, to, sizeof(T), WRITE)) break;
+        bool in_order = true;
+        for (int64_t i = 0; i < n; i++) {
+            pivots[i] = a->pivots[b * n + i];
+            in_order &= pivots[i] > i && pivots[i] <= n;
+        }
+        for (int64_t j = 0; j < n; j++) memcpy(C + j * a->ldc, A + j * a->lda, (size_t)n * sizeof(T));
+        a->info[b] = 0;
+        if (N(is_spoilt)(a, C)) continue;
+        if (!in_order) complain(op->symbol, "PivotArray: these are no pivots of getrfBatched");
+        info = 1;
+        if (in_order && !is_singular(b)) getri_(&bn, C, &ldc, pivots, w, &lwork, &info);
+        if (info) N(fill)(C, n, n, a->ldc, 7);
+        a->info[b] = (int)info;
+    }
+    free(pivots), free(w);
+}
+
+/* "the other part of A is used as a workspace ... is destroyed after potrfBatched" */
+static void N(potrf)(Op *op)
+{
+    Args *a = &op->a;
+    const int64_t n = a->n, bytes = extent(n, n, a->lda, sizeof(T));
+    BLAS_INT bn = (BLAS_INT)n, lda = (BLAS_INT)a->lda, info;
+    char uplo = a->uplo == UPPER ? 'U' : 'L';
+    const N(potrf_t) potrf_ = (N(potrf_t))routine(op, POTRF);
+    const bool runs = potrf_ && are_apart(op, "Aarray[i]", a->A, bytes);
+    for (int64_t b = 0; runs && b < a->batch; b++) {
+        T *A = ((T **)a->A)[b];
+        Call c = {.symbol = op->symbol, .origin = SOLVER, .device = op->device};
+        if (range(&c, a, 3, "Aarray[i]", A, bytes, sizeof(T), WRITE)) break;
+        a->info[b] = 0;
+        Args half = {.uplo = a->uplo, .m = n, .n = n, .lda = a->lda};
+        if (!N(is_finite)(&half, A)) {
+            N(fill)(A, n, n, a->lda, (R)NAN);
+            continue;
+        }
+        potrf_(&uplo, &bn, A, &lda, &info);
+        a->info[b] = is_singular(b) ? 1 : (int)info; /* "if infoArray[i] = k: the leading minor of order k is not positive definite" */
+        for (int64_t j = 0; j < n; j++)
+            for (int64_t i = a->uplo == UPPER ? j + 1 : 0; i < (a->uplo == UPPER ? n : j); i++) A[i + j * a->lda] = (R)NAN;
+    }
+}
+
 static void N(dgmm)(Op *op)
 {
     const Args *a = &op->a;
@@ -1530,6 +1801,41 @@ int API(cublas, geqrfBatched)(void *h, int m, int n, T *const A[], int lda, T *c
 {
     return call(BLAS, STR(API(cublas, geqrfBatched)), h, geqrf_batched,
                 (Args){.type = TYPE, .m = m, .n = n, .A = (void *)A, .lda = lda, .tau = (void *)tau, .info = info, .batch = batch});
+}
+
+int API(cublas, gemmBatched)(void *h, int ta, int tb, int m, int n, int k, const T *alpha, const T *const A[], int lda,
+                             const T *const B[], int ldb, const T *beta, T *const C[], int ldc, int batch)
+{
+    return call(BLAS, STR(API(cublas, gemmBatched)), h, gemm_batched,
+                (Args){.type = TYPE, .ta = ta, .tb = tb, .m = m, .n = n, .k = k, .alpha_at = alpha, .A = (void *)A, .lda = lda,
+                       .B = (void *)B, .ldb = ldb, .beta_at = beta, .C = (void *)C, .ldc = ldc, .batch = batch});
+}
+
+int API(cublas, trsmBatched)(void *h, int side, int uplo, int trans, int diag, int m, int n, const T *alpha, const T *const A[],
+                             int lda, T *const B[], int ldb, int batch)
+{
+    return call(BLAS, STR(API(cublas, trsmBatched)), h, trsm_batched,
+                (Args){.type = TYPE, .mode = side, .uplo = uplo, .ta = trans, .diag = diag, .m = m, .n = n, .alpha_at = alpha,
+                       .A = (void *)A, .lda = lda, .B = (void *)B, .ldb = ldb, .batch = batch});
+}
+
+int API(cublas, getrfBatched)(void *h, int n, T *const A[], int lda, int *pivots, int *info, int batch)
+{
+    return call(BLAS, STR(API(cublas, getrfBatched)), h, getrf_batched,
+                (Args){.type = TYPE, .m = n, .n = n, .A = (void *)A, .lda = lda, .pivots = pivots, .info = info, .batch = batch});
+}
+
+int API(cublas, getriBatched)(void *h, int n, const T *const A[], int lda, const int *pivots, T *const C[], int ldc, int *info, int batch)
+{
+    return call(BLAS, STR(API(cublas, getriBatched)), h, getri_batched,
+                (Args){.type = TYPE, .m = n, .n = n, .A = (void *)A, .lda = lda, .pivots = (int *)pivots, .C = (void *)C, .ldc = ldc,
+                       .info = info, .batch = batch});
+}
+
+int API(cusolverDn, potrfBatched)(void *h, int uplo, int n, T *A[], int lda, int *info, int batch)
+{
+    return call(SOLVER, STR(API(cusolverDn, potrfBatched)), h, potrf_batched,
+                (Args){.type = TYPE, .uplo = uplo, .m = n, .n = n, .A = (void *)A, .lda = lda, .info = info, .batch = batch});
 }
 
 int API(cusolverDn, gesvdjBatched_bufferSize)(void *h, int jobz, int m, int n, const T *A, int lda, const R *S, const T *U, int ldu,

@@ -16,6 +16,7 @@ import sys
 import time
 import traceback
 import warnings
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
@@ -27,6 +28,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent))
 
 import extended
+from augmented import Exact
 from cases import LAYOUTS, same_bits
 from extended import adjoint, norm
 from truth import Kind, find_ranks, from_triangle
@@ -389,6 +391,7 @@ def check(call: Call) -> None:
         answer = run(call)
         _check_bits(call, answer)
         _check_numbers(call, answer)
+        _check_weighted(call)
 
 
 def _check_bits(call: Call, answer: Answer) -> None:
@@ -415,6 +418,27 @@ def _check_bits(call: Call, answer: Answer) -> None:
                 raise Wrong(f"matrix {index} has other bits alone or elsewhere: {changes}")
             if call.b is None and answer.certain[index] != other.certain[place]:
                 raise Wrong(f"matrix {index} is certain here and not there: {changes}")
+
+
+def _check_weighted(call: Call) -> None:
+    """Some matrices once more, as weighted and as damped ones that stand for them exactly."""
+    rng = np.random.default_rng(zlib.crc32(np.ascontiguousarray(call.a).tobytes()))
+    size = np.abs(call.a)
+    largest = float(size.max(initial=0))
+    within = 2.0**-20 < largest < 2.0**20 and not ((size > 0) & (size < largest * 1e-12)).any()
+    if call.hermitian or not within or rng.random() < 0.7:
+        return
+    a = np.array(call.a[:20], dtype=batchpinv.pinv(call.a[:0]).dtype)
+    b = rng.standard_normal((*a.shape[:2], 2)).astype(a.dtype)
+    exact = Exact(a, b, rng, damped=bool(rng.random() < 0.5))
+    options = {"rtol": float(rng.choice([1e-3, 1e-6])), "workers": 1}
+    for kind, (one, other) in {
+        "solutions": exact.solve(**options),
+        "inverses": exact.invert(**options),
+    }.items():
+        pairs = zip(one, other, strict=True) if kind == "solutions" else [(one, other)]
+        if not all(np.array_equal(x, y) for x, y in pairs):
+            raise Wrong(f"weighted {kind} are not those of the plain matrices")
 
 
 def _as_read(call: Call) -> np.ndarray:

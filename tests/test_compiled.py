@@ -54,6 +54,17 @@ def test_names_and_signatures_are_those_that_callers_were_compiled_for():
             f"{prefix}pinv_work": f"int64_t ({n}, {n}, int)",
             f"{prefix}lstsq_work": f"int64_t ({n}, {n}, {n}, int)",
         }
+    of = "void const *, int64_t, int64_t, int64_t"
+    to = "void *, int64_t, int64_t, int64_t"
+    system = "double const *, int64_t, int64_t, double const *, int64_t"
+    expected |= {
+        "weighted_pinv": f"int64_t (char, {n}, {n}, {n}, {of}, {system}, {to}, {REST}",
+        "weighted_lstsq": (
+            f"int64_t (char, {n}, {n}, {n}, {n}, {of}, {of}, {system}, {to}, {to}, {REST}"
+        ),
+        "weighted_pinv_work": f"int64_t (char, {n}, {n}, int)",
+        "weighted_lstsq_work": f"int64_t (char, {n}, {n}, {n}, int)",
+    }
     assert compiled.signatures() == expected
     assert {flag.name: int(flag) for flag in Flags} == {"HERMITIAN": 1, "UPPER": 2, "SVD": 4}
     assert {s.name: int(s) for s in Status} == {"SOLVED": 0, "NON_FINITE": 1, "NO_CONVERGENCE": 2}
@@ -187,6 +198,53 @@ def test_nothing_to_do():
     assert (result, x.any(), rank.any(), status.any()) == (0, False, False, False)
 
 
+# ---- weights, damping, covariances ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("given", [True, False])
+@pytest.mark.parametrize(("m", "n", "k"), [(6, 4, 1), (4, 6, 3), (70, 50, 2), (300, 60, 130)])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_weighted_systems_have_the_bits_of_the_python_function(dtype, m, n, k, given):
+    a, b = mixed_stack((9,), m, n, dtype), sides(dtype, 9, m, k)
+    rng = np.random.default_rng(0)
+    weights, damping = rng.random((9, m)), np.where(np.arange(9) % 2 == 0, 0, 0.1)
+    weights[:, 0] = 0
+    weights[2, 1] = -1
+    size = compiled.function("weighted_lstsq_work", dtype)(m, n, k, 0)
+    work = np.full(size, 0xAB, np.uint8) if given else None
+    failed, x, covariance, rank, status = compiled.solve_weighted(a, b, weights, damping, work=work)
+    expected = batchpinv.lstsq(
+        a,
+        b,
+        weights=weights,
+        damping=damping,
+        return_rank=True,
+        return_covariance=True,
+        on_failure="nan",
+        workers=1,
+    )
+    assert failed == 1
+    assert status.tolist() == [0, 0, 1, *[0] * 6]
+    for one, other in zip((x, rank, covariance), expected, strict=True):
+        assert same_bits(one, other)
+
+
+def test_bad_arguments_of_weighted_systems():
+    a, b, w, d = np.ones((2, 3, 2)), np.ones((2, 3, 1)), np.ones((2, 3)), np.ones(2)
+    solve = compiled.solve_weighted
+    assert solve(a, b, w, d)[0] == 0
+    assert solve(a, b, w, d, rtol=1e-9)[0] == Result.BAD_TOLERANCE
+    assert solve(a, b, w, d, atol=1e-9)[0] == Result.BAD_TOLERANCE
+    assert solve(a, b, w, 0 * d, rtol=1e-9)[0] == 0
+    for bad in (-1, np.nan, np.inf):
+        assert solve(a, b, w, np.array([1, bad]))[0] == Result.BAD_TOLERANCE
+    assert solve(a, b[..., :0], w, d)[0] == Result.BAD_SIZE
+    unknown = compiled.function("weighted_pinv_work", "float64")
+    assert unknown.func(b"q", 3, 2, 0) == Result.BAD_SIZE
+    short = np.empty(100, np.uint8)
+    assert solve(a, b, w, d, work=short)[0] == Result.NO_MEMORY
+
+
 # ---- heap, threads, and other compilers ----------------------------------------------------------
 
 
@@ -232,6 +290,17 @@ with threadpool_limits(1, "blas"):
             own = measured("lstsq", dtype, *sizes, None, 0)
             print(dtype, m, n, k, taken, own)
             assert own > taken + 3, "the counter does not count"
+            assert taken <= 2, "allocated"
+            if k > 9:
+                continue
+            weights, damping, c = np.ones((9, m)), np.arange(9.0) % 2, np.empty((9, n, n), dtype)
+            size = compiled.function("weighted_lstsq_work", dtype)(m, n, k, 0)
+            work = np.empty(size, np.uint8)
+            system = weights.ctypes.data, *weights.strides, damping.ctypes.data, *damping.strides
+            sizes = 9, m, n, k, *stacks[0], *stacks[1], *system, *stacks[2], *compiled.stack(c)
+            sizes = *sizes, 0.0, -1.0, 0, None, None
+            taken = measured("weighted_lstsq", dtype, *sizes, work.ctypes.data, work.nbytes)
+            print("weighted", dtype, m, n, k, taken)
             assert taken <= 2, "allocated"
 """
     preloaded = {**os.environ, "LD_PRELOAD": str(library)}

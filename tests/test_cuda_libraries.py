@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from cuda_device import Array, Device, Stream, libraries
 
-from batchpinv import pinv
+from batchpinv import lstsq, pinv
 from batchpinv._options import Options
 from batchpinv.cuda import __main__ as report
 from batchpinv.cuda import _compute
@@ -62,6 +62,15 @@ if find_spec("torch"):
             return register(packed(tensor))
 
         monkeypatch.setattr(torch.Tensor, "contiguous", contiguous)
+        convert = torch.Tensor.to
+
+        def to(tensor, target):
+            if not isinstance(target, torch.dtype):
+                return convert(tensor, target)
+            libraries().cudaDeviceSynchronize()
+            return register(convert(tensor, target))
+
+        monkeypatch.setattr(torch.Tensor, "to", to)
         stream = SimpleNamespace(cuda_stream=0)
         monkeypatch.setattr(torch.cuda, "current_stream", lambda device: stream)
         yield register
@@ -112,9 +121,7 @@ if find_spec("torch"):
             with pytest.raises(TypeError, match=r"a has dtype .*float16; accepted are float32"):
                 _compute.pinv(on_device(torch.ones(2, 2, dtype=dtype)), Options())
 
-    def test_tensors_of_integers(on_device, monkeypatch):
-        to = torch.Tensor.to
-        monkeypatch.setattr(torch.Tensor, "to", lambda a, dtype: on_device(to(a, dtype)))
+    def test_tensors_of_integers(on_device):
         x, *_ = _compute.pinv(on_device(torch.tensor([[1, 2], [3, 5]])), Options())
         wait()
         check_close(x.numpy(), np.array([[-5.0, 2], [3, -1]]))
@@ -127,6 +134,129 @@ if find_spec("torch"):
         wait()
         assert x is out
         check_close(out.numpy(), pinv(a))
+
+    @pytest.fixture
+    def cuda_tensors(on_device, monkeypatch):
+        """The same, and every tensor says that it is on a device; the modules of PyTorch ask it."""
+        monkeypatch.setattr(_compute, "is_on_cuda", torch.is_tensor)
+        monkeypatch.setattr(torch.Tensor, "is_cuda", True, raising=False)
+        return on_device
+
+    @pytest.mark.parametrize("dtype", DTYPES)
+    def test_systems_of_tensors(cuda_tensors, dtype):
+        a, b = random_stack(4, 5, 3, dtype=dtype), random_stack(4, 5, 2, dtype=dtype)
+        a[1, :, 1] = a[1, :, 0]
+        y, expected, other = lstsq(a, b, return_info=True, return_residuals=True)
+        given = [cuda_tensors(torch.tensor(each)) for each in (a, b)]
+        x, info, rest = lstsq(*given, return_info=True, return_residuals=True)
+        wait()
+        check_close(x.numpy(), y)
+        check_close(rest.numpy(), other)
+        assert torch.equal(info.rank, torch.tensor(expected.rank))
+        assert info.rung.tolist() == [4, 6, 4, 4]
+        assert info.certain[[0, 2, 3]].all()
+        out = cuda_tensors(torch.zeros(4, 3, 2, dtype=x.dtype))
+        assert lstsq(*given, out=out) is out
+        wait()
+        check_close(out.numpy(), y)
+
+    @pytest.mark.parametrize("hermitian", [False, True])
+    def test_gradients_of_systems(cuda_tensors, monkeypatch, hermitian):
+        a, b = random_stack(3, 4, 4, dtype="complex128"), random_stack(4, 2, dtype="complex128")
+        a = a @ a.conj().swapaxes(1, 2) if hermitian else a[..., :3]
+
+        def gradients(cuda):
+            monkeypatch.setattr(torch.Tensor, "is_cuda", cuda, raising=False)
+            given = [torch.tensor(each, requires_grad=True) for each in (a, b)]
+            if cuda:
+                for each in given:
+                    cuda_tensors(each)
+            x, rest = lstsq(*given, hermitian=hermitian, return_residuals=True)
+            (x.real.square().sum() + x.imag.sum() + rest.sum()).backward()
+            return [each.grad.numpy() for each in given]
+
+        for found, expected in zip(gradients(True), gradients(False), strict=True):
+            check_close(found, expected)
+
+    def test_two_devices_of_tensors_are_refused():
+        with pytest.raises(ValueError, match="b is on the device meta, but a is on cpu"):
+            lstsq(torch.ones(3, 2), torch.ones(3, device="meta"))
+
+
+if find_spec("jax"):
+    import jax
+    import jax.numpy as jnp
+
+    from batchpinv._libraries import _jax
+    from batchpinv.cuda import _arrays
+
+    @pytest.fixture
+    def jax_on_device(monkeypatch):
+        """A function that says of an array's memory that it is the device's; new ones' is, too."""
+        kept, empty = [], jnp.empty
+
+        def register(array):
+            array.block_until_ready()
+            if array.nbytes:
+                start = c_void_p(array.unsafe_buffer_pointer())
+                assert not libraries().standin_register(start, c_int64(array.nbytes), 0)
+                kept.append((start, array))
+            return array
+
+        def view(name, array, stream):
+            at = array.unsafe_buffer_pointer() if array.nbytes else 0
+            strides = np.empty(array.shape, array.dtype).strides
+            return _arrays.View(at, array.shape, strides, np.dtype(array.dtype), array)
+
+        def is_ours(array):
+            return isinstance(array, jax.Array)
+
+        monkeypatch.setattr(jnp, "empty", lambda *a, **k: register(empty(*a, **k)))
+        monkeypatch.setattr(_arrays, "_dlpack_view", view)
+        monkeypatch.setattr(_compute, "is_on_cuda", is_ours)
+        monkeypatch.setattr(_jax, "is_on_cuda", is_ours)
+        yield register
+        libraries().cudaDeviceSynchronize()
+        for start, _ in kept:
+            libraries().standin_unregister(start)
+
+    @pytest.mark.parametrize("dtype", ["float32", "complex64"])
+    def test_arrays_of_jax(jax_on_device, dtype):
+        a, b = random_stack(4, 5, 3, dtype=dtype), random_stack(4, 5, 2, dtype=dtype)
+        a[1, :, 1] = a[1, :, 0]
+        given = [jax_on_device(jnp.asarray(each)) for each in (a, b)]
+        x, info = pinv(given[0], return_info=True)
+        assert isinstance(x, jax.Array)
+        check_close(np.asarray(x), pinv(a))
+        assert info.rank.tolist() == [3, 2, 3, 3]
+        assert info.rank.dtype == jax.dtypes.canonicalize_dtype(np.int64)
+        x, rest = lstsq(*given, return_residuals=True)
+        y, other = lstsq(a, b, return_residuals=True)
+        check_close(np.asarray(x), y)
+        check_close(np.asarray(rest), other)
+        assert np.array_equal(np.asarray(given[0]), a)
+
+    def test_jax_is_asked_to_let_the_stream_wait():
+        """DLPack's part that the test above replaces; CPU arrays know no stream."""
+        asked = []
+
+        class Exporting:
+            __module__ = "jaxlib._jax"
+            __cuda_array_interface__ = None
+
+            def __dlpack__(self, **options):
+                asked.append(options)
+                raise BufferError("enough")
+
+        Exporting.__module__ = "jaxlib._jax"
+        with pytest.raises(BufferError, match="enough"):
+            _arrays.read("a", Exporting(), SimpleNamespace(pointer=1, device=0))
+        assert asked == [{"stream": 1, "max_version": (1, 0)}]
+
+    def test_traced_code_of_jax_stays_on_the_cpu(monkeypatch):
+        monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+        with pytest.raises(TypeError, match="computes traced code of JAX on the CPU"):
+            jax.jit(pinv)(jnp.eye(3))
 
 
 class Foreign(Array):

@@ -1,4 +1,4 @@
-"""The tests of `pinv` on the CPU pass with every array on the played CUDA device."""
+"""The tests of `pinv` and `lstsq` on the CPU pass with every array on the played CUDA device."""
 
 import re
 import subprocess
@@ -8,11 +8,13 @@ import pytest
 from children import HERE, environment
 
 
+@pytest.mark.timeout(1100)
 @pytest.mark.parametrize(
     ("files", "least"),
     [
         (["test_semantics.py", "test_tolerances.py", "test_failure.py"], 1000),
         (["test_reproducibility.py"], 270),
+        (["test_lstsq.py"], 600),
     ],
 )
 def test_suite_of_the_cpu_passes(files, least, tmp_path):
@@ -21,7 +23,7 @@ def test_suite_of_the_cpu_passes(files, least, tmp_path):
          "-c", HERE.parent / "pyproject.toml", "--rootdir", tmp_path,
          *(HERE / file for file in files)],
         cwd=tmp_path, env=environment(OPENBLAS_NUM_THREADS="1"),
-        capture_output=True, text=True, timeout=280,
+        capture_output=True, text=True, timeout=1000,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert int(re.search(r"(\d+) passed", ran.stdout)[1]) >= least

@@ -37,14 +37,17 @@ def test_why_cuda_cannot_be_used(knobs, defines, words, tmp_path):
             assert library.standin_set(name.encode(), ctypes.c_int64(value)) == 0
         import batchpinv
         config = batchpinv.show_config("dicts")["cuda"]
-        assert config["usable"] is False
+        assert config["loaded"] == "not yet"
+        assert config["libraries"] == ":".join([{path!r}] * 3)
+        assert library.standin_count(b"cudaGetDeviceCount") == 0
         class OnDevice:
             shape = (3, 3)
             __cuda_array_interface__ = {{}}
         try:
             batchpinv.pinv(OnDevice())
         except RuntimeError as error:
-            assert str(error) == "CUDA cannot be used: " + config["reason"]
+            reason = str(error).removeprefix("CUDA cannot be used: ")
+            assert batchpinv.show_config("dicts")["cuda"]["loaded"] == "no: " + reason
             assert type(error).__name__ == "CudaUnavailable"
             print(error)
         """,
@@ -57,7 +60,14 @@ def test_without_libraries_it_says_so_and_what_to_do(tmp_path):
     nowhere = ":".join([str(tmp_path / "nothing.so")] * 3)
     for given, words in [(nowhere, "nothing.so"), ("one:two", "must hold three paths")]:
         reason = run_python(
-            'import batchpinv; print(batchpinv.show_config("dicts")["cuda"]["reason"])',
+            """
+            from batchpinv.cuda import CudaUnavailable
+            from batchpinv.cuda._find import open_cuda
+            try:
+                open_cuda()
+            except CudaUnavailable as error:
+                print(error)
+            """,
             BATCHPINV_CUDA_LIBRARIES=given,
         )
         assert words in reason
@@ -76,6 +86,8 @@ def test_versions_without_batched_eigenvalues_do_it_one_by_one(version, defines,
         }}
         library = cuda_device.libraries(*{defines!r}, **knobs)
         from batchpinv import pinv, show_config
+        from batchpinv.cuda import _stack
+        _stack._LARGEST_DIRECT = 0
         assert show_config("dicts")["cuda"]["batched eigenvalues"] is False
         a = np.random.default_rng(0).standard_normal((3, 40, 40))
         for hermitian in (False, True):

@@ -58,6 +58,22 @@ CALLS = {
     "systems": (lstsq, [random_stack(900, 9, 4), random_stack(900, 9, 2)], {}),
     "larger systems": (lstsq, [random_stack(5, 90, 70), random_stack(5, 90, 3)], {}),
     "many right-hand sides": (lstsq, [random_stack(80, 20), random_stack(80, 700)], {}),
+    "weights": (
+        lstsq,
+        [random_stack(900, 9, 4), random_stack(900, 9, 2)],
+        {"weights": np.abs(random_stack(900, 9, 1)[..., 0]) * 1e-310},
+    ),
+    "weights of the other byte order": (
+        pinv,
+        [random_stack(90, 60, 50)],
+        {"weights": np.geomspace(1e-44, 1e-40, 60).astype(">f4")},
+    ),
+    "a subnormal damping": (
+        lstsq,
+        [random_stack(9, 4) * 1e-22, random_stack(9, 2)],
+        {"damping": np.float32(1e-44)},
+    ),
+    "dampings": (pinv, [random_stack(90, 3, 4)], {"damping": np.linspace(0, 5e-310, 90)}),
 }
 _INEXACT = 0x20 << 48 | 0x20  # Python's own arithmetic raises it
 
@@ -110,6 +126,30 @@ def test_compiled_functions_read_tolerances_under_usual_flags(unit, atol, rtol, 
     )
     assert found == result
     assert flags[0] == flags[1]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"damping": 5e-324, "rtol": 1e-3},
+        {"damping": np.full(2, 5e-324), "atol": 1e-3},
+        {"damping": -5e-324},
+        {"damping": -np.full(2, 5e-324)},
+        {"rtol": -5e-324},
+        {"rtol": -np.full(2, 5e-324)},
+        {"atol": -5e-324},
+    ],
+)
+def test_what_is_refused_does_not_depend_on_flags(unit, options):
+    for a in np.eye(3) + np.zeros((2, 3, 3)), np.eye(3):
+        if any(np.ndim(value) for value in options.values()) and a.ndim == 2:
+            continue
+        unit.flush_subnormals()
+        try:
+            with pytest.raises(ValueError, match=r"at least 0|no meaning"):
+                pinv(a, **options)
+        finally:
+            unit.usual()
 
 
 def calls_that_under_and_overflow():

@@ -74,6 +74,9 @@ def check_jacobians(names):
     close(names["speed"][few], (expected @ twist[few, :, None])[..., 0], 1e-8)
     s1 = np.linalg.svd(jacobian[few])[1][:, 0]
     assert (np.linalg.norm(jacobian[few] @ names["idle"][few], 2, (1, 2)) < 1e-4 * s1).all()
+    stacked = np.concatenate([jacobian[few], np.full((200, 7, 7), 1e-2 * np.eye(7))], axis=1)
+    given = np.concatenate([twist[few], np.zeros((200, 7))], axis=1)
+    close(names["damped"][few], (np.linalg.pinv(stacked) @ given[..., None])[..., 0])
 
 
 def check_voxels(names):
@@ -81,6 +84,22 @@ def check_voxels(names):
     close(names["first"][7], np.linalg.lstsq(design, logs[7])[0])
     matrix = weights[7][:, None] * design
     close(names["tensors"][7], np.linalg.lstsq(matrix, weights[7] * logs[7])[0])
+
+
+def check_missing(names):
+    logs, design = names["holes"], names["design"]
+    for voxel in 0, 7, 19_999:
+        seen = np.isfinite(logs[voxel])
+        assert 40 < seen.sum() < 65
+        close(names["tensors"][voxel], np.linalg.lstsq(design[seen], logs[voxel][seen])[0])
+
+
+def check_groups(names):
+    assert (names["rank"] == 3).all()
+    for group in 0, 500, 999:
+        size = names["sizes"][group]
+        a, b = names["groups"][group, :size], names["measured"][group, :size]
+        close(names["x"][group], np.linalg.lstsq(a, b)[0])
 
 
 def check_pontius(names):
@@ -102,6 +121,16 @@ def check_rolling(names):
     close(names["exposures"][start], expected[0])
     close(names["squares"][start], expected[1][0])
     assert np.shares_memory(names["X"], names["factors"])
+
+
+def check_error_bars(names):
+    start = 1234
+    a, b = names["X"][start], names["Y"][start]
+    x, (squares,) = np.linalg.lstsq(a, b)[:2]
+    close(names["errors"][start], np.sqrt(squares / 57 * np.diag(np.linalg.inv(a.T @ a))))
+    root = np.sqrt(names["recent"])
+    close(names["lately"][start], np.linalg.lstsq(root[:, None] * a, root * b)[0])
+    assert np.abs(x - [0.9, 0.2, -0.4]).max() < 6 * names["errors"][start].max()
 
 
 def check_pixels(names):
@@ -154,8 +183,11 @@ CHECKS = {
     "Beamforming weights for every subcarrier": check_beamforming,
     "Robot Jacobians near a singularity": check_jacobians,
     "Weighted fits in every voxel": check_voxels,
+    "Pixels with missing values": check_missing,
+    "Groups of different length": check_groups,
     "A polynomial that is badly scaled": check_pontius,
     "A rolling regression": check_rolling,
+    "Its error bars, and one that forgets": check_error_bars,
     "A trend in every pixel, with xarray and Dask": check_pixels,
     "A layer of PyTorch that fits by least squares": check_layer,
     "JAX under `jit`": check_jax,

@@ -46,7 +46,7 @@ def test_stubs_say_what_the_compiled_modules_are(tmp_path):
     allowed = tmp_path / "allowed"
     allowed.write_text(OF_CYTHON + "\n")
     modules = [f"batchpinv.{name}" for name in COMPILED]
-    modules += ["batchpinv.cuda._shim"] if sys.platform == "linux" else []
+    modules += ["batchpinv.cuda._rule", "batchpinv.cuda._shim"] if sys.platform == "linux" else []
     checked = subprocess.run(
         [sys.executable, "-P", "-m", "mypy.stubtest", f"--allowlist={allowed}",
          "--ignore-unused-allowlist", "--ignore-disjoint-bases", *modules],

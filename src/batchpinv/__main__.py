@@ -25,6 +25,7 @@ from ._arrays import read_input, read_sides, result_dtype
 from ._lapack import load_lapack
 from ._tolerance import broadcast_batch
 from ._truncation import end_where_truncated
+from ._weights import read_weights
 from ._workers import MOST_WORKERS, resolve_workers
 
 # What the functions say in terms of Python, and what this program says instead.
@@ -82,7 +83,8 @@ def _read_options(parser: argparse.ArgumentParser, given: list[str]) -> argparse
     options = parser.parse_args(given)
     if options.config:
         parser.error("--config stands alone, without files and other options")
-    options.inputs = [options.a, *options.b]
+    options.operands = [options.a, *options.b]
+    options.inputs = options.operands + [path for path in [options.weights] if path is not None]
     if options.upper and not options.hermitian:
         parser.error("--upper says which triangle is read where --hermitian is given")
     if options.rcond is not None and options.rtol is not None:
@@ -118,9 +120,12 @@ def _run(options: argparse.Namespace) -> str:
     operands, batch_shape, dtype = [stack], stack.shape[:-2], result_dtype(stack.dtype)
     m, n = stack.shape[-2:]
     core: tuple[int, ...] = (n, m)
-    if solves := len(options.inputs) == 2:
-        b = _open_stack(options.inputs[1])
-        sides, is_vector = read_sides(b, stack)
+    weights = None if options.weights is None else read_weights(_open_stack(options.weights), m)
+    if weights is not None:
+        batch_shape = broadcast_batch(batch_shape, (), (), weights=weights.shape[:-1])
+    if solves := len(options.operands) == 2:
+        b = _open_stack(options.operands[1])
+        sides, is_vector = read_sides(b, stack, None if weights is None else weights.shape)
         operands.append(b)
         dtype = np.result_type(dtype, result_dtype(sides.dtype, "b"))
         batch_shape = broadcast_batch(batch_shape, (), (), sides.shape[:-2])
@@ -137,6 +142,8 @@ def _run(options: argparse.Namespace) -> str:
             rcond=options.rcond,
             rtol=options.rtol,
             atol=options.atol,
+            weights=weights,
+            damping=options.damping,
             hermitian=options.hermitian,
             lower=not options.upper,
             driver=options.driver,
@@ -275,6 +282,13 @@ def _parser(solves: bool) -> argparse.ArgumentParser:
     add("--atol", type=float, help="absolute tolerance (default 0)")
     add("--rtol", type=float, help="relative tolerance (default max(m, n) * eps)")
     add("--rcond", type=float, help="the old name of --rtol")
+    add(
+        "--weights",
+        metavar="WEIGHTS",
+        type=_path,
+        help="a .npy file of shape (*, m): weights of the rows, 0 for one that is absent",
+    )
+    add("--damping", type=float, help="what is added to the diagonal of A^H W A")
     add("--hermitian", action="store_true", help="the matrices are Hermitian; read one triangle")
     add("--upper", action="store_true", help="with --hermitian: read the upper triangle")
     add("--driver", choices=["auto", "svd"], default="auto")

@@ -49,11 +49,13 @@ def read_input(a: Any) -> Array:
     return array
 
 
-def read_sides(b: Any, a: Array) -> tuple[Array, bool]:
+def read_sides(
+    b: Any, a: Array, weights_shape: tuple[int, ...] | None = None
+) -> tuple[Array, bool]:
     """The right-hand sides of the systems of `a` in shape (*, m, k), and whether b is (*, m)."""
     array = (b if type(b) is np.ndarray else as_array(b, "b")).view()
     result_dtype(array.dtype, "b")
-    is_vector = check_sides(a.shape, array.shape)
+    is_vector = check_sides(a.shape, array.shape, weights_shape)
     if is_vector:
         array = array[..., None]
     return array, is_vector
@@ -73,9 +75,13 @@ def check_matrices(shape: tuple[int, ...]) -> None:
         )
 
 
-def check_sides(a_shape: tuple[int, ...], b_shape: tuple[int, ...]) -> bool:
+def check_sides(
+    a_shape: tuple[int, ...],
+    b_shape: tuple[int, ...],
+    weights_shape: tuple[int, ...] | None = None,
+) -> bool:
     """Whether b is (*, m), and not (*, m, k)."""
-    is_vector = len(b_shape) == 1 or b_shape == a_shape[:-1]
+    is_vector = len(b_shape) == 1 or b_shape in (a_shape[:-1], weights_shape)
     row = -1 if is_vector else -2
     if len(b_shape) < -row or b_shape[row] != a_shape[-2]:
         raise ValueError(

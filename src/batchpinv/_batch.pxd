@@ -19,6 +19,7 @@ cdef extern from "drivers/strided.hpp" namespace "batchpinv" nogil:
         int *status
         void *work
         int64_t work_bytes
+        Stack weights, damping, covariance
     bint is_brief(const StridedCall &call)
 
 cdef int64_t compute_strided(const StridedCall *call) noexcept nogil

@@ -30,6 +30,11 @@ class Job:
         noise: float = ...,
         only: int = ...,
         evidence: NDArray[np.float64] | None = ...,
+        weights: NDArray[np.float32] | NDArray[np.float64] | None = ...,
+        row_tolerance: float = ...,
+        damping: NDArray[np.float64] | None = ...,
+        covariance: NDArray[np.generic] | None = ...,
+        leverage: NDArray[np.generic] | None = ...,
     ) -> None: ...
     def close(self) -> None: ...
 
@@ -44,15 +49,6 @@ class UsualArithmetic:
 
 def choose_lanes(name: str | None) -> str | None: ...
 def backward_errors(eps: float, m: int, n: int) -> dict[str, tuple[float, float]]: ...
-def decide_values(
-    values: NDArray[np.float64],
-    atol: NDArray[np.float64],
-    rtol: NDArray[np.float64],
-    method: str,
-    eps: float,
-    m: int,
-    n: int,
-) -> NDArray[np.bool_]: ...
 def is_in_lanes(m: int, n: int, is_complex: bool) -> bool: ...
 def stays_alone_in_lanes(m: int, n: int, is_complex: bool) -> bool: ...
 def is_long(m: int, n: int) -> bool: ...

@@ -46,6 +46,10 @@ cdef extern from "drivers/batch.hpp" namespace "batchpinv" nogil:
         RUNG "batchpinv::Operand::RUNG"
         B "batchpinv::Operand::B"
         RESIDUAL "batchpinv::Operand::RESIDUAL"
+        WEIGHTS "batchpinv::Operand::WEIGHTS"
+        DAMPING "batchpinv::Operand::DAMPING"
+        COVARIANCE "batchpinv::Operand::COVARIANCE"
+        LEVERAGE "batchpinv::Operand::LEVERAGE"
     cdef cppclass Batch:
         int64_t m, n, blocks
         char kind
@@ -58,9 +62,13 @@ cdef extern from "drivers/batch.hpp" namespace "batchpinv" nogil:
         int64_t count
         int ndim
         int64_t shape[65]
-        char *data[8]
-        Py_ssize_t strides[8][65]
+        char *data[12]
+        Py_ssize_t strides[12][65]
         Team *team
+        const int64_t *edition
+        cbool single_weights, diagonal
+        double row_tolerance
+        Py_ssize_t weight_row, covariance_row, covariance_col, leverage_row
         void set_sides(int64_t total)
         void lay_flat()
         void coalesce()
@@ -123,19 +131,11 @@ cdef extern from "drivers/progress.hpp" namespace "batchpinv" nogil:
 cdef extern from "rule/backward_error.hpp" namespace "batchpinv" nogil:
     cdef enum class Method:
         pass
-    const char *method_names[14]
+    const char *method_names[17]
 
 cdef extern from "drivers/rule.hpp" namespace "batchpinv" nogil:
     cdef cppclass Rounding[V]:
         V absolute, relative
-    cdef cppclass Tolerance[V]:
-        V atol, rtol
-    cdef cppclass Evidence[V]:
-        pass
-    cdef cppclass Values[S]:
-        Values(const S *s, int64_t count, Tolerance[double], Rounding[double])
-        Evidence[double] evidence
-    cbool decide(const Evidence[double] &found, const Tolerance[double] &tolerance)
     Rounding[double] rounding_of(Method method, double eps, int64_t longer, int64_t shorter)
 
 cdef extern from "drivers/strided.hpp" namespace "batchpinv" nogil:
@@ -169,6 +169,14 @@ cdef class Job:
         svd_only: no rung but the last.
     chunk : int
         Matrices that a worker claims at a time.
+    weights : float32 or float64 ndarray, shape (*, m), native byte order, or None
+    row_tolerance : float
+        rtol for each row whose weight is not 0, instead of `rtol`; 0: `rtol` counts.
+    damping : float64 ndarray, shape (*), or None
+    covariance : ndarray, shape (*batch, n, n), or (*batch, n) for the diagonal, or None
+        Of the dtype of `out`.
+    leverage : ndarray, shape (*batch, m), or None
+        Of the real dtype of `out`.
     noise : float
         In units of s1; `cut` names the matrices that lose a singular value above it. 0: none.
     only : int
@@ -193,7 +201,9 @@ cdef class Job:
         self, cnp.ndarray a, cnp.ndarray b, cnp.ndarray out, cnp.ndarray atol, cnp.ndarray rtol,
         cnp.ndarray rank, cnp.ndarray residual, cnp.ndarray rung, *, cbool hermitian, cbool lower,
         cbool svd_only, cbool nan_on_failure, int64_t chunk, double noise=0,
-        unsigned only=0, cnp.ndarray evidence=None
+        unsigned only=0, cnp.ndarray evidence=None, cnp.ndarray weights=None,
+        double row_tolerance=0, cnp.ndarray damping=None, cnp.ndarray covariance=None,
+        cnp.ndarray leverage=None
     ):
         cdef int ndim = cnp.PyArray_NDIM(out) - 2
         cdef int axis, a_ndim = cnp.PyArray_NDIM(a)
@@ -201,7 +211,10 @@ cdef class Job:
         if not loaded:
             with UsualArithmetic():  # BLAS starts threads, which inherit it
                 load_lapack()
-        self.kept_alive = (a, b, out, atol, rtol, rank, rung, residual, evidence)
+        self.kept_alive = (
+            a, b, out, atol, rtol, rank, rung, residual, evidence, weights, damping, covariance,
+            leverage
+        )
         self.batch.m = cnp.PyArray_DIM(a, a_ndim - 2)
         self.batch.n = cnp.PyArray_DIM(a, a_ndim - 1)
         self.batch.kind = ord(dtype.kind)
@@ -240,6 +253,22 @@ cdef class Job:
         self.set_operand(RANK, rank, 0)
         self.set_operand(RUNG, rung, 0)
         self.set_operand(RESIDUAL, residual, 1)
+        self.set_operand(WEIGHTS, weights, 1)
+        self.set_operand(DAMPING, damping, 0)
+        self.set_operand(LEVERAGE, leverage, 1)
+        self.batch.edition = NULL
+        self.batch.row_tolerance = row_tolerance
+        self.batch.single_weights = weights is not None and weights.dtype == np.float32
+        if weights is not None:
+            self.batch.weight_row = cnp.PyArray_STRIDE(weights, cnp.PyArray_NDIM(weights) - 1)
+        if leverage is not None:
+            self.batch.leverage_row = cnp.PyArray_STRIDE(leverage, ndim)
+        self.batch.diagonal = covariance is not None and cnp.PyArray_NDIM(covariance) == ndim + 1
+        self.set_operand(COVARIANCE, covariance, 1 if self.batch.diagonal else 2)
+        if covariance is not None:
+            self.batch.covariance_row = cnp.PyArray_STRIDE(covariance, ndim)
+            self.batch.covariance_col = cnp.PyArray_STRIDE(
+                covariance, cnp.PyArray_NDIM(covariance) - 1)
         self.batch.set_sides(sides)
         self.batch.lay_flat()
         self.batch.coalesce()
@@ -416,27 +445,6 @@ cdef class UsualArithmetic:
 
     def __exit__(self, *raised) -> None:
         del self.found
-
-
-def decide_values(
-    cnp.ndarray[double, ndim=2] values, cnp.ndarray[double] atol, cnp.ndarray[double] rtol,
-    method: str, eps: float, m: int, n: int
-):
-    """By the rule for rank, whether the rank is certain that each row of singular values, or of
-    eigenvalues, has: how many of them exceed the tolerance in size."""
-    cdef Py_ssize_t row
-    cdef int64_t count = values.shape[1]
-    cdef Tolerance[double] tolerance
-    cdef Rounding[double] rounding = rounding_of(
-        <Method>list(backward_errors(eps, m, n)).index(method), eps, max(m, n), min(m, n))
-    cdef cnp.ndarray[double, ndim=2] rows = np.ascontiguousarray(values)
-    certain = np.zeros(len(rows), bool)
-    for row in range(rows.shape[0]):
-        tolerance.atol, tolerance.rtol = atol[row], rtol[row]
-        certain[row] = decide(
-            Values[double](<double *>cnp.PyArray_DATA(rows) + row * count, count, tolerance,
-                           rounding).evidence, tolerance)
-    return certain
 
 
 def backward_errors(eps: float, m: int, n: int) -> dict[str, tuple[float, float]]:

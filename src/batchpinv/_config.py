@@ -24,12 +24,12 @@ def show_config(mode: Literal["dicts"]) -> dict[str, Any]: ...
 
 
 def show_config(mode: Literal["stdout", "dicts"] = "stdout") -> dict[str, Any] | None:
-    """Print versions, LAPACK and its threads, workers, SIMD in use, whether CUDA is usable, and
+    """Print versions, LAPACK and its threads, workers, SIMD in use, what there is of CUDA, and
     which functions of other libraries are replaced.
 
-    It loads no LAPACK: before the first matrix that needs it, "not loaded yet" stands for its
-    facts. Facts that cannot be found are replaced by the reason, such as a wrong number in
-    BATCHPINV_NUM_THREADS.
+    It loads no LAPACK and nothing of CUDA: before the first matrix that needs it, "not loaded yet"
+    stands for LAPACK's facts, and of CUDA it tells what is installed. Facts that cannot be found
+    are replaced by the reason, such as a wrong number in BATCHPINV_NUM_THREADS.
 
     Parameters
     ----------
@@ -67,6 +67,8 @@ def show_config(mode: Literal["stdout", "dicts"] = "stdout") -> dict[str, Any] |
 def _collect() -> dict[str, dict[str, Any]]:
     from importlib.metadata import version  # takes a while
 
+    from .cuda._find import describe
+
     blas = _describe_blas()
     return {
         "versions": {
@@ -87,7 +89,7 @@ def _collect() -> dict[str, dict[str, Any]]:
             "lapack kernels": blas.get("architecture", "not known"),
             "own kernels": instruction_set,
         },
-        "cuda": _describe_cuda(),
+        "cuda": describe(),
         "compat": {"replaced": _replaced()},
     }
 
@@ -100,15 +102,6 @@ def _describe_blas() -> dict[str, Any]:
         return next((blas.info() for blas in blas_threads.libraries()), {})
     except Exception as error:
         return {"internal_api": str(error)}
-
-
-def _describe_cuda() -> dict[str, Any]:
-    from .cuda._find import describe
-
-    try:
-        return describe()
-    except Exception as error:  # in a fork of the process that loaded CUDA, for one
-        return {"usable": False, "reason": str(error)}
 
 
 def _replaced() -> list[str]:

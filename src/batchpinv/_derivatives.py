@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -205,6 +205,96 @@ def lstsq_vjp(
         + (adjoint(inverse) @ x) @ adjoint(gx - inverse @ (a @ gx))
     )
     return hermitian_part(ga) if hermitian else ga, gb + step
+
+
+class Weighted(NamedTuple):
+    """A weighted and damped system that has been solved: C = (A^H W A + damping I)^+, X = C A^H W,
+    x = X b. Of rows that are absent a and b are 0 where they were not finite, and b - A x too."""
+
+    a: Any
+    weights: Any
+    damping: Any
+    inverse: Any  # X
+    covariance: Any  # C
+    x: Any
+    residual: Any  # b - A x
+
+    def project(self, y: Any) -> Any:
+        """What of y the rows of A do not span; nothing where there is damping."""
+        undamped = (self.damping == 0)[..., None, None]
+        return undamped * (y - self.inverse @ (self.a @ y))
+
+    def invert_step(self, change: Any) -> Any:
+        """What a Hermitian change of A^H W A does to C; the map is its own transpose."""
+        c = self.covariance
+        drift = self.project(change @ (c @ c))
+        return drift + adjoint(drift) - c @ change @ c
+
+
+def weighted_jvp(
+    at: Weighted, da: Any, db: Any, dweights: Any, ddamping: Any
+) -> tuple[Any, Any, Any]:
+    """The changes of the solutions, of the weighted squared residuals and of the covariance along
+    directions, any of which may be None.
+
+    dx = X (db - dA x) + C (dA^H W r + A^H dW r - dd x) + (I - X A) dA^H X^H x, r = b - A x: no
+    square root is divided by, so that it is finite for a weight, or a damping, of 0.
+    """
+    a, c, w = at.a, at.covariance, at.weights[..., None]
+    dx = dr = dc = step = 0
+    if da is not None:
+        step = step - da @ at.x
+        force = adjoint(da) @ (w * at.residual)
+        dx = dx + c @ force + at.project(adjoint(da) @ (adjoint(at.inverse) @ at.x))
+        half = adjoint(da) @ (w * a)
+        dc = dc + at.invert_step(half + adjoint(half))
+    if db is not None:
+        step = step + db
+    if da is not None or db is not None:
+        dx = dx + at.inverse @ step
+    if dweights is not None:
+        dw = dweights[..., None]
+        dx = dx + c @ (adjoint(a) @ (dw * at.residual))
+        dr = dr + (dw * squares(at.residual)).sum(-2)
+        dc = dc + at.invert_step(adjoint(a) @ (dw * a))
+    if ddamping is not None:
+        dd = ddamping[..., None, None]
+        dx = dx - dd * (c @ at.x)
+        dc = dc - dd * (c @ c)
+    moved = step - a @ dx
+    return dx, dr + 2 * (w * (at.residual.conj() * moved).real).sum(-2), dc
+
+
+def weighted_vjp(
+    at: Weighted, gx: Any, gr: Any, gc: Any, hermitian: bool
+) -> tuple[Any, Any, Any, Any]:
+    """The gradients with respect to A, b, the weights and the damping, from those with respect to
+    the solutions, to the weighted squared residuals and to the covariance; these two may be None.
+    """
+    a, c, x, r, w = at.a, at.covariance, at.x, at.residual, at.weights[..., None]
+    step = 0
+    if gr is not None:
+        step = 2 * w * r * gr[..., None, :]
+        gx = gx - adjoint(a) @ step
+    gb = adjoint(at.inverse) @ gx
+    y = c @ gx
+    ga = (w * r) @ adjoint(y) - (gb + step) @ adjoint(x)
+    ga = ga + (adjoint(at.inverse) @ x) @ adjoint(at.project(gx))
+    gw = ((a @ y).conj() * r).real.sum(-1)
+    gd = -(y.conj() * x).real.sum((-2, -1))
+    if gr is not None:
+        gw = gw + (squares(r) * gr[..., None, :]).sum(-1)
+    if gc is not None:
+        g = hermitian_part(gc)
+        spread = a @ at.invert_step(g)
+        ga = ga + 2 * w * spread
+        gw = gw + (spread * a.conj()).real.sum(-1)
+        gd = gd - ((c @ c).conj() * g).real.sum((-2, -1))
+    return hermitian_part(ga) if hermitian else ga, gb + step, gw, gd
+
+
+def squares(a: Any) -> Any:
+    return (a.conj() * a).real
 
 
 def adjoint(a: Any) -> Any:

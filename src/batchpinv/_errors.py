@@ -43,10 +43,12 @@ class Failures(Protocol):
     def no_convergence(self) -> NDArray[np.int64]: ...
 
 
-def check_failures(found: Failures, batch_shape: tuple[int, ...]) -> None:
+def check_failures(
+    found: Failures, batch_shape: tuple[int, ...], *, weighted: bool = False
+) -> None:
     """Raise LinAlgError for them, naming the first few of each kind."""
     kinds = [
-        (found.non_finite, "NaN or Inf in"),
+        (found.non_finite, "NaN or Inf, or a negative weight, in" if weighted else "NaN or Inf in"),
         (found.no_convergence, "the SVD did not converge on"),
     ]
     reasons = [f"{what} {_name(flat, batch_shape)}" for flat, what in kinds if flat.size]

@@ -27,11 +27,13 @@ class Rung(IntEnum):
     SVD_LANES = 3
     """One-sided Jacobi in SIMD lanes: small matrices without a clear gap."""
     DIRECT = 4
-    """Gauss-Jordan elimination, or CholeskyQR2 of long ones: larger matrices of full rank."""
+    """Gauss-Jordan elimination, or CholeskyQR2 of long ones: larger matrices of full rank. On a
+    CUDA device LU, Cholesky or CholeskyQR2: those of any size."""
     PIVOTED = 5
     """QR, or for Hermitian matrices Cholesky, with pivoting through LAPACK: clearly lower rank."""
     SVD = 6
-    """LAPACK's SVD, or its eigenvalues if `hermitian`: larger matrices without a clear gap."""
+    """LAPACK's SVD, or its eigenvalues if `hermitian`: larger matrices without a clear gap. On a
+    CUDA device cuSOLVER's: all that are not of full rank for certain."""
     EXACT_LANES = 7
     """One-sided Jacobi of products without error, in SIMD lanes: small matrices with a singular
     value that is within rounding of the tolerance."""

@@ -11,7 +11,18 @@ from numpy.typing import ArrayLike, NDArray
 from . import _small
 from ._info import Info, make_info
 from ._libraries import find_library
-from ._options import AUTO, RAISE, Driver, Foreign, Keywords, OnFailure, Options, Rank, Residuals
+from ._options import (
+    AUTO,
+    RAISE,
+    Driver,
+    Foreign,
+    Keywords,
+    OnFailure,
+    Options,
+    Rank,
+    Residuals,
+    SystemKeywords,
+)
 from ._progress import Progress
 
 
@@ -25,7 +36,7 @@ def lstsq(
     return_rank: Literal[False] = ...,
     return_residuals: Literal[False] = ...,
     return_info: Literal[False] = ...,
-    **options: Unpack[Keywords[Foreign, Foreign]],
+    **options: Unpack[SystemKeywords[Foreign, Foreign]],
 ) -> Foreign: ...
 @overload
 def lstsq(
@@ -37,7 +48,7 @@ def lstsq(
     return_rank: Literal[False] = ...,
     return_residuals: Literal[True],
     return_info: Literal[False] = ...,
-    **options: Unpack[Keywords[Foreign, Foreign]],
+    **options: Unpack[SystemKeywords[Foreign, Foreign]],
 ) -> tuple[Foreign, Foreign]: ...
 @overload
 def lstsq(
@@ -49,7 +60,7 @@ def lstsq(
     return_rank: Literal[True],
     return_residuals: Literal[False] = ...,
     return_info: Literal[False] = ...,
-    **options: Unpack[Keywords[Foreign, Foreign]],
+    **options: Unpack[SystemKeywords[Foreign, Foreign]],
 ) -> tuple[Foreign, Foreign]: ...
 @overload
 def lstsq(
@@ -61,7 +72,7 @@ def lstsq(
     return_rank: Literal[True],
     return_residuals: Literal[True],
     return_info: Literal[False] = ...,
-    **options: Unpack[Keywords[Foreign, Foreign]],
+    **options: Unpack[SystemKeywords[Foreign, Foreign]],
 ) -> tuple[Foreign, Foreign, Foreign]: ...
 @overload
 def lstsq(
@@ -73,7 +84,7 @@ def lstsq(
     return_rank: Literal[False] = ...,
     return_residuals: Literal[False] = ...,
     return_info: Literal[True],
-    **options: Unpack[Keywords[Foreign, Foreign]],
+    **options: Unpack[SystemKeywords[Foreign, Foreign]],
 ) -> tuple[Foreign, Info]: ...
 @overload
 def lstsq(
@@ -85,7 +96,7 @@ def lstsq(
     return_rank: Literal[False] = ...,
     return_residuals: Literal[True],
     return_info: Literal[True],
-    **options: Unpack[Keywords[Foreign, Foreign]],
+    **options: Unpack[SystemKeywords[Foreign, Foreign]],
 ) -> tuple[Foreign, Info, Foreign]: ...
 @overload
 def lstsq(
@@ -97,7 +108,7 @@ def lstsq(
     return_rank: Literal[False] = ...,
     return_residuals: Literal[False] = ...,
     return_info: Literal[False] = ...,
-    **options: Unpack[Keywords[ArrayLike, NDArray[Any]]],
+    **options: Unpack[SystemKeywords[ArrayLike, NDArray[Any]]],
 ) -> NDArray[Any]: ...
 @overload
 def lstsq(
@@ -109,7 +120,7 @@ def lstsq(
     return_rank: Literal[False] = ...,
     return_residuals: Literal[True],
     return_info: Literal[False] = ...,
-    **options: Unpack[Keywords[ArrayLike, NDArray[Any]]],
+    **options: Unpack[SystemKeywords[ArrayLike, NDArray[Any]]],
 ) -> tuple[NDArray[Any], Residuals]: ...
 @overload
 def lstsq(
@@ -121,7 +132,7 @@ def lstsq(
     return_rank: Literal[True],
     return_residuals: Literal[False] = ...,
     return_info: Literal[False] = ...,
-    **options: Unpack[Keywords[ArrayLike, NDArray[Any]]],
+    **options: Unpack[SystemKeywords[ArrayLike, NDArray[Any]]],
 ) -> tuple[NDArray[Any], Rank]: ...
 @overload
 def lstsq(
@@ -133,7 +144,7 @@ def lstsq(
     return_rank: Literal[True],
     return_residuals: Literal[True],
     return_info: Literal[False] = ...,
-    **options: Unpack[Keywords[ArrayLike, NDArray[Any]]],
+    **options: Unpack[SystemKeywords[ArrayLike, NDArray[Any]]],
 ) -> tuple[NDArray[Any], Rank, Residuals]: ...
 @overload
 def lstsq(
@@ -145,7 +156,7 @@ def lstsq(
     return_rank: Literal[False] = ...,
     return_residuals: Literal[False] = ...,
     return_info: Literal[True],
-    **options: Unpack[Keywords[ArrayLike, NDArray[Any]]],
+    **options: Unpack[SystemKeywords[ArrayLike, NDArray[Any]]],
 ) -> tuple[NDArray[Any], Info]: ...
 @overload
 def lstsq(
@@ -157,7 +168,7 @@ def lstsq(
     return_rank: Literal[False] = ...,
     return_residuals: Literal[True],
     return_info: Literal[True],
-    **options: Unpack[Keywords[ArrayLike, NDArray[Any]]],
+    **options: Unpack[SystemKeywords[ArrayLike, NDArray[Any]]],
 ) -> tuple[NDArray[Any], Info, Residuals]: ...
 @overload
 def lstsq(
@@ -169,7 +180,7 @@ def lstsq(
     return_rank: Literal[False] = ...,
     return_residuals: bool,
     return_info: Literal[False] = ...,
-    **options: Unpack[Keywords[ArrayLike, NDArray[Any]]],
+    **options: Unpack[SystemKeywords[ArrayLike, NDArray[Any]]],
 ) -> NDArray[Any] | tuple[NDArray[Any], Residuals]: ...
 @overload
 def lstsq(
@@ -181,13 +192,69 @@ def lstsq(
     return_rank: bool,
     return_residuals: bool = ...,
     return_info: Literal[False] = ...,
-    **options: Unpack[Keywords[ArrayLike, NDArray[Any]]],
+    **options: Unpack[SystemKeywords[ArrayLike, NDArray[Any]]],
 ) -> (
     NDArray[Any]
     | tuple[NDArray[Any], Rank]
     | tuple[NDArray[Any], Residuals]
     | tuple[NDArray[Any], Rank, Residuals]
 ): ...
+@overload
+def lstsq(
+    a: Foreign,
+    b: Foreign,
+    rcond: Foreign | ArrayLike | None = ...,
+    hermitian: bool = ...,
+    *,
+    return_rank: bool = ...,
+    return_residuals: bool = ...,
+    return_info: bool = ...,
+    return_covariance: Literal[True, "diagonal"],
+    return_leverage: bool = ...,
+    **options: Unpack[Keywords[Foreign, Foreign]],
+) -> tuple[Any, ...]: ...
+@overload
+def lstsq(
+    a: Foreign,
+    b: Foreign,
+    rcond: Foreign | ArrayLike | None = ...,
+    hermitian: bool = ...,
+    *,
+    return_rank: bool = ...,
+    return_residuals: bool = ...,
+    return_info: bool = ...,
+    return_covariance: Literal[False] = ...,
+    return_leverage: Literal[True],
+    **options: Unpack[Keywords[Foreign, Foreign]],
+) -> tuple[Any, ...]: ...
+@overload
+def lstsq(
+    a: ArrayLike,
+    b: ArrayLike,
+    rcond: ArrayLike | None = ...,
+    hermitian: bool = ...,
+    *,
+    return_rank: bool = ...,
+    return_residuals: bool = ...,
+    return_info: bool = ...,
+    return_covariance: Literal[True, "diagonal"],
+    return_leverage: bool = ...,
+    **options: Unpack[Keywords[ArrayLike, NDArray[Any]]],
+) -> tuple[Any, ...]: ...
+@overload
+def lstsq(
+    a: ArrayLike,
+    b: ArrayLike,
+    rcond: ArrayLike | None = ...,
+    hermitian: bool = ...,
+    *,
+    return_rank: bool = ...,
+    return_residuals: bool = ...,
+    return_info: bool = ...,
+    return_covariance: Literal[False] = ...,
+    return_leverage: Literal[True],
+    **options: Unpack[Keywords[ArrayLike, NDArray[Any]]],
+) -> tuple[Any, ...]: ...
 
 
 def lstsq(
@@ -207,6 +274,10 @@ def lstsq(
     workers: int | None = None,
     on_failure: OnFailure = "raise",
     progress: Progress = None,
+    weights: Any = None,
+    damping: Any = None,
+    return_covariance: bool | Literal["diagonal"] = False,
+    return_leverage: bool = False,
 ) -> Any:
     """Least-squares solution of minimum norm of a linear system, or of each system in a stack.
 
@@ -220,7 +291,7 @@ def lstsq(
         One matrix, or a stack of them, as for `pinv`.
     b : array_like, shape (*, m, k) or (*, m)
         Right-hand sides: k for each matrix, or one. It is read as (*, m) where it has one
-        dimension, or one less than `a` and the shape ``a.shape[:-1]``. The batch shapes of `a` and
+        dimension, or the shape ``a.shape[:-1]``, or that of `weights`. The batch shapes of `a` and
         `b` broadcast: one `a` for many `b` is factorised once by each worker, and many `a` for one
         `b` do not copy it. One `a` for many `b` is fastest with these as columns of one matrix.
         An array of Dask may be cut between the columns, too. Of two DataArrays of xarray, the
@@ -259,6 +330,27 @@ def lstsq(
     progress : bool or callable, optional
         As for `pinv`. What is counted is systems; 128 or more right-hand sides of one matrix may
         be counted in parts.
+    weights : array_like of real, shape (*, m), optional
+        One for each row, at least 0: ``sum(weights * abs(b - a @ x) ** 2)`` is made least, so that
+        measurements with standard deviations sigma have the weights ``1 / sigma**2``. A row of
+        weight 0 is absent: what `a` and `b` hold there, NaN included, is not looked at, and the
+        default `rtol` does not count it. So a mask of what is there is an array of weights. The
+        rank, and the shortest of several solutions, are those of ``sqrt(W) a``, W being the
+        diagonal matrix of the weights. Any batch shape that broadcasts with those of `a` and `b`:
+        one design for many weights is never multiplied out. A matrix with a negative weight, or one
+        that is NaN or infinite, fails as one does that holds NaN.
+    damping : array_like of real, optional
+        One number, or one for each matrix, at least 0 and finite:
+        ``sum(weights * abs(b - a @ x) ** 2) + damping * sum(abs(x) ** 2)`` is made least. Then no
+        singular value is dropped: tolerances are refused, and the rank is min(m, n). Matrices of a
+        batch whose damping is 0 are solved as without it. It is the `alpha` of scikit-learn's
+        ``Ridge``, the `l2_regularizer` of TensorFlow's ``lstsq``, and the square of the `damp` of
+        SciPy's ``lsqr``, and of the lambda of many papers.
+    return_covariance : {False, True, 'diagonal'}, default False
+        Whether to return ``(a^H W a + damping I)^+``, too, or its diagonal alone: times the
+        variance of an error of weight 1, that is the covariance of x.
+    return_leverage : bool, default False
+        Whether to return the diagonal of the hat matrix, ``a @ pinv(a, ...)``, too.
 
     Returns
     -------
@@ -271,7 +363,12 @@ def lstsq(
     info : Info
         Only where `return_info`, in the place of `rank`: see `Info`.
     residuals : ndarray of real, shape (*, k), or (*) where b is (*, m)
-        Only where `return_residuals`. Unlike NumPy's they are there whatever the rank.
+        Only where `return_residuals`: ``sum(weights * abs(b - a @ x) ** 2)``. Unlike NumPy's they
+        are there whatever the rank.
+    covariance : ndarray, shape (*, n, n), or (*, n) for the diagonal
+        Only where `return_covariance`; exactly Hermitian.
+    leverage : ndarray of real, shape (*, m)
+        Only where `return_leverage`; of rows that are absent 0.
 
     Raises
     ------
@@ -286,6 +383,8 @@ def lstsq(
         If there is none for the result or for the workers.
     OSError
         If `out` is a memory-mapped file, sparse as yet, and there is no room for it on the disk.
+    batchpinv.cuda.CudaUnavailable, batchpinv.cuda.CudaError
+        As for `pinv`.
 
     Warns
     -----
@@ -317,6 +416,24 @@ def lstsq(
     systems of large residual, for ill-conditioned ones that end on the SVD. Operands of different
     dtypes are promoted first, which copies one of them.
 
+    Weighted and damped systems are solved as the plain ones that they stand for [5]_,
+    ``[sqrt(W) a; sqrt(damping) I] x = [sqrt(W) b; 0]``, or the shortest solution y of
+    ``[sqrt(W) a, sqrt(damping) I] y = sqrt(W) b`` where `a` is wide, of which x is the head; a few
+    matrices at a time are written in a worker's memory. So errors are those of that matrix's
+    condition: weights whose ratio is 1e12 may make it 1e6 times larger. Rows are not sorted. If
+    sqrt(damping) is within rounding of nothing beside the matrix, the result is computed all the
+    same, and `certain` is False. The covariance is X X^H for the pseudo-inverse X of that matrix,
+    which keeps twice the digits of ``pinv(a.T @ a)``; asking for it changes no bit of x.
+    Derivatives with respect to `a`, `b`, weights and damping are those of PyTorch and JAX, of x,
+    of the residuals and of the covariance; there is none of the leverage. They divide by no square
+    root, and are finite for a weight, or a damping, of 0; rows that are absent and hold NaN have
+    derivatives of 0.
+
+    On a CUDA device, where both operands have to be, the ways and waits are those of `pinv` there.
+    Squares are inverted, and solutions refined once; Cholesky factors are applied one after the
+    other; and ``V S^+ U^H b`` is computed from the left of b. A matrix that serves several batches
+    of `b` is copied for each. Residuals come to the host once a call.
+
     References
     ----------
     .. [1] G. H. Golub and C. F. Van Loan, Matrix Computations, 4th ed., Johns Hopkins, 2013,
@@ -327,6 +444,8 @@ def lstsq(
        squares problems, Linear Algebra Appl. 88/89, 1987.
     .. [4] J. Demmel, Y. Hida, E. J. Riedy and X. S. Li, Extra-precise iterative refinement for
        overdetermined least squares problems, ACM Trans. Math. Softw. 35, 2009.
+    .. [5] A. Bjorck, Numerical Methods for Least Squares Problems, SIAM, 1996, sections 4.4 and
+       5.3.
 
     Examples
     --------
@@ -342,6 +461,15 @@ def lstsq(
     (array([[1.        , 2.        ],
            [1.        , 1.        ],
            [0.15384615, 0.76923077]]), array([2, 2, 1]))
+
+    One line through measurements of which some are missing, and its error bars if each has a
+    standard deviation of 0.1:
+
+    >>> y = np.array([1.0, np.nan, 5.1, 6.9])
+    >>> there = np.isfinite(y)
+    >>> x, variance = lstsq(design[0], y, weights=there / 0.1**2, return_covariance="diagonal")
+    >>> x.round(3), np.sqrt(variance).round(3)
+    (array([1.036, 1.979]), array([0.096, 0.046]))
     """
     if return_rank and return_info:
         raise ValueError("return_info holds the rank, too: give one of return_rank and return_info")
@@ -358,6 +486,10 @@ def lstsq(
         and workers is None
         and on_failure is RAISE
         and progress is None
+        and weights is None
+        and damping is None
+        and return_covariance is False
+        and return_leverage is False
         and (plain := _small.lstsq(a, b, rtol, out)) is not None
     ):
         id(plain)  # after a call Python looks for Ctrl-C: see _small
@@ -376,6 +508,10 @@ def lstsq(
         workers=workers,
         on_failure=on_failure,
         progress=progress,
+        weights=weights,
+        damping=damping,
+        wants_covariance=return_covariance,
+        wants_leverage=bool(return_leverage),
     )
     found = find_library(a, b).lstsq(a, b, options)
     results = [found.x]
@@ -383,4 +519,8 @@ def lstsq(
         results.append(make_info(found) if return_info else found.rank)
     if return_residuals:
         results.append(found.residuals)
+    if return_covariance:
+        results.append(found.covariance)
+    if return_leverage:
+        results.append(found.leverage)
     return tuple(results) if len(results) > 1 else found.x

@@ -58,6 +58,15 @@ class Keywords(TypedDict, Generic[Own, Out], total=False):
     workers: int | None
     on_failure: OnFailure
     progress: Progress
+    weights: Own | ArrayLike | None
+    damping: Own | ArrayLike | None
+
+
+class SystemKeywords(Keywords[Own, Out], Generic[Own, Out], total=False):
+    """Those of `lstsq`, without what gives it further results."""
+
+    return_covariance: Literal[False]
+    return_leverage: Literal[False]
 
 
 class Options(NamedTuple):
@@ -77,6 +86,16 @@ class Options(NamedTuple):
     workers: int | None = None
     on_failure: str = "raise"
     progress: Progress = None
+    weights: Any = None
+    damping: Any = None
+    wants_covariance: bool | str = False  # or 'diagonal'
+    wants_leverage: bool = False
+
+    @property
+    def is_weighted(self) -> bool:
+        """Whether the system that is solved is not that of `a` and `b` alone."""
+        wants_more = bool(self.wants_covariance) or self.wants_leverage
+        return self.weights is not None or self.damping is not None or wants_more
 
     def is_plain(self) -> bool:
         """Whether all but `rtol`, `out`, rank and rung is as by default: `_small` knows no more."""
@@ -90,6 +109,11 @@ class Options(NamedTuple):
             raise ValueError(f"on_failure must be one of 'raise', 'nan'; got {self.on_failure!r}")
         if self.progress is not None:
             check_progress(self.progress)
+        if self.wants_covariance not in (False, True, "diagonal"):
+            raise ValueError(
+                "return_covariance must be False, True or 'diagonal'; "
+                f"got {self.wants_covariance!r}"
+            )
         if self.hermitian and shape[-2] != shape[-1]:
             raise ValueError(f"hermitian=True needs square matrices; a has shape {shape}")
 
@@ -98,9 +122,12 @@ _DEFAULTS = Options()[:3] + Options()[7:]
 
 
 class Result(NamedTuple):
-    """The pseudo-inverses or solutions; the others where they are wanted, residuals of `lstsq`."""
+    """The pseudo-inverses or solutions; the others where they are wanted, from the residuals on of
+    `lstsq`."""
 
     x: Any
     rank: Any = None
     rung: Any = None
     residuals: Any = None
+    covariance: Any = None
+    leverage: Any = None

@@ -131,6 +131,8 @@ def pinv(
     workers: int | None = None,
     on_failure: OnFailure = "raise",
     progress: Progress = None,
+    weights: Any = None,
+    damping: Any = None,
 ) -> Any:
     """Moore-Penrose pseudo-inverse of a matrix, or of each matrix in a stack.
 
@@ -146,8 +148,8 @@ def pinv(
         complex64 or complex128, in any memory layout and byte order; integers and booleans are
         computed as float64. It is read in place, never copied, and never changed. Tensors of
         PyTorch, arrays of JAX and others that follow the array API come back as what they are, with
-        derivatives where their library has them. Those of PyTorch, CuPy, Numba and the array API
-        that are on a CUDA device stay there; see the notes. Of Dask's arrays, each chunk of the
+        derivatives where their library has them. Those of PyTorch, CuPy, Numba, JAX and the array
+        API that are on a CUDA device stay there; see the notes. Of Dask's arrays, each chunk of the
         batch becomes a task; a matrix must lie in one chunk. A DataArray of xarray comes back as
         one, with its coordinates.
     rcond : array_like of real, optional
@@ -191,6 +193,13 @@ def pinv(
         are done, or fill their results with NaN (rank -1).
     progress : bool or callable, optional
         True shows a tqdm bar; a function is called with (done, total), from the calling thread.
+    weights : array_like of real, shape (*, m), optional
+        One for each row, at least 0: ``x @ b`` is then what `lstsq` gives with these weights. See
+        there.
+    damping : array_like of real, optional
+        At least 0, one number or one for each matrix: the result is
+        ``inv(a^H W a + damping I) @ a^H W``, W being the diagonal matrix of the weights, or I. See
+        `lstsq`.
 
     Returns
     -------
@@ -268,13 +277,21 @@ def pinv(
     The batch is shared by the workers in chunks of a millisecond or so, without the GIL. Memory,
     beyond the result: one workspace a worker, of a few times the size of one matrix.
 
-    On a CUDA device the whole stack is decomposed at once, by cuSOLVER: `gesvdjBatched` up to 32
-    rows and columns, else the eigenvectors of ``[[0, A], [A^H, 0]]`` by `XsyevBatched`; where one
-    side is four times the other, the triangular factor of its QR decomposition is. Larger ones
-    take `Xgesvdp`, one by one, and what any of these fails on takes `Xgesvd`. Options mean the
-    same; `driver` and `workers` change nothing, and Hermitian results are so to rounding. The work
-    is on the current stream of the array's library; `pinv` waits for it, twice a chunk of 256 MB,
-    and returns when it is done.
+    On a CUDA device a whole stack is computed at once. Where the shorter side is up to 512, squares
+    are inverted by `getrfBatched` and `getriBatched`, definite matrices by `potrfBatched`, and tall
+    and wide ones by CholeskyQR2 [3]_, in double precision for the single one of PyTorch and CuPy;
+    norms, and for squares ``norm(A X - I)``, show which answers are certain. All others go on in
+    one stack: to `gesvdjBatched` up to 32 rows and columns, else to the eigenvectors of
+    ``[[0, A], [A^H, 0]]`` by `XsyevBatched`; where one side is four times the other, by the
+    triangular factor of a QR decomposition. Larger ones take `Xgesvdp`, one by one, and what any of
+    these fails on takes `Xgesvd`. Options mean the same; `driver` and `workers` change nothing, and
+    Hermitian results are so to rounding. Ranks are certain by bounds of rounding that are four
+    times those of the CPU, and not measured on a device; none is if the environment lets cuBLAS
+    round to fewer digits (NVIDIA_TF32_OVERRIDE, CUBLAS_EMULATE_SINGLE_PRECISION,
+    CUBLAS_EMULATE_DOUBLE_PRECISION). The work is on the current stream of the array's library. Each
+    chunk, of up to 256 MB of workspace, waits for it once, and once more if something is left;
+    matrices with NaN or Inf, or of extreme scale, come to the host, which takes up to two more.
+    `pinv` returns when all is done.
 
     References
     ----------
@@ -317,6 +334,8 @@ def pinv(
         and workers is None
         and on_failure is RAISE
         and progress is None
+        and weights is None
+        and damping is None
         and (plain := _small.pinv(a, rtol, out)) is not None
     ):
         id(plain)  # after a call Python looks for Ctrl-C: see _small
@@ -334,6 +353,8 @@ def pinv(
         workers=workers,
         on_failure=on_failure,
         progress=progress,
+        weights=weights,
+        damping=damping,
     )
     found = find_library(a).pinv(a, options)
     if return_info:

@@ -19,7 +19,10 @@ class RankWarning(np.exceptions.RankWarning):
     300,000 rows, and from 2**23 rows on nothing can be kept. `pinv` and `lstsq` say so, once a
     call, if they were given no tolerance and dropped a singular value that is above
     ``min(m, n) * eps`` of the largest one by more than the rounding of the method that found it.
-    Not on CUDA, nor in code that JAX has compiled, nor from `batchpinv.compat`.
+    What rounding may hide from that method is dropped in silence, up to some 100 eps for long
+    matrices. Of Dask's arrays each chunk warns, with indices of its own. A call that raises does
+    not warn, nor does one with weights or damping, nor one on CUDA, in code that JAX has compiled,
+    or of `batchpinv.compat`.
 
     See Also
     --------

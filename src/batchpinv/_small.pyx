@@ -15,6 +15,7 @@ loop (3.11 to 3.13). Without that call half of those that end a loop around `pin
 
 cimport numpy as cnp
 from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact
+from libc.math cimport signbit
 from libc.stdint cimport int64_t, uint8_t
 from libc.string cimport memset
 
@@ -121,7 +122,8 @@ cdef bint take_rtol(rtol, StridedCall *call):
         call.rtol = (<double *>cnp.PyArray_DATA(<cnp.ndarray>rtol))[0]
     else:
         return False
-    return call.rtol >= 0  # not NaN
+    # Not NaN; subnormal numbers may compare as 0.
+    return call.rtol >= 0 and not signbit(call.rtol)
 
 
 cdef bint is_number(given):

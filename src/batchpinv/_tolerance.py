@@ -56,8 +56,18 @@ def broadcast_batch(
     atol_shape: tuple[int, ...],
     rtol_shape: tuple[int, ...],
     b_shape: tuple[int, ...] = (),
+    **others: tuple[int, ...],
 ) -> tuple[int, ...]:
-    """The batch shape of the result: that of `a` broadcast with those of the tolerances and `b`."""
+    """The batch shape of the result: that of `a` broadcast with those of the tolerances, `b`, and
+    `others`, by their names."""
+    for name, shape in others.items():
+        try:
+            batch_shape = _broadcast(batch_shape, shape)
+        except ValueError:
+            raise ValueError(
+                f"the batch shapes of a and {name} must broadcast: a.shape[:-2] is "
+                f"{batch_shape}, that of {name} is {shape}"
+            ) from None
     if b_shape != batch_shape and b_shape:
         try:
             batch_shape = _broadcast(batch_shape, b_shape)

@@ -93,3 +93,29 @@ cdef int64_t zlstsq(
 ) noexcept nogil
 cdef int64_t zpinv_work(int64_t m, int64_t n, int flags) noexcept nogil
 cdef int64_t zlstsq_work(int64_t m, int64_t n, int64_t k, int flags) noexcept nogil
+
+# all types, of which `dtype` is the letter
+cdef int64_t weighted_pinv(
+    char dtype, int64_t count, int64_t m, int64_t n,
+    const void *a, int64_t a_step, int64_t a_row, int64_t a_col,
+    const double *weights, int64_t weights_step, int64_t weights_row,
+    const double *damping, int64_t damping_step,
+    void *x, int64_t x_step, int64_t x_row, int64_t x_col,
+    double atol, double rtol, int flags,
+    int64_t *rank, int *status, void *work, int64_t work_bytes
+) noexcept nogil
+cdef int64_t weighted_lstsq(
+    char dtype, int64_t count, int64_t m, int64_t n, int64_t k,
+    const void *a, int64_t a_step, int64_t a_row, int64_t a_col,
+    const void *b, int64_t b_step, int64_t b_row, int64_t b_col,
+    const double *weights, int64_t weights_step, int64_t weights_row,
+    const double *damping, int64_t damping_step,
+    void *x, int64_t x_step, int64_t x_row, int64_t x_col,
+    void *c, int64_t c_step, int64_t c_row, int64_t c_col,
+    double atol, double rtol, int flags,
+    int64_t *rank, int *status, void *work, int64_t work_bytes
+) noexcept nogil
+cdef int64_t weighted_pinv_work(char dtype, int64_t m, int64_t n, int flags) noexcept nogil
+cdef int64_t weighted_lstsq_work(
+    char dtype, int64_t m, int64_t n, int64_t k, int flags
+) noexcept nogil

@@ -42,6 +42,36 @@ The result is how many matrices failed; their `x` are NaN. Negative results are 
 BAD_FLAGS, BAD_TOLERANCE, and NO_MEMORY, where `work` is too small or there is none; then `x` is
 undefined.
 
+Weighted and damped systems, and covariances, have functions for all types, of which `dtype` is
+the letter::
+
+    int64_t weighted_pinv(char dtype, int64_t count, int64_t m, int64_t n,
+                          const void *a, int64_t a_step, int64_t a_row, int64_t a_col,
+                          const double *weights, int64_t weights_step, int64_t weights_row,
+                          const double *damping, int64_t damping_step,
+                          void *x, int64_t x_step, int64_t x_row, int64_t x_col,
+                          double atol, double rtol, int flags,
+                          int64_t *rank, int *status, void *work, int64_t work_bytes)
+    int64_t weighted_lstsq(char dtype, int64_t count, int64_t m, int64_t n, int64_t k,
+                           const void *a, int64_t a_step, int64_t a_row, int64_t a_col,
+                           const void *b, int64_t b_step, int64_t b_row, int64_t b_col,
+                           const double *weights, int64_t weights_step, int64_t weights_row,
+                           const double *damping, int64_t damping_step,
+                           void *x, int64_t x_step, int64_t x_row, int64_t x_col,
+                           void *c, int64_t c_step, int64_t c_row, int64_t c_col,
+                           double atol, double rtol, int flags,
+                           int64_t *rank, int *status, void *work, int64_t work_bytes)
+    int64_t weighted_pinv_work(char dtype, int64_t m, int64_t n, int flags)
+    int64_t weighted_lstsq_work(char dtype, int64_t m, int64_t n, int64_t k, int flags)
+
+weights, damping
+    Null, or (m) and one number for each matrix, as for `batchpinv.lstsq`. With a damping above 0
+    `atol` has to be 0 and `rtol` negative, else the result is BAD_TOLERANCE.
+c
+    Null, or room for the covariances (n, n); then m and k are at least 1.
+
+BAD_SIZE is also the result for a `dtype` that is none of the four.
+
 The functions may be called from any number of threads at once; each call computes in the thread
 that makes it, and no more of them than there are processors at a time. They never touch Python, and
 give the bits that `batchpinv.pinv` and `batchpinv.lstsq` give. Those hold BLAS at one thread
@@ -77,6 +107,7 @@ cdef inline StridedCall sizes(
     call.work = NULL
     call.work_bytes = 0
     call.a = call.b = call.x = stack(NULL, 0, 0, 0)
+    call.weights = call.damping = call.covariance = stack(NULL, 0, 0, 0)
     return call
 
 
@@ -259,4 +290,82 @@ cdef int64_t zpinv_work(int64_t m, int64_t n, int flags) noexcept nogil:
 
 cdef int64_t zlstsq_work(int64_t m, int64_t n, int64_t k, int flags) noexcept nogil:
     cdef StridedCall call = sizes(b"c", 16, True, m, n, k, flags)
+    return strided_workspace(&call)
+
+
+# ---- weights, damping and covariances, of all types ----
+
+cdef inline int itemsize_of(char dtype) noexcept nogil:
+    return 4 if dtype == b"s" else 16 if dtype == b"z" else 8
+
+
+cdef inline char kind_of(char dtype) noexcept nogil:
+    return b"c" if dtype == b"c" or dtype == b"z" else b"f"
+
+
+cdef inline bint is_known(char dtype) noexcept nogil:
+    return dtype == b"s" or dtype == b"d" or dtype == b"c" or dtype == b"z"
+
+
+cdef int64_t weighted_pinv(
+    char dtype, int64_t count, int64_t m, int64_t n,
+    const void *a, int64_t a_step, int64_t a_row, int64_t a_col,
+    const double *weights, int64_t weights_step, int64_t weights_row,
+    const double *damping, int64_t damping_step,
+    void *x, int64_t x_step, int64_t x_row, int64_t x_col,
+    double atol, double rtol, int flags,
+    int64_t *rank, int *status, void *work, int64_t work_bytes
+) noexcept nogil:
+    cdef StridedCall call = sizes(kind_of(dtype), itemsize_of(dtype), False, m, n, 0, flags)
+    if not is_known(dtype):
+        return BAD_SIZE
+    call.weights = stack(weights, weights_step, weights_row, 0)
+    call.damping = stack(damping, damping_step, 0, 0)
+    return compute(
+        call, count, stack(a, a_step, a_row, a_col), stack(NULL, 0, 0, 0),
+        stack(x, x_step, x_row, x_col), atol, rtol, rank, status, work, work_bytes)
+
+
+cdef int64_t weighted_lstsq(
+    char dtype, int64_t count, int64_t m, int64_t n, int64_t k,
+    const void *a, int64_t a_step, int64_t a_row, int64_t a_col,
+    const void *b, int64_t b_step, int64_t b_row, int64_t b_col,
+    const double *weights, int64_t weights_step, int64_t weights_row,
+    const double *damping, int64_t damping_step,
+    void *x, int64_t x_step, int64_t x_row, int64_t x_col,
+    void *c, int64_t c_step, int64_t c_row, int64_t c_col,
+    double atol, double rtol, int flags,
+    int64_t *rank, int *status, void *work, int64_t work_bytes
+) noexcept nogil:
+    cdef StridedCall call = sizes(kind_of(dtype), itemsize_of(dtype), True, m, n, k, flags)
+    if not is_known(dtype):
+        return BAD_SIZE
+    call.weights = stack(weights, weights_step, weights_row, 0)
+    call.damping = stack(damping, damping_step, 0, 0)
+    call.covariance = stack(c, c_step, c_row, c_col)
+    return compute(
+        call, count, stack(a, a_step, a_row, a_col), stack(b, b_step, b_row, b_col),
+        stack(x, x_step, x_row, x_col), atol, rtol, rank, status, work, work_bytes)
+
+
+cdef int64_t weighted_pinv_work(char dtype, int64_t m, int64_t n, int flags) noexcept nogil:
+    cdef double one = 1
+    cdef StridedCall call = sizes(kind_of(dtype), itemsize_of(dtype), False, m, n, 0, flags)
+    if not is_known(dtype):
+        return BAD_SIZE
+    call.weights = call.damping = stack(&one, 0, 0, 0)
+    call.rtol = -1
+    return strided_workspace(&call)
+
+
+cdef int64_t weighted_lstsq_work(
+    char dtype, int64_t m, int64_t n, int64_t k, int flags
+) noexcept nogil:
+    cdef double one = 1
+    cdef StridedCall call = sizes(kind_of(dtype), itemsize_of(dtype), True, m, n, k, flags)
+    if not is_known(dtype):
+        return BAD_SIZE
+    call.weights = call.damping = stack(&one, 0, 0, 0)
+    call.covariance = stack(&one, 0, 0, 0) if m > 0 and k > 0 else stack(NULL, 0, 0, 0)
+    call.rtol = -1
     return strided_workspace(&call)

@@ -6,7 +6,7 @@
 
 #include "../../src/batchpinv/drivers/lapack.hpp"
 #include "../../src/batchpinv/drivers/rule.hpp"
-#include "../../src/batchpinv/lanes/kernels.hpp"
+#include "../../src/batchpinv/lanes/table.hpp"
 
 #include <cstring>
 #include <limits>

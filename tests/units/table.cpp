@@ -33,10 +33,13 @@ UNIT_TEST(names_match_the_enumeration) {
     NAME_IS(eigen);
     NAME_IS(device_svd);
     NAME_IS(device_eigen);
+    NAME_IS(device_inverse);
+    NAME_IS(device_definite);
+    NAME_IS(device_gram);
 #undef NAME_IS
     constexpr int rows = sizeof backward_errors / sizeof backward_errors[0];
     check(rows == METHODS);
-    check(static_cast<int>(Method::device_eigen) == METHODS - 1);
+    check(static_cast<int>(Method::device_gram) == METHODS - 1);
 }
 
 UNIT_TEST(every_method_rounds_and_the_more_the_longer_the_sides) {

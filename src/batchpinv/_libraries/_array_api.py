@@ -11,7 +11,8 @@ from .._options import Options, Result
 from . import _numpy
 
 _CPU = 1  # DLPack's kDLCPU
-_ARRAYS = "atol", "rtol", "rcond", "out"  # the options that may be arrays
+# The options that may be arrays.
+_ARRAYS = "atol", "rtol", "rcond", "out", "weights", "damping"
 
 
 def pinv(a: Any, options: Options) -> Result:
@@ -35,12 +36,14 @@ def _deliver(found: Result, like: Any, options: Options) -> Result:
         array = xp.from_dlpack(np.ascontiguousarray(part).reshape(np.shape(part)))
         return array if array.device == device else array.to_device(device)
 
-    _, rank, rung, residuals = found
+    _, rank, rung, residuals, covariance, leverage = found
     return Result(
         place(found.x) if options.out is None else options.out,
         place(rank) if options.wants_rank else None,
         place(rung) if isinstance(rung, np.ndarray) else rung,  # an integer for one matrix
         place(residuals) if options.wants_residuals else None,
+        place(covariance) if options.wants_covariance else None,
+        place(leverage) if options.wants_leverage else None,
     )
 
 

@@ -23,7 +23,7 @@ from . import find_library
 
 # What blockwise calls the axes of one matrix and of its right-hand sides; those of the batch are
 # counted from the last one, -1.
-_M, _N, _K = range(3)
+_M, _N, _K, _N2 = range(4)
 _TOLERANCES = "atol", "rtol", "rcond"
 
 Labels = tuple[int, ...]
@@ -38,9 +38,9 @@ def pinv(a: Any, options: Options) -> Result:
     scalars.check(a.shape)
     example = _example(a)
     x, *_ = find_library(example).pinv(example, scalars)
-    operands = {"a": (a, (_M, _N))} | _tolerances(options, a, x.dtype)
+    operands = {"a": (a, (_M, _N))} | _tolerances(options, a, x.dtype) | _system(options, a)
     call = _Call(pinv_chunk, operands, (_N, _M), x, scalars._asdict())
-    return _parts(call, (_N, _M), x, options)
+    return _parts(call, (_N, _M), a, x, options)
 
 
 def lstsq(a: Any, b: Any, options: Options) -> Result:
@@ -48,7 +48,8 @@ def lstsq(a: Any, b: Any, options: Options) -> Result:
     check_matrices(a.shape)
     _check_whole("a", a, -2, -1)
     b = _as_dask("b", b, core=1)
-    is_vector = check_sides(_comparable(a.shape), _comparable(b.shape))
+    weights = None if options.weights is None else _comparable(np.shape(options.weights))
+    is_vector = check_sides(_comparable(a.shape), _comparable(b.shape), weights)
     _check_whole("b", b, -1 if is_vector else -2)
     _check_batches(a.shape[:-2], b.shape[: -1 if is_vector else -2])
     sides: Labels = () if is_vector else (_K,)
@@ -56,26 +57,36 @@ def lstsq(a: Any, b: Any, options: Options) -> Result:
     scalars.check(a.shape)
     examples = _example(a), _example(b[..., None] if is_vector else b)
     x, *_ = find_library(*examples).lstsq(*examples, scalars)
-    operands = {"a": (a, (_M, _N)), "b": (b, (_M, *sides))} | _tolerances(options, a, x.dtype)
+    operands = {"a": (a, (_M, _N)), "b": (b, (_M, *sides))}
+    operands |= _tolerances(options, a, x.dtype) | _system(options, a)
     keywords = {**scalars._asdict(), "is_vector": is_vector}
     call = _Call(lstsq_chunk, operands, (_N, *sides), x, keywords)
-    return _parts(call, (_N, *sides), x, options)
+    return _parts(call, (_N, *sides), a, x, options)
 
 
-def _parts(call: _Call, core: Labels, x: Any, options: Options) -> Result:
+def _parts(call: _Call, core: Labels, a: Any, x: Any, options: Options) -> Result:
     """The results of one layer of tasks, each lazy."""
     if not _wants_more(options):
         return Result(call.result)
+    m, n = a.shape[-2:]
     return Result(
         call.part(0, core, x),
         call.part(1, (), np.empty(0, np.int64)) if options.wants_rank else None,
         call.part(2, (), np.empty(0, np.uint8)) if options.wants_rung else None,
         call.part(3, core[1:], np.abs(x)) if options.wants_residuals else None,
+        call.part(4, _covariance(options), x, {_N2: n}) if options.wants_covariance else None,
+        call.part(5, (_M,), np.abs(x), {_M: m}) if options.wants_leverage else None,
     )
 
 
+def _covariance(options: Options) -> Labels:
+    return (_N,) if options.wants_covariance == "diagonal" else (_N, _N2)
+
+
 def _wants_more(options: Options) -> bool:
-    return options.wants_rank or options.wants_residuals  # nobody wants rungs without ranks
+    """Nobody wants rungs without ranks."""
+    wants_spread = bool(options.wants_covariance) or options.wants_leverage
+    return options.wants_rank or options.wants_residuals or wants_spread
 
 
 # ---- what a task does ---------------------------------------------------------------------------
@@ -181,12 +192,17 @@ class _Call:
             **options,
         )
 
-    def part(self, index: int, core: Labels, example: Any) -> Any:
-        """One of several results of each task."""
+    def part(
+        self, index: int, core: Labels, example: Any, sizes: dict[int, int] | None = None
+    ) -> Any:
+        """One of several results of each task; `sizes`: of axes that the first result has not."""
         labels = (*self._batch, *core)
         all_labels = (*self._batch, *self._core)
         meta = self._meta(example, core)
         options = {"index": index, "part_dtype": meta.dtype, "meta": meta}
+        new = {label: size for label, size in (sizes or {}).items() if label in core}
+        if new:
+            options["new_axes"] = new
         return da.blockwise(take_part, labels, self.result, all_labels, **options)
 
     def _meta(self, example: Any, core: Labels) -> Any:
@@ -214,7 +230,9 @@ def _scalars(options: Options) -> Options:
     if options.progress:
         raise ValueError("Dask arrays are lazy: progress must be None; use dask.diagnostics")
     arrays: dict[str, Any] = {
-        name: None for name in _TOLERANCES if np.ndim(getattr(options, name)) > 0
+        name: None
+        for name in (*_TOLERANCES, "weights", "damping")
+        if np.ndim(getattr(options, name)) > 0
     }
     workers = 1 if options.workers is None else options.workers
     return options._replace(**arrays, workers=workers, progress=None)
@@ -232,6 +250,29 @@ def _tolerances(options: Options, a: Any, dtype: np.dtype[Any]) -> Operands:
         relative = shapes.get("rtol", shapes.get("rcond", ()))
         broadcast_batch(a.shape[:-2], shapes.get("atol", ()), relative)
     return {name: (array, ()) for name, array in arrays.items()}
+
+
+def _system(options: Options, a: Any) -> Operands:
+    """Weights, and dampings that are arrays."""
+    m = a.shape[-2]
+    found: Operands = {}
+    if options.weights is not None:
+        weights = _as_dask("weights", options.weights, core=1)
+        if weights.ndim < 1 or weights.shape[-1] != m:
+            raise ValueError(
+                f"weights must have shape (*, m), one for each row of a: m is {m}, and weights has "
+                f"shape {weights.shape}"
+            )
+        _check_whole("weights", weights, -1)
+        found["weights"] = weights, (_M,)
+    if np.ndim(options.damping) > 0:
+        found["damping"] = _as_dask("damping", options.damping, core=0), ()
+    if _is_known(a.shape):
+        shapes = {name: part.shape[: part.ndim - len(own)] for name, (part, own) in found.items()}
+        broadcast_batch(
+            a.shape[:-2], (), (), **{n: shape for n, shape in shapes.items() if _is_known(shape)}
+        )
+    return found
 
 
 def _as_dask(name: str, given: Any, core: int) -> Any:

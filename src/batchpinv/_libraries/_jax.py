@@ -1,5 +1,5 @@
 """JAX's arrays on the CPU; under jit, vmap, jvp and grad by a foreign function of XLA with a
-derivative rule.
+derivative rule. Concrete arrays on a CUDA device are computed there.
 
 No matrix is copied: concrete arrays are answered in memory that JAX takes over, and compiled code
 hands over its own buffers (`_xla`).
@@ -18,7 +18,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from .. import _derivatives
-from .._arrays import check_matrices, check_sides, result_dtype
+from .._arrays import check_matrices, check_sides, is_on_cuda, result_dtype
 from .._options import Options, Result
 from .._tolerance import broadcast_batch, read_tolerance
 from .._workers import resolve_workers
@@ -42,21 +42,30 @@ _compiled = _register()
 
 def pinv(a: Any, options: Options) -> Result:
     (a,) = _in_one_dtype(a, options=options)
+    if _are_on_cuda(options, a):
+        from ..cuda import _compute as cuda
+
+        return cuda.pinv(a, options)
     if not _is_concrete(options, a):
         return _traced(a, None, options)
     out = _aligned_out(a, options)
-    x, rank, rung, _ = _numpy.pinv(np.asarray(a), options._replace(out=out))
+    x, rank, rung, *_ = _numpy.pinv(np.asarray(a), options._replace(out=out))
     x, device = jax.dlpack.from_dlpack(x), _device_of(a)
     return Result(x if device is None else jax.device_put(x, device), _put(rank, device), rung)
 
 
 def lstsq(a: Any, b: Any, options: Options) -> Result:
     a, b = _in_one_dtype(a, b, options=options)
+    if _are_on_cuda(options, a, b):
+        from ..cuda import _compute as cuda
+
+        return cuda.lstsq(a, b, options)
     if not _is_concrete(options, a, b):
         return _traced(a, b, options)
-    x, rank, rung, residuals = _numpy.lstsq(np.asarray(a), np.asarray(b), options)
-    x, rank, residuals = (_put(part, _device_of(a)) for part in (x, rank, residuals))
-    return Result(x, rank, rung, residuals)
+    found = _numpy.lstsq(np.asarray(a), np.asarray(b), options)
+    device = _device_of(a)
+    placed = {name: _put(part, device) for name, part in found._asdict().items() if name != "rung"}
+    return found._replace(**placed)
 
 
 def _in_one_dtype(*operands: Any, options: Options) -> list[Any]:
@@ -72,10 +81,19 @@ def _in_one_dtype(*operands: Any, options: Options) -> list[Any]:
     return [given if given.dtype == dtype else given.astype(dtype) for given in arrays]
 
 
+def _are_on_cuda(options: Options, *arrays: Any) -> bool:
+    """Whether all arrays are there, and the matrices each on one CUDA device."""
+    tolerances = (options.atol, options.rtol, options.rcond)
+    if any(isinstance(given, jax.core.Tracer) for given in (*arrays, *tolerances)):
+        return False
+    return all(len(given.devices()) == 1 and is_on_cuda(given) for given in arrays)
+
+
 def _is_concrete(options: Options, *arrays: Any) -> bool:
     """Whether all arrays are there, each on one CPU device. TypeError if one is on a GPU."""
     given = dict(zip("ab", arrays, strict=False))
-    given |= {"atol": options.atol, "rtol": options.rtol, "rcond": options.rcond}
+    names = "atol", "rtol", "rcond", "weights", "damping"
+    given |= {name: getattr(options, name) for name in names}
     if any(isinstance(operand, jax.core.Tracer) for operand in given.values()):
         return False
     devices = {
@@ -84,8 +102,8 @@ def _is_concrete(options: Options, *arrays: Any) -> bool:
     for name, found in devices.items():
         if any(device.platform != "cpu" for device in found):
             raise TypeError(
-                f"{name} is on {found}; batchpinv computes JAX arrays on the CPU: move it "
-                "with jax.device_put(..., jax.devices('cpu')[0])"
+                f"{name} is on {found}; batchpinv computes JAX arrays on the CPU, or all on one "
+                "CUDA device: move it with jax.device_put(..., jax.devices('cpu')[0])"
             )
     return all(len(found) == 1 for found in devices.values())
 
@@ -104,9 +122,10 @@ def _put(part: Any, device: Any) -> Any:
 
 def _aligned_out(a: Any, options: Options) -> Any:
     """Memory for the result; None where shapes do not fit, which others say better."""
-    tolerances = (options.atol, options.rtol, options.rcond)
+    scalars = (options.atol, options.rtol, options.rcond, options.damping)
     try:
-        batch = np.broadcast_shapes(a.shape[:-2], *map(np.shape, tolerances))
+        weights = np.shape(options.weights)[:-1]
+        batch = np.broadcast_shapes(a.shape[:-2], weights, *map(np.shape, scalars))
     except ValueError:
         return None
     if a.ndim < 2:
@@ -140,6 +159,7 @@ class _Call(NamedTuple):
     def without_results(self) -> _Call:
         """The same for the first result alone."""
         others = _xla.RANK | _xla.RUNG | _xla.RESIDUALS
+        others |= _xla.COVARIANCE | _xla.DIAGONAL | _xla.LEVERAGE
         return self._replace(flags=self.flags & ~others)
 
 
@@ -147,14 +167,15 @@ def _traced(a: Any, b: Any, options: Options) -> Result:
     """The errors are those of concrete arrays, as far as these are known."""
     if jax.default_backend() != "cpu":
         raise TypeError(
-            f"batchpinv computes JAX arrays on the CPU, and traced code is for "
-            f"{jax.default_backend()}: set JAX_PLATFORMS=cpu"
+            f"batchpinv computes traced code of JAX on the CPU, and this is for "
+            f"{jax.default_backend()}: call it outside of jit, or set JAX_PLATFORMS=cpu"
         )
     if options.progress:
         raise ValueError("there is no progress under a transform of JAX")
     result_dtype(a.dtype)
     check_matrices(a.shape)
-    is_vector = b is not None and check_sides(a.shape, b.shape)
+    weights_shape = None if options.weights is None else np.shape(options.weights)
+    is_vector = b is not None and check_sides(a.shape, b.shape, weights_shape)
     options.check(a.shape)
     call, tolerances = _read_options(options)
     sides = b if b is None or not is_vector else b[..., None]
@@ -162,18 +183,26 @@ def _traced(a: Any, b: Any, options: Options) -> Result:
         tolerances[name].shape if name in tolerances else () for name in ("atol", "rtol")
     )
     sides_shape = () if sides is None else sides.shape[:-2]
-    batch = broadcast_batch(a.shape[:-2], atol_shape, rtol_shape, sides_shape)
+    system = _read_system(a, options) if options.is_weighted else {}
+    shapes = {name: given.shape[: given.ndim - core] for name, (given, core) in system.items()}
+    batch = broadcast_batch(a.shape[:-2], atol_shape, rtol_shape, sides_shape, **shapes)
     ndim = len(batch)
     arrays = [_with_ndim(given, ndim) for given in tolerances.values()]
     a = _whole_on_each_device(_with_ndim(a, ndim + 2))
-    if b is None:
+    if b is not None:
+        sides = _whole_on_each_device(_with_ndim(sides, ndim + 2))
+    extra = [_with_ndim(given, ndim + core) for given, core in system.values()]
+    if extra and b is None:
+        found = _weighted_pinv(a, *extra, arrays, call)
+    elif extra:
+        found = _weighted_lstsq(a, sides, *extra, arrays, call)
+    elif b is None:
         found = _pinv(a, arrays, call)
     else:
-        sides = _whole_on_each_device(_with_ndim(sides, ndim + 2))
         found = _lstsq(a, sides, arrays, call)
-        if is_vector:
-            sided = ("x", "residuals")
-            found = {name: part[..., 0] if name in sided else part for name, part in found.items()}
+    if b is not None and is_vector:
+        sided = ("x", "residuals")
+        found = {name: part[..., 0] if name in sided else part for name, part in found.items()}
     return Result(**found)
 
 
@@ -192,6 +221,10 @@ def _read_options(options: Options) -> tuple[_Call, dict[str, Any]]:
             (_xla.RANK, options.wants_rank),
             (_xla.RUNG, options.wants_rung),
             (_xla.RESIDUALS, options.wants_residuals),
+            (_xla.WEIGHTS | _xla.DAMPING, options.is_weighted),
+            (_xla.COVARIANCE, options.wants_covariance),
+            (_xla.DIAGONAL, options.wants_covariance == "diagonal"),
+            (_xla.LEVERAGE, options.wants_leverage),
         )
         if wanted
     )
@@ -213,6 +246,24 @@ def _read_options(options: Options) -> tuple[_Call, dict[str, Any]]:
         arrays[key] = jnp.asarray(given, jnp.asarray(0.0).dtype)
     workers = 0 if options.workers is None else resolve_workers(options.workers)
     return _Call(fixed["atol"], fixed["rtol"], flags, workers), arrays
+
+
+def _read_system(a: Any, options: Options) -> dict[str, tuple[Any, int]]:
+    """Weights and damping, ones and zero where they are not given, and how many dimensions each has
+    beside those of the batch."""
+    m = a.shape[-2]
+    real = jnp.asarray(0.0).dtype
+    weights, damping = options.weights, options.damping
+    weights = jnp.ones(m, real) if weights is None else jnp.asarray(weights)
+    if weights.ndim < 1 or weights.shape[-1] != m:
+        raise ValueError(
+            f"weights must have shape (*, m), one for each row of a: m is {m}, and weights has "
+            f"shape {weights.shape}"
+        )
+    if not jnp.issubdtype(weights.dtype, jnp.floating):
+        weights = weights.astype(real)
+    damping = jnp.zeros((), real) if damping is None else jnp.asarray(damping, real)
+    return {"weights": (weights, 1), "damping": (damping, 0)}
 
 
 def _with_ndim(given: Any, ndim: int) -> Any:
@@ -256,6 +307,83 @@ def _lstsq_jvp(call: _Call, primals: Any, tangents: Any) -> Any:
 _lstsq.defjvp(_lstsq_jvp, symbolic_zeros=True)
 
 
+@partial(jax.custom_jvp, nondiff_argnums=(4,))
+def _weighted_pinv(
+    a: Any, weights: Any, damping: Any, tolerances: list[Any], call: _Call
+) -> dict[str, Any]:
+    m, n = a.shape[-2:]
+    others = [weights, damping, *tolerances]
+    return _compute("batchpinv_pinv", [a], others, call, {"x": (n, m)})
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(5,))
+def _weighted_lstsq(
+    a: Any, b: Any, weights: Any, damping: Any, tolerances: list[Any], call: _Call
+) -> dict[str, Any]:
+    n, k = a.shape[-1], b.shape[-1]
+    others = [weights, damping, *tolerances]
+    return _compute("batchpinv_lstsq", [a, b], others, call, {"x": (n, k)})
+
+
+@_weighted_pinv.defjvp
+def _weighted_pinv_jvp(call: _Call, primals: Any, tangents: Any) -> Any:
+    a, weights, damping, tolerances = primals
+    da, dweights, ddamping, _ = tangents
+    found = _weighted_pinv(a, weights, damping, tolerances, call)
+    b = jnp.eye(a.shape[-2], dtype=a.dtype)
+    at = _solved(a, b, weights, damping, tolerances, found["x"], call)
+    da = _present(da, _is_lost(a, weights), call)
+    dx, _, dc = _derivatives.weighted_jvp(at, da, None, dweights, ddamping)
+    return found, _tangents(found, {"x": dx, "covariance": dc}, call)
+
+
+@_weighted_lstsq.defjvp
+def _weighted_lstsq_jvp(call: _Call, primals: Any, tangents: Any) -> Any:
+    a, b, weights, damping, tolerances = primals
+    da, db, dweights, ddamping, _ = tangents
+    found = _weighted_lstsq(a, b, weights, damping, tolerances, call)
+    at = _solved(a, b, weights, damping, tolerances, found["x"], call)
+    lost = _is_lost(a, weights)
+    da = _present(da, lost, call)
+    db = jnp.where(lost | ((weights == 0)[..., None] & ~jnp.isfinite(b)), 0, db)
+    dx, dr, dc = _derivatives.weighted_jvp(at, da, db, dweights, ddamping)
+    return found, _tangents(found, {"x": dx, "residuals": dr, "covariance": dc}, call)
+
+
+def _tangents(found: dict[str, Any], changes: dict[str, Any], call: _Call) -> dict[str, Any]:
+    if call.flags & _xla.DIAGONAL:
+        changes["covariance"] = jnp.diagonal(changes["covariance"], axis1=-2, axis2=-1)
+    return {
+        name: changes[name].astype(found[name].dtype) if name in changes else zero
+        for name, zero in _constant(found).items()
+    }
+
+
+def _solved(
+    a: Any, b: Any, weights: Any, damping: Any, tolerances: list[Any], x: Any, call: _Call
+) -> _derivatives.Weighted:
+    """What the formulas need; of rows that are absent nothing that is not finite."""
+    alone = call.without_results()
+    asked = alone._replace(flags=alone.flags | _xla.COVARIANCE)
+    found = _weighted_pinv(a, weights, damping, tolerances, asked)
+    a = _whole(a, call)
+    lost = _is_lost(a, weights)
+    a = jnp.where(lost, 0, a)
+    absent = lost | ((weights == 0)[..., None] & ~jnp.isfinite(b))
+    residual = jnp.where(absent, 0, b - a @ x)
+    return _derivatives.Weighted(a, weights, damping, found["x"], found["covariance"], x, residual)
+
+
+def _is_lost(a: Any, weights: Any) -> Any:
+    """Of each row whether it is absent, and holds what is no number."""
+    return (weights == 0)[..., None] & ~jnp.isfinite(a).all(-1, keepdims=True)
+
+
+def _present(da: Any, lost: Any, call: _Call) -> Any:
+    da = jnp.where(lost, 0, da)
+    return _derivatives.hermitian_part(da) if call.hermitian else da
+
+
 def _is_zero(tangent: Any) -> bool:
     """Whether nobody asks for the change along it."""
     return isinstance(tangent, jax.custom_derivatives.SymbolicZero)
@@ -282,11 +410,14 @@ def _whole(a: Any, call: _Call) -> Any:
 def _compute(
     target: str,
     matrices: list[Any],
-    tolerances: list[Any],
+    others: list[Any],
     call: _Call,
     shapes: dict[str, tuple[int, ...]],
 ) -> dict[str, Any]:
-    """The results by name: the first, of that shape, and those that the call wants beside it."""
+    """The results by name: the first, of that shape, and those that the call wants beside it.
+
+    The others are weights and damping, if the call has them, and the tolerances that are arrays.
+    """
     dtype = matrices[0].dtype
     dtypes = {"x": dtype}
     if call.flags & _xla.RANK:
@@ -295,9 +426,17 @@ def _compute(
         shapes["rung"], dtypes["rung"] = (), np.dtype(np.uint8)
     if call.flags & _xla.RESIDUALS:
         shapes["residuals"], dtypes["residuals"] = shapes["x"][1:], jnp.finfo(dtype).dtype
-    results = _results_of(matrices, tolerances, [(shapes[name], dtypes[name]) for name in shapes])
+    m, n = matrices[0].shape[-2:]
+    if call.flags & _xla.COVARIANCE:
+        shapes["covariance"] = (n,) if call.flags & _xla.DIAGONAL else (n, n)
+        dtypes["covariance"] = dtype
+    if call.flags & _xla.LEVERAGE:
+        shapes["leverage"], dtypes["leverage"] = (m,), jnp.finfo(dtype).dtype
+    ndim = matrices[0].ndim - 2
+    numbers = [jnp.sum(other, -1) if other.ndim > ndim else other for other in others]
+    results = _results_of(matrices, numbers, [(shapes[name], dtypes[name]) for name in shapes])
     run = _call_compiled if _compiled else _call_back
-    return dict(zip(shapes, run(target, matrices + tolerances, results, call), strict=True))
+    return dict(zip(shapes, run(target, matrices + others, results, call), strict=True))
 
 
 def _call_compiled(

@@ -28,6 +28,7 @@ from .._pool import compute
 from .._progress import open_progress
 from .._rank_warning import warn_of_cut
 from .._tolerance import EPS, broadcast_batch, resolve_tolerances
+from .._weights import read_damping, read_weights
 from .._workers import resolve_workers
 
 
@@ -57,8 +58,11 @@ def _pinv_by_stages(a: Any, options: Options) -> Result:
     m, n = array.shape[-2:]
     dtype = result_dtype(array.dtype)
     options.check(array.shape)
+    weights, damping = read_weights(options.weights, m), read_damping(options)
     atol, rtol = resolve_tolerances(options.atol, options.rtol, options.rcond, m, n, dtype)
-    batch_shape = broadcast_batch(array.shape[:-2], atol.shape, rtol.shape)
+    batch_shape = broadcast_batch(
+        array.shape[:-2], atol.shape, rtol.shape, **_batches(weights, damping)
+    )
     check_size(m, n)
     workers = None if options.workers is None else resolve_workers(options.workers)
     hermitian, svd_only, out = options.hermitian, options.driver == "svd", options.out
@@ -67,10 +71,13 @@ def _pinv_by_stages(a: Any, options: Options) -> Result:
     else:
         result = check_out(out, (*batch_shape, n, m), dtype)
         array, atol, rtol = (without_overlap(given, result) for given in (array, atol, rtol))
+        weights, damping = (_keep_apart(given, result) for given in (weights, damping))
     rank, rung = _make_reports(options, batch_shape)
+    covariance, _ = _make_spreads(options, batch_shape, m, n, dtype)
 
     if result.size:
-        plan = make_plan(math.prod(batch_shape), m, n, 0, 1, dtype, hermitian, svd_only, workers)
+        rows = m if damping is None else m + n
+        plan = make_plan(math.prod(batch_shape), rows, n, 0, 1, dtype, hermitian, svd_only, workers)
         job = Job(
             array,
             None,
@@ -86,25 +93,30 @@ def _pinv_by_stages(a: Any, options: Options) -> Result:
             nan_on_failure=options.on_failure == "nan",
             chunk=plan.chunk,
             noise=_noise(options, m, n, dtype),
+            weights=weights,
+            row_tolerance=_row_tolerance(options, dtype),
+            damping=damping,
+            covariance=covariance,
         )
-        _finish(job, plan, options, "pinv", batch_shape)
-        if job.cut.size:
-            _warn_of_cut(job.cut, array, batch_shape, options)
+        _finish(job, plan, options, "pinv", array, batch_shape)
 
     x = deliver(result, a) if out is None else out
-    return Result(x, _unwrap(rank), _unwrap(rung))
+    return Result(x, _unwrap(rank), _unwrap(rung), covariance=covariance)
 
 
 @np.errstate(all="ignore")
 def _lstsq_by_stages(a: Any, b: Any, options: Options) -> Result:
     array = read_input(a)
-    sides, is_vector = read_sides(b, array)
     m, n = array.shape[-2:]
+    weights, damping = read_weights(options.weights, m), read_damping(options)
+    sides, is_vector = read_sides(b, array, None if weights is None else weights.shape)
     k = sides.shape[-1]
     dtype = np.result_type(result_dtype(array.dtype), result_dtype(sides.dtype))
     options.check(array.shape)
     atol, rtol = resolve_tolerances(options.atol, options.rtol, options.rcond, m, n, dtype)
-    batch_shape = broadcast_batch(array.shape[:-2], atol.shape, rtol.shape, sides.shape[:-2])
+    batch_shape = broadcast_batch(
+        array.shape[:-2], atol.shape, rtol.shape, sides.shape[:-2], **_batches(weights, damping)
+    )
     check_size(m, n)
     workers = None if options.workers is None else resolve_workers(options.workers)
     hermitian, svd_only, out = options.hermitian, options.driver == "svd", options.out
@@ -119,13 +131,16 @@ def _lstsq_by_stages(a: Any, b: Any, options: Options) -> Result:
         result = result[..., None] if is_vector else result
         sides = without_overlap(sides, result, read_once=not options.wants_residuals)
         array, atol, rtol = (without_overlap(given, result, False) for given in (array, atol, rtol))
+        weights, damping = (_keep_apart(given, result) for given in (weights, damping))
     rank, rung = _make_reports(options, batch_shape)
     residual = np.zeros((*batch_shape, k), dtype.char.lower()) if options.wants_residuals else None
+    covariance, leverage = _make_spreads(options, batch_shape, m, n, dtype)
 
     if math.prod(batch_shape) and m and n and k:
-        blocks, width = count_blocks(m, n, k)
+        blocks, width = (1, k) if options.is_weighted else count_blocks(m, n, k)
+        rows = m if damping is None else m + n
         plan = make_plan(
-            math.prod(batch_shape), m, n, width, blocks, dtype, hermitian, svd_only, workers
+            math.prod(batch_shape), rows, n, width, blocks, dtype, hermitian, svd_only, workers
         )
         job = Job(
             array,
@@ -142,26 +157,68 @@ def _lstsq_by_stages(a: Any, b: Any, options: Options) -> Result:
             nan_on_failure=options.on_failure == "nan",
             chunk=plan.chunk,
             noise=_noise(options, m, n, dtype),
+            weights=weights,
+            row_tolerance=_row_tolerance(options, dtype),
+            damping=damping,
+            covariance=covariance,
+            leverage=leverage,
         )
-        _finish(job, plan, options, "lstsq", batch_shape)
-        if job.cut.size:
-            _warn_of_cut(job.cut, array, batch_shape, options)
+        _finish(job, plan, options, "lstsq", array, batch_shape)
     elif m and n:  # no right-hand sides, or no systems
         matrices = np.broadcast_to(array, (*batch_shape, m, n))
         asked = options._replace(
             rcond=None, atol=atol, rtol=rtol, out=None, wants_residuals=False, progress=None
         )
-        _, *found, _ = pinv(matrices, asked)
-        rank, rung = (None if part is None else np.asarray(part) for part in found)
+        if not options.is_weighted:
+            found = pinv(matrices, asked)
+        elif math.prod(batch_shape):
+            found = lstsq(matrices, np.zeros((m, 1), dtype), asked)
+        else:
+            found = Result(result, rank, rung, None, covariance, leverage)
+        rank, rung = (None if part is None else np.asarray(part) for part in found[1:3])
+        covariance, leverage = found.covariance, found.leverage
     else:
         result[...] = 0
+        if covariance is not None and damping is not None and n:
+            _fill_with_damping(covariance, damping, options.wants_covariance == "diagonal")
         if residual is not None:
-            residual[...] = np.sum(np.square(np.abs(sides)), axis=-2)
+            squares = np.square(np.abs(sides))
+            if weights is not None:
+                each = weights[..., None]
+                squares = np.where(each == 0, 0, each * squares)
+            residual[...] = np.sum(squares, axis=-2)
 
     x = out if out is not None else deliver(result[..., 0] if is_vector else result, b)
     if residual is not None and is_vector:
         residual = residual[..., 0]
-    return Result(x, _unwrap(rank), _unwrap(rung), residual)
+    return Result(x, _unwrap(rank), _unwrap(rung), residual, covariance, leverage)
+
+
+def _batches(
+    weights: NDArray[Any] | None, damping: NDArray[Any] | None
+) -> dict[str, tuple[int, ...]]:
+    """The batch shapes of those that are given."""
+    shapes = {}
+    if weights is not None:
+        shapes["weights"] = weights.shape[:-1]
+    if damping is not None:
+        shapes["damping"] = damping.shape
+    return shapes
+
+
+def _row_tolerance(options: Options, dtype: np.dtype[Any]) -> float:
+    """The default rtol, for each row that is there."""
+    return EPS[dtype.char] if options.rtol is None and options.rcond is None else 0
+
+
+def _keep_apart(given: NDArray[Any] | None, result: NDArray[Any]) -> NDArray[Any] | None:
+    return None if given is None else without_overlap(given, result, read_once=False)
+
+
+def _fill_with_damping(covariance: NDArray[Any], damping: NDArray[Any], diagonal: bool) -> None:
+    """Of systems without rows: the pseudo-inverse of damping I."""
+    each = np.divide(1, damping, out=np.zeros(damping.shape), where=damping > 0)[..., None]
+    covariance[...] = each if diagonal else each[..., None] * np.eye(covariance.shape[-1])
 
 
 def _make_reports(
@@ -174,29 +231,49 @@ def _make_reports(
     )
 
 
+def _make_spreads(
+    options: Options, batch_shape: tuple[int, ...], m: int, n: int, dtype: np.dtype[Any]
+) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:
+    """Room for covariances and leverages, if they are wanted."""
+    covariance = leverage = None
+    if options.wants_covariance:
+        sizes = (n,) if options.wants_covariance == "diagonal" else (n, n)
+        covariance = np.zeros((*batch_shape, *sizes), dtype)
+    if options.wants_leverage:
+        leverage = np.zeros((*batch_shape, m), dtype.char.lower())
+    return covariance, leverage
+
+
 def _unwrap(part: NDArray[Any] | None) -> Any:
     """An integer for a single matrix."""
     return part if part is None or part.ndim else int(part)
 
 
 def _finish(
-    job: Job, plan: Plan, options: Options, name: str, batch_shape: tuple[int, ...]
+    job: Job,
+    plan: Plan,
+    options: Options,
+    name: str,
+    array: NDArray[Any],
+    batch_shape: tuple[int, ...],
 ) -> None:
-    """Compute the job; LinAlgError where matrices failed."""
+    """Compute the job; LinAlgError where matrices failed, RankWarning where too much was cut."""
     if options.progress:
         with open_progress(options.progress, job.count, name) as report:
             compute(job, plan, report)
     else:
         compute(job, plan, None)
     if job.failed:
-        check_failures(job, batch_shape)
+        check_failures(job, batch_shape, weighted=options.weights is not None)
+    if job.cut.size:
+        _warn_of_cut(job.cut, array, batch_shape, options)
 
 
 def _noise(options: Options, m: int, n: int, dtype: np.dtype[Any]) -> float:
     """In units of s1, what a singular value that the default tolerance drops must exceed to be
     told of. 0: none is."""
     given = (options.atol, options.rtol, options.rcond)
-    if m == n or any(tolerance is not None for tolerance in given):
+    if m == n or options.is_weighted or any(tolerance is not None for tolerance in given):
         return 0
     return min(m, n) * EPS[dtype.char]
 

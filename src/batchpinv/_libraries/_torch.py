@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,78 +13,72 @@ from .._arrays import check_matrices, check_sides
 from .._options import Options, Result
 from .._tolerance import read_tolerance
 from .._workers import resolve_workers
-from . import _numpy, _torch_operators
-from ._torch_operators import (
-    answer_plain,
-    as_rungs,
-    as_tensor,
-    check_dtype,
-    is_plain,
-    is_recorded,
-    read,
-    with_arrays,
-)
+from . import _torch_operators
+from ._torch_operators import answer_plain, check_dtype, is_plain, is_recorded
 
 
 def pinv(a: Any, options: Options) -> Result:
     _check("a", a, cuda=True)
     _check_tolerances(options, a)
+    weights = _check_weights(options, a)
     if options.out is not None:
-        return _into(a, options)
-    if is_plain(a):
-        return answer_plain(a, options)
-    found = _torch_operators.pinv(a, *_settings(options))
-    return _wanted(options, *found, None)
+        return _into(options, a)
+    if is_plain(a, *weights):
+        return answer_plain(options, a)
+    if options.is_weighted:
+        from . import _torch_weighted
+
+        return _wanted(options, _torch_weighted.pinv(a, options, _settings(options)))
+    return _wanted(options, Result(*_torch_operators.pinv(a, *_settings(options))))
 
 
 def lstsq(a: Any, b: Any, options: Options) -> Result:
     a, b = _as_tensors(a, b)
-    _check("a", a)
-    _check("b", b)
+    _check("a", a, cuda=True)
+    _check("b", b, cuda=True)
     _check_tolerances(options, a)
-    out = options.out
-    if out is not None:
-        _check_device("b", b, a)
-        _check_out(out, a, b)
-    elif not is_plain(a, b):
-        _check_device("b", b, a)
-        return _watched_lstsq(a, b, options)
-    plain = with_arrays(options)._replace(out=read(out, "out"))
-    try:
-        x, rank, rung, residuals = _numpy.lstsq(read(a, "a"), read(b, "b"), plain)
-    finally:
-        if out is not None:
-            _note_change(out)
-    return Result(
-        torch.from_numpy(x) if out is None else out,
-        as_tensor(rank) if options.wants_rank else None,
-        as_rungs(rung) if options.wants_rung else None,
-        as_tensor(residuals) if options.wants_residuals else None,
-    )
+    weights = _check_weights(options, a)
+    _check_device("b", b, a)
+    if options.out is not None:
+        return _into(options, a, b)
+    if is_plain(a, b, *weights):
+        return answer_plain(options, a, b)
+    return _watched_lstsq(a, b, options)
 
 
 def _watched_lstsq(a: Tensor, b: Tensor, options: Options) -> Result:
-    settings = (*_settings(options), options.wants_residuals)
+    settings = _settings(options)
     check_dtype("a", a)
     check_matrices(tuple(a.shape))
     check_dtype("b", b)
-    is_vector = check_sides(tuple(a.shape), tuple(b.shape))
+    weights_shape = None if options.weights is None else tuple(np.shape(options.weights))
+    is_vector = check_sides(tuple(a.shape), tuple(b.shape), weights_shape)
     sides = b[..., None] if is_vector else b
     dtype = torch.promote_types(_computed(a.dtype), _computed(b.dtype))
-    x, rank, rung, residuals = _torch_operators.lstsq(a.to(dtype), sides.to(dtype), *settings)
-    if is_vector:
-        x = x[..., 0]
-        residuals = residuals[..., 0] if options.wants_residuals else None
-    return _wanted(options, x, rank, rung, residuals)
+    a, sides = a.to(dtype), sides.to(dtype)
+    if options.is_weighted:
+        from . import _torch_weighted
+
+        found = _torch_weighted.lstsq(a, sides, options, settings)
+    else:
+        found = Result(*_torch_operators.lstsq(a, sides, *settings, options.wants_residuals))
+    found = _wanted(options, found)
+    if not is_vector:
+        return found
+    residuals = found.residuals[..., 0] if options.wants_residuals else None
+    return found._replace(x=found.x[..., 0], residuals=residuals)
 
 
-def _wanted(options: Options, x: Any, rank: Any, rung: Any, residuals: Any) -> Result:
-    return Result(
-        x,
-        rank if options.wants_rank else None,
-        rung if options.wants_rung else None,
-        residuals if options.wants_residuals else None,
+def _wanted(options: Options, found: Result) -> Result:
+    wanted = (
+        True,
+        options.wants_rank,
+        options.wants_rung,
+        options.wants_residuals,
+        options.wants_covariance,
+        options.wants_leverage,
     )
+    return Result(*(part if wants else None for part, wants in zip(found, wanted, strict=True)))
 
 
 def _as_tensors(a: Any, b: Any) -> tuple[Tensor, Tensor]:
@@ -145,6 +140,20 @@ def _check_tolerances(options: Options, a: Tensor) -> None:
                 raise ValueError(f"there is no derivative by {name}; give {name}.detach()")
 
 
+def _check_weights(options: Options, a: Tensor) -> list[Tensor]:
+    """The weights and the damping, if they are tensors."""
+    if options.is_weighted and a.is_cuda:
+        raise TypeError(
+            "weights, damping and covariances are computed on the CPU, and a is on the device "
+            f"{a.device}: give a.cpu()"
+        )
+    given = {"weights": options.weights, "damping": options.damping}
+    tensors = {name: part for name, part in given.items() if isinstance(part, Tensor)}
+    for name, part in tensors.items():
+        _check(name, part)
+    return list(tensors.values())
+
+
 def _check(name: str, given: Tensor, cuda: bool = False) -> None:
     if given.device.type not in ("cpu", "meta") and not (cuda and given.is_cuda):
         raise TypeError(
@@ -175,12 +184,11 @@ def _check_out(out: Any, *operands: Tensor) -> None:
         raise ValueError("out is a lazy conjugate or negative; give a plain tensor")
 
 
-def _into(a: Tensor, options: Options) -> Result:
+def _into(options: Options, *operands: Tensor) -> Result:
     out = options.out
-    _check_out(out, a)
-    plain = out.detach() if a.is_cuda else out.detach().numpy()
+    _check_out(out, *operands, *_check_weights(options, operands[0]))
     try:
-        return answer_plain(a, options._replace(out=plain))._replace(x=out)
+        return answer_plain(options._replace(out=out.detach()), *operands)._replace(x=out)
     finally:
         _note_change(out)
 

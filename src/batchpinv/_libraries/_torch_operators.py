@@ -33,6 +33,7 @@ _is_tracing = getattr(torch._C, "_is_tracing", lambda: True)
 # thread of PyTorch takes, for 1 to 25 matrices of 20x8. More may gain by its threads.
 _SMALL = 4096
 
+_ARRAYS = "atol", "rtol", "rcond", "out", "weights", "damping"
 # hermitian, lower, driver, workers, on_failure; for lstsq whether residuals are wanted
 Settings = Any
 
@@ -73,14 +74,10 @@ def check_dtype(name: str, given: Tensor) -> None:
 
 
 def with_arrays(options: Options) -> Options:
-    """Tolerances as ndarrays, where they are tensors."""
-    if options.atol is options.rtol is options.rcond is None:
+    """All but the operands as ndarrays, where they are tensors."""
+    if all(getattr(options, name) is None for name in _ARRAYS):
         return options
-    return options._replace(
-        atol=read(options.atol, "atol"),
-        rtol=read(options.rtol, "rtol"),
-        rcond=read(options.rcond, "rcond"),
-    )
+    return options._replace(**{name: read(getattr(options, name), name) for name in _ARRAYS})
 
 
 def as_tensor(part: Any) -> Tensor:
@@ -92,15 +89,26 @@ def as_rungs(rung: Any) -> Tensor:
     return torch.from_numpy(np.asarray(rung, np.uint8))
 
 
-def answer_plain(a: Tensor, options: Options) -> Result:
-    if a.is_cuda:
+def answer_plain(options: Options, *operands: Tensor) -> Result:
+    """By `pinv` of one tensor, or `lstsq` of two."""
+    name = "pinv" if len(operands) == 1 else "lstsq"
+    if operands[0].is_cuda:
         from ..cuda import _compute as cuda
 
-        x, rank, rung, _ = cuda.pinv(a.detach().resolve_conj().resolve_neg(), options)
-        return Result(x, rank, as_rungs(rung).to(a.device) if options.wants_rung else None)
-    x, rank, rung, _ = _numpy.pinv(read(a, "a"), with_arrays(options))
-    rank = as_tensor(rank) if options.wants_rank else None
-    return Result(torch.from_numpy(x), rank, as_rungs(rung) if options.wants_rung else None)
+        given = [each.detach().resolve_conj().resolve_neg() for each in operands]
+        found: Result = getattr(cuda, name)(*given, options)
+        rung = as_rungs(found.rung).to(operands[0].device) if options.wants_rung else None
+        return found._replace(rung=rung)
+    arrays = [read(each, at) for each, at in zip(operands, "ab", strict=False)]
+    found = getattr(_numpy, name)(*arrays, with_arrays(options))
+    return Result(
+        torch.from_numpy(found.x),
+        as_tensor(found.rank) if options.wants_rank else None,
+        as_rungs(found.rung) if options.wants_rung else None,
+        as_tensor(found.residuals) if options.wants_residuals else None,
+        as_tensor(found.covariance) if options.wants_covariance else None,
+        as_tensor(found.leverage) if options.wants_leverage else None,
+    )
 
 
 def pinv(a: Tensor, *settings: Settings) -> tuple[Tensor, Tensor, Tensor]:
@@ -166,18 +174,17 @@ def _options(atol: Tensor | None, rtol: Tensor | None, settings: tuple[Settings,
 def _answer_pinv(
     a: Tensor, atol: Tensor | None, rtol: Tensor | None, *settings: Settings
 ) -> tuple[Tensor, Tensor, Tensor]:
-    x, rank, rung, _ = answer_plain(a, _options(atol, rtol, settings))
+    x, rank, rung, *_ = answer_plain(_options(atol, rtol, settings), a)
     return x, rank, rung
 
 
 def _answer_lstsq(
     a: Tensor, b: Tensor, atol: Tensor | None, rtol: Tensor | None, *settings: Settings
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    options = with_arrays(_options(atol, rtol, settings))
-    x, rank, rung, residuals = _numpy.lstsq(read(a, "a"), read(b, "b"), options)
+    x, rank, rung, residuals, *_ = answer_plain(_options(atol, rtol, settings), a, b)
     if residuals is None:
-        residuals = np.empty((*x.shape[:-2], 0), x.dtype.char.lower())
-    return torch.from_numpy(x), as_tensor(rank), as_rungs(rung), as_tensor(residuals)
+        residuals = x.new_empty((*x.shape[:-2], 0), dtype=x.dtype.to_real())
+    return x, rank, rung, residuals
 
 
 # ---- shapes -------------------------------------------------------------------------------------
@@ -479,7 +486,7 @@ _pinv = _define(
 )
 _lstsq = _define(
     f"lstsq(Tensor a, Tensor b, {_SETTINGS}, bool residuals) -> (Tensor, Tensor, Tensor, Tensor)",
-    ("CPU",),
+    ("CPU", "CUDA"),
     _answer_lstsq,
     _lstsq_shapes,
     _Lstsq,

@@ -17,7 +17,7 @@ import xarray as xr
 from .._options import Options, Result
 from . import find_library
 
-_TOLERANCES = "rcond", "atol", "rtol"
+_BY_MATRIX = "rcond", "atol", "rtol", "damping"
 
 Dims = Sequence[Hashable]
 
@@ -26,12 +26,14 @@ def pinv(a: Any, options: Options) -> Result:
     if a.ndim < 2:
         return find_library(a.data).pinv(a.data, options)
     *batch, m, n = a.dims
+    batch = [*_extra_dims(options, a), *batch]
     out = options.out
     if isinstance(out, xr.DataArray):
         if out.dims != (*batch, n, m):
             raise ValueError(f"out must have the dimensions {(*batch, n, m)}; got {out.dims}")
         options = options._replace(out=out.data)
-    found = find_library(a.data).pinv(a.data, _read_tolerances(options, a, batch))
+    matrices = _order(a, [*batch, m, n]).data
+    found = find_library(matrices).pinv(matrices, _read_options(options, a, batch))
     x = found.x if isinstance(out, xr.DataArray) else _label(found.x, (*batch, n, m), a)
     return Result(
         out if isinstance(out, xr.DataArray) else x,
@@ -49,6 +51,7 @@ def lstsq(a: Any, b: Any, options: Options) -> Result:
     if options.out is not None:
         raise TypeError("out is not for labelled arrays in lstsq; assign the result")
     *batch, m, n = a.dims
+    batch = [*_extra_dims(options, a), *batch]
     if m not in b.dims or n in b.dims:
         raise ValueError(
             f"b must have the dimension {m!r} of a, and not {n!r}; it has {b.dims}, a has {a.dims}"
@@ -58,8 +61,9 @@ def lstsq(a: Any, b: Any, options: Options) -> Result:
     shape = tuple(b.sizes[dim] for dim in sides)
     columns = _order(b, [*batch, m, *sides]).data
     columns = columns.reshape((*columns.shape[: len(batch) + 1], prod(shape)))
-    options = _read_tolerances(options, a, batch)
-    found = find_library(a.data, columns).lstsq(a.data, columns, options)
+    matrices = _order(a, [*batch, m, n]).data
+    options = _read_options(options, a, batch)
+    found = find_library(matrices, columns).lstsq(matrices, columns, options)
 
     def spread(part: Any, core: Dims) -> Any:
         """With the right-hand sides as they were, and n in the place of m."""
@@ -75,7 +79,20 @@ def lstsq(a: Any, b: Any, options: Options) -> Result:
         _label(found.rank, batch, a),
         _label(found.rung, batch, a),
         spread(found.residuals, []),
+        _label(found.covariance, _covariance_dims(options, batch, n), a),
+        _label(found.leverage, (*batch, m), a, b),
     )
+
+
+def _covariance_dims(options: Options, batch: Dims, n: Hashable) -> Dims:
+    return (*batch, n) if options.wants_covariance == "diagonal" else (*batch, n, f"{n}_2")
+
+
+def _extra_dims(options: Options, a: Any) -> list[Hashable]:
+    """Of the batch, those that only the weights and the damping have."""
+    given = (options.weights, options.damping)
+    dims = [dim for part in given if isinstance(part, xr.DataArray) for dim in part.dims]
+    return [dim for dim in dict.fromkeys(dims) if dim not in a.dims]
 
 
 def _label(part: Any, dims: Dims, *operands: Any) -> Any:
@@ -97,15 +114,14 @@ def _order(array: Any, dims: Dims) -> Any:
     return array.expand_dims(missing).transpose(*dims)
 
 
-def _read_tolerances(options: Options, a: Any, batch: Dims) -> Options:
+def _read_options(options: Options, a: Any, batch: Dims) -> Options:
     read = {}
-    for name in _TOLERANCES:
+    for name in (*_BY_MATRIX, "weights"):
         given = getattr(options, name)
         if isinstance(given, xr.DataArray):
-            if not set(given.dims) <= set(batch):
-                raise ValueError(
-                    f"{name} must have dimensions of the batch, {tuple(batch)}; got {given.dims}"
-                )
+            dims = [*batch, a.dims[-2]] if name == "weights" else list(batch)
+            if not set(given.dims) <= set(dims):
+                raise ValueError(f"{name} must have dimensions among {dims}; got {given.dims}")
             xr.align(a, given, join="exact", copy=False)
-            read[name] = _order(given, batch).data
+            read[name] = _order(given, dims).data
     return options._replace(**read)

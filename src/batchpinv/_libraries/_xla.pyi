@@ -11,6 +11,11 @@ RTOL: int
 RANK: int
 RUNG: int
 RESIDUALS: int
+WEIGHTS: int
+DAMPING: int
+COVARIANCE: int
+DIAGONAL: int
+LEVERAGE: int
 
 def compute(
     solves: bool,

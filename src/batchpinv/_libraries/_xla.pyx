@@ -61,6 +61,11 @@ cpdef enum:
     RANK = 64
     RUNG = 128
     RESIDUALS = 256
+    WEIGHTS = 512
+    DAMPING = 1024
+    COVARIANCE = 2048
+    DIAGONAL = 4096
+    LEVERAGE = 8192
 
 # What XLA gives, by name: "atol", "flags", "rtol", "workers".
 cdef struct Given:
@@ -160,6 +165,10 @@ def compute(solves, operands, results, *, atol, rtol, flags, workers):
         rtol = None
     if flags & ATOL:
         atol = operands.pop()
+    elif flags & DAMPING and atol == 0:
+        atol = None  # as where none is given: it means nothing beside damping
+    damping = operands.pop() if flags & DAMPING else None
+    weights = operands.pop() if flags & WEIGHTS else None
     options = Options(
         hermitian=bool(flags & HERMITIAN),
         atol=atol,
@@ -172,10 +181,14 @@ def compute(solves, operands, results, *, atol, rtol, flags, workers):
         driver="svd" if flags & SVD else "auto",
         workers=workers or None,
         on_failure="nan" if flags & NAN else "raise",
+        weights=weights,
+        damping=damping,
+        wants_covariance="diagonal" if flags & DIAGONAL else bool(flags & COVARIANCE),
+        wants_leverage=bool(flags & LEVERAGE),
     )
     _, *others = (_numpy.lstsq if solves else _numpy.pinv)(*operands, options)
     for place, other in zip(results[1:], [other for other in others if other is not None]):
-        place[...] = other  # ranks, rungs, residuals
+        place[...] = other  # ranks, rungs, residuals, covariances, leverages
 
 
 cdef as_array(const Buffer *buffer):

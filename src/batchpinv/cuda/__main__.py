@@ -6,6 +6,7 @@ report to be pasted into an issue. Ends with 1 where something is wrong, or CUDA
 
 from __future__ import annotations
 
+import itertools
 import platform
 import statistics
 import sys
@@ -17,7 +18,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import LinAlgError, pinv, show_config
+from .. import LinAlgError, lstsq, pinv, show_config
+from ._errors import CudaUnavailable
+from ._find import open_cuda
 
 Array = NDArray[Any]
 DTYPES = ("float32", "float64", "complex64", "complex128")
@@ -126,15 +129,34 @@ def check_answers(bench: Bench) -> Iterator[tuple[str, float, int]]:
                 x, rank = pinv(bench.put(a), hermitian=hermitian, return_rank=True)
                 y, expected = pinv(a, hermitian=hermitian, return_rank=True)
                 wrong += int((bench.get(rank) != expected).sum())
-                worst = max(worst, _error(a, bench.get(x), y))
+                worst = max(worst, _error(a, bench.get(x), y, _norm(y), _norm(y)))
             kind = " hermitian" if hermitian else ""
             yield f"{dtype} {shape[0]}x{shape[1]}{kind}", worst, wrong
 
 
-def _error(a: Array, x: Array, y: Array) -> float:
-    """The worst in units of eps and of each matrix's condition, over what is kept."""
-    scale = np.linalg.norm(y, 2, axis=(-2, -1))
-    condition = np.maximum(scale * np.linalg.norm(a, 2, axis=(-2, -1)), 1)
+def check_systems(bench: Bench) -> Iterator[tuple[str, float, int]]:
+    """The same of solutions, in units of those that such a pseudo-inverse may have."""
+    for dtype in DTYPES:
+        for shape in SHAPES:
+            worst, wrong = 0.0, 0
+            for _, a in gallery(shape, dtype, False):
+                b = np.ones((*a.shape[:-1], 2), dtype)
+                x, rank = lstsq(bench.put(a), bench.put(b), return_rank=True)
+                y, expected = pinv(a, return_rank=True)
+                wrong += int((bench.get(rank) != expected).sum())
+                sides = np.linalg.norm(b, axis=(-2, -1))
+                worst = max(worst, _error(a, bench.get(x), y @ b, _norm(y) * sides, _norm(y)))
+            yield f"{dtype} {shape[0]}x{shape[1]} systems", worst, wrong
+
+
+def _norm(a: Array) -> Array:
+    return np.asarray(np.linalg.norm(a, 2, axis=(-2, -1)))
+
+
+def _error(a: Array, x: Array, y: Array, scale: Array, inverse: Array) -> float:
+    """The worst, by a scale, in units of eps and of each matrix's condition over what is kept; that
+    is by the norm of its pseudo-inverse."""
+    condition = np.maximum(inverse * _norm(a), 1)
     error = np.linalg.norm(x - y, axis=(-2, -1)) / np.where(scale > 0, scale, 1)
     return float((error / condition).max() / np.finfo(a.dtype).eps)
 
@@ -226,7 +248,7 @@ def report(benches: list[Bench]) -> bool:
 def _report_library(bench: Bench) -> bool:
     right = True
     print(f"\narrays of {bench.name}: worst error in eps * condition, wrong ranks (to the CPU's)")
-    for what, error, wrong in check_answers(bench):
+    for what, error, wrong in itertools.chain(check_answers(bench), check_systems(bench)):
         fine = error < 500 and not wrong
         right &= fine
         print(f"  {what:30} {error:10.1f} {wrong:4}{'' if fine else '  WRONG'}")
@@ -242,9 +264,10 @@ def _report_library(bench: Bench) -> bool:
 
 
 def main() -> int:
-    config = show_config("dicts")["cuda"]
-    if not config["usable"]:
-        print(f"CUDA cannot be used: {config['reason']}")
+    try:
+        open_cuda()
+    except CudaUnavailable as error:
+        print(error)
         return 1
     benches = find_benches()
     if not benches:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._arrays import ACCEPTED, is_disjoint, result_dtype
+from .._arrays import ACCEPTED, is_disjoint
 from . import _shim
 from ._shim import Stream
 
@@ -31,12 +31,9 @@ class View(NamedTuple):
     read_only: bool = False
 
     @property
-    def transposed(self) -> View:
-        """With the last two axes exchanged."""
-        return self._replace(
-            shape=(*self.shape[:-2], self.shape[-1], self.shape[-2]),
-            strides=(*self.strides[:-2], self.strides[-1], self.strides[-2]),
-        )
+    def as_column(self) -> View:
+        """A vector as a matrix of one column."""
+        return self._replace(shape=(*self.shape, 1), strides=(*self.strides, self.dtype.itemsize))
 
     @property
     def is_packed(self) -> bool:
@@ -86,11 +83,12 @@ class Library(NamedTuple):
     name: str
     stream: Callable[[int], int]  # of a device: the current one's address
     empty: Callable[[tuple[int, ...], Dtype], Any]  # on the device of the array, packed
-    as_double: Callable[[Any], Any] | None  # a copy of integers or booleans
-    transposed: Callable[[Any], Any] | None  # a view, if it has such views
+    astype: Callable[[Any, Dtype], Any] | None  # a copy
     packed: Callable[[Any], Any] | None = None  # in C order, if it is better at that
-    is_ordered: bool = False  # whether memory that is freed is used again in the stream's order
+    # Whether its own work, and memory that it uses again, keep the stream's order.
+    is_ordered: bool = False
     has_scalars: bool = False  # whether a number is an array, too
+    integer: Dtype = np.dtype(np.int64)  # of ranks
 
 
 def device_of(a: Any) -> int:
@@ -109,6 +107,8 @@ def find_library(a: Any) -> Library:
         return _cupy(a)
     if _is_of("numba", a):
         return _numba(a)
+    if _is_of("jaxlib", a):
+        return _jax(a)
     if hasattr(a, "__array_namespace__"):
         return _standard(a)
     raise TypeError(
@@ -128,8 +128,7 @@ def _torch(a: Any) -> Library:
         "torch",
         lambda device: torch.cuda.current_stream(device).cuda_stream,
         lambda shape, dtype: torch.empty(shape, dtype=getattr(torch, dtype.name), device=a.device),
-        lambda given: given.to(torch.float64),
-        lambda given: given.mT,
+        lambda given, dtype: given.to(getattr(torch, dtype.name)),
         lambda given: given.contiguous(),
         is_ordered=True,
         has_scalars=True,
@@ -150,8 +149,7 @@ def _cupy(a: Any) -> Library:
         "cupy",
         there(lambda device: int(cupy.cuda.get_current_stream().ptr)),
         there(cupy.empty),
-        there(lambda given: given.astype(np.float64)),
-        lambda given: given.swapaxes(-1, -2),
+        there(lambda given, dtype: given.astype(dtype)),
         there(cupy.ascontiguousarray),
         is_ordered=True,
     )
@@ -164,7 +162,22 @@ def _numba(a: Any) -> Library:
         with cuda.gpus[device_of(a)]:
             return cuda.device_array(shape, dtype)
 
-    return Library("numba", lambda device: _stream_of(a), empty, None, None)
+    return Library("numba", lambda device: _stream_of(a), empty, None)
+
+
+def _jax(a: Any) -> Library:
+    """On the legacy default stream, for which JAX's own work is waited for through DLPack. What it
+    makes empty nobody else has seen, so that it may be written."""
+    jax = sys.modules["jax"]
+    device = next(iter(a.devices()))
+    return Library(
+        "jax",
+        lambda device: _LEGACY,
+        lambda shape, dtype: jax.numpy.empty(shape, dtype, device=device),
+        lambda given, dtype: given.astype(dtype),
+        has_scalars=True,
+        integer=jax.dtypes.canonicalize_dtype(np.int64),
+    )
 
 
 def _standard(a: Any) -> Library:
@@ -173,8 +186,7 @@ def _standard(a: Any) -> Library:
         xp.__name__,
         lambda device: _stream_of(a),
         lambda shape, dtype: xp.empty(shape, dtype=getattr(xp, dtype.name), device=a.device),
-        lambda given: xp.astype(given, xp.float64),
-        lambda given: given.mT,
+        lambda given, dtype: xp.astype(given, getattr(xp, dtype.name)),
     )
 
 
@@ -189,7 +201,7 @@ def read(name: str, a: Any, stream: Stream) -> View:
     producer = None
     if _is_of("torch", a):
         view = _torch_view(name, a)
-    elif interface := _interface(a):
+    elif not _is_of("jaxlib", a) and (interface := _interface(a)):
         view, producer = _interface_view(name, a, interface), interface.get("stream")
     else:
         view = _dlpack_view(name, a, stream)
@@ -242,18 +254,16 @@ def _dlpack_view(name: str, a: Any, stream: Stream) -> View:
     return View(pointer, shape, strides, np.dtype(code), a, capsule, read_only)
 
 
-def read_numbers(name: str, a: Any, library: Library, stream: Stream) -> View:
-    """As `read`, in one of the dtypes that are computed."""
-    view = read(name, a, stream)
-    dtype = result_dtype(view.dtype, name)
+def as_dtype(name: str, view: View, dtype: Dtype, library: Library, stream: Stream) -> View:
+    """Its numbers in that dtype; TypeError where the library cannot convert them."""
     if view.dtype == dtype:
         return view
-    if library.as_double is None or not view.dtype.isnative:
+    if library.astype is None or not view.dtype.isnative:
         raise TypeError(
             f"{name} has dtype {view.dtype}, which {library.name} cannot convert on the device: "
             f"give {dtype}"
         )
-    return read(name, library.as_double(a), stream)
+    return read(name, library.astype(view.owner, dtype), stream)
 
 
 def fetch(view: View, library: Library, stream: Stream) -> np.ndarray[Any, Any]:

@@ -34,6 +34,8 @@ _ADVICE = "pip install 'batchpinv[cuda13]', or [cuda12] for an older driver"
 
 _lock = Lock()
 _is_open = False
+_process = 0  # that opened them
+_reason = ""  # why they could not be opened when that was last tried
 
 
 def open_cuda() -> None:
@@ -41,18 +43,21 @@ def open_cuda() -> None:
 
     CudaError in a fork of the process that loaded them.
     """
-    global _is_open
+    global _is_open, _process, _reason
     if not _is_open:
         with _lock:
             if not _is_open:
-                _open()
-                _is_open = True
+                _reason = _open()
+                if _reason:
+                    raise CudaUnavailable(f"CUDA cannot be used: {_reason}")
+                _is_open, _process = True, os.getpid()
     _shim.check_process()
 
 
-def _open() -> None:
+def _open() -> str:
+    """Why not, where that fails."""
     if _shim is None:
-        raise CudaUnavailable(f"CUDA cannot be used: it is not supported on {sys.platform}")
+        return f"it is not supported on {sys.platform}"
     reasons: list[str] = []
     for paths in _candidates(reasons):
         try:
@@ -60,8 +65,8 @@ def _open() -> None:
         except CudaError as error:
             reasons.append(str(error))
         else:
-            return
-    raise CudaUnavailable(f"CUDA cannot be used: {'; '.join(dict.fromkeys(reasons))}")
+            return ""
+    return "; ".join(dict.fromkeys(reasons))
 
 
 def _candidates(reasons: list[str]) -> Iterator[tuple[str, ...]]:
@@ -118,21 +123,60 @@ def _by_pathfinder(reasons: list[str]) -> tuple[str, ...] | None:
     return tuple(paths)
 
 
+# Where these are set, to anything but 0, cuBLAS may round to fewer digits than those of the dtype,
+# whatever is asked of a handle: by TF32, or by the emulation of CUDA 13.
+_OVERRIDES = (
+    "NVIDIA_TF32_OVERRIDE",
+    "CUBLAS_EMULATE_SINGLE_PRECISION",
+    "CUBLAS_EMULATE_DOUBLE_PRECISION",
+)
+
+
+def computes_with_all_digits() -> bool:
+    """Whether nothing in the environment keeps the libraries from it."""
+    return all(os.environ.get(name, "0") == "0" for name in _OVERRIDES)
+
+
 def describe() -> dict[str, object]:
-    """For `show_config`: whether CUDA can be used, and why not, or which versions."""
-    try:
-        open_cuda()
-    except CudaUnavailable as error:
-        return {"usable": False, "reason": str(error).removeprefix("CUDA cannot be used: ")}
+    """For `show_config`: what is there; versions of the libraries once they are loaded."""
+    if not _is_open:
+        state = f"no: {_reason}" if _reason else "not yet"
+        return {"loaded": state, "driver": _find_driver(), "libraries": _find_packages()}
     runtime, driver, blas, solver = _shim.versions()
     return {
-        "usable": True,
+        "loaded": "yes" if os.getpid() == _process else "by the process of which this is a fork",
         "runtime": _version(runtime),
         "driver": _version(driver),
         "cublas": str(blas),
         "cusolver": f"{solver // 1000}.{solver // 100 % 10}.{solver % 100}",
         "batched eigenvalues": _shim.has_batched_eigen(),
+        "all digits": computes_with_all_digits(),
     }
+
+
+def _find_driver() -> str:
+    """What the kernel says of NVIDIA's driver."""
+    try:
+        with open("/proc/driver/nvidia/version") as file:
+            return file.readline().strip()
+    except OSError:
+        return "none"
+
+
+def _find_packages() -> str:
+    """What is named in the environment, or else the installed packages."""
+    from importlib.metadata import distributions
+
+    given = os.environ.get(_VARIABLE)
+    if given:
+        return given
+    names = ("nvidia-cuda-runtime", "nvidia-cublas", "nvidia-cusolver")
+    found = {
+        f"{name} {distribution.version}"
+        for distribution in distributions()
+        if (name := distribution.metadata["Name"] or "").startswith(names)
+    }
+    return ", ".join(sorted(found)) or "those of the system, if any"
 
 
 def _version(number: int) -> str:

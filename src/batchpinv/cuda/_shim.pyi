@@ -47,6 +47,25 @@ class Stream:
         b: _Matrices,
         to: _Matrices,
         batch: int,
+        adds: int = ...,
+    ) -> None: ...
+    def gather(
+        self, is_double: bool, numbers: int, source: int, one: int, to: int, batch: int
+    ) -> None: ...
+    def invert(
+        self, dtype: int, n: int, a: int, pivots: int, x: int, info: int, batch: int
+    ) -> None: ...
+    def cholesky(self, dtype: int, n: int, a: int, info: int, batch: int) -> None: ...
+    def divide(
+        self,
+        dtype: int,
+        from_left: bool,
+        adjoint: bool,
+        rows: int,
+        cols: int,
+        r: int,
+        x: int,
+        batch: int,
     ) -> None: ...
     def scale(
         self, is_double: bool, rows: int, cols: int, a: int, factors: int, to: int

@@ -44,7 +44,17 @@ cdef extern from "shim.h" nogil:
     int bp_fill(bp_stream *s, void *to, int byte, int64_t bytes)
     int bp_multiply(
         bp_stream *s, int dtype, bint adjoint_a, bint adjoint_b, int64_t rows, int64_t cols,
-        int64_t inner, bp_matrices a, bp_matrices b, bp_matrices to, int64_t batch)
+        int64_t inner, bp_matrices a, bp_matrices b, bp_matrices to, int64_t batch, int adds)
+    int bp_gather(
+        bp_stream *s, bint is_double, int64_t numbers, void **source, void **one, void **to,
+        int64_t batch)
+    int bp_invert(
+        bp_stream *s, int dtype, int64_t n, void **a, int *pivots, void **x, int *info,
+        int64_t batch)
+    int bp_cholesky(bp_stream *s, int dtype, int64_t n, void **a, int *info, int64_t batch)
+    int bp_divide(
+        bp_stream *s, int dtype, bint from_left, bint adjoint, int64_t rows, int64_t cols, void **r,
+        void **x, int64_t batch)
     int bp_scale(
         bp_stream *s, bint is_double, int64_t rows, int64_t cols, const void *a,
         const void *factors, void *to)
@@ -232,14 +242,58 @@ cdef class Stream:
 
     def multiply(
         self, int dtype, bint adjoint_a, bint adjoint_b, int64_t rows, int64_t cols, int64_t inner,
-        a, b, to, int64_t batch
+        a, b, to, int64_t batch, int adds=0
     ) -> None:
-        """to = op(a) op(b), where op is the conjugate transpose or nothing."""
+        """to = op(a) op(b), where op is the conjugate transpose or nothing.
+
+        The product is added to what is there if `adds` is 1, and taken from it if it is -1.
+        """
         cdef bp_matrices x = matrices(a), y = matrices(b), z = matrices(to)
         cdef int result
         with nogil:
             result = bp_multiply(
-                &self.stream, dtype, adjoint_a, adjoint_b, rows, cols, inner, x, y, z, batch)
+                &self.stream, dtype, adjoint_a, adjoint_b, rows, cols, inner, x, y, z, batch, adds)
+        check(result)
+
+    def gather(
+        self, bint is_double, int64_t numbers, uintptr_t source, uintptr_t one, uintptr_t to,
+        int64_t batch
+    ) -> None:
+        """Copy so many real numbers, by pointers to the first of each, and for each to a 1."""
+        cdef int result
+        with nogil:
+            result = bp_gather(
+                &self.stream, is_double, numbers, <void **>source, <void **>one, <void **>to, batch)
+        check(result)
+
+    def invert(
+        self, int dtype, int64_t n, uintptr_t a, uintptr_t pivots, uintptr_t x, uintptr_t info,
+        int64_t batch
+    ) -> None:
+        """x = a^-1 by LU, by pointers; each matrix has n pivots, and two numbers that are 0 where
+        that was possible."""
+        cdef int result
+        with nogil:
+            result = bp_invert(
+                &self.stream, dtype, n, <void **>a, <int *>pivots, <void **>x, <int *>info, batch)
+        check(result)
+
+    def cholesky(self, int dtype, int64_t n, uintptr_t a, uintptr_t info, int64_t batch) -> None:
+        """a = R^H R, by pointers; R takes the place of the upper triangle."""
+        cdef int result
+        with nogil:
+            result = bp_cholesky(&self.stream, dtype, n, <void **>a, <int *>info, batch)
+        check(result)
+
+    def divide(
+        self, int dtype, bint from_left, bint adjoint, int64_t rows, int64_t cols, uintptr_t r,
+        uintptr_t x, int64_t batch
+    ) -> None:
+        """x = op(R)^-1 x, or x op(R)^-1, for upper triangles R, by pointers."""
+        cdef int result
+        with nogil:
+            result = bp_divide(
+                &self.stream, dtype, from_left, adjoint, rows, cols, <void **>r, <void **>x, batch)
         check(result)
 
     def scale(

@@ -220,6 +220,9 @@ static int enter(int device, int *before) {
 
 static int create(struct handles *h) {
     TRY(BLAS(Create_v2, &h->blas));
+    /* No TF32, no emulation, no shorter products of complex numbers: the rule for rank counts on
+     * the rounding of the dtype. */
+    TRY(BLAS(SetMathMode, h->blas, CUBLAS_PEDANTIC_MATH));
     TRY(SOLVER(DnCreate, &h->solver));
     TRY(SOLVER(DnCreateParams, &h->params));
     TRY(SOLVER(DnCreateGesvdjInfo, &h->gesvdj));
@@ -327,20 +330,57 @@ static int64_t size_of(enum bp_dtype dtype) { /* bytes */
 
 static int in_int(size_t number) { return number > INT_MAX ? INT_MAX : (int)number; }
 
-static const void *one(int is_double) {
-    static const double one_double[2] = {1};
-    static const float one_float[2] = {1};
-    return is_double ? (const void *)one_double : one_float;
+/* -1, 0 and 1, of the dtype's precision; 0 follows as the imaginary part. */
+static const void *scalar(enum bp_dtype dtype, int value) {
+    static const double doubles[][2] = {{-1}, {0}, {1}};
+    static const float floats[][2] = {{-1}, {0}, {1}};
+    return is_double(dtype) ? (const void *)doubles[value + 1] : floats[value + 1];
 }
+
+static cublasOperation_t op(int adjoint) { return adjoint ? CUBLAS_OP_C : CUBLAS_OP_N; }
 
 int bp_multiply(bp_stream *s, enum bp_dtype dtype, int adjoint_a, int adjoint_b, int64_t rows,
                 int64_t cols, int64_t inner, bp_matrices a, bp_matrices b, bp_matrices to,
-                int64_t batch) {
-    static const double zero[2];
-    WITH_HANDLES(s, TYPED_BLAS(gemm, dtype, s->handles->blas, adjoint_a ? CUBLAS_OP_C : CUBLAS_OP_N,
-                               adjoint_b ? CUBLAS_OP_C : CUBLAS_OP_N, rows, cols, inner,
-                               one(is_double(dtype)), a.at, a.ld, a.stride, b.at, b.ld, b.stride,
-                               zero, to.at, to.ld, to.stride, batch));
+                int64_t batch, int adds) {
+    WITH_HANDLES(s, TYPED_BLAS(gemm, dtype, s->handles->blas, op(adjoint_a), op(adjoint_b), rows,
+                               cols, inner, scalar(dtype, adds < 0 ? -1 : 1), a.at, a.ld, a.stride,
+                               b.at, b.ld, b.stride, scalar(dtype, adds != 0), to.at, to.ld,
+                               to.stride, batch));
+}
+
+/* A product with the number 1, which is the one copy that cuBLAS has for any addresses. */
+int bp_gather(bp_stream *s, int is_double, int64_t numbers, void **from, void **one, void **to,
+              int64_t batch) {
+    const enum bp_dtype dtype = is_double ? BP_DOUBLE : BP_FLOAT;
+    WITH_HANDLES(s, TYPED_BLAS(gemm_batched, dtype, s->handles->blas, CUBLAS_OP_N, CUBLAS_OP_N,
+                               numbers, 1, 1, scalar(dtype, 1), (const void *const *)from, numbers,
+                               (const void *const *)one, 1, scalar(dtype, 0), to, numbers, batch));
+}
+
+static int invert(const struct handles *h, enum bp_dtype dtype, int n, void **a, int *pivots,
+                  void **x, int *info, int batch) {
+    TRY(TYPED_BLAS(getrf_batched, dtype, h->blas, n, a, n, pivots, info, batch));
+    return TYPED_BLAS(getri_batched, dtype, h->blas, n, (const void *const *)a, n, pivots, x, n,
+                      info + batch, batch);
+}
+
+int bp_invert(bp_stream *s, enum bp_dtype dtype, int64_t n, void **a, int *pivots, void **x,
+              int *info, int64_t batch) {
+    WITH_HANDLES(s, invert(s->handles, dtype, n, a, pivots, x, info, batch));
+}
+
+int bp_cholesky(bp_stream *s, enum bp_dtype dtype, int64_t n, void **a, int *info, int64_t batch) {
+    WITH_HANDLES(s, TYPED_SOLVER(potrf_batched, dtype, s->handles->solver, CUBLAS_FILL_MODE_UPPER,
+                                 n, a, n, info, batch));
+}
+
+int bp_divide(bp_stream *s, enum bp_dtype dtype, int from_left, int adjoint, int64_t rows,
+              int64_t cols, void **r, void **x, int64_t batch) {
+    WITH_HANDLES(s, TYPED_BLAS(trsm_batched, dtype, s->handles->blas,
+                               from_left ? CUBLAS_SIDE_LEFT : CUBLAS_SIDE_RIGHT,
+                               CUBLAS_FILL_MODE_UPPER, op(adjoint), CUBLAS_DIAG_NON_UNIT, rows,
+                               cols, scalar(dtype, 1), (const void *const *)r,
+                               from_left ? rows : cols, x, rows, batch));
 }
 
 int bp_scale(bp_stream *s, int is_double, int64_t rows, int64_t cols, const void *a,

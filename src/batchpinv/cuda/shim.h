@@ -63,13 +63,28 @@ void bp_release(bp_stream *s);
 int bp_copy(bp_stream *s, void *to, int64_t to_pitch, const void *from, int64_t from_pitch,
             int64_t width, int64_t height, int kind);
 int bp_fill(bp_stream *s, void *to, int byte, int64_t bytes);
-/* to = op(a) op(b), where op is the conjugate transpose or nothing. */
+/* to = op(a) op(b), where op is the conjugate transpose or nothing. The product is added to what is
+ * there if `adds` is 1, and taken from it if it is -1. */
 int bp_multiply(bp_stream *s, enum bp_dtype dtype, int adjoint_a, int adjoint_b, int64_t rows,
                 int64_t cols, int64_t inner, bp_matrices a, bp_matrices b, bp_matrices to,
-                int64_t batch);
+                int64_t batch, int adds);
 /* The columns of one real matrix, each by its factor. */
 int bp_scale(bp_stream *s, int is_double, int64_t rows, int64_t cols, const void *a,
              const void *factors, void *to);
+
+/* For these a stack is an array of pointers, on the device, to packed matrices anywhere. */
+
+/* to = from, so many real numbers of each; `one` points to the number 1 for each. */
+int bp_gather(bp_stream *s, int is_double, int64_t numbers, void **from, void **one, void **to,
+              int64_t batch);
+/* x = a^-1 by LU. It is lost where one of the two `info` of a matrix is not 0, and so is a. */
+int bp_invert(bp_stream *s, enum bp_dtype dtype, int64_t n, void **a, int *pivots, void **x,
+              int *info, int64_t batch);
+/* The upper triangle R of a becomes that of a = R^H R; what is below is lost. */
+int bp_cholesky(bp_stream *s, enum bp_dtype dtype, int64_t n, void **a, int *info, int64_t batch);
+/* x = op(R)^-1 x if from the left, else x op(R)^-1, for upper triangles R. */
+int bp_divide(bp_stream *s, enum bp_dtype dtype, int from_left, int adjoint, int64_t rows,
+              int64_t cols, void **r, void **x, int64_t batch);
 
 /* Both do nothing without `work` but ask how much they need. The decompositions by QR take, where
  * there are `pointers` (on the device, to each `a` and `s`), all at once; R is in `a` then. */

@@ -38,6 +38,8 @@ enum { cudaEventDisableTiming = 2 };
 typedef enum { CUBLAS_OP_N, CUBLAS_OP_T, CUBLAS_OP_C } cublasOperation_t;
 typedef enum { CUBLAS_SIDE_LEFT, CUBLAS_SIDE_RIGHT } cublasSideMode_t;
 typedef enum { CUBLAS_FILL_MODE_LOWER, CUBLAS_FILL_MODE_UPPER } cublasFillMode_t;
+typedef enum { CUBLAS_DIAG_NON_UNIT, CUBLAS_DIAG_UNIT } cublasDiagType_t;
+typedef enum { CUBLAS_DEFAULT_MATH, CUBLAS_PEDANTIC_MATH = 2 } cublasMath_t;
 typedef enum { CUSOLVER_EIG_MODE_NOVECTOR, CUSOLVER_EIG_MODE_VECTOR } cusolverEigMode_t;
 typedef enum { CUDA_R_32F, CUDA_R_64F, CUDA_C_32F = 4, CUDA_C_64F } cudaDataType;
 typedef enum { MAJOR_VERSION, MINOR_VERSION, PATCH_LEVEL } libraryPropertyType;
@@ -80,10 +82,19 @@ struct cudaPointerAttributes {
     ONE(cublas, cublasStatus_t, Create_v2, (cublasHandle_t *))                                     \
     ONE(cublas, cublasStatus_t, Destroy_v2, (cublasHandle_t))                                      \
     ONE(cublas, cublasStatus_t, SetStream_v2, (cublasHandle_t, cudaStream_t))                      \
+    ONE(cublas, cublasStatus_t, SetMathMode, (cublasHandle_t, cublasMath_t))                       \
     ONE(cublas, cublasStatus_t, GetProperty, (libraryPropertyType, int *))                         \
     FOUR(dgmm, cublas, Sdgmm, Ddgmm, Sdgmm, Ddgmm, DGMM) /* complex matrices are twice the rows */ \
     FOUR(gemm, cublas, SgemmStridedBatched, DgemmStridedBatched, CgemmStridedBatched,              \
          ZgemmStridedBatched, GEMM)                                                                \
+    FOUR(gemm_batched, cublas, SgemmBatched, DgemmBatched, SgemmBatched, DgemmBatched,             \
+         GEMM_BATCHED)                                                                             \
+    FOUR(trsm_batched, cublas, StrsmBatched, DtrsmBatched, CtrsmBatched, ZtrsmBatched,             \
+         TRSM_BATCHED)                                                                             \
+    FOUR(getrf_batched, cublas, SgetrfBatched, DgetrfBatched, CgetrfBatched, ZgetrfBatched,        \
+         GETRF_BATCHED)                                                                            \
+    FOUR(getri_batched, cublas, SgetriBatched, DgetriBatched, CgetriBatched, ZgetriBatched,        \
+         GETRI_BATCHED)                                                                            \
     FOUR(geqrf_batched, cublas, SgeqrfBatched, DgeqrfBatched, CgeqrfBatched, ZgeqrfBatched,        \
          GEQRF_BATCHED)
 
@@ -103,6 +114,8 @@ struct cudaPointerAttributes {
          DnCheevjBatched_bufferSize, DnZheevjBatched_bufferSize, SYEVJ_SIZE)                       \
     FOUR(syevj, cusolver, DnSsyevjBatched, DnDsyevjBatched, DnCheevjBatched, DnZheevjBatched,      \
          SYEVJ)                                                                                    \
+    FOUR(potrf_batched, cusolver, DnSpotrfBatched, DnDpotrfBatched, DnCpotrfBatched,               \
+         DnZpotrfBatched, POTRF_BATCHED)                                                           \
     FOUR(geqrf_size, cusolver, DnSgeqrf_bufferSize, DnDgeqrf_bufferSize, DnCgeqrf_bufferSize,      \
          DnZgeqrf_bufferSize, GEQRF_SIZE)                                                          \
     FOUR(geqrf, cusolver, DnSgeqrf, DnDgeqrf, DnCgeqrf, DnZgeqrf, GEQRF)                           \
@@ -131,6 +144,16 @@ struct cudaPointerAttributes {
      int, long long, const T *, int, long long, const T *, T *, int, long long, int)
 #define DGMM(T, R)                                                                                 \
     (cublasHandle_t, cublasSideMode_t, int, int, const R *, int, const R *, int, R *, int)
+#define GEMM_BATCHED(T, R)                                                                         \
+    (cublasHandle_t, cublasOperation_t, cublasOperation_t, int, int, int, const R *,               \
+     const R *const *, int, const R *const *, int, const R *, R *const *, int, int)
+#define TRSM_BATCHED(T, R)                                                                         \
+    (cublasHandle_t, cublasSideMode_t, cublasFillMode_t, cublasOperation_t, cublasDiagType_t, int, \
+     int, const T *, const T *const *, int, T *const *, int, int)
+#define GETRF_BATCHED(T, R) (cublasHandle_t, int, T *const *, int, int *, int *, int)
+#define GETRI_BATCHED(T, R)                                                                        \
+    (cublasHandle_t, int, const T *const *, int, const int *, T *const *, int, int *, int)
+#define POTRF_BATCHED(T, R) (cusolverDnHandle_t, cublasFillMode_t, int, T **, int, int *, int)
 #define GEQRF_BATCHED(T, R) (cublasHandle_t, int, int, T *const *, int, T *const *, int *, int)
 #define GEQRF_SIZE(T, R) (cusolverDnHandle_t, int, int, T *, int, int *)
 #define GEQRF(T, R) (cusolverDnHandle_t, int, int, T *, int, T *, T *, int, int *)

@@ -9,9 +9,23 @@
 
 namespace batchpinv {
 
-// The last two are those of systems only.
+// From B on those of systems only; from WEIGHTS on those of weighted and damped ones.
 struct Operand {
-    enum Index { A, OUT, ATOL, RTOL, RANK, RUNG, B, RESIDUAL, COUNT };
+    enum Index {
+        A,
+        OUT,
+        ATOL,
+        RTOL,
+        RANK,
+        RUNG,
+        B,
+        RESIDUAL,
+        WEIGHTS,
+        DAMPING,
+        COVARIANCE,
+        LEVERAGE,
+        COUNT
+    };
 };
 // The direct rung of long matrices tells what the Gram matrix knows, however little.
 constexpr unsigned gram_alone = 1;
@@ -44,7 +58,16 @@ struct Batch {
     // of s1; 0 if they do not wish to be.
     double noise;
     class Team *team; // of the workers of the call; null if there is but one
-    bool multiplies;  // X is formed once for each matrix, for its many right-hand sides
+    // Of pseudo-inverses X Q^H, Q with orthonormal columns, only X is wanted, n×n. For m > n in
+    // lanes, or m > 2 n.
+    bool halves;
+    // Changes where A's memory holds another matrix than before; null if it never does.
+    const std::int64_t *edition;
+    // Of weighted and damped systems; see weighted.hpp. `diagonal`: of the covariance, alone.
+    bool single_weights, diagonal;
+    double row_tolerance; // rtol for each row that is there, by default; 0 where it is given
+    std::ptrdiff_t weight_row, covariance_row, covariance_col, leverage_row;
+    bool multiplies; // X is formed once for each matrix, for its many right-hand sides
     std::ptrdiff_t a_row, a_col, b_row, b_col, out_row, out_col, residual_col;
 
     std::int64_t count;
@@ -59,13 +82,34 @@ struct Batch {
 
     bool solves() const { return data[Operand::B]; }
 
+    // Of what `out` holds of each matrix where pseudo-inverses are wanted, as W's rows are.
+    std::int64_t inverse_columns() const { return halves ? m : n; }
+
+    bool is_weighted() const {
+        return data[Operand::WEIGHTS] || data[Operand::DAMPING] || data[Operand::COVARIANCE] ||
+               data[Operand::LEVERAGE];
+    }
+
+    // Operands that are looked at.
+    int operands() const {
+        return is_weighted() ? Operand::COUNT : solves() ? Operand::WEIGHTS : Operand::B;
+    }
+
+    // As the caller has it.
+    std::int64_t rows() const { return transposed ? n : m; }
+    std::int64_t cols() const { return transposed ? m : n; }
+    std::ptrdiff_t row_step() const { return transposed ? a_col : a_row; }
+    std::ptrdiff_t col_step() const { return transposed ? a_row : a_col; }
+    std::ptrdiff_t out_row_step() const { return transposed && !solves() ? out_col : out_row; }
+    std::ptrdiff_t out_col_step() const { return transposed && !solves() ? out_row : out_col; }
+
     // `total` right-hand sides for each matrix; where there are so many that a pseudo-inverse pays,
     // in blocks along one more axis, the last of which may be shorter.
     void set_sides(std::int64_t total) {
         k = width = total;
         blocks = 1;
         const std::int64_t wanted = block_width(m, n, k);
-        multiplies = wanted > 0;
+        multiplies = wanted > 0 && !is_weighted(); // else its matrices have blocks of their own
         if (!multiplies)
             return;
         width = wanted;

@@ -58,9 +58,9 @@ template <class T, class C, class Factor> class CertifiedRung final : public Run
         Matrix &matrix = group[0];
         if (matrix.gapless)
             return 0;
-        if (!batch.solves() || !cache.is(matrix)) {
+        if (!batch.solves() || !cache.is(matrix, batch)) {
             certain = decide_rank(matrix);
-            cache.take(matrix);
+            cache.take(matrix, batch);
         }
         matrix.gapless = found.gapless;
         if (!certain)
@@ -105,7 +105,7 @@ template <class T, class C, class Factor> class CertifiedRung final : public Run
             symmetrise(x, batch.n);
         scale<C>(x, entries, exponent);
         if (bench.pass.enter()) {
-            scatter<T, C>(x, batch, matrix.data[Operand::OUT]);
+            scatter<T, C>(x, batch, batch.n, matrix.data[Operand::OUT]);
             matrix.write_rank(found.rank);
             bench.pass.leave();
         }

@@ -9,6 +9,7 @@ namespace batchpinv {
 class Cursor {
     const Batch &batch;
     const std::int64_t prefetched;
+    const int operands;
     std::int64_t at[MAX_DIMS];
 
   public:
@@ -17,27 +18,27 @@ class Cursor {
     std::ptrdiff_t step[Operand::COUNT] = {}; // from one matrix to the next along that axis
 
     Cursor(const Batch &batch, std::int64_t index)
-        : batch(batch),
-          prefetched(std::min<std::int64_t>(
-              1024, batch.itemsize * (batch.solves() ? batch.k : batch.m) * batch.n)) {
+        : batch(batch), prefetched(std::min<std::int64_t>(
+                            1024, batch.itemsize * (batch.solves() ? batch.k : batch.m) * batch.n)),
+          operands(batch.operands()) {
         std::copy_n(batch.data, static_cast<int>(Operand::COUNT), data);
         const int last = batch.ndim - 1;
         for (int axis = last; axis >= 0; --axis) {
             at[axis] = index % batch.shape[axis];
             index /= batch.shape[axis];
-            for (int op = 0; op < Operand::COUNT; ++op)
+            for (int op = 0; op < operands; ++op)
                 data[op] += at[axis] * batch.strides[op][axis];
         }
         if (last >= 0) {
             left = batch.shape[last] - at[last];
-            for (int op = 0; op < Operand::COUNT; ++op)
+            for (int op = 0; op < operands; ++op)
                 step[op] = batch.strides[op][last];
         }
     }
 
     // On by `count` <= left matrices.
     void advance(std::int64_t count) {
-        for (int op = 0; op < Operand::COUNT; ++op)
+        for (int op = 0; op < operands; ++op)
             data[op] += count * step[op];
         left -= count;
         if (left == 0)
@@ -59,11 +60,11 @@ class Cursor {
     void carry() {
         for (int axis = batch.ndim - 1; axis >= 0; --axis) {
             at[axis] = 0;
-            for (int op = 0; op < Operand::COUNT; ++op)
+            for (int op = 0; op < operands; ++op)
                 data[op] -= batch.shape[axis] * batch.strides[op][axis];
             if (axis == 0)
                 break;
-            for (int op = 0; op < Operand::COUNT; ++op)
+            for (int op = 0; op < operands; ++op)
                 data[op] += batch.strides[op][axis - 1];
             if (++at[axis - 1] < batch.shape[axis - 1])
                 break;

@@ -64,6 +64,8 @@ template <class T, class C> class DirectLong {
         return inverse;
     }
 
+    const C *half_inverse() const { return inverse; }
+
     void solve(bool adjoint, blas_int k, C *b, C *x) {
         if (!orthogonal) {
             if (adjoint)

@@ -13,6 +13,7 @@
 #include "semidefinite.hpp"
 #include "svd_rung.hpp"
 #include "triangles.hpp"
+#include "weighted.hpp"
 
 namespace batchpinv {
 namespace {
@@ -194,14 +195,14 @@ class Ladder final : public Solver {
 
     void run(std::int64_t start, std::int64_t stop) override {
         const Permit::Shift shift(permit);
-        const bool solves = bench.batch.solves();
+        const int operands = bench.batch.operands();
         Cursor cursor(bench.batch, start);
         Level &top = open(0);
         for (std::int64_t index = start; index < stop && pass.open();) {
             const std::int64_t room = std::min<std::int64_t>(top.width - top.count, stop - index);
             const std::int64_t taken = std::min(room, cursor.left);
             for (std::int64_t i = 0; i < taken; ++i) {
-                top.waiting[top.count++].take(cursor, index++, i, solves);
+                top.waiting[top.count++].take(cursor, index++, i, operands);
                 if (top.width > 1)
                     cursor.prefetch(top.width + i);
             }
@@ -233,7 +234,7 @@ class Ladder final : public Solver {
         Cursor cursor(bench.batch, start);
         for (std::int64_t index = start; index < stop && pass.open(); ++index) {
             Matrix matrix;
-            matrix.take(cursor, index, 0, true);
+            matrix.take(cursor, index, 0, bench.batch.operands());
             if (!permit.take())
                 return;
             residual->measure(matrix, bench.batch.k);
@@ -293,16 +294,17 @@ std::unique_ptr<Solver> make_ladder(const Batch &batch, const RoutineTable &rout
 } // namespace
 
 bool is_shared(const Batch &batch, const LaneTable *lanes) {
-    const bool complex = batch.kind == 'c';
-    const bool in_lanes =
-        complex ? fits<std::complex<double>>(batch, lanes) : fits<double>(batch, lanes);
-    return batch.m != batch.n && !batch.svd_only && !in_lanes;
+    const std::int64_t longer = batch.n + (batch.data[Operand::DAMPING] ? batch.m : 0);
+    const bool in_lanes = lanes && suits_lanes(longer, batch.m, batch.kind == 'c' ? 2 : 1);
+    return longer != batch.m && !batch.svd_only && !in_lanes;
 }
 
 std::unique_ptr<Solver> make_solver(const Batch &batch, const RoutineTable &routines,
                                     const LaneTable *lanes, Gate &gate, Failures &failures) {
     const auto make = [&](auto dtype) -> std::unique_ptr<Solver> {
         using T = decltype(dtype);
+        if (batch.is_weighted())
+            return std::make_unique<WeightedSolver<T>>(batch, routines, lanes, gate, failures);
         if (batch.multiplies)
             return std::make_unique<ProductSolver<T>>(batch, routines, lanes, gate, failures,
                                                       make_ladder<T>, fits<T>(batch, lanes));

@@ -66,6 +66,7 @@ template <class T, class C, bool answers_all> class LaneRung final : public Rung
         group.absolute = rounding.absolute;
         group.relative = rounding.relative;
         group.noise = batch.noise;
+        group.halves = batch.halves;
         group.evidence = batch.evidence ? evidence : nullptr;
         if (batch.ndim) {
             group.ahead = kernels.count * batch.strides[Operand::A][batch.ndim - 1];
@@ -120,7 +121,7 @@ template <class T, class C, bool answers_all> class LaneRung final : public Rung
         if (count > factorised)
             return false;
         for (int lane = 0; lane < count; ++lane)
-            if (!cache[lane].is(matrices[lane]))
+            if (!cache[lane].is(matrices[lane], batch))
                 return false;
         return true;
     }
@@ -129,7 +130,7 @@ template <class T, class C, bool answers_all> class LaneRung final : public Rung
         factorised = count;
         for (int lane = 0; lane < count; ++lane) {
             const Matrix &matrix = matrices[lane];
-            cache[lane].take(matrix);
+            cache[lane].take(matrix, batch);
             group.a[lane] = matrix.data[Operand::A];
             group.atol[lane] = matrix.atol();
             group.rtol[lane] = matrix.rtol();
@@ -179,7 +180,7 @@ template <class T, class C, bool answers_all> class LaneRung final : public Rung
         }
         if (batch.hermitian)
             symmetrise(own, batch.n);
-        scatter<T, C>(own, batch, matrix.data[Operand::OUT]);
+        scatter<T, C>(own, batch, batch.inverse_columns(), matrix.data[Operand::OUT]);
     }
 };
 

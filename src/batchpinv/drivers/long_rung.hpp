@@ -28,6 +28,7 @@ void scatter_conjugates(const C *from, std::int64_t rows, std::int64_t cols, std
 //   Finding factorise(Tolerance)
 //   bool orthogonal          whether it is Y that is multiplied, or W itself
 //   const C *multiplier()    X, shorter×rank, once
+//   const C *half_inverse()  X of pinv(W) = X Q^H with orthonormal Q, shorter×rank
 //   void solve(bool adjoint, k, C *b, C *x)   k×longer x = b pinv(W), or k×shorter x = b pinv(W)^H;
 //                                             b is lost
 template <class T, class C, class Factor> class LongRung final : public Rung {
@@ -64,6 +65,8 @@ template <class T, class C, class Factor> class LongRung final : public Rung {
         matrix.cut = bench.cuts(*found.evidence);
         if (batch.solves())
             solve(matrix);
+        else if (batch.halves)
+            halve(matrix);
         else
             invert(matrix);
         return 1;
@@ -109,6 +112,22 @@ template <class T, class C, class Factor> class LongRung final : public Rung {
             matrix.write_rank(found.rank);
             bench.pass.leave();
         }
+    }
+
+    void halve(const Matrix &matrix) {
+        const C *const x = factor.half_inverse();
+        const blas_int rank = factor.orthogonal ? reduction.rank : static_cast<blas_int>(batch.m);
+        if (!bench.pass.enter())
+            return;
+        in_tiles(batch.m, batch.m, [&](std::int64_t i, std::int64_t j) {
+            C value = j < rank ? x[i + j * batch.m] : C(0);
+            scale<C>(&value, 1, reduction.exponent());
+            const T rounded = static_cast<T>(value);
+            std::memcpy(matrix.data[Operand::OUT] + i * batch.out_col + j * batch.out_row, &rounded,
+                        sizeof rounded);
+        });
+        matrix.write_rank(found.rank);
+        bench.pass.leave();
     }
 
     void solve(const Matrix &matrix) {

@@ -282,14 +282,15 @@ template <class T> void fill_with_nan(T *w, std::int64_t count) {
 
 // ---- scatter ------------------------------------------------------------------------------------
 
-// out[j, i] = X[i + j*m], rounded to the caller's dtype: the transpose back, into the caller's
-// strides.
-template <class Stored, class T> void scatter(const T *x, const Batch &batch, char *out) {
+// out[j, i] = X[i + j*m] for j < columns, rounded to the caller's dtype: the transpose back, into
+// the caller's strides.
+template <class Stored, class T>
+void scatter(const T *x, const Batch &batch, std::int64_t columns, char *out) {
     if (std::is_same_v<T, Stored> && batch.out_col == sizeof(T))
-        for (std::int64_t j = 0; j < batch.n; ++j)
+        for (std::int64_t j = 0; j < columns; ++j)
             std::memcpy(out + j * batch.out_row, x + j * batch.m, batch.m * sizeof(T));
     else
-        in_tiles(batch.n, batch.m, [&](std::int64_t j, std::int64_t i) {
+        in_tiles(columns, batch.m, [&](std::int64_t j, std::int64_t i) {
             const Stored value = static_cast<Stored>(x[i + j * batch.m]);
             std::memcpy(out + j * batch.out_row + i * batch.out_col, &value, sizeof value);
         });

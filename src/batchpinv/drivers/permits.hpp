@@ -183,7 +183,7 @@ struct LapackPermits {
 
     void set_limit(int processors) {
         limit = std::min(processors, most);
-        briefest.set_limit(std::min(processors, most_briefest));
+        briefest.set_limit(most_briefest); // so that few of them have to sleep and be woken
         brief.set_limit(limit);
         any.set_limit(limit);
     }

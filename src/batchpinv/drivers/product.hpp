@@ -150,8 +150,8 @@ template <class T> class ProductSolver final : public Solver {
         Cursor cursor(batch, start);
         for (std::int64_t index = start; index < stop && pass.open(); ++index) {
             Matrix matrix;
-            matrix.take(cursor, index, 0, true);
-            if (!cache.is(matrix)) {
+            matrix.take(cursor, index, 0, batch.operands());
+            if (!cache.is(matrix, batch)) {
                 permit.give_back(); // the ladder has one of its own
                 invert(matrix);
             }
@@ -202,7 +202,7 @@ template <class T> class ProductSolver final : public Solver {
             inverse_batch.data[op] = matrix.data[op];
         found.forget();
         ladder->run(0, 1);
-        cache.take(matrix);
+        cache.take(matrix, batch);
         if (found.outcome != Outcome::solved)
             rank = -1;
         const Real<T> most = largest<T>(x, entries);

@@ -31,6 +31,7 @@ template <class C> class Reduction final : public Reduced {
     // with one step of refinement, cost less than to make W orthonormal.
     static constexpr std::int64_t most_few = 4;
 
+    const Batch &batch;
     const std::int64_t longer;
     const blas_int q; // shorter
     const LaneTable *const lanes;
@@ -61,8 +62,8 @@ template <class C> class Reduction final : public Reduced {
     double dropped = 0;          // |E|_F
 
     explicit Reduction(const Bench &bench)
-        : longer(bench.batch.n), q(static_cast<blas_int>(bench.batch.m)), lanes(bench.lanes),
-          sketch(longer, q), lwork(64 * q),
+        : batch(bench.batch), longer(bench.batch.n), q(static_cast<blas_int>(bench.batch.m)),
+          lanes(bench.lanes), sketch(longer, q), lwork(64 * q),
           matrix(bench, scratch_rows() * std::max<std::int64_t>(q, 2 * bench.batch.k),
                  q * std::max({q + q / most_few, bench.batch.k, sketch.sum_size()})),
           gram(area() + q / most_few * q), first(area()), second(area() + q / most_few * q),
@@ -78,9 +79,9 @@ template <class C> class Reduction final : public Reduced {
     // holds NaN or infinity. `b`: few right-hand sides, if b W will be wanted.
     bool take(const Matrix &wanted, const C *b = nullptr) {
         sides = nullptr;
-        if (cache.is(wanted))
+        if (cache.is(wanted, batch))
             return finite;
-        cache.take(wanted);
+        cache.take(wanted, batch);
         sides = b;
         ++generation;
         stage = Stage::taken;

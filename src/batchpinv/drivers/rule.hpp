@@ -43,13 +43,18 @@ inline Evidence<double> full_rank_evidence(double norm, double inverse_norm,
     return {norm, norm, 1 / inverse_norm, 0, 0, scaled(rounding, norm)};
 }
 
-// The same by the inverse of W^H W in double, or of its Cholesky factor: rounding moves squares of
-// singular values.
-inline Evidence<double> gram_evidence(double norm, double inverse_norm, std::int64_t longer,
-                                      std::int64_t shorter) {
-    const double error = rounding_of<double>(Method::gram, longer, shorter).absolute;
+// The same by the inverse of W^H W, or of its Cholesky factor: rounding moves squares of singular
+// values, by `error` in units of s1^2.
+inline Evidence<double> gram_evidence(double norm, double inverse_norm, double error) {
     const double kept2 = 1 / (inverse_norm * inverse_norm) - error * norm * norm;
     return {norm, norm, kept2 > 0 ? std::sqrt(kept2) : 0, 0, 0, {error * norm, 0}};
+}
+
+// In double.
+inline Evidence<double> gram_evidence(double norm, double inverse_norm, std::int64_t longer,
+                                      std::int64_t shorter) {
+    return gram_evidence(norm, inverse_norm,
+                         rounding_of<double>(Method::gram, longer, shorter).absolute);
 }
 
 } // namespace batchpinv

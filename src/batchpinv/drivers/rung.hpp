@@ -8,7 +8,7 @@
 #include "memory.hpp"
 #include "rule.hpp"
 
-#include "../lanes/kernels.hpp"
+#include "../lanes/table.hpp"
 
 #include <cstring>
 
@@ -42,12 +42,13 @@ struct Matrix {
     bool cut;     // Outcome::cut, once there is an answer
 
     // That which comes `ahead` places after the cursor's.
-    void take(const Cursor &cursor, std::int64_t index, std::int64_t ahead, bool solves) {
+    // `operands`: how many.
+    void take(const Cursor &cursor, std::int64_t index, std::int64_t ahead, int operands) {
         this->index = index;
         gapless = false;
         certain = true;
         cut = false;
-        for (int op = 0; op < (solves ? Operand::COUNT : Operand::B); ++op)
+        for (int op = 0; op < operands; ++op)
             data[op] = cursor.data[op] + ahead * cursor.step[op];
     }
 

@@ -30,6 +30,12 @@ bool fits_lapack(std::int64_t m, std::int64_t n) {
     return smaller == 0 || 5 * smaller + 300 <= most / smaller;
 }
 
+double damping_of(const StridedCall &call, std::int64_t at) {
+    double damping;
+    std::memcpy(&damping, call.damping.data + at * call.damping.step, sizeof damping);
+    return damping;
+}
+
 std::int64_t check(const StridedCall &call) {
     if (call.count < 0 || call.k < 0 || !fits_lapack(call.m, call.n))
         return BAD_SIZE;
@@ -37,8 +43,17 @@ std::int64_t check(const StridedCall &call) {
         return BAD_FLAGS;
     if (call.flags & StridedFlag::HERMITIAN && call.m != call.n)
         return BAD_SIZE;
+    if (call.covariance.data && (call.k == 0 || call.m == 0))
+        return BAD_SIZE;
     if (!(call.atol >= 0) || std::isnan(call.rtol))
         return BAD_TOLERANCE;
+    for (std::int64_t at = 0; at < call.count && call.damping.data; ++at) {
+        const double damping = damping_of(call, at);
+        if (!(damping >= 0) || std::isinf(damping))
+            return BAD_TOLERANCE;
+        if (damping > 0 && (call.atol > 0 || call.rtol >= 0)) // they mean nothing beside it
+            return BAD_TOLERANCE;
+    }
     return 0;
 }
 
@@ -83,6 +98,13 @@ Batch describe(const StridedCall &call, const double &rtol) {
         batch.b_col = call.b.col;
         set(Operand::B, call.b.data, call.b.step);
     }
+    set(Operand::WEIGHTS, call.weights.data, call.weights.step);
+    set(Operand::DAMPING, call.damping.data, call.damping.step);
+    set(Operand::COVARIANCE, call.covariance.data, call.covariance.step);
+    batch.weight_row = call.weights.row;
+    batch.covariance_row = call.covariance.row;
+    batch.covariance_col = call.covariance.col;
+    batch.row_tolerance = call.rtol < 0 ? epsilon(call) : 0;
     batch.set_sides(call.solves ? call.k : 0);
     batch.lay_flat();
     batch.coalesce();
@@ -160,6 +182,7 @@ std::int64_t strided_work_bytes(const StridedCall &call, const RoutineTable &rou
         double rtol = 0;
         StridedCall sized = call;
         sized.b.data = reinterpret_cast<char *>(&rtol); // not null: systems are wanted
+        sized.count = 64;                               // as many as may be taken at a time
         Batch batch = describe(sized, rtol);
         Gate gate;
         Statuses statuses(nullptr);

@@ -6,7 +6,7 @@
 #include "ladder.hpp"
 #include "lapack.hpp"
 
-#include "../lanes/kernels.hpp"
+#include "../lanes/table.hpp"
 
 namespace batchpinv {
 
@@ -34,6 +34,9 @@ struct StridedCall {
     int *status;
     void *work; // or null
     std::int64_t work_bytes;
+    // Each may be null. In double: weights, count×m by their `row`, and damping, one a matrix; and
+    // (A^H W A + damping I)^+, n×n, of systems.
+    Stack weights, damping, covariance;
 };
 
 // Whether it is a few small matrices that never leave the lanes, with few right-hand sides: done

@@ -77,6 +77,14 @@ template <class T> class Svd {
             divide(x, entries, 1, unit, 1);
     }
 
+    // V / S of X = V / S U^H, q×q, zeros behind the rank.
+    void half_inverse(T *x) const {
+        std::fill_n(x, static_cast<std::int64_t>(q) * q, T(0));
+        for (std::int64_t c = 0; c < rank; ++c)
+            for (std::int64_t i = 0; i < q; ++i)
+                x[i + c * q] = conjugate(vt[c + i * q]) / s[c];
+    }
+
     // x = b X, k×p, or b X^H, k×q.
     void apply(bool adjoint, blas_int k, const T *b, T *x) {
         if (rank == 0) {

@@ -51,13 +51,13 @@ template <class T, class C, class Factor, bool is_last> class SvdRung final : pu
 
     unsigned answer(Matrix *group, int) override {
         Matrix &matrix = group[0];
-        if (!batch.solves() || !cache.is(matrix)) {
+        if (!batch.solves() || !cache.is(matrix, batch)) {
             outcome = factorise(matrix);
             certain = cut = false;
             rank = -1;
             if (outcome == Outcome::solved)
                 decide_rank(matrix);
-            cache.take(matrix);
+            cache.take(matrix, batch);
         }
         if (!is_last && !certain)
             return 0;
@@ -124,16 +124,25 @@ template <class T, class C, class Factor, bool is_last> class SvdRung final : pu
         }
     }
 
+    void form_inverse() {
+        if constexpr (std::is_same_v<Factor, Svd<C>>)
+            if (batch.halves) {
+                factor.half_inverse(w);
+                return;
+            }
+        factor.pseudo_inverse(w);
+    }
+
     void invert(const Matrix &matrix) {
         if (outcome == Outcome::solved) {
-            factor.pseudo_inverse(w);
+            form_inverse();
             if (batch.hermitian)
                 symmetrise<C>(w, batch.n);
-            scale<C>(w, entries, exponent);
+            scale<C>(w, batch.m * batch.inverse_columns(), exponent);
         } else
             fill_with_nan<C>(w, entries);
         if (bench.pass.enter()) {
-            scatter<T, C>(w, batch, matrix.data[Operand::OUT]);
+            scatter<T, C>(w, batch, batch.inverse_columns(), matrix.data[Operand::OUT]);
             matrix.write_rank(rank);
             bench.pass.leave();
         }

@@ -75,6 +75,8 @@ template <class C, class Inner> class LongTriangle {
         return x;
     }
 
+    const C *half_inverse() { return inner.pseudo_inverse(w); }
+
     void solve(bool adjoint, blas_int k, C *b, C *x) {
         if (adjoint) {
             reduction.project(k, b, half);

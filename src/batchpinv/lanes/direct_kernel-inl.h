@@ -40,7 +40,7 @@ BATCHPINV_INLINE unsigned factorise_directly(LaneGroup &group, const Workspace<E
     const unsigned certain = lanes_of(sure) & filled_lanes(group);
     *work.norm2 = norm2;
     *work.size2 = inverse_norm2;
-    if (certain && inverts(group))
+    if (certain && inverts(group) && !is_halved<S>(group))
         apply_q(work.factors, work.y, shape.n, shape);
     return certain;
 }

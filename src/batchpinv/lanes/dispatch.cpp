@@ -1,5 +1,5 @@
 // Which instruction set's kernels run here: decided once, by what the processor has.
-#include "kernels.hpp"
+#include "table.hpp"
 
 #include <cstring>
 

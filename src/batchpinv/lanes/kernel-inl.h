@@ -48,6 +48,11 @@ inline Shape<int> shape_of(const LaneGroup &group) {
     return {m, static_cast<int>(group.n), leading_dimension(m)};
 }
 
+// Sizes that are known beforehand are square.
+template <class S> BATCHPINV_INLINE bool is_halved(const LaneGroup &group) {
+    return std::is_same_v<S, Shape<int>> && group.halves;
+}
+
 // Stores X, or the solutions, of the lanes that find(work) can answer.
 template <class Method, class R, int lanes, class E, class S, class Find>
 BATCHPINV_INLINE unsigned answer(LaneGroup &group, S shape, Find &&find) {
@@ -59,6 +64,10 @@ BATCHPINV_INLINE unsigned answer(LaneGroup &group, S shape, Find &&find) {
     const unsigned answered = group.answerable & filled_lanes(group);
     if (answered && group.k > 0)
         solve<Method, R, lanes>(group, answered, work, {shape.m, shape.n, shape.ld});
+    else if (answered && is_halved<S>(group))
+        store<R, lanes, element_of<E>::parts>(reinterpret_cast<const R *>(work.y), *work.factor,
+                                              answered, group,
+                                              Shape<int>{shape.n, shape.n, shape.ld});
     else if (answered)
         store<R, lanes, element_of<E>::parts>(reinterpret_cast<const R *>(work.y), *work.factor,
                                               answered, group, shape);

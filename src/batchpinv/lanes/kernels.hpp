@@ -25,6 +25,8 @@ constexpr int TRIANGLE_PANEL = 4;
 struct LaneGroup {
     std::int64_t m, n, k;
     bool transposed;
+    // Of pseudo-inverses X Q^H, Q with orthonormal columns, only X is wanted, n×n; m > n.
+    bool halves;
     const char *a[MOST_LANES]; // m×n, native byte order, any alignment
     const char *b[MOST_LANES]; // m×k; n×k if transposed
     char *out[MOST_LANES];     // n×m; or x, n×k, m×k if transposed
@@ -69,21 +71,5 @@ struct LaneKernels {
 // The name of those of one instruction set and dtype.
 #define BATCHPINV_KERNELS_OF(set, dtype) lane_kernels_##set##_##dtype
 #define BATCHPINV_KERNELS(set, dtype) BATCHPINV_KERNELS_OF(set, dtype)
-
-// All dtypes of one instruction set, in the order float32, float64, complex64, complex128.
-struct LaneTable {
-    const char *instruction_set;
-    const LaneKernels *of[4];
-    // out[step (i + j p)] += x_i^T y_j for p columns x and q columns y, `count` apart; where
-    // `upper`, at least for i <= j.
-    void (*add_inner_products)(const double *x, int p, const double *y, int q, std::int64_t count,
-                               double *out, int step, bool upper);
-    // y = y R^-1 for n columns, `count` apart, of real or of complex numbers.
-    void (*divide_columns[2])(double *y, int n, std::int64_t count, const double *triangle);
-};
-
-// The table of that instruction set, or of the best one that the processor has where the name is
-// empty. Null where the processor does not have it, or this build has no such kernels.
-const LaneTable *find_lane_table(const char *instruction_set);
 
 } // namespace batchpinv

@@ -116,6 +116,8 @@ unsigned factorise_completely(LaneGroup &group, const Workspace<E, V> &work, S s
     auto sure = decide(found, tolerance) & (~(much | more) | (change <= NEGLIGIBLE<R> / 2 * norm));
     if (group.k > 0) // the factors know nothing of them
         sure &= ~more;
+    if (is_halved<S>(group)) // nor is Q that of the reflections, where the remainder turns it
+        sure &= ~(turned | separable);
     const unsigned certain = lanes_of(sure) & filled;
     if (!certain)
         return 0;
@@ -127,7 +129,8 @@ unsigned factorise_completely(LaneGroup &group, const Workspace<E, V> &work, S s
     if (inverts(group)) {
         if (any_lane(more))
             add_trailing(work, shape);
-        apply_q_filled(work.factors, y, n, shape, uses_remainder ? m : n);
+        if (!is_halved<S>(group))
+            apply_q_filled(work.factors, y, n, shape, uses_remainder ? m : n);
         unpivot(y, work.pivot, shape);
     }
     return certain;

@@ -206,7 +206,8 @@ unsigned factorise_by_jacobi(LaneGroup &group, const Workspace<E, V> &work, Shap
                     sum = add_inner(sum, v[j * n + i], b[j * n + c]);
                 work.y[i * ld + c] = sum;
             }
-        apply_q(work.factors, work.y, n, shape);
+        if (!group.halves)
+            apply_q(work.factors, work.y, n, shape);
     }
     return answerable;
 }

@@ -1,6 +1,6 @@
 // The table of one instruction set, whose kernels are compiled one dtype at a time (kernels.cpp);
 // and what is there in double precision alone.
-#include "kernels.hpp"
+#include "table.hpp"
 
 #include <limits>
 #include <type_traits>
@@ -11,6 +11,7 @@ namespace {
 
 #include "divide-inl.h"
 #include "inner_products-inl.h"
+#include "rows-inl.h"
 
 constexpr int lanes = BATCHPINV_VECTOR_BYTES / sizeof(double);
 
@@ -31,6 +32,9 @@ const LaneTable BATCHPINV_TABLE(BATCHPINV_ISA) = {
     {&BATCHPINV_KERNELS(BATCHPINV_ISA, float32), &BATCHPINV_KERNELS(BATCHPINV_ISA, float64),
      &BATCHPINV_KERNELS(BATCHPINV_ISA, complex64), &BATCHPINV_KERNELS(BATCHPINV_ISA, complex128)},
     add_inner_products<lanes>,
-    {divide_columns<lanes, false>, divide_columns<lanes, true>}};
+    {divide_columns<lanes, false>, divide_columns<lanes, true>},
+    find_roots<lanes>,
+    {scale_rows<float, 2 * lanes, 1>, scale_rows<double, lanes, 1>, scale_rows<float, 2 * lanes, 2>,
+     scale_rows<double, lanes, 2>}};
 
 } // namespace batchpinv

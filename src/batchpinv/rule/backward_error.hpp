@@ -24,14 +24,18 @@ enum class Method {
     semidefinite,  // LAPACK's pstrf: 1 / |X|_F, |W - L L^H|_F
     svd,           // LAPACK's gesdd and gesvd: s
     eigen,         // LAPACK's heevd and heev: |lambda|
-    device_svd,    // cuSOLVER's singular values; not measured, four times those of LAPACK
-    device_eigen,  // its eigenvalues; the same
+    // On a CUDA device. Not measured: four times the rows of the CPU.
+    device_svd,      // cuSOLVER's singular values
+    device_eigen,    // its eigenvalues
+    device_inverse,  // getrfBatched and getriBatched: 1 / |X|_F
+    device_definite, // potrfBatched and triangular solves: 1 / |X|_F
+    device_gram,     // products and potrfBatched, as gram: squares, in units of eps s1^2
 };
 
 constexpr const char *method_names[] = {
-    "qr_lanes", "pivoted_lanes", "jacobi_lanes", "exact_lanes",  "elimination",
-    "sweep",    "gram",          "reduction",    "pivoted",      "semidefinite",
-    "svd",      "eigen",         "device_svd",   "device_eigen",
+    "qr_lanes",   "pivoted_lanes", "jacobi_lanes",   "exact_lanes",     "elimination", "sweep",
+    "gram",       "reduction",     "pivoted",        "semidefinite",    "svd",         "eigen",
+    "device_svd", "device_eigen",  "device_inverse", "device_definite", "device_gram",
 };
 
 // A row: how far a method moves a singular value s, in units of eps: by
@@ -60,6 +64,9 @@ constexpr BackwardError backward_errors[] = {
     {6, 3.2, 0, 18, 2, 0},          // eigen
     {24, 7.2, 7, 56, 32, 8},        // device_svd
     {24, 13, 0, 72, 8, 0},          // device_eigen
+    {8, 0, 0, 16, 0, 0, 0.32},      // device_inverse
+    {10.4, 0, 0, 24, 0, 0, 0.32},   // device_definite
+    {16, 0, 2, 0, 0, 0},            // device_gram: of squares
 };
 
 } // namespace batchpinv

@@ -1,43 +1,29 @@
-"""The pseudo-inverses of chunks of packed matrices, each chunk by one decomposition.
+"""The last rung on a device: packed matrices by their singular values, or eigenvalues.
 
-What is column-major to the libraries is the transpose of what the caller has: for A (m x n, in C
-order) they see X = A^T with p = n rows and q = m columns, and its pseudo-inverse (q x p) is, in
-C order, that of A. The identity has no conjugation, for complex numbers either.
-
-Y is X, or X^H where it has to be tall; M is Y, or its triangular factor after QR; M = U S V^H.
-Where there are eigenvalues instead, M is Hermitian, or it lies within a Hermitian matrix, that of
-Jordan and Wielandt: [[0, M], [M^H, 0]] has the eigenvalues +-S and 0, and the eigenvectors of S are
-the columns of [U; V] / sqrt(2).
+X (p x q) stands as in `_layout`. Y is X, or X^H where it has to be tall; M is Y, or its triangular
+factor after QR; M = U S V^H. Where there are eigenvalues instead, M is Hermitian, or it lies within
+a Hermitian matrix, that of Jordan and Wielandt: [[0, M], [M^H, 0]] has the eigenvalues +-S and 0,
+and the eigenvectors of S are the columns of [U; V] / sqrt(2).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .._batch import decide_values
 from .._info import UNCERTAIN, Rung
+from ._layout import INT_MAX, Columns, Room, packed
+from ._members import Members, Problem
+from ._rule import Row
 from ._shim import Decomposition, Routine, Stream
 
-_CODES = {code: number for number, code in enumerate("fdFD")}
-_INT_MAX = 2**31 - 1
 # Of XsyevBatched, which refuses more; no manual says so.
 _LONGEST = 32768
 # Bytes.
-_ALIGNED, _INT, _POINTER = 256, 4, 8
-
-
-class Columns(NamedTuple):
-    """A column-major matrix of each member, and the steps between columns and between members."""
-
-    at: int
-    step: int
-    stride: int
-
-
+_INT, _POINTER = 4, 8
 _NOWHERE = Columns(0, 0, 0)
 
 
@@ -54,7 +40,8 @@ class _Layout:
     info: int
     identity: int = 0
     y: Columns = _NOWHERE
-    product: Columns = _NOWHERE
+    product: Columns = _NOWHERE  # X^H W, or W^H X^H
+    half: Columns = _NOWHERE  # of what makes the solutions
     tau: int = 0
     pointers: int = 0
     buffer: int = 0  # the routine's own workspace
@@ -63,36 +50,29 @@ class _Layout:
     end: int = 0
 
 
-class Chunks:
-    """Pseudo-inverses of packed matrices (m, n) by a routine, of their triangular factors if `qr`.
+class Svd:
+    """Pseudo-inverses of packed matrices (m, n), or with k right-hand sides the solutions, by a
+    routine; of their triangular factors if `qr`.
 
     The shape alone says what is done with a matrix, so it has the same bits in every chunk, as far
     as the libraries' batched routines go.
     """
 
-    def __init__(
-        self,
-        routine: Routine,
-        qr: bool,
-        hermitian: bool,
-        dtype: np.dtype[Any],
-        m: int,
-        n: int,
-        stream: Stream,
-    ) -> None:
+    def __init__(self, routine: Routine, qr: bool, problem: Problem, stream: Stream) -> None:
+        m, n, self.sides = problem.m, problem.n, problem.k
         self.routine = routine
         self.qr = qr
-        self.hermitian = hermitian
+        self.hermitian = problem.hermitian
         self.stream = stream
-        self.dtype = dtype
-        self.real = np.dtype(dtype.char.lower())
-        self.code = _CODES[dtype.char]
+        self.dtype, self.real, self.code = problem.dtype, problem.real, problem.code
         self.p, self.q, self.k = n, m, min(m, n)
+        method = "device_svd" if routine < Routine.SYEVJ_BATCHED else "device_eigen"
+        self.row = Row(method, float(np.finfo(self.dtype).eps), m, n)
         self.adjoint = n < m and (qr or routine == Routine.GESVD)
         self.tall, self.cols = (m, n) if self.adjoint else (n, m)
         self.rows = self.cols if qr else self.tall
         self.is_eigen = routine >= Routine.SYEVJ_BATCHED
-        self.is_wielandt = self.is_eigen and not hermitian
+        self.is_wielandt = self.is_eigen and not problem.hermitian
         self.order = self.rows + (self.cols if self.is_wielandt else 0)
         sides = (self.order, self.order) if self.is_eigen else (self.rows, self.cols)
         # Numbers for a member: those that come out, and those by which columns are multiplied.
@@ -109,25 +89,17 @@ class Chunks:
             largest = max(largest, self.order**2)
         elif self.routine == Routine.GESVDJ_BATCHED:  # U and V are square
             largest = max(largest, self.rows**2, self.cols**2)
-        count = _INT_MAX // largest
+        count = INT_MAX // largest
         return min(count, _LONGEST) if self.routine == Routine.SYEV_BATCHED else count
 
     def work_bytes(self, batch: int) -> int:
         """The workspace that a chunk of so many matrices needs."""
         return self._lay_out(batch, 0).end
 
-    def pinv(
-        self,
-        source: int,
-        answer: int,
-        work: int,
-        atol: NDArray[np.float64],
-        rtol: NDArray[np.float64],
-        rank: NDArray[np.int64],
-        rung: NDArray[np.uint8],
-    ) -> NDArray[np.bool_]:
-        """Which of them have none. The others lie at `answer`, once the stream has come so far."""
-        batch, stream = len(rank), self.stream
+    def compute(self, members: Members, work: int) -> NDArray[np.bool_]:
+        """Which of them fail. The answers are there once the stream has come so far."""
+        atol, rtol, found = members.atol, members.rtol, members.found
+        source, batch, stream = members.source, members.length, self.stream
         at = self._lay_out(batch, work)
         self._load(at, source, batch)
         stream.fill(at.info, 0xFF, _INT * batch)  # not written yet
@@ -146,49 +118,29 @@ class Chunks:
 
         sizes = np.abs(values)
         largest = sizes.max(axis=1).astype(np.float64)
-        with np.errstate(invalid="ignore"):  # inf * 0, which is no bound
+        with np.errstate(divide="ignore", invalid="ignore"):  # inf * 0, which is no bound
             cutoff = np.fmax(atol, rtol * largest)
-        is_right = (info == 0) & np.isfinite(largest) & (perturbed <= 0.1 * cutoff)
+            errors = np.where(perturbed > 0, perturbed / largest, 0)
+        # What gesvdp adds to the matrix is a backward error, and no more of it is allowed than of
+        # the rounding that the table has for singular values.
+        is_right = (info == 0) & np.isfinite(largest) & (errors <= self.row.absolute)
         kept = ((sizes if self.hermitian else values) > cutoff[:, None]) & is_right[:, None]
         if self.is_wielandt:
             kept[:, : -self.k] = False  # none of these is a singular value
-        rank[:] = kept.sum(axis=1)
-        certain = is_right & self._are_certain(sizes, atol, rtol)
-        rung[:] = np.where(certain, Rung.SVD, Rung.SVD | UNCERTAIN)
+            sizes = sizes[:, -self.k :]
+        found.rank[:] = kept.sum(axis=1)
+        certain = self.row.decide_values(
+            np.ascontiguousarray(sizes, np.float64), errors, atol, rtol
+        )
+        found.rung[:] = np.where(certain & is_right, Rung.SVD, Rung.SVD | UNCERTAIN)
         self._scale(at, values, kept, batch)
-        self._multiply(at, source, answer, batch)
+        self._multiply(at, members)
         failed: NDArray[np.bool_] = ~is_right
         return failed
 
-    def _are_certain(
-        self, sizes: NDArray[Any], atol: NDArray[np.float64], rtol: NDArray[np.float64]
-    ) -> NDArray[np.bool_]:
-        """Whether the ranks are, by the rule that decides on the CPU."""
-        values = (sizes[:, -self.k :] if self.is_wielandt else sizes).astype(np.float64)
-        method = "device_eigen" if self.is_eigen else "device_svd"
-        eps = float(np.finfo(self.real).eps)
-        return decide_values(values, atol, rtol, method, eps, self.p, self.q)
-
-    def norms(self, source: int, work: int, norms: NDArray[Any]) -> None:
-        """The squared Frobenius norms, as numbers of the dtype; `work` has room for as many."""
-        inner, batch = self.p * self.q, len(norms)
-        x, to = Columns(source, inner, inner), Columns(work, 1, 1)
-        self.stream.multiply(self.code, True, False, 1, 1, inner, x, x, to, batch)
-        self.stream.copy_out(norms, work)
-        self.stream.synchronise()
-
     def _lay_out(self, batch: int, start: int) -> _Layout:
-        end = start
-
-        def take(size: int) -> int:
-            nonlocal end
-            at = end
-            end += -(-size // _ALIGNED) * _ALIGNED
-            return at
-
-        def take_columns(rows: int, cols: int) -> Columns:
-            return Columns(take(rows * cols * self.dtype.itemsize * batch), rows, rows * cols)
-
+        room = Room(start, self.dtype, batch)
+        take, take_columns = room.take, room.take_columns
         rows, cols, k = self.rows, self.cols, self.k
         if self.is_eigen:  # eigenvectors take the place of M
             m = u = v = take_columns(self.order, self.order)
@@ -210,17 +162,19 @@ class Chunks:
             at.identity = take(self.p**2 * self.dtype.itemsize)
         if self.qr:
             at.y = take_columns(self.tall, cols)
-            at.product = take_columns(self.q, self.p)
+            at.product = take_columns(self.q, k) if self.adjoint else take_columns(k, self.p)
             at.tau = take(cols * self.dtype.itemsize * batch)
             at.pointers = take(2 * _POINTER * batch)
             at.buffer_bytes = max(at.buffer_bytes, self.stream.qr_bytes(self.factorisation))
+        if self.sides is not None:
+            at.half = take_columns(self.sides, k)
         at.buffer = take(at.buffer_bytes)
-        at.end = end
+        at.end = room.end
         return at
 
     def _load(self, at: _Layout, source: int, batch: int) -> None:
         """M, from X."""
-        x = Columns(source, self.p, self.p * self.q)
+        x = packed(source, self.p, self.q)
         to, itemsize = at.m, self.dtype.itemsize
         if self.is_wielandt:  # its upper right block
             to = to._replace(at=to.at + self.rows * self.order * itemsize)
@@ -299,33 +253,40 @@ class Chunks:
             self.real == np.float64, rows, self.columns * batch, source.at, at.factors, at.scaled.at
         )
 
-    def _multiply(self, at: _Layout, source: int, answer: int, batch: int) -> None:
-        """W U^H, or U W^H where Y is X^H, with W = V S^+.
+    def _multiply(self, at: _Layout, members: Members) -> None:
+        """X^+, or B X^+ from the left to the right: by two factors, each as it is or its adjoint.
 
-        After QR it takes no U but Y: W (W^H Y^H), and (X^H W) W^H where Y is X^H.
+        They are W and U^H, with W = V S^+, or U and W^H where Y is X^H. After QR there is no U but
+        that of Y, a product of X^H and W.
         """
         p, q, k = self.p, self.q, self.k
-        x, to = Columns(source, p, p * q), Columns(answer, q, p * q)
-        u, v, w = at.u, at.v, at.scaled
+        x, u, v, w, product = packed(members.source, p, q), at.u, at.v, at.scaled, at.product
 
-        def multiply(adjoint_a: bool, a: Columns, adjoint_b: bool, b: Columns, to: Columns) -> None:
-            self.stream.multiply(self.code, adjoint_a, adjoint_b, q, p, k, a, b, to, batch)
+        def multiply(
+            to: Columns, rows: int, cols: int, inner: int,
+            adjoint_a: bool, a: Columns, adjoint_b: bool, b: Columns,
+        ) -> None:  # fmt: skip
+            self.stream.multiply(
+                self.code, adjoint_a, adjoint_b, rows, cols, inner, a, b, to, members.length
+            )
 
         if self.is_wielandt:  # the last eigenvectors
-            itemsize = self.dtype.itemsize
-            first = (self.order - k) * self.order * itemsize
+            first = (self.order - k) * self.order * self.dtype.itemsize
             u = u._replace(at=u.at + first)
-            w = w._replace(at=w.at + first + self.rows * itemsize)
+            w = w._replace(at=w.at + first + self.rows * self.dtype.itemsize)
         if self.routine == Routine.GESVD:  # U is scaled, and V is V^H
-            if self.adjoint:
-                multiply(False, w, False, v, to)
-            else:
-                multiply(True, v, True, w, to)
+            factors = ((False, w), (False, v)) if self.adjoint else ((True, v), (True, w))
         elif not self.qr:
-            multiply(False, w, True, u, to)
+            factors = ((False, w), (True, u))
         elif self.adjoint:
-            multiply(True, x, False, w, at.product)
-            multiply(False, at.product, True, w, to)
+            multiply(product, q, k, p, True, x, False, w)
+            factors = ((False, product), (True, w))
         else:
-            multiply(True, w, True, x, at.product)
-            multiply(False, w, False, at.product, to)
+            multiply(product, k, p, q, True, w, True, x)
+            factors = ((False, w), (False, product))
+        if self.sides is None:
+            multiply(packed(members.answer, q, p), q, p, k, *factors[0], *factors[1])
+        else:
+            b, to = packed(members.sides, self.sides, q), packed(members.answer, self.sides, p)
+            multiply(at.half, self.sides, k, q, False, b, *factors[0])
+            multiply(to, self.sides, p, k, False, at.half, *factors[1])

@@ -1,0 +1,66 @@
+// Rows times factors, for weighted systems, and the factors.
+#pragma once
+
+#include "product-inl.h"
+
+// Calls act(i, width) for pieces of `lanes` numbers that cover all; the last two may overlap, so
+// that only what is shorter than a vector is done in part.
+template <int lanes, class Act> BATCHPINV_INLINE void each_vector(std::int64_t count, Act &&act) {
+    constexpr std::integral_constant<int, lanes> whole;
+    if (count < lanes) {
+        if (count > 0)
+            act(std::int64_t{0}, static_cast<int>(count));
+        return;
+    }
+    for (std::int64_t i = 0; i + lanes <= count; i += lanes)
+        act(i, whole);
+    if (count % lanes)
+        act(count - lanes, whole);
+}
+
+// The square roots of `count` weights, elsewhere; returns the largest of these, NaN if one is NaN,
+// infinite or negative.
+template <int lanes> double find_roots(const double *weights, std::int64_t count, double *roots) {
+    using V = typename vector_of<double, lanes>::type;
+    V most{}, bad{};
+    each_vector<lanes>(count, [&](std::int64_t i, auto width) BATCHPINV_INLINE_LAMBDA {
+        const V root = square_root(load_some<V>(weights + i, width));
+        most = root > most ? root : most;
+        bad += root - root; // NaN if it is no number
+        __builtin_memcpy(roots + i, &root, static_cast<std::size_t>(width) * sizeof(double));
+    });
+    for (int lane = 1; lane < lanes; ++lane) {
+        most[0] = most[lane] > most[0] ? most[lane] : most[0];
+        bad[0] += bad[lane];
+    }
+    return most[0] + bad[0];
+}
+
+// to[i + j ld] = factors[i] from[i + j count] for i < count and j < n; 0 where the factor is,
+// whatever `from`, which is elsewhere, holds there. Returns the largest real or imaginary part, by
+// size.
+template <class R, int lanes, int parts>
+double scale_rows(const void *from, std::int64_t count, std::int64_t n, const double *factors,
+                  void *to, std::int64_t ld) {
+    using V = typename vector_of<R, lanes>::type;
+    const R *const source = static_cast<const R *>(from);
+    R *const target = static_cast<R *>(to);
+    V most{};
+    each_vector<lanes>(parts * count, [&](std::int64_t i, auto width) BATCHPINV_INLINE_LAMBDA {
+        V factor{};
+        for (int at = 0; at < width; ++at)
+            factor[at] = static_cast<R>(factors[(i + at) / parts]);
+        const auto absent = factor == 0;
+        for (std::int64_t j = 0; j < n; ++j) {
+            V x = load_some<V>(source + i + j * parts * count, width) * factor;
+            x = absent ? V{} : x;
+            const V size = x < 0 ? -x : x;
+            most = size > most ? size : most;
+            __builtin_memcpy(target + i + j * parts * ld, &x,
+                             static_cast<std::size_t>(width) * sizeof(R));
+        }
+    });
+    for (int lane = 1; lane < lanes; ++lane)
+        most[0] = most[lane] > most[0] ? most[lane] : most[0];
+    return static_cast<double>(most[0]);
+}

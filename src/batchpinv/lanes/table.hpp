@@ -1,0 +1,28 @@
+// What an instruction set has: the kernels of small matrices, and loops over long columns.
+#pragma once
+
+#include "kernels.hpp"
+
+namespace batchpinv {
+
+// All dtypes of one instruction set, in the order float32, float64, complex64, complex128.
+struct LaneTable {
+    const char *instruction_set;
+    const LaneKernels *of[4];
+    // out[step (i + j p)] += x_i^T y_j for p columns x and q columns y, `count` apart; where
+    // `upper`, at least for i <= j.
+    void (*add_inner_products)(const double *x, int p, const double *y, int q, std::int64_t count,
+                               double *out, int step, bool upper);
+    // y = y R^-1 for n columns, `count` apart, of real or of complex numbers.
+    void (*divide_columns[2])(double *y, int n, std::int64_t count, const double *triangle);
+    // See rows-inl.h.
+    double (*find_roots)(const double *weights, std::int64_t count, double *roots);
+    double (*scale_rows[4])(const void *from, std::int64_t count, std::int64_t n,
+                            const double *factors, void *to, std::int64_t ld);
+};
+
+// The table of that instruction set, or of the best one that the processor has where the name is
+// empty. Null where the processor does not have it, or this build has no such kernels.
+const LaneTable *find_lane_table(const char *instruction_set);
+
+} // namespace batchpinv

@@ -1,0 +1,483 @@
+"""Weighted and damped systems, and covariances: the promises of `weights`, `damping`,
+`return_covariance` and `return_leverage`.
+
+References are the augmented systems [sqrt(W) A; sqrt(damping) I] in long double, or their normal
+equations in rational numbers.
+"""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from augmented import Exact
+from cases import DTYPES, same_bits
+from references import solve_exactly
+from test_sides import WIDER, needs_more_digits, solve_wide
+
+import batchpinv
+from batchpinv import LinAlgError, lstsq, pinv
+
+SHAPES = [
+    *((1, 1), (3, 2), (2, 3), (6, 4), (7, 6), (6, 7), (20, 20), (65, 7), (7, 65), (48, 48)),
+    *((60, 60), (70, 71), (200, 50), (50, 200), (1500, 30)),
+]
+# In units of eps times a bound of the perturbation; the largest that was measured is 3.
+ALLOWED = 12
+
+
+class Numbers:
+    def __init__(self, *seed):
+        self.rng = np.random.default_rng(seed)
+
+    def normal(self, dtype, *shape):
+        numbers = self.rng.standard_normal(shape)
+        if np.dtype(dtype).kind == "c":
+            numbers = numbers + 1j * self.rng.standard_normal(shape)
+        return numbers.astype(dtype)
+
+
+def augment(a, b, weights, damping):
+    """The plain system that is meant, in more digits."""
+    wide = WIDER[a.dtype.char]
+    weights = np.broadcast_to(weights, a.shape[:1]).astype(np.longdouble)
+    root = np.sqrt(weights)[:, None]
+    present = (weights > 0)[:, None]
+    f, g = root * np.where(present, a, 0), root * np.where(present, b, 0)
+    n = a.shape[1]
+    if damping > 0:
+        f = np.concatenate([f, np.sqrt(np.longdouble(damping)) * np.eye(n)])
+        g = np.concatenate([g, np.zeros((n, b.shape[1]))])
+    return f.astype(wide), g.astype(wide)
+
+
+def check(x, f, g, eps, exact=None):
+    """Within ALLOWED of what a backward stable method may leave (Wedin)."""
+    exact = solve_wide(f, g) if exact is None else exact
+    values = np.linalg.svd(f.astype(complex), compute_uv=False)
+    cond = values[0] / values[-1]
+    residual = np.linalg.norm((g - f @ exact).astype(complex), axis=0)
+    size = np.linalg.norm(exact.astype(complex), axis=0)
+    error = np.linalg.norm((x - exact).astype(complex), axis=0)
+    bound = cond * (
+        size + (cond * residual + np.linalg.norm(g.astype(complex), axis=0)) / values[0]
+    )
+    assert (error <= ALLOWED * eps * bound).all(), (error / (eps * bound)).max()
+
+
+def system(draw, dtype, m, n, k=3, batch=()):
+    a, b = draw.normal(dtype, *batch, m, n), draw.normal(dtype, *batch, m, k)
+    weights = draw.rng.uniform(0.1, 2, (*batch, m))
+    if m > n + 2:
+        weights[..., ::4] = 0
+    return a, b, weights
+
+
+# ---- what the solution is ------------------------------------------------------------------------
+
+
+@needs_more_digits
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("m", "n"), SHAPES)
+@pytest.mark.parametrize("damping", [0, 0.3])
+def test_solutions_are_those_of_the_augmented_system(lstsq, dtype, m, n, damping):
+    a, b, weights = system(Numbers(m, n), dtype, m, n)
+    x, rank = lstsq(a, b, weights=weights, damping=damping, return_rank=True)
+    assert x.dtype == dtype
+    assert rank == min(m, n)
+    check(x, *augment(a, b, weights, damping), np.finfo(dtype).eps)
+
+
+@needs_more_digits
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("m", "n"), SHAPES)
+@pytest.mark.parametrize("damping", [0, 0.3])
+def test_the_pseudo_inverse_gives_the_solutions(pinv, dtype, m, n, damping):
+    a, _, weights = system(Numbers(m, n), dtype, m, n)
+    x, rank = pinv(a, weights=weights, damping=damping, return_rank=True)
+    assert x.shape == (n, m)
+    assert x.dtype == dtype
+    assert rank == min(m, n)
+    f, g = augment(a, np.eye(m, dtype=dtype), weights, damping)
+    exact = solve_wide(f, g)
+    error = np.linalg.norm((x - exact).astype(complex))
+    values = np.linalg.svd(f.astype(complex), compute_uv=False)
+    assert error <= 40 * np.finfo(dtype).eps * values[0] / values[-1] * np.linalg.norm(
+        exact.astype(complex)
+    )
+
+
+@needs_more_digits
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("m", "n"), SHAPES)
+@pytest.mark.parametrize("damping", [0, 0.3])
+def test_covariance_leverage_and_residuals(lstsq, dtype, m, n, damping):
+    a, b, weights = system(Numbers(m, n), dtype, m, n)
+    options = {"weights": weights, "damping": damping}
+    x, residuals, covariance, leverage = lstsq(
+        a, b, **options, return_residuals=True, return_covariance=True, return_leverage=True
+    )
+    f, _ = augment(a, b, weights, damping)
+    values = np.linalg.svd(f.astype(complex), compute_uv=False)
+    cond, eps = values[0] / values[-1], np.finfo(dtype).eps
+    inverse = solve_wide(f, np.eye(len(f), dtype=f.dtype))
+    exact = inverse @ inverse.conj().T
+    size = np.linalg.norm(exact.astype(complex))
+    assert np.linalg.norm((covariance - exact).astype(complex)) <= 40 * eps * cond * size
+    np.testing.assert_array_equal(covariance, covariance.conj().T)
+    diagonal = lstsq(a, b, **options, return_covariance="diagonal")[1]
+    np.testing.assert_array_equal(diagonal, np.diagonal(covariance))
+    hat = np.einsum("ij,ji->i", f[:m], inverse[:, :m]).real
+    assert np.abs(leverage - hat).max() <= 40 * eps * cond
+    assert leverage.dtype == residuals.dtype == np.dtype(dtype.char.lower())
+    expected = (weights[:, None] * np.abs(b - a @ x) ** 2).sum(0)
+    slack = 40 * eps * (weights[:, None] * (np.abs(a) @ np.abs(x) + np.abs(b)) ** 2).sum(0)
+    np.testing.assert_array_less(np.abs(residuals - expected), slack)
+
+
+@pytest.mark.parametrize(("m", "n", "root"), [(4, 2, 0), (6, 3, 0), (6, 3, 1), (3, 5, 1)])
+def test_normal_equations_in_rational_numbers(m, n, root):
+    """Of weights and a damping whose square roots are rational."""
+    rng = np.random.default_rng(0)
+    a, b = rng.integers(-9, 10, (m, n)), rng.integers(-9, 10, m)
+    roots, half = rng.integers(1, 9, m), Fraction(root, 4)
+    rows = roots[:, None] * a.astype(object)
+    f = np.vstack([rows, np.diag([half] * n)]) + Fraction(0)
+    g = np.concatenate([roots * b.astype(object), [0] * n]) + Fraction(0)
+    exact = solve_exactly(f, g).astype(float)
+    x = lstsq(a, b, weights=roots**2, damping=float(half**2))
+    np.testing.assert_allclose(x, exact, rtol=1e-12)
+
+
+# ---- rows that are absent ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("m", "n"), [(6, 3), (30, 7), (80, 60), (900, 40)])
+def test_rows_of_weight_0_are_not_looked_at(dtype, m, n):
+    a, b, weights = system(Numbers(m, n), dtype, m, n, batch=(5,))
+    absent = weights == 0
+    spoilt_a, spoilt_b = a.copy(), b.copy()
+    spoilt_a[absent], spoilt_b[absent] = np.nan, np.inf
+    wanted = {"weights": weights, "return_rank": True, "return_residuals": True}
+    for one, other in zip(lstsq(a, b, **wanted), lstsq(spoilt_a, spoilt_b, **wanted), strict=True):
+        assert same_bits(one, other)
+    assert same_bits(pinv(a, weights=weights), pinv(spoilt_a, weights=weights))
+    assert not pinv(a, weights=weights)[absent[:, None, :].repeat(n, 1)].any()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_padded_group_has_the_rank_and_the_solution_of_the_group(dtype):
+    """The default tolerance counts the rows that are there."""
+    eps = float(np.finfo(dtype).eps)
+    group = np.diag([1, 6 * eps, 2 * eps]).astype(dtype)  # the tolerance is 3 eps
+    padded = np.full((400, 3), np.nan, dtype)
+    padded[:3] = group
+    weights = np.zeros(400)
+    weights[:3] = 1
+    b = np.ones(400, dtype)
+    x, rank = lstsq(padded, b, weights=weights, return_rank=True)
+    expected, of_group = lstsq(group, b[:3], return_rank=True)
+    assert rank == of_group == 2
+    np.testing.assert_allclose(x, expected, rtol=10 * eps)
+    assert lstsq(padded, b, weights=weights, rtol=400 * eps, return_rank=True)[1] == 1
+
+
+def test_masks_are_weights():
+    rng = np.random.default_rng(0)
+    design, y = rng.standard_normal((40, 3)), rng.standard_normal((7, 40))
+    mask = rng.random(y.shape) < 0.7
+    x = lstsq(design, np.where(mask, y, np.nan), weights=mask)
+    for one, values, kept in zip(x, y, mask, strict=True):
+        np.testing.assert_allclose(one, lstsq(design[kept], values[kept]), rtol=1e-12)
+
+
+def test_all_rows_absent():
+    x, rank, covariance, leverage = lstsq(
+        np.full((4, 2), np.nan),
+        np.full(4, np.nan),
+        weights=np.zeros(4),
+        return_rank=True,
+        return_covariance=True,
+        return_leverage=True,
+    )
+    assert rank == 0
+    assert not x.any()
+    assert not covariance.any()
+    assert not leverage.any()
+
+
+# ---- the range of weights ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("factor", [1e-300, 1e-12, 1e12, 1e300])
+def test_all_weights_times_a_number_change_no_solution(dtype, factor):
+    a, b, weights = system(Numbers(7), dtype, 12, 4)
+    x, rank = lstsq(a, b, weights=weights, return_rank=True)
+    scaled, same = lstsq(a, b, weights=weights * factor, return_rank=True)
+    assert rank == same == 4
+    assert np.abs(scaled - x).max() <= 200 * np.finfo(dtype).eps * np.abs(x).max()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(12, 4), (90, 60)])
+def test_powers_of_four_change_no_bit(dtype, shape):
+    a, b, weights = system(Numbers(8), dtype, *shape)
+    x = lstsq(a, b, weights=weights)
+    assert same_bits(x, lstsq(a, b, weights=weights * 4.0**100))
+
+
+@needs_more_digits
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(12, 4), (65, 7), (90, 60), (600, 20)])
+def test_weights_that_differ_by_1e12(dtype, shape):
+    """The heavy rows, in any order, are met as closely as the condition of sqrt(W) A says."""
+    draw = Numbers(9, shape[0])
+    a, b, weights = system(draw, dtype, *shape)
+    weights = np.where(draw.rng.random(shape[0]) < 0.5, 1e12, 1) * weights
+    x = lstsq(a, b, weights=weights, rtol=0)
+    check(x, *augment(a, b, weights, 0), np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(6, 3), (70, 50)])
+@pytest.mark.parametrize("size", ["small", "large"])
+def test_matrices_at_the_ends_of_the_range(dtype, shape, size):
+    """sqrt(W) A neither overflows, nor loses digits to underflow."""
+    a, b, weights = system(Numbers(10), dtype, *shape)
+    info = np.finfo(dtype)
+    factor = float(info.tiny) if size == "small" else float(info.max) / 64
+    scaled = (a * factor).astype(dtype)
+    x = lstsq(scaled, b, weights=weights)
+    expected = lstsq((scaled / factor).astype(dtype), b, weights=weights) / factor
+    if size == "small":
+        assert np.isfinite(expected).sum() in (0, expected.size)
+    np.testing.assert_allclose(x, expected, rtol=1e4 * info.eps)
+
+
+# ---- damping -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(6, 7), (7, 6), (60, 60), (50, 200)])
+def test_undamped_matrices_of_a_batch_have_the_bits_of_plain_ones(dtype, shape):
+    a, b, _ = system(Numbers(11), dtype, *shape, batch=(40,))
+    damping = np.where(np.arange(40) % 3 == 0, 0, 0.1)
+    plain = damping == 0
+    assert same_bits(pinv(a, damping=damping)[plain], pinv(a[plain]))
+    assert same_bits(lstsq(a, b, damping=damping)[plain], lstsq(a[plain], b[plain]))
+    assert same_bits(pinv(a, damping=damping)[~plain], pinv(a[~plain], damping=0.1))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(6, 7), (7, 6), (9, 3), (60, 60), (70, 200), (400, 20)])
+def test_singular_matrices_keep_their_rank_under_damping(dtype, shape):
+    m, n = shape
+    draw = Numbers(12, m)
+    a = draw.normal(dtype, 5, m, 2) @ draw.normal(dtype, 5, 2, n)
+    x, info = pinv(a, damping=0.01, return_info=True)
+    assert (info.rank == min(m, n)).all()
+    assert info.certain.all()
+    gram = np.swapaxes(a.conj(), -1, -2) @ a + 0.01 * np.eye(n)
+    error = np.abs(gram @ x - np.swapaxes(a.conj(), -1, -2)).max()
+    assert error < 1e4 * np.finfo(dtype).eps * np.abs(a).max() ** 2
+
+
+def test_damping_under_the_rounding_is_uncertain_and_computed_all_the_same():
+    a = np.outer(np.arange(1.0, 71), np.arange(1.0, 61))
+    x, info = pinv(a, damping=1e-40, return_info=True)
+    assert info.rank == 60
+    assert not info.certain
+    assert np.isfinite(x).all()
+
+
+@pytest.mark.parametrize("name", ["atol", "rtol", "rcond"])
+def test_no_tolerance_beside_damping(name):
+    with pytest.raises(ValueError, match=f"{name} has no meaning beside damping"):
+        pinv(np.eye(3), damping=0.1, **{name: 1e-3})
+    np.testing.assert_array_equal(pinv(np.eye(3), damping=0, **{name: 1e-3}), np.eye(3))
+
+
+# ---- company, layouts, failures ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(6, 4), (20, 30), (80, 60), (700, 30)])
+def test_same_bits_in_any_company_and_layout(dtype, shape):
+    a, b, weights = system(Numbers(13), dtype, *shape, batch=(11,))
+    damping = np.where(np.arange(11) % 2 == 0, 0, 0.2)
+    wanted = {"return_covariance": True, "return_leverage": True, "return_residuals": True}
+
+    def run(at, **options):
+        return lstsq(a[at], b[at], weights=weights[at], damping=damping[at], **wanted, **options)
+
+    together = run(slice(None), workers=1)
+    for options in ({"workers": 2}, {"workers": 3}):
+        for one, other in zip(together, run(slice(None), **options), strict=True):
+            assert same_bits(one, other)
+    for at in (0, 5, 10):
+        for one, other in zip(together, run(at), strict=True):
+            assert same_bits(one[at], other)
+    backwards = lstsq(
+        np.asfortranarray(a)[::-1],
+        b[::-1],
+        weights=np.asfortranarray(weights)[::-1],
+        damping=damping[::-1],
+        **wanted,
+    )
+    for one, other in zip(together, backwards, strict=True):
+        assert same_bits(one[::-1], other)
+    out = np.empty_like(together[0][..., ::-1])
+    assert same_bits(together[0], lstsq(a, b, weights=weights, damping=damping, out=out))
+    assert same_bits(together[0], lstsq(a, b, weights=weights, damping=damping))
+
+
+@pytest.mark.parametrize("shape", [(6, 4), (80, 60)])
+def test_one_design_for_many_weights_and_right_hand_sides(shape):
+    draw = Numbers(14)
+    a = draw.normal("d", *shape)
+    b = draw.normal("d", 50, shape[0])
+    weights = draw.rng.random((50, shape[0]))
+    stack = np.broadcast_to(a, (50, *shape)).copy()
+    x = lstsq(a, b, weights=weights)
+    assert same_bits(x, lstsq(stack, b, weights=weights))
+    assert same_bits(
+        lstsq(a, b[..., None], weights=weights[0])[7, :, 0], lstsq(a, b[7], weights=weights[0])
+    )
+
+
+@pytest.mark.parametrize("shape", [(6, 4), (80, 60), (400, 300)])
+@pytest.mark.parametrize("name", ["atol", "rtol", "damping"])
+def test_one_matrix_with_options_of_its_own_for_each_right_hand_side(shape, name):
+    numbers = Numbers(18)
+    a, b = numbers.normal("d", *shape), numbers.normal("d", 6, shape[0])
+    weights = numbers.rng.random(shape[0])
+    values = np.array([1e-12, 1e-12, 3.0, 1e-12, 0.5, 0.5])
+    x, rank = lstsq(a, b[..., None], weights=weights, return_rank=True, **{name: values})
+    for one, kept, side, value in zip(x, rank, b, values, strict=True):
+        alone = lstsq(a, side, weights=weights, return_rank=True, **{name: value})
+        assert same_bits(one[:, 0], alone[0])
+        assert kept == alone[1]
+
+
+@pytest.mark.parametrize("many", [3, 130, 700])
+@pytest.mark.parametrize("shape", [(9, 4), (90, 60), (900, 30)])
+@needs_more_digits
+def test_many_right_hand_sides(many, shape):
+    a, b, weights = system(Numbers(15), "d", *shape, k=many)
+    x = lstsq(a, b, weights=weights)
+    check(x, *augment(a, b, weights, 0), np.finfo("d").eps)
+
+
+@pytest.mark.parametrize("bad", [-1, np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("shape", [(6, 4), (80, 60)])
+def test_a_bad_weight_spoils_its_own_matrix_only(bad, shape):
+    a, b, weights = system(Numbers(16), "d", *shape, batch=(9,))
+    good = lstsq(a, b, weights=weights)
+    weights[3, 1] = bad
+    with pytest.raises(LinAlgError, match=r"a negative weight, in 1 \(batch index 3\)") as raised:
+        lstsq(a, b, weights=weights)
+    assert raised.value.indices[0].tolist() == [3]
+    x, rank, covariance = lstsq(
+        a, b, weights=weights, on_failure="nan", return_rank=True, return_covariance=True
+    )
+    assert np.isnan(x[3]).all()
+    assert rank[3] == -1
+    assert np.isnan(covariance[3]).all()
+    others = np.arange(9) != 3
+    assert same_bits(x[others], good[others])
+    damped = pinv(a, weights=weights, damping=0.1, on_failure="nan")
+    assert np.isnan(damped[3]).all()
+    assert not np.isnan(damped[others]).any()
+
+
+def test_what_is_covariance_good_for():
+    """pinv(a.T @ a) loses half of the digits."""
+    draw = Numbers(17)
+    u, _ = np.linalg.qr(draw.normal("d", 40, 4))
+    v, _ = np.linalg.qr(draw.normal("d", 4, 4))
+    values = np.geomspace(1, 1e-6, 4)
+    a = u * values @ v.T
+    _, covariance = lstsq(a, np.ones(40), return_covariance=True)
+    f = a.astype(np.longdouble)
+    inverse = solve_wide(f, np.eye(40, dtype=np.longdouble))
+    exact = inverse @ inverse.T
+    own = np.linalg.norm((covariance - exact).astype(float)) / np.linalg.norm(exact.astype(float))
+    squared = np.linalg.norm((pinv(a.T @ a, hermitian=True) - exact).astype(float))
+    assert own < 1e-9 < 1e4 * own < squared / np.linalg.norm(exact.astype(float))
+
+
+# ---- what is refused -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"weights": np.ones(3)}, ValueError, "weights must have shape"),
+        ({"weights": 1.0}, ValueError, "weights must have shape"),
+        ({"weights": np.ones(4, complex)}, TypeError, "weights has dtype complex128"),
+        ({"weights": np.ones(4, np.float16)}, TypeError, "weights has dtype float16"),
+        ({"weights": np.ones((3, 4))}, ValueError, "batch shapes of a and weights"),
+        ({"weights": np.ma.masked_equal([1, 0, 1, 1], 0)}, TypeError, "masked entries"),
+        ({"damping": -1}, ValueError, "damping must be at least 0"),
+        ({"damping": np.nan}, ValueError, "damping must be at least 0"),
+        ({"damping": np.inf}, ValueError, "damping must be finite"),
+        ({"damping": 1j}, ValueError, "damping must be real"),
+        ({"damping": np.ones(3)}, ValueError, "batch shapes of a and damping"),
+        ({"return_covariance": "both"}, ValueError, "return_covariance must be"),
+    ],
+)
+def test_what_is_refused(options, error, message):
+    with pytest.raises(error, match=message):
+        lstsq(np.ones((2, 4, 2)), np.ones((2, 4)), **options)
+
+
+def test_empty_systems():
+    x, covariance, leverage = lstsq(
+        np.empty((3, 0, 2)),
+        np.empty((3, 0)),
+        damping=[0, 0.5, 2],
+        return_covariance=True,
+        return_leverage=True,
+    )
+    assert x.shape == (3, 2)
+    assert leverage.shape == (3, 0)
+    np.testing.assert_array_equal(covariance[:, 0, 0], [0, 2, 0.5])
+    x, covariance = lstsq(np.eye(3), np.empty((3, 0)), return_covariance=True)
+    assert x.shape == (3, 0)
+    np.testing.assert_allclose(covariance, np.eye(3))
+    _, residuals = lstsq(np.empty((2, 0)), [1.0, np.nan], weights=[2.0, 0], return_residuals=True)
+    assert residuals == 2
+
+
+def test_no_stack_of_weighted_matrices_is_made():
+    """One design of 65x7 for 20,000 weights would be 73 MB."""
+    import resource
+
+    rng = np.random.default_rng(0)
+    a, b, weights = rng.random((65, 7)), rng.random((20_000, 65)), rng.random((20_000, 65))
+    lstsq(a, b[:100], weights=weights[:100])
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    lstsq(a, b, weights=weights, return_covariance="diagonal")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000  # KiB
+
+
+def test_plain_calls_do_not_notice():
+    assert batchpinv.lstsq(np.eye(3), np.ones(3)).tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("m", "n"), SHAPES)
+@pytest.mark.parametrize("damped", [False, True])
+@pytest.mark.parametrize("deficient", [False, True])
+def test_powers_of_four_give_the_bits_of_the_plain_system(dtype, m, n, damped, deficient):
+    numbers = Numbers(m, n)
+    a, b = numbers.normal(dtype, 9, m, n), numbers.normal(dtype, 9, m, 2)
+    if deficient:
+        a = numbers.normal(dtype, 9, m, 1) @ numbers.normal(dtype, 9, 1, n)
+    exact = Exact(a, b, numbers.rng, damped)
+    tolerance = 100 * float(np.finfo(dtype).eps)
+    weighted, plain = exact.solve(rtol=tolerance)
+    for one, other in zip(weighted, plain, strict=True):
+        assert same_bits(one, other)
+    np.testing.assert_array_equal(*exact.invert(rtol=tolerance))

@@ -1,0 +1,263 @@
+"""Weights, damping and covariances of arrays of other libraries: the numbers are NumPy's, and the
+derivatives are right.
+"""
+
+import numpy as np
+import pytest
+
+from batchpinv import lstsq, pinv
+
+# Other packages' warnings of their own parts.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+WANTED = {
+    "return_rank": True,
+    "return_residuals": True,
+    "return_covariance": True,
+    "return_leverage": True,
+}
+SHAPES = [(6, 4), (4, 6)]
+
+
+def system(m, n, kind=float, batch=(2,)):
+    rng = np.random.default_rng((m, n))
+
+    def normal(*shape):
+        numbers = rng.standard_normal(shape)
+        return numbers + 1j * rng.standard_normal(shape) if kind is complex else numbers
+
+    weights = rng.uniform(0.2, 1, (*batch, m))
+    return normal(*batch, m, n), normal(*batch, m, 3), weights, np.full(batch, 0.3)
+
+
+def pixels():
+    """One design, and measurements some of which are missing."""
+    rng = np.random.default_rng(0)
+    design, y = rng.standard_normal((30, 3)), rng.standard_normal((50, 30))
+    weights = np.where(rng.random(y.shape) < 0.3, 0, rng.random(y.shape))
+    y[weights == 0] = np.nan
+    return design, y, weights, lstsq(design, y, weights=weights, **WANTED)
+
+
+def agree(found, expected):
+    return all(
+        np.array_equal(np.asarray(one), other) for one, other in zip(found, expected, strict=True)
+    )
+
+
+# ---- PyTorch -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def torch():
+    return pytest.importorskip("torch")
+
+
+def tensors(torch, m, n, kind, gradients=True):
+    return [torch.from_numpy(part).requires_grad_(gradients) for part in system(m, n, kind)]
+
+
+@pytest.mark.parametrize("kind", [float, complex])
+@pytest.mark.parametrize(("m", "n"), SHAPES)
+def test_torch_gives_numpys_numbers(torch, m, n, kind):
+    a, b, weights, damping = system(m, n, kind)
+    expected = lstsq(a, b, weights=weights, damping=damping, **WANTED)
+    for gradients in (False, True):
+        given = tensors(torch, m, n, kind, gradients)
+        found = lstsq(*given[:2], weights=given[2], damping=given[3], **WANTED)
+        assert all(isinstance(part, torch.Tensor) for part in found)
+        assert agree([part.detach() for part in found], expected)
+        x = pinv(given[0], weights=given[2], damping=given[3]).detach()
+        assert agree([x], [pinv(a, weights=weights, damping=damping)])
+
+
+@pytest.mark.parametrize("kind", [float, complex])
+@pytest.mark.parametrize(("m", "n"), SHAPES)
+def test_torch_derivatives(torch, m, n, kind):
+    given = tensors(torch, m, n, kind)
+
+    def check(function, inputs):
+        assert torch.autograd.gradcheck(function, inputs, check_forward_ad=True)
+
+    check(lambda a, b, w, d: lstsq(a, b, weights=w, damping=d), given)
+    check(lambda a, b, w: lstsq(a, b, weights=w), given[:3])
+    check(lambda a, w, d: pinv(a, weights=w, damping=d), [given[0], *given[2:]])
+    wanted = {"return_residuals": True, "return_covariance": True}
+    check(lambda a, b, w, d: lstsq(a, b, weights=w, damping=d, **wanted), given)
+    check(lambda a, b, w: lstsq(a, b, weights=w, return_covariance="diagonal"), given[:3])
+
+
+@pytest.mark.parametrize("kind", [float, complex])
+@pytest.mark.parametrize(("m", "n"), SHAPES)
+def test_torch_second_derivatives(torch, m, n, kind):
+    given = tensors(torch, m, n, kind)
+    check = torch.autograd.gradgradcheck
+    assert check(lambda a, b, w, d: lstsq(a, b, weights=w, damping=d), given)
+    assert check(lambda a, w: pinv(a, weights=w), [given[0], given[2]])
+
+
+def test_torch_derivatives_at_the_ends(torch):
+    """Of a weight and of a damping of 0 they are one-sided, and finite."""
+    a, b, weights, _ = system(6, 3, batch=())
+    weights[1] = 0
+    given = [torch.from_numpy(part) for part in (a, b)]
+    w = torch.from_numpy(weights).requires_grad_()
+    d = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    x = lstsq(*given, weights=w, damping=d)
+    x.sum().backward()
+    step = 1e-7
+    for at in range(6):
+        moved = weights + step * (np.arange(6) == at)
+        slope = (lstsq(a, b, weights=moved) - x.detach().numpy()).sum() / step
+        assert w.grad[at] == pytest.approx(slope, rel=1e-4, abs=1e-5)
+    slope = (lstsq(a, b, weights=weights, damping=step) - x.detach().numpy()).sum() / step
+    assert d.grad == pytest.approx(slope, rel=1e-4)
+
+
+def test_torch_rows_that_are_absent_have_no_derivative(torch):
+    a, b, weights, _ = system(6, 3, batch=())
+    weights[1], a[1], b[1] = 0, np.nan, np.inf
+    given = [torch.from_numpy(part).requires_grad_() for part in (a, b, weights)]
+    x, covariance = lstsq(*given[:2], weights=given[2], return_covariance=True)
+    (x.sum() + covariance.sum()).backward()
+    for part in given:
+        assert torch.isfinite(part.grad).all()
+        assert not part.grad[1].any()
+    import torch.autograd.forward_ad as forward
+
+    with forward.dual_level():
+        dual = [forward.make_dual(part.detach(), torch.ones_like(part)) for part in given]
+        tangent = forward.unpack_dual(lstsq(*dual[:2], weights=dual[2])).tangent
+    assert torch.isfinite(tangent).all()
+
+
+def test_torch_transforms_and_compilers(torch):
+    a, b, weights, damping = tensors(torch, 6, 4, float, False)
+    expected = lstsq(a, b, weights=weights)
+    mapped = torch.func.vmap(lambda a, b, w: lstsq(a, b, weights=w))(a, b, weights)
+    assert torch.equal(mapped, expected)
+    jacobians = [
+        transform(lambda w: lstsq(a[0], b[0], weights=w))(weights[0])
+        for transform in (torch.func.jacrev, torch.func.jacfwd)
+    ]
+    torch.testing.assert_close(*jacobians)
+    compiled = torch.compile(
+        lambda a, b, w: lstsq(a, b, weights=w, damping=0.1), backend="aot_eager", fullgraph=True
+    )
+    w = weights.clone().requires_grad_()
+    x = compiled(a, b, w)
+    plain = lstsq(a, b, weights=weights, damping=0.1)
+    assert torch.equal(x, plain)
+    assert torch.equal(lstsq(a, b, weights=w, damping=0.1), plain)
+    x.sum().backward()
+    (eager,) = torch.autograd.grad(lstsq(a, b, weights=w, damping=0.1).sum(), w)
+    torch.testing.assert_close(w.grad, eager)
+    settings = (None, None, False, True, "auto", None, "raise")
+    torch.library.opcheck(
+        torch.ops.batchpinv.weighted_lstsq.default,
+        (a, b, w, damping[0], *settings, True, "full", True),
+        test_utils=("test_schema", "test_faketensor", "test_aot_dispatch_dynamic"),
+    )
+
+
+def test_torch_out_takes_no_weights_that_are_differentiated(torch):
+    a, b, weights, _ = tensors(torch, 6, 4, float, False)
+    out = torch.empty(2, 4, 3, dtype=torch.float64)
+    assert lstsq(a, b, weights=weights, out=out) is out
+    with pytest.raises(ValueError, match="a tensor requires grad"):
+        lstsq(a, b, weights=weights.requires_grad_(), out=out)
+
+
+# ---- JAX -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def jax():
+    jax = pytest.importorskip("jax")
+    with jax.enable_x64(True):
+        yield jax
+
+
+@pytest.mark.parametrize("kind", [float, complex])
+@pytest.mark.parametrize(("m", "n"), SHAPES)
+def test_jax_gives_numpys_numbers(jax, m, n, kind):
+    a, b, weights, damping = map(jax.numpy.asarray, system(m, n, kind))
+
+    def solve(a, b, w, d):
+        return lstsq(a, b, weights=w, damping=d, **WANTED)
+
+    expected = lstsq(*system(m, n, kind)[:2], weights=weights, damping=damping, **WANTED)
+    eager = solve(a, b, weights, damping)
+    assert all(isinstance(part, jax.Array) for part in eager)
+    assert agree(eager, expected)
+    assert agree(jax.jit(solve)(a, b, weights, damping), expected)
+    assert agree(jax.vmap(solve)(a, b, weights, damping), expected)
+    x = jax.jit(lambda a, w, d: pinv(a, weights=w, damping=d))(a, weights, damping)
+    assert agree([x], [pinv(a, weights=weights, damping=damping)])
+
+
+@pytest.mark.parametrize("kind", [float, complex])
+@pytest.mark.parametrize(("m", "n"), SHAPES)
+def test_jax_derivatives(jax, m, n, kind):
+    from jax.test_util import check_grads
+
+    a, b, w, d = map(jax.numpy.asarray, system(m, n, kind))
+    wanted = {"return_residuals": True, "return_covariance": True}
+    check_grads(lambda a, b, w, d: lstsq(a, b, weights=w, damping=d, **wanted), (a, b, w, d), 1)
+    check_grads(lambda a, b, w: lstsq(a, b, weights=w), (a, b, w), 2)
+    check_grads(lambda a, w, d: pinv(a, weights=w, damping=d), (a, w, d), 1)
+
+
+def test_jax_rows_that_are_absent_have_no_derivative(jax):
+    a, b, weights, _ = system(6, 3, batch=())
+    weights[1], a[1], b[1] = 0, np.nan, np.nan
+    gradients = jax.grad(lambda a, b, w: lstsq(a, b, weights=w).sum(), (0, 1, 2))(a, b, weights)
+    for part in gradients:
+        assert np.isfinite(part).all()
+        assert not part[1].any()
+
+
+# ---- Dask, xarray, the array API -----------------------------------------------------------------
+
+
+def test_dask():
+    da = pytest.importorskip("dask.array")
+    design, y, weights, expected = pixels()
+    lazy = [da.from_array(part, chunks=(20, 30)) for part in (y, weights)]
+    whole = da.from_array(design, chunks=(30, 3))
+    found = lstsq(whole, lazy[0], weights=lazy[1], **WANTED)
+    assert [part.shape for part in found] == [part.shape for part in expected]
+    assert agree([part.compute() for part in found], expected)
+    dampings = np.linspace(0, 1, 50)
+    x = lstsq(design, lazy[0], weights=weights, damping=dampings)
+    assert agree([x.compute()], [lstsq(design, y, weights=weights, damping=dampings)])
+    x = pinv(whole, weights=lazy[1], damping=0.5)
+    assert agree([x.compute()], [pinv(design, weights=weights, damping=0.5)])
+    with pytest.raises(ValueError, match="weights must have shape"):
+        pinv(whole, weights=np.ones(4))
+    with pytest.raises(ValueError, match="weights must lie in one chunk"):
+        pinv(whole, weights=da.from_array(weights, chunks=(20, 10)))
+
+
+def test_xarray():
+    """Weights are matched by name, too."""
+    xr = pytest.importorskip("xarray")
+    design, y, weights, expected = pixels()
+    a = xr.DataArray(design, dims=("time", "term"), coords={"term": list("abc")})
+    b = xr.DataArray(y, dims=("pixel", "time"))
+    w = xr.DataArray(weights.T, dims=("time", "pixel"))
+    x, rank, residuals, covariance, leverage = lstsq(a, b, weights=w, **WANTED)
+    assert x.dims == ("pixel", "term")
+    assert covariance.dims == ("pixel", "term", "term_2")
+    assert leverage.dims == ("pixel", "time")
+    assert agree((x, rank, residuals, covariance, leverage), expected)
+    inverse = pinv(a, weights=w)
+    assert inverse.dims == ("pixel", "term", "time")
+    assert agree([inverse], [pinv(design, weights=weights)])
+
+
+def test_array_api():
+    xp = pytest.importorskip("array_api_strict")
+    design, y, weights, expected = pixels()
+    found = lstsq(xp.asarray(design), xp.asarray(y), weights=xp.asarray(weights), **WANTED)
+    assert all(isinstance(part, type(xp.asarray(1.0))) for part in found)
+    assert agree(found, expected)
