@@ -141,7 +141,8 @@ def check_systems(bench: Bench) -> Iterator[tuple[str, float, int]]:
             worst, wrong = 0.0, 0
             for _, a in gallery(shape, dtype, False):
                 b = np.ones((*a.shape[:-1], 2), dtype)
-                x, rank = lstsq(bench.put(a), bench.put(b), return_rank=True)
+                found: Any = lstsq(bench.put(a), bench.put(b), return_rank=True)
+                x, rank = found
                 y, expected = pinv(a, return_rank=True)
                 wrong += int((bench.get(rank) != expected).sum())
                 sides = np.linalg.norm(b, axis=(-2, -1))
