@@ -1,5 +1,6 @@
-// The rungs of larger matrices that need few of LAPACK's routines, on plain ones: never another
-// rank than that of the exact singular values, however near the tolerance they lie; and X right.
+// The rungs of larger matrices that need few of LAPACK's routines, run on those of
+// plain_lapack.hpp: certain ranks are those of the exact singular values, however near the
+// tolerance one lies, and X is right.
 #include "check.hpp"
 #include "plain_lapack.hpp"
 #include "reference.hpp"
@@ -19,8 +20,8 @@ namespace {
 using batchpinv::Finding;
 using batchpinv::Tolerance;
 
-// What a rung is made from.
-struct Workshop {
+// What a rung is constructed from.
+struct RungInputs {
     batchpinv::Batch batch{};
     const batchpinv::RoutineTable routines = plain::routines();
     batchpinv::Gate gate;
@@ -29,7 +30,7 @@ struct Workshop {
     std::unique_ptr<batchpinv::Reduced> reduced;
     const batchpinv::Bench bench{batch, routines, nullptr, pass, failures, reduced};
 
-    Workshop(std::int64_t p, std::int64_t q) { // W is p×q
+    RungInputs(std::int64_t p, std::int64_t q) { // W is p×q
         batch.m = q;
         batch.n = p;
     }
@@ -39,7 +40,7 @@ struct Count {
     long certain = 0, scanned = 0;
 };
 
-// What a rung says of a matrix, beside what is true.
+// A matrix with its exact singular values, which a rung's rank and X are compared with.
 class Exact {
     const Reference<Long> reference;
 
@@ -76,16 +77,16 @@ class Exact {
     std::int64_t certain_rank() const { return rank; }
 };
 
-// A factor of CertifiedRung.
+// Tries a factorisation of CertifiedRung.
 template <class Factor> class Trial : public Exact {
-    Workshop workshop;
+    RungInputs inputs;
     Factor factor;
     std::vector<double> w;
 
   public:
-    explicit Trial(const Dense<double> &a) : Exact(a), workshop(a.m, a.n), factor(workshop.bench) {}
+    explicit Trial(const Dense<double> &a) : Exact(a), inputs(a.m, a.n), factor(inputs.bench) {}
 
-    // Whether the rung is certain of its rank, which is the true one then.
+    // Whether the rung is certain of its rank; checks that it is right then.
     bool decide(Tolerance<double> tolerance) {
         w = a.entries;
         const Finding found = factor.factorise(w.data(), tolerance);
@@ -99,10 +100,10 @@ template <class Factor> class Trial : public Exact {
     double error() { return error_of(factor.pseudo_inverse()); }
 };
 
-// A factor of LongRung, in its rung.
+// Tries the factorisation of LongRung, inside its rung.
 template <class T> class Trial<batchpinv::DirectLong<T, double>> : public Exact {
     using Factor = batchpinv::DirectLong<T, double>;
-    Workshop workshop;
+    RungInputs inputs;
     std::vector<double> x;
     Tolerance<double> tolerance{};
     std::int64_t found = -1;
@@ -117,8 +118,8 @@ template <class T> class Trial<batchpinv::DirectLong<T, double>> : public Exact 
     }
 
   public:
-    explicit Trial(const Dense<double> &a) : Exact(a), workshop(a.m, a.n), x(a.entries.size()) {
-        batchpinv::Batch &batch = workshop.batch;
+    explicit Trial(const Dense<double> &a) : Exact(a), inputs(a.m, a.n), x(a.entries.size()) {
+        batchpinv::Batch &batch = inputs.batch;
         batch.kind = 'f';
         batch.itemsize = batch.a_col = batch.out_col = sizeof(double);
         batch.a_row = a.m * std::ptrdiff_t(sizeof(double));
@@ -127,8 +128,8 @@ template <class T> class Trial<batchpinv::DirectLong<T, double>> : public Exact 
 
     bool decide(Tolerance<double> wanted) {
         tolerance = wanted;
-        workshop.reduced.reset();
-        batchpinv::LongRung<double, double, Factor> rung(workshop.bench);
+        inputs.reduced.reset();
+        batchpinv::LongRung<double, double, Factor> rung(inputs.bench);
         batchpinv::Matrix one = matrix();
         if (!rung.answer(&one, 1))
             return false;
@@ -139,15 +140,15 @@ template <class T> class Trial<batchpinv::DirectLong<T, double>> : public Exact 
 
     double error() { return error_of(x.data()); }
 
-    // |W|_F as its Gram matrix says.
+    // |W|_F by its Gram matrix.
     double norm() {
-        batchpinv::Reduction<double> reduction(workshop.bench);
+        batchpinv::Reduction<double> reduction(inputs.bench);
         return reduction.take(matrix()) ? reduction.norm : std::nan("");
     }
 
-    // The triangle of the whole, if the sketch serves.
+    // R of the whole matrix, if the reduction succeeds.
     std::optional<Dense<double>> reduce() {
-        batchpinv::Reduction<double> reduction(workshop.bench);
+        batchpinv::Reduction<double> reduction(inputs.bench);
         if (!reduction.take(matrix()) || !reduction.reduce())
             return {};
         Dense<double> triangle(a.n, a.n);
@@ -156,7 +157,8 @@ template <class T> class Trial<batchpinv::DirectLong<T, double>> : public Exact 
     }
 };
 
-// Tolerances around s_r: by the rounding of double, of single, and by factors.
+// Tries tolerances around s_r: in steps of the rounding of double and single precision, and
+// multiples of it.
 template <class Factor> void scan(Trial<Factor> &trial, std::int64_t rank, Count &count) {
     const double s = static_cast<double>(trial.exact().s[static_cast<std::size_t>(rank - 1)]),
                  s1 = static_cast<double>(trial.exact().s1());
@@ -246,7 +248,7 @@ UNIT_TEST(elimination_of_single_precision_is_never_certain_of_a_wrong_rank) {
         });
         check(count.certain > count.scanned / 10);
     }
-    // |W|_F is sqrt(n) s1: a sharper bound decides.
+    // |W|_F is sqrt(n) s1 here, so that a sharper bound must decide.
     const std::int64_t n = 40;
     for (const double least : {0.01, 1e-3, 1e-6}) {
         std::vector<double> s(static_cast<std::size_t>(n), 1);
@@ -300,7 +302,7 @@ UNIT_TEST(a_few_small_values_of_single_precision_are_told_apart_and_removed) {
     check(error <= 0.1); // before it is rounded to single precision
 }
 
-UNIT_TEST(the_bound_of_s1_is_one_and_sharp) {
+UNIT_TEST(the_bound_of_s1_holds_and_is_sharp) {
     Source source(43);
     const plain::Int p = 50, q = 30;
     for (int times = 0; times < 30; ++times) {
@@ -342,8 +344,7 @@ UNIT_TEST(long_matrices_of_single_precision_are_never_certain_of_a_wrong_rank) {
     }
 }
 
-// W = Q R + E: R has the singular values of W, whatever its rank.
-// They round to the same side, term after term.
+// The terms all round to the same side.
 UNIT_TEST(sums_of_equal_terms_are_right_without_lanes) {
     Source source(52);
     for (const std::int64_t m : {100, 1000, 5000})
@@ -357,6 +358,7 @@ UNIT_TEST(sums_of_equal_terms_are_right_without_lanes) {
         }
 }
 
+// W = Q R + E: R has the singular values of W, whatever its rank.
 UNIT_TEST(the_triangle_has_the_singular_values_of_the_matrix) {
     Source source(51);
     for (const auto &[p, q] : long_shapes)
@@ -422,7 +424,7 @@ UNIT_TEST(an_indefinite_matrix_is_not_taken_for_a_definite_one) {
     }
 }
 
-// Of rank r but for rounding, or for more than that.
+// Of rank 3 but for rounding, or for a little more than that.
 UNIT_TEST(pivoted_cholesky_is_never_certain_of_a_wrong_rank) {
     Source source(48);
     Count count;
@@ -451,7 +453,7 @@ template <class Factor> double largest_error(const std::vector<Dense<double>> &m
     return largest;
 }
 
-UNIT_TEST(what_they_answer_is_right_to_a_few_roundings) {
+UNIT_TEST(answers_are_right_to_a_few_roundings) {
     Source source(49);
     std::vector<Dense<double>> squares, tall, definite;
     for (const double least : {0.5, 0.01, 1e-5, 1e-9}) {
@@ -465,8 +467,8 @@ UNIT_TEST(what_they_answer_is_right_to_a_few_roundings) {
     check(largest_error<DefiniteRung>(definite) <= 8);
 }
 
-// Elimination leaves X W near I, and W X only where it is told to look.
-UNIT_TEST(the_inverse_by_elimination_is_one_from_the_right_too) {
+// Elimination makes X W near I. W X is near I only if the rung looks at it, too.
+UNIT_TEST(the_inverse_by_elimination_is_a_right_inverse_too) {
     Source source(50);
     const std::int64_t n = 40;
     int answers = 0;
@@ -479,8 +481,8 @@ UNIT_TEST(the_inverse_by_elimination_is_one_from_the_right_too) {
             for (std::int64_t j = 0; j < n; ++j)
                 for (std::int64_t i = 0; i < n; ++i)
                     a(i, j) = source.normal<double>() * s[static_cast<std::size_t>(i)];
-        Workshop workshop(n, n);
-        SquareRung rung(workshop.bench);
+        RungInputs inputs(n, n);
+        SquareRung rung(inputs.bench);
         std::vector<double> w = a.entries;
         const Finding found = rung.factorise(w.data(), {0, 1e-15});
         if (!found.evidence || !batchpinv::decide(*found.evidence, Tolerance<double>{0, 1e-15}))

@@ -1,6 +1,6 @@
-// Unit tests without a framework. A test is a function whose name is a sentence; check(a <= b)
-// reports its place and both values, and goes on; and, or want a pair of parentheses more. A test
-// that checks nothing fails.
+// Unit tests without a framework. A test is a function whose name is a sentence. A check(a <= b)
+// that fails reports its place and both values, and the test goes on; a condition with && or ||
+// needs a second pair of parentheses. A test that checks nothing fails.
 #pragma once
 
 #include <cstdio>
@@ -35,7 +35,7 @@ struct Registered {
 
 inline long checks = 0, failures = 0; // of the test that runs
 
-// What is being tested, from the outside in; asked for only where a check fails.
+// Descriptions of what is being tested, outermost first; called only if a check fails.
 inline std::vector<std::function<std::string()>> &surroundings() {
     static std::vector<std::function<std::string()>> stack;
     return stack;
@@ -60,7 +60,7 @@ template <class... Parts> std::string text(const Parts &...parts) {
 
 struct Verdict {
     bool holds;
-    std::string values; // empty where it holds
+    std::string values; // empty if it holds
 };
 
 template <class X> std::string value_text(const X &x) {

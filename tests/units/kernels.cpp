@@ -1,10 +1,11 @@
-// What the kernels answer: right to a few roundings, lane by lane, and only where they say so.
+// Answers of the kernels: right to a few roundings, the same in any lane, and written only for
+// lanes that the kernel says it has answered.
 #include "lanes.hpp"
 
 namespace units {
 namespace {
 
-// Those with code of their own, panels that are not full, columns a power of two apart, long ones.
+// Sizes with code of their own, panels that are not full, columns a power of two apart, long ones.
 constexpr Size sizes[] = {{1, 1}, {2, 2}, {3, 3}, {4, 4},   {5, 5},  {6, 6},   {7, 7},   {8, 8},
                           {2, 1}, {6, 3}, {7, 6}, {16, 16}, {64, 8}, {100, 3}, {1000, 2}};
 constexpr Size small_sizes[] = {{1, 1}, {2, 2}, {3, 3}, {4, 4}, {6, 6},
@@ -17,8 +18,8 @@ template <class T> std::vector<Size> all_sizes() {
     return found;
 }
 
-// Where the larger ones would take too long.
-bool is_usual(const Kernel &kernel, Size size) {
+// Whether the kernel is tried on that size: the SVD kernels would take too long on larger ones.
+bool is_quick(const Kernel &kernel, Size size) {
     return size.n <= 8 || kernel.member == direct.member || kernel.member == pivoted.member;
 }
 
@@ -42,7 +43,7 @@ template <class X> X condition_of(const Reference<X> &reference, std::int64_t ra
 
 constexpr double MOST_ERROR = 8; // of X, in units of eps times the condition
 
-double largest_error; // over a test, for whoever wants to know
+double largest_error; // in a test, which prints it
 
 template <class T>
 void check_answer(const Group<T> &group, int lane, const Dense<T> &a, std::int64_t rank) {
@@ -60,7 +61,7 @@ template <class T> void invert_full_rank() {
     Source source(1);
     for (const Size size : all_sizes<T>())
         for (const Kernel &kernel : all_kernels) {
-            if (!is_usual(kernel, size))
+            if (!is_quick(kernel, size))
                 continue;
             const Within within(naming<T>(kernel, size));
             Group<T> group(size.m, size.n);
@@ -86,7 +87,7 @@ UNIT_TEST(matrices_of_full_rank_are_inverted_to_a_few_roundings) {
     largest_error = 0;
 }
 
-// Their sums round to the same side, term after term.
+// The terms of their sums all round to the same side.
 template <class T> void invert_equal_entries() {
     Source source(5);
     for (const Size size :
@@ -141,7 +142,7 @@ template <class T> void invert_deficient() {
     Source source(2);
     for (const Size size : all_sizes<T>())
         for (const Kernel &kernel : {pivoted, jacobi, exact}) {
-            if (!is_usual(kernel, size))
+            if (!is_quick(kernel, size))
                 continue;
             const Within within(naming<T>(kernel, size));
             Group<T> group(size.m, size.n);
@@ -204,10 +205,11 @@ template <class T> void tell_trailing_values() {
                     }
             }
         }
-    check(10 * answered > (eps < 1e-10 ? 8 : 3) * tried); // rounding is a tenth of some in single
+    // In single precision, rounding is a tenth of some values.
+    check(10 * answered > (eps < 1e-10 ? 8 : 3) * tried);
 }
 
-UNIT_TEST(values_near_the_tolerance_are_told_from_it_by_the_residual) {
+UNIT_TEST(the_residual_decides_about_values_near_the_tolerance) {
     FOR_EACH_DTYPE(tell_trailing_values);
 }
 
@@ -240,7 +242,7 @@ template <class T> void drop_more_than_rounding() {
         }
 }
 
-UNIT_TEST(what_is_dropped_costs_no_digits_of_what_is_kept) {
+UNIT_TEST(dropped_values_cost_the_answer_no_digits) {
     FOR_EACH_DTYPE(drop_more_than_rounding);
     std::printf("largest error: %.2f eps cond\n", largest_error);
     largest_error = 0;
@@ -342,7 +344,7 @@ template <class T> void fill_some_lanes() {
 
 UNIT_TEST(only_lanes_that_are_filled_are_answered) { FOR_EACH_DTYPE(fill_some_lanes); }
 
-// ---- company ------------------------------------------------------------------------------------
+// ---- neighbours ---------------------------------------------------------------------------------
 
 // One matrix and what a kernel makes of it.
 template <class T> struct Member {
@@ -413,16 +415,15 @@ void check_same(const Group<T> &group, unsigned answered, int lane, const Member
         check(group.group.kept[lane] == alone.kept);
 }
 
-// Each matrix alone in the first lane; then all of them, in every lane, as many as there is room
-// for.
+// Runs each matrix alone in the first lane, then each in every lane beside others, and compares.
 template <class T>
-void compare_company(const Kernel &kernel, Size size, std::int64_t k, bool transposed) {
+void compare_neighbours(const Kernel &kernel, Size size, std::int64_t k, bool transposed) {
     const Within within(naming<T>(kernel, size));
     Source source(6);
     std::vector<Member<T>> members = all_kinds<T>(source, size);
     Group<T> group(size.m, size.n, k, transposed);
     group.set_rounding(table_rounding<T>(kernel, size.m, size.n));
-    const bool reports = k == 0 && kernel.member != pivoted.member; // there it spares the residual
+    const bool reports = k == 0 && kernel.member != pivoted.member; // whose report is of R22 alone
     if (reports)
         group.reports();
     int answers = 0;
@@ -452,27 +453,27 @@ void compare_company(const Kernel &kernel, Size size, std::int64_t k, bool trans
     }
 }
 
-template <class T> void compare_all_company() {
+template <class T> void compare_all_neighbours() {
     for (const Size size : small_sizes)
         for (const Kernel &kernel : all_kernels)
-            compare_company<T>(kernel, size, 0, false);
+            compare_neighbours<T>(kernel, size, 0, false);
     for (const Kernel &kernel : all_kernels)
         for (const std::int64_t k : {1, 12})
             for (const bool transposed : {false, true}) {
-                compare_company<T>(kernel, {3, 3}, k, transposed);
-                compare_company<T>(kernel, {9, 4}, k, transposed);
+                compare_neighbours<T>(kernel, {3, 3}, k, transposed);
+                compare_neighbours<T>(kernel, {9, 4}, k, transposed);
             }
 }
 
 UNIT_TEST(bits_depend_neither_on_the_lane_nor_on_the_neighbours) {
-    FOR_EACH_DTYPE(compare_all_company);
+    FOR_EACH_DTYPE(compare_all_neighbours);
 }
 
 template <class T> void compare_layouts() {
     Source source(7);
     for (const Size size : all_sizes<T>())
         for (const Kernel &kernel : {direct, pivoted, jacobi}) {
-            if (!is_usual(kernel, size))
+            if (!is_quick(kernel, size))
                 continue;
             const Within within(naming<T>(kernel, size));
             for (const std::int64_t k : {0, 3}) {
@@ -544,13 +545,14 @@ UNIT_TEST(a_matrix_times_a_power_of_two_has_the_same_digits) { FOR_EACH_DTYPE(in
 
 // ---- systems ------------------------------------------------------------------------------------
 
-// The condition of a least squares problem: what eps is multiplied by.
+// The condition of a least squares problem: by how much it multiplies a rounding.
 template <class X>
 X sensitivity(const Reference<X> &reference, std::int64_t rank, X x, X residual) {
     const X condition = condition_of(reference, rank);
     return condition * (1 + condition * residual / (reference.s1() * x));
 }
 
+// `most` is the largest error allowed: in units of eps times the condition, or if negative, of eps.
 template <class T, class X = Long>
 void solve_systems(const Kernel &kernel, Size size, std::int64_t k, bool transposed,
                    std::int64_t rank, double condition, bool is_consistent, double most) {
@@ -605,7 +607,7 @@ void solve_systems(const Kernel &kernel, Size size, std::int64_t k, bool transpo
             largest_error = std::max(largest_error, error);
         }
     }
-    // The same systems by the factors at hand.
+    // The same systems, by the factors of the last run.
     const Dense<T> before = group.answer(0);
     check(group.run_again(kernel) == answered);
     check(same_bits(group.answer(0), before));
@@ -634,9 +636,9 @@ UNIT_TEST(systems_are_solved_to_a_few_roundings) {
     largest_error = 0;
 }
 
-// The condition of those costs four digits or more, in single precision three; squared, through the
-// residual, it would cost eight of those by QR.
-template <class T> void bring_digits_back() {
+// The condition would cost these solutions four digits or more, in single precision three. Where
+// the residual squares it, QR alone would lose eight digits of double precision.
+template <class T> void restore_digits() {
     for (const Size size : {Size{20, 4}, Size{100, 3}}) {
         const double condition = eps_of<T> < 1e-10 ? 1e5 : 3e3;
         solve_systems<T, Quad>(direct, size, 2, false, size.n, condition, false, -2);
@@ -645,8 +647,8 @@ template <class T> void bring_digits_back() {
     }
 }
 
-UNIT_TEST(digits_that_the_condition_would_cost_are_brought_back) {
-    FOR_EACH_DTYPE(bring_digits_back);
+UNIT_TEST(refinement_restores_digits_that_the_condition_costs) {
+    FOR_EACH_DTYPE(restore_digits);
     std::printf("largest error: %.2f eps\n", largest_error);
     largest_error = 0;
 }
@@ -707,7 +709,7 @@ UNIT_TEST(products_of_few_rows_are_right_and_write_nothing_else) {
     multiply<std::complex<double>>();
 }
 
-// One after the other they would be off by 0.13 eps each.
+// A plain sum of them would be off by 0.13 eps a term.
 template <class T> void multiply_equal_terms() {
     const LaneKernels &kernels = *lane_table->of[dtype_index<T>];
     Source source(16);
@@ -796,7 +798,7 @@ UNIT_TEST(inner_products_are_right_and_write_nothing_else) {
         }
 }
 
-// One after the other they would be off by 0.13 eps each.
+// A plain sum of them would be off by 0.13 eps a term.
 UNIT_TEST(inner_products_of_equal_terms_are_right_to_a_few_roundings) {
     Source source(14);
     for (int tries = 0; tries < 50; ++tries) {
@@ -809,7 +811,7 @@ UNIT_TEST(inner_products_of_equal_terms_are_right_to_a_few_roundings) {
     }
 }
 
-// y R^-1 for n columns of `count`: the residual y' R - y, and what lies behind.
+// y' = y R^-1 for n columns of `count` numbers: checks y' R - y, and that nothing else is written.
 template <class T> void divide_columns(int n, std::int64_t count) {
     constexpr int panel = batchpinv::TRIANGLE_PANEL;
     Source source(15);
@@ -864,7 +866,7 @@ template <class X> void check_reference() {
         check(norm(difference(ax, transposed(ax))) <= 1000 * tiny);
         check(norm(difference(xa, transposed(xa))) <= 1000 * tiny);
     }
-    // Läuchli's matrix: sqrt(4 + e^2), and e three times.
+    // Läuchli's matrix, with the singular values sqrt(4 + e^2) and three times e.
     Dense<double> a(5, 4);
     const double e = 0x1p-20;
     for (std::int64_t j = 0; j < 4; ++j) {

@@ -54,7 +54,7 @@ struct Size {
     std::int64_t m, n;
 };
 
-// What is tried, for Within.
+// Describes the case, for Within.
 template <class T> auto naming(const Kernel &kernel, Size size) {
     return [=] {
         return text(lane_table->instruction_set, " ", dtype_name<T>, " ", kernel.name, " ", size.m,
@@ -159,7 +159,8 @@ template <class T> class Group {
 
     void reports() { group.evidence = evidence; }
 
-    // The first `filled` lanes; the bits of those that were answered. Nothing else was written.
+    // Runs the first `filled` lanes and returns the bits of those that were answered. Checks that
+    // nothing else was written.
     unsigned run(const Kernel &kernel, int filled) {
         group.held = false;
         group.filled = filled;
@@ -175,7 +176,7 @@ template <class T> class Group {
         return answered;
     }
 
-    // With the factors of the last run.
+    // Runs again, with the factors of the last run.
     unsigned run_again(const Kernel &kernel) {
         group.held = true;
         return (kernels.*kernel.member)(group);
@@ -191,7 +192,7 @@ template <class T> class Group {
     }
 
   private:
-    // Nothing outside of the answers, and of those only the lanes in `answered`.
+    // Checks that only the answers of the lanes in `answered` were written.
     void check_untouched(unsigned answered) const {
         const auto is_untouched = [](const unsigned char *from, std::size_t count) {
             return std::count(from, from + count, canary) == static_cast<std::ptrdiff_t>(count);
@@ -223,19 +224,19 @@ template <class T> bool same_bits(const Dense<T> &a, const Dense<T> &b) {
            !std::memcmp(a.entries.data(), b.entries.data(), a.entries.size() * sizeof(T));
 }
 
-// The test for each dtype.
+// Calls the function for each dtype.
 #define FOR_EACH_DTYPE(function)                                                                   \
     function<float>();                                                                             \
     function<double>();                                                                            \
     function<std::complex<float>>();                                                               \
     function<std::complex<double>>()
 
-// Runs the tests of the instruction set that the command line names; 77, a skipped test to Meson,
-// if the processor does not have it.
+// Runs the tests of the instruction set that the command line names. Returns 77, a skipped test to
+// Meson, if the processor or the build does not have it.
 inline int run_lane_tests(int count, char **arguments) {
     lane_table = batchpinv::find_lane_table(count > 1 ? arguments[1] : "");
     if (!lane_table) {
-        std::printf("no %s here\n", arguments[1]);
+        std::printf("no kernels for %s on this processor or in this build\n", arguments[1]);
         return 77;
     }
     return run_tests(count > 2 ? arguments[2] : "");

@@ -1,8 +1,8 @@
-"""Plants faults in a copy of the engine, one at a time, and tells which unit test finds each.
+"""Plants faults in a copy of the engine, one at a time, and prints which unit test finds each.
 
     python tests/units/mutate.py [NAME...]     those whose names contain a NAME; needs meson, ninja
 
-Only the baseline kernels are built. Ends with an error if a fault survives that is not expected to.
+Only the baseline kernels are built. Fails if a fault survives that is not expected to.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def find(build: Path) -> str:
         failed = re.findall(r"^FAIL (\w+)", ran.stdout, re.MULTILINE)
         if failed or ran.returncode:
             more = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
-            return f"{target}: {failed[0] if failed else 'no end'}{more}"
+            return f"{target}: {failed[0] if failed else 'hangs or crashes'}{more}"
     return ""
 
 
@@ -82,7 +82,7 @@ def main(wanted: list[str]) -> int:
         ).check_returncode()
         healthy = find(build)
         if healthy:
-            sys.exit(f"without any fault, {healthy}")
+            sys.exit(f"a test fails without any fault: {healthy}")
         print("| fault | found by |\n|---|---|", flush=True)
         for fault in read_faults():
             if wanted and not any(word in fault.name for word in wanted):

@@ -13,7 +13,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
-// A caller of its own, whose gate nobody closes unless a test does.
+// A caller with a gate of its own, which only a test closes.
 struct Caller {
     Gate gate;
     Gate::Pass pass{gate};
@@ -24,7 +24,7 @@ void await_waiters(const Permits &permits, int count) {
         std::this_thread::yield();
 }
 
-UNIT_TEST(as_many_are_given_as_the_limit_says) {
+UNIT_TEST(permits_are_given_up_to_the_limit) {
     Permits permits;
     check(permits.take_free_one());
     check(!permits.take_free_one());
@@ -36,11 +36,11 @@ UNIT_TEST(as_many_are_given_as_the_limit_says) {
     for (int i = 0; i < 3; ++i)
         permits.release();
     check(permits.count() == 0);
-    permits.set_limit(0); // one at least
+    permits.set_limit(0); // the limit is at least one
     check(permits.take_free_one());
 }
 
-UNIT_TEST(who_has_waited_for_50_ms_is_not_overtaken) {
+UNIT_TEST(a_thread_that_has_waited_for_50_ms_is_not_overtaken) {
     for (int round = 0; round < 10; ++round) {
         Permits permits;
         check(permits.take_free_one());
@@ -63,10 +63,10 @@ UNIT_TEST(who_has_waited_for_50_ms_is_not_overtaken) {
     }
 }
 
-UNIT_TEST(who_waits_is_served_in_order) {
+UNIT_TEST(waiting_threads_are_served_in_order) {
     Permits permits;
     check(permits.take_free_one());
-    std::vector<int> served; // by one at a time
+    std::vector<int> served; // one thread at a time adds to it
     std::vector<std::thread> waiters;
     for (int i = 0; i < 4; ++i) {
         waiters.emplace_back([&, i] {
@@ -84,7 +84,7 @@ UNIT_TEST(who_waits_is_served_in_order) {
     check((served == std::vector<int>{0, 1, 2, 3}));
 }
 
-UNIT_TEST(a_gate_that_closes_ends_the_wait) {
+UNIT_TEST(closing_the_gate_ends_the_wait) {
     Permits permits;
     check(permits.take_free_one());
     Caller caller;
@@ -104,7 +104,7 @@ struct Handler {
     std::atomic<bool> given{false};
 };
 
-UNIT_TEST(a_handler_that_computes_is_served_while_its_thread_waits) {
+UNIT_TEST(a_signal_handler_gets_a_permit_while_its_thread_waits) {
     Permits permits;
     check(permits.take_free_one());
     Handler handler{&permits};
@@ -115,8 +115,8 @@ UNIT_TEST(a_handler_that_computes_is_served_while_its_thread_waits) {
         if (handler.given)
             return;
         Caller inner;
-        std::this_thread::sleep_for(milliseconds(60)); // longer than it may be overtaken
-        handler.permits->release();                    // by whoever held it
+        std::this_thread::sleep_for(milliseconds(60)); // after which nobody may overtake
+        handler.permits->release();                    // the one that was taken first
         handler.given = handler.permits->acquire(inner.pass);
     };
     Gate::Pass pass(gate);
@@ -131,7 +131,7 @@ UNIT_TEST(a_handler_that_computes_is_served_while_its_thread_waits) {
     check(permits.count() == 1);
 }
 
-UNIT_TEST(while_blocked_none_is_given_and_those_outside_are_waited_for) {
+UNIT_TEST(while_blocked_no_permit_is_given_and_block_waits_for_those_in_use) {
     Permits permits;
     permits.set_limit(2);
     check(permits.take_free_one());
@@ -145,12 +145,12 @@ UNIT_TEST(while_blocked_none_is_given_and_those_outside_are_waited_for) {
     holder.join();
     permits.unblock();
     check(permits.take_free_one());
-    permits.block(Clock::now()); // no longer than until then
+    permits.block(Clock::now()); // waits no longer than this
     check(permits.count() == 1);
     permits.unblock();
 }
 
-UNIT_TEST(at_the_end_only_the_thread_that_ends_gets_one) {
+UNIT_TEST(at_exit_only_the_exiting_thread_gets_a_permit) {
     Permits permits;
     check(permits.take_free_one());
     std::thread holder([&] {
@@ -175,7 +175,7 @@ UNIT_TEST(at_the_end_only_the_thread_that_ends_gets_one) {
     check(!given);
 }
 
-UNIT_TEST(matrices_of_each_duration_have_permits_of_their_own) {
+UNIT_TEST(each_duration_of_matrices_has_permits_of_its_own) {
     LapackPermits all(1);
     for (Permits LapackPermits::*kind : {&LapackPermits::brief, &LapackPermits::any}) {
         check((all.*kind).take_free_one());

@@ -1,5 +1,5 @@
-// LAPACK's routines as triple loops, for double, as far as the direct rungs call them: with them
-// the rungs run as they are.
+// The LAPACK routines that certificates.cpp needs, in double, as plain loops. With them the rungs
+// run as they are.
 #pragma once
 
 #include "../../src/batchpinv/drivers/lapack.hpp"
@@ -15,7 +15,7 @@ namespace units::plain {
 using Int = batchpinv::blas_int;
 using Index = std::int64_t;
 
-struct View { // columns ld apart, transposed if wanted
+struct View { // columns ld apart, perhaps transposed
     const double *x;
     Int ld;
     bool transposed;
@@ -118,7 +118,7 @@ inline void potrf(const char *uplo, Int *n, double *g, Int *ldg, Int *info) {
     }
 }
 
-// With complete pivoting, to the rank.
+// Cholesky with complete pivoting, down to the numerical rank.
 inline void pstrf(const char *, Int *n, double *g, Int *ldg, Int *pivots, Int *rank, double *,
                   double *, Int *info) {
     const Index size = *n;
@@ -264,7 +264,7 @@ inline void geqp3(Int *m, Int *n, double *w, Int *ldw, Int *pivots, double *, do
     *info = 0;
 }
 
-// By Jacobi rotations; the lower triangle is read, eigenvalues ascend, and vectors take its place.
+// By Jacobi rotations. Reads w's lower triangle; eigenvalues ascend, and eigenvectors replace w.
 inline void syev(char *, char *, Int *n, double *w, Int *ldw, double *lambda, double *, Int *,
                  Int *info) {
     const Index size = *n, ld = *ldw;

@@ -1,5 +1,5 @@
-// Ranks of the kernels: never another one than that of the exact singular values, and the one that
-// the rule for rank gives for what the kernel was told.
+// Ranks of the kernels: certain ranks are those of the exact singular values, and those that the
+// rule gives for the rounding and the tolerance that the kernel was given.
 #include "lanes.hpp"
 
 #include <numeric>
@@ -15,8 +15,8 @@ struct Count {
     long answered = 0, certain = 0, scanned = 0;
 };
 
-// A lane's rank is that of the exact singular values, unless a value is as near the tolerance as
-// the reference is exact.
+// Checks that a certain rank is that of the exact singular values, unless one is so near the
+// tolerance that the reference cannot tell.
 template <class T, class X>
 void check_rank(const Group<T> &group, unsigned answered, int lane, const Reference<X> &reference,
                 bool answers_all, Count &count) {
@@ -41,7 +41,7 @@ void check_rank(const Group<T> &group, unsigned answered, int lane, const Refere
 }
 
 // Tolerances around the value s[at]: in steps of a sixteenth of the rounding, then further away,
-// and some parts of it.
+// and some multiples of the value.
 template <class X>
 std::vector<double> tolerances_around(const Reference<X> &reference, std::size_t at,
                                       Rounding<double> rounding, Source &source) {
@@ -101,7 +101,7 @@ void scan(const Kernel &kernel, const Dense<T> &a, Source &source, Count &count)
         run();
 }
 
-// Full rank and not, with and without a gap, of orders of magnitude down to rounding and under it.
+// Matrices of full and lower rank, with and without a gap, with values down to rounding and below.
 template <class T> std::vector<Dense<T>> scanned_matrices(Source &source, Size size) {
     const std::int64_t m = size.m, n = size.n;
     std::vector<Dense<T>> found;
@@ -162,7 +162,7 @@ template <class T> void scan_all() {
 
 UNIT_TEST(no_rank_is_wrong_however_near_the_tolerance_a_value_lies) { FOR_EACH_DTYPE(scan_all); }
 
-// All are answered; those that are certain are right.
+// All ranks are answered, and those that are certain are right.
 template <class T> void scan_exact() {
     Source source(22);
     Count count;
@@ -171,20 +171,20 @@ template <class T> void scan_exact() {
             const Within within(naming<T>(exact, size));
             scan<T, Quad>(exact, a, source, count);
         }
-    // Some have values so near 0 that the square of the reciprocal overflows.
+    // Not quite all: some values are so near 0 that the square of the reciprocal overflows.
     check(count.answered > count.scanned - count.scanned / 500);
     check(count.certain < count.answered);
     check(count.certain > count.scanned / 2);
 }
 
-UNIT_TEST(products_without_error_tell_the_certain_ranks_from_the_others) {
+UNIT_TEST(the_exact_kernel_answers_nearly_all_and_its_certain_ranks_are_right) {
     scan_exact<double>();
     scan_exact<std::complex<double>>();
 }
 
 // ---- small and large numbers --------------------------------------------------------------------
 
-// Nothing is lost where entries, or the tolerance, are subnormal, or beyond single precision.
+// No rank is wrong if entries or the tolerance are subnormal, or beyond single precision.
 template <class T> void scan_scaled() {
     constexpr bool is_double = eps_of<T> < 1e-10;
     for (const Kernel &kernel : {direct, pivoted, jacobi}) {
@@ -239,8 +239,8 @@ UNIT_TEST(tolerances_beyond_single_precision_keep_all_or_nothing) {
 
 // ---- what the kernel was told -------------------------------------------------------------------
 
-// With rounding so coarse that the rule's arithmetic can be followed: where, as atol or rtol grows,
-// does the kernel cease to answer, or start to?
+// The rounding is so coarse that the rule's arithmetic can be followed by hand. Its edges are the
+// atol and rtol at which the kernel ceases to answer, or starts to.
 constexpr Rounding<double> coarse{1.0 / 64, 1.0 / 16};
 constexpr double sharp = 1e-5;
 
@@ -254,7 +254,7 @@ template <class T> class Edges {
         group.set_rounding(coarse);
     }
 
-    // -1 where it is not answered, or not certain.
+    // -1 if it is not answered, or not certain.
     std::int64_t rank(double atol, double rtol) {
         group.set(0, a, atol, rtol);
         const unsigned answered = group.run(kernel, 1);
@@ -290,7 +290,7 @@ template <class T> Dense<T> three_values() {
     return a;
 }
 
-// The rule for full rank, multiplied out.
+// The tolerance up to which decide_full_rank is certain.
 double full_rank_edge(double kept, double norm) {
     return kept * (1 - 2 * coarse.relative - coarse.absolute) - coarse.absolute * norm;
 }
@@ -335,7 +335,7 @@ template <class T> void find_pivoted_edges() {
         check(rounded.rank(unit * eps_of<T> * 0.25, 0) == -1);
         check(rounded.rank(unit * eps_of<T> * (0.25 + 1e-3), 0) == 2);
     }
-    // A third value that is dropped by its size.
+    // Of full rank: the third value is kept.
     Edges<T> full(pivoted, three_values<T>());
     const double norm = std::sqrt(21.0 / 16);
     full.below(below(1 / std::sqrt(21.0), norm), 3, above(norm, norm));
@@ -354,8 +354,7 @@ template <class T> void find_jacobi_edges(const Kernel &kernel) {
         for (int j = 0; j < 3; ++j) {
             const double s = std::ldexp(unit, -j);
             edges.below(below(s, unit), j + 1, above(unit, unit));
-            if (s <
-                unit) // what is dropped is compared with the least s1, what is kept with the most
+            if (s < unit) // dropped values are compared with the least s1, kept ones with the most
                 edges.above(above(s, unit), j, below(unit, unit));
         }
         check(edges.rank(above(unit, unit) * (1 + sharp), 0) == 0);

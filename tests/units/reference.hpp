@@ -1,5 +1,5 @@
-// What the kernels are compared with: a plain one-sided Jacobi SVD in a longer precision, of real
-// matrices (complex ones as real ones of twice the size), and test matrices.
+// What the kernels are compared with: a plain one-sided Jacobi SVD in a longer precision, which
+// treats complex matrices as real ones of twice the size. Also the test matrices.
 #pragma once
 
 #include <algorithm>
@@ -110,7 +110,7 @@ template <class X, class T> Dense<X> as_real(const Dense<T> &a) {
 // A V = B with orthogonal columns, longest first.
 template <class X> struct Reference {
     Dense<X> b, v;
-    std::vector<X> s; // all of them, those of complex matrices once
+    std::vector<X> s; // singular values; those of complex matrices once
     std::int64_t copies;
 
     template <class T>
@@ -144,7 +144,7 @@ template <class X> struct Reference {
         return std::count_if(s.begin(), s.end(), [&](X value) { return value > tol; });
     }
 
-    // 1 / |X|_F of the pseudo-inverse of that rank, as `as_real` counts it once.
+    // |X|_F of the pseudo-inverse X of that rank; values of complex matrices count once.
     X inverse_norm(std::int64_t rank) const {
         X sum = 0;
         for (std::int64_t j = 0; j < rank; ++j)
@@ -178,7 +178,7 @@ template <class X> struct Reference {
         std::vector<X> length2(static_cast<std::size_t>(b.n));
         for (std::int64_t j = 0; j < b.n; ++j)
             length2[static_cast<std::size_t>(j)] = inner(j, j);
-        // A column that is only what rounding left of zero may never turn away from the others.
+        // A column of mere rounding errors may never become orthogonal to the others.
         const X nothing2 = static_cast<X>(is_quad ? 0x1p-400L : 0x1p-200L) *
                            *std::max_element(length2.begin(), length2.end());
         bool turned = false;
@@ -212,6 +212,7 @@ template <class X> struct Reference {
 
 // ---- matrices -----------------------------------------------------------------------------------
 
+// Random numbers, and matrices of them.
 class Source {
     std::mt19937_64 bits;
 
@@ -242,7 +243,7 @@ class Source {
         return a;
     }
 
-    // With nearly those singular values; rounded to T.
+    // A matrix with nearly the singular values s, rounded to T.
     template <class T>
     Dense<T> with_values(std::int64_t m, std::int64_t n, const std::vector<double> &s) {
         using W = std::conditional_t<is_complex<T>::value, std::complex<Long>, Long>;

@@ -61,7 +61,7 @@ UNIT_TEST(what_is_dropped_must_be_under_rtol_times_the_smallest_s1_possible) {
     check(!decide(found, Tolerance<double>{0, most_dropped / least * (1 - 1e-14)}));
 }
 
-UNIT_TEST(a_negative_lower_bound_of_s1_leaves_atol) {
+UNIT_TEST(if_the_lower_bound_of_s1_is_negative_only_atol_counts) {
     Evidence<double> found = rank_zero();
     found.least = 0.001;
     check(decide(found, Tolerance<double>{0.5, 2}));
@@ -166,7 +166,7 @@ UNIT_TEST(full_rank_by_norms_is_decided_as_by_the_evidence_and_never_from_nan) {
     const auto decided = [](double norm, double kept, Tolerance<double> tolerance) {
         return static_cast<bool>(decide_full_rank(norm, 1 / kept, coarse, tolerance));
     };
-    // |A|_F = 2, and coarse in units of it.
+    // |A|_F = 2, and `coarse` is in units of it.
     const double room = 0.5 * (1 - (0.25 + 1.0 / 64)) - 1.0 / 32;
     check(decided(2, 0.5, {under(room), 0}));
     check(!decided(2, 0.5, {room, 0}));
@@ -204,7 +204,7 @@ UNIT_TEST(full_rank_by_norms_is_certain_only_where_the_evidence_is) {
     }
 }
 
-// ---- many of them -------------------------------------------------------------------------------
+// ---- random evidence ----------------------------------------------------------------------------
 
 class Cases {
     std::mt19937_64 bits{1};
@@ -238,10 +238,10 @@ UNIT_TEST(more_rounding_never_makes_an_uncertain_rank_certain) {
     for (int at = 0; at < 200000; ++at) {
         const Evidence<double> found = cases.evidence();
         const Tolerance<double> tolerance = cases.tolerance();
-        Evidence<double> rounder = found;
-        (cases.coin() ? rounder.rounding.absolute : rounder.rounding.relative) *=
+        Evidence<double> coarser = found;
+        (cases.coin() ? coarser.rounding.absolute : coarser.rounding.relative) *=
             1 + cases.uniform(0, 1);
-        check((decide(found, tolerance) || !decide(rounder, tolerance)));
+        check((decide(found, tolerance) || !decide(coarser, tolerance)));
     }
 }
 
@@ -293,7 +293,7 @@ UNIT_TEST(a_certain_rank_is_the_true_one_whatever_rounding_did) {
                      : !decide(found, tolerance))
             continue;
         ++certain;
-        const double tol = tolerance.of(s1), slack = 1e-5 * s1; // rounding squared
+        const double tol = tolerance.of(s1), slack = 1e-5 * s1; // of second order in rounding
         check((is_zero || kept + slack > tol));
         check((is_full || dropped - slack <= tol));
     }

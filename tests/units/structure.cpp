@@ -43,7 +43,7 @@ UNIT_TEST(a_diagonal_matrix_has_as_many_values_as_exceed_the_tolerance) {
     check(find_rank(a, {0, 1}, 3) == 0);
 }
 
-UNIT_TEST(a_permuted_diagonal_matrix_is_one_too_and_zeros_on_it_are_dropped) {
+UNIT_TEST(permuted_diagonal_matrices_count_as_diagonal_and_their_zeros_are_dropped) {
     check(find_rank({{0, 0, 2}, {1, 0, 0}, {0, 3, 0}}, {1, 0}, 0) == 2);
     check(find_rank({{0, 0, 0}, {0, 0, 7}, {0, 0, 0}, {5, 0, 0}}, zero_tolerance, 0) == 2);
     check(find_rank({{0, 0}, {0, 0}}, zero_tolerance, 0) == 0);
@@ -56,7 +56,7 @@ UNIT_TEST(two_entries_in_a_row_or_column_make_no_diagonal) {
     check(find_rank({{1, 0}, {1, 0}}, {0.5, 0}, 0) == undecided);
     check(find_rank({{1, 0}, {2, 0}, {0, 1}}, {0.5, 0}, 0) == undecided);
     check(find_rank({{1, 1}, {0, 1}}, zero_tolerance, 0) == undecided);
-    // As if it were diagonal, both values would be dropped, and 1.2 kept.
+    // Taken for diagonal, both values would be dropped; its singular value, 1.2, is kept.
     check(find_rank({{0.8, 0.9}, {0, 0}}, {1, 0}, 1) == 1);
 }
 
@@ -81,7 +81,7 @@ UNIT_TEST(zero_and_equal_rows_and_columns_bound_the_rank) {
           undecided);
 }
 
-UNIT_TEST(fewer_values_certainly_kept_than_rows_differ_leave_the_rank_open) {
+UNIT_TEST(the_rank_is_open_if_fewer_values_are_certainly_kept_than_rows_differ) {
     const std::vector<std::vector<double>> a = {{1, 2, 1}, {3, 4, 3}, {5, 7, 5}};
     check(find_rank(a, zero_tolerance, 1) == undecided);
     check(find_rank(a, {1e-3, 0}, 0) == undecided);
@@ -91,7 +91,7 @@ UNIT_TEST(fewer_values_certainly_kept_than_rows_differ_leave_the_rank_open) {
     check(find_rank({{1, 2, 3}, {4, 5, 7}, {1, 2, 4}}, zero_tolerance, 2) == undecided);
 }
 
-UNIT_TEST(a_matrix_of_full_rank_is_known_where_all_values_are_kept) {
+UNIT_TEST(the_rank_is_full_if_all_values_are_certainly_kept) {
     check(find_rank({{1, 2}, {3, 4}, {3, 4}}, zero_tolerance, 2) == 2);
     check(find_rank({{1, 2}, {3, 4}}, zero_tolerance, 2) == 2);
 }

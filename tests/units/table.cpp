@@ -42,7 +42,7 @@ UNIT_TEST(names_match_the_enumeration) {
     check(static_cast<int>(Method::device_gram) == METHODS - 1);
 }
 
-UNIT_TEST(every_method_rounds_and_the_more_the_longer_the_sides) {
+UNIT_TEST(every_method_rounds_and_rounding_grows_with_the_sides) {
     for (int method = 0; method < METHODS; ++method) {
         const units::Within within([=] { return method_names[method]; });
         for (std::int64_t longer : sides)
@@ -95,8 +95,8 @@ UNIT_TEST(a_precision_scales_by_its_epsilon) {
     }
 }
 
-// Products without error leave Jacobi's error times the relative one.
-UNIT_TEST(exact_lanes_lose_only_what_two_roundings_lose) {
+// Products without error reduce Jacobi's absolute rounding by the factor of their relative one.
+UNIT_TEST(exact_lanes_have_an_absolute_rounding_of_second_order) {
     const auto exact = rounding_of<double>(Method::exact_lanes, 100, 4),
                jacobi = rounding_of<double>(Method::jacobi_lanes, 100, 4);
     check(exact.absolute == exact.relative * jacobi.absolute);
@@ -137,7 +137,7 @@ UNIT_TEST(evidence_of_a_gram_matrix_loses_rounding_from_the_square) {
         check(found.least == norm);
         check(found.dropped == 0);
         check(found.residual == 0);
-        // Whatever the rung found for s^2 is right to eps norm^2.
+        // What the rung finds for s^2 is right to eps norm^2.
         const double least = std::sqrt(kept * kept - eps * norm * norm);
         check(std::abs(found.kept / least - 1) < 1e-12);
         check(found.rounding.absolute == eps * norm); // of s1
@@ -146,7 +146,7 @@ UNIT_TEST(evidence_of_a_gram_matrix_loses_rounding_from_the_square) {
     }
 }
 
-UNIT_TEST(a_gram_matrix_that_is_rounding_proves_nothing) {
+UNIT_TEST(a_gram_matrix_of_mere_rounding_proves_nothing) {
     const double eps = rounding_of<double>(Method::gram, 1000, 16).absolute;
     for (double kept : {std::sqrt(eps), std::sqrt(eps / 2), 1e-9, 0.0}) {
         const Evidence<double> found = gram_evidence(1, 1 / kept, 1000, 16);
@@ -158,8 +158,8 @@ UNIT_TEST(a_gram_matrix_that_is_rounding_proves_nothing) {
 
 // ---- how large the table has to be --------------------------------------------------------------
 
-// The largest errors of `python -m benchmarks errors`, in units of eps s1, of values far below s1;
-// of `gram` in units of eps s1^2. The lanes' are measured again by kernels.cpp.
+// The largest errors of values far below s1 that `python -m benchmarks errors` finds, in units of
+// eps s1; those of `gram` in units of eps s1^2. errors.cpp measures those of the lanes again.
 struct Measured {
     Method method;
     std::int64_t longer, shorter;
@@ -178,7 +178,7 @@ constexpr Measured largest_errors[] = {
     {Method::eigen, 16, 16, 2.9},       {Method::eigen, 32, 32, 5.8},
 };
 
-UNIT_TEST(the_table_is_four_times_what_was_measured) {
+UNIT_TEST(the_table_is_at_least_four_times_the_measured_errors) {
     for (const Measured &found : largest_errors) {
         const units::Within within([&] {
             return units::text(method_names[static_cast<int>(found.method)], " ", found.longer, "x",

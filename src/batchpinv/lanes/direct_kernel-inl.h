@@ -12,7 +12,8 @@ template <class V, class E> BATCHPINV_INLINE V least_diagonal(const Factors<E, V
     return square_root(least2);
 }
 
-// R and the reflections; in y conj(R^-1), or if `inverts`, X.
+// Leaves R and the reflections in work.factors, and conj(R^-1) in y, or conj(X) by rows if it
+// inverts. Returns the lanes of which the rank is certain.
 template <class R, int lanes, class E, class V, class S>
 BATCHPINV_INLINE unsigned factorise_directly(LaneGroup &group, const Workspace<E, V> &work,
                                              S shape) {

@@ -1,4 +1,4 @@
-// Which instruction set's kernels run here: decided once, by what the processor has.
+// Finds the table of an instruction set, if this processor can run its kernels.
 #include "table.hpp"
 
 #include <cstring>

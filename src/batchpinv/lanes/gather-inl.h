@@ -1,10 +1,10 @@
-// Columns, in double, of matrices whose rows lie in memory one after the other: registers are
-// transposed, where the compiler would move number by number.
+// Reads rows of a long matrix as columns of doubles, for drivers/long_matrix.hpp. Registers are
+// transposed; a compiler would move one number at a time.
 #pragma once
 
 #include "transpose-inl.h"
 
-// w[j + i count] = a[i], j rows of `step` bytes further, for i < n and j < count.
+// w[j + i count] = element i of row j, for i < n and j < count; the rows are `step` bytes apart.
 template <class R, int lanes>
 void gather_columns(const char *a, std::ptrdiff_t step, std::int64_t n, std::int64_t count,
                     double *w) {

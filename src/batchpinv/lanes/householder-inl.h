@@ -1,31 +1,33 @@
-// The direct rung in lanes: Householder QR without pivoting, X = R^-1 Q^H, and its certificate.
+// Householder QR in lanes, without pivoting: its factors, products with Q and Q^H, substitution and
+// R^-1. All kernels use it.
 //
 // No branch depends on a matrix's entries, so every lane does the same, and a lane never sees its
 // neighbours. With v = x + shift e_1, shift = phase(x_1) |x| and tau = 1 / (|x| (|x| + |x_1|)), H =
 // I - tau v v^H is Hermitian and takes x to -shift e_1 (Golub & Van Loan, 4th ed., section 5.1; tau
 // = 2/v^H v).
 //
-// Memory, not arithmetic, is what binds: a matrix in lanes is 4 to 16 times as large as itself. So
-// columns are reduced in panels. Inside one, a pass over the rows applies a reflection and sums up
-// what the next one needs; after it, all reflections of the panel reach each other column in two
-// passes. Let z_j = v_j^H y for the reflections in the order in which they apply: then y -= sum_j
-// w_j v_j with w_j = tau_j (z_j - sum_l v_j^H v_l w_l), l over those before j (the compact WY form,
-// Golub & Van Loan, section 5.1.7, solved instead of multiplied).
+// Memory, not arithmetic, limits the speed: a group is 2 to 16 times as large as one matrix. So
+// columns are reduced in panels. Inside a panel, one pass over the rows applies a reflection and
+// forms the sums that the next one needs. Then two passes apply all reflections of the panel to
+// another column y. Let z_j = v_j^H y for the reflections in the order in which they apply. Then
+//     y -= sum_j w_j v_j with w_j = tau_j (z_j - sum_l v_j^H v_l w_l), l over those before j
+// (the compact WY form, Golub & Van Loan, section 5.1.7; its T is not formed).
 //
-// X = [R^-1 0] H_n ... H_1 is kept conjugated, a row at a time: then a row is a column to which the
-// same reflections apply, X^H = Q [R^-1 0]^H, and one routine serves both halves.
+// X = [R^-1 0] H_n ... H_1 is stored conjugated and by rows. These are columns of
+// X^H = Q [R^-1 0]^H, so that the routine which reflects A's columns serves here, too.
 #pragma once
 
 #include "vector-inl.h"
 
 constexpr int PANEL = 4;
 
-// Sums over more rows are summed up in blocks, and blocks in groups: the error of one after the
-// other grows with their number where terms are alike, by 0.13 eps a row in columns of constants.
+// Longer sums are formed in blocks, and blocks in groups. If the terms are equal, the error of a
+// plain sum grows with their number, by 0.13 eps a row in columns of constants.
 constexpr int SUM_BLOCK = 32, SUM_GROUP = 4 * SUM_BLOCK;
 
-// add(start, stop, sum) adds the terms of those rows to a sum. What rounding takes from the sum of
-// the groups is added at the end (Kahan, and Babuska), so that the error stays that of one group.
+// Adds the terms of the rows start..stop to `sum`; add(start, stop, sum) adds those of some rows.
+// The rounding errors of the sum of the groups are added at the end (Kahan, and Babuska), so that
+// the error stays that of one group.
 template <class Sum, class Add>
 BATCHPINV_INLINE void sum_in_blocks(int start, int stop, Sum &sum, Add &&add) {
     if (stop - start <= SUM_BLOCK)
@@ -50,7 +52,7 @@ BATCHPINV_INLINE void sum_in_blocks(int start, int stop, Sum &sum, Add &&add) {
 template <int rows, int columns, class E> struct Sums {
     E of[rows][columns]{};
 
-    // Returns what rounding took.
+    // Returns the rounding errors.
     BATCHPINV_INLINE Sums add(const Sums &other) {
         Sums lost;
         for (int i = 0; i < rows; ++i)
@@ -62,9 +64,9 @@ template <int rows, int columns, class E> struct Sums {
 
 template <class E, class V> struct Factors {
     E *a;                // m×n by columns, ld apart: the v's, and the strict upper triangle of R
-    V *tau;              // 0 where a column vanished: no reflection
+    V *tau;              // 0 if a column vanished: no reflection
     E *diagonal;         // of R
-    E *inverse_diagonal; // not finite where a column vanished
+    E *inverse_diagonal; // not finite if a column vanished
     E *inner;            // n×PANEL: v_j^H v_l for j < l of one panel, at j * PANEL + (l - start)
 };
 
@@ -74,8 +76,8 @@ template <class E, class V> struct Reflection {
     V tau;
 };
 
-// What takes a column of `rows` elements, x_1 and |x|^2 = square, to a multiple of e_1. The last
-// row of a square matrix has nothing under it: no reflection, and no rounding.
+// The reflection that takes a column of `rows` elements, of which `x` is the first and `square` the
+// sum of squares, to a multiple of e_1. A single element needs no reflection, and is not rounded.
 template <class E, class V>
 BATCHPINV_INLINE Reflection<E, V> find_reflection(E x, V square, int rows) {
     if (rows == 1)
@@ -83,7 +85,7 @@ BATCHPINV_INLINE Reflection<E, V> find_reflection(E x, V square, int rows) {
     const auto [head, direction] = polar(x);
     const V norm = square_root(square), sum = norm + head;
     const V size = norm * sum, inverse = 1 / size;
-    // No reflection of a column that is nothing beside the matrix, where 1 / size would overflow.
+    // No reflection of a column that is negligible beside the matrix: 1 / size would overflow.
     constexpr auto least =
         std::numeric_limits<std::remove_reference_t<decltype(head[0] + 0)>>::min();
     return {times(direction, sum), times(direction, norm), times(direction, -norm),
@@ -92,7 +94,7 @@ BATCHPINV_INLINE Reflection<E, V> find_reflection(E x, V square, int rows) {
 
 // ---- one panel ----------------------------------------------------------------------------------
 
-// x_0^H x_j for neighbouring columns x_0 ... x_{width-1}, summed up row by row.
+// x_0^H x_j for neighbouring columns x_0 ... x_{width-1}, summed row by row.
 template <int width, class E, class V> struct Products {
     V square{};
     E inner[width]{};
@@ -103,7 +105,7 @@ template <int width, class E, class V> struct Products {
             inner[j] = add_inner(inner[j], row[0], row[j]);
     }
 
-    // Returns what rounding took.
+    // Returns the rounding errors.
     BATCHPINV_INLINE Products add(const Products &other) {
         Products lost;
         lost.square = accumulate(square, other.square);
@@ -113,7 +115,7 @@ template <int width, class E, class V> struct Products {
     }
 };
 
-// Reduces `width` neighbouring columns of `rows` rows to R; `products` are theirs.
+// Reduces `width` neighbouring columns of `rows` rows to R; `products` are those of the first.
 template <int width, class E, class V>
 BATCHPINV_INLINE void reduce(Products<width, E, V> products, E *x, int ld, int rows,
                              Factors<E, V> at) {
@@ -156,7 +158,7 @@ BATCHPINV_INLINE void reduce(Products<width, E, V> products, E *x, int ld, int r
         x[0] = first;
 }
 
-// Visits the elements of `width` reflections' vectors, row by row: none above its diagonal.
+// Visits rows from..to of the vectors of `width` reflections; what is above the diagonal is 0.
 template <int width, class E, class Row>
 BATCHPINV_INLINE void each_row(const E *v, int ld, int from, int to, Row &&visit) {
     E row[width];
@@ -213,7 +215,7 @@ BATCHPINV_INLINE void reduce_panel(const Factors<E, V> &at, int ld, int rows) {
 // ---- the panel's reflections on other columns ---------------------------------------------------
 
 // y <- H_width ... H_1 y (`onwards`) or H_1 ... H_width y, for `columns` neighbouring columns.
-// Under row `known` y is 0, and not read.
+// From row `known` on, y is 0 and not read.
 template <int width, int columns, bool onwards, class E, class V>
 BATCHPINV_INLINE void reflect_some(const Factors<E, V> &at, int ld, int length, E *y, int known) {
     Sums<width, columns, E> sum;
@@ -251,7 +253,7 @@ BATCHPINV_INLINE void reflect_some(const Factors<E, V> &at, int ld, int length, 
 template <int width, bool onwards, class E, class V>
 BATCHPINV_INLINE void reflect(const Factors<E, V> &at, int ld, int length, E *y, int columns,
                               int known) {
-    // As many as the registers hold sums of.
+    // As many columns as have their accumulators in registers.
     constexpr int most = sizeof(V) < 64 ? 2 : 4 / element_of<E>::parts;
     int c = 0;
     for (; c + most <= columns; c += most)

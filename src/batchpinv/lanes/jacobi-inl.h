@@ -8,7 +8,7 @@
 
 #include "workspace-inl.h"
 
-constexpr int MOST_SWEEPS = 30;
+constexpr int MOST_SWEEPS = 30; // enough for every matrix that was tried
 
 template <class E, class V> struct Rotation {
     V cosine;
@@ -27,7 +27,7 @@ BATCHPINV_INLINE void rotate(E *p, E *q, const Rotation<E, V> &by, Mask wanted, 
     }
 }
 
-// Columns in lanes, and what is turned with them.
+// Columns in lanes, and those of v, which are rotated with them.
 template <class E, class Size, class Count> struct Columns {
     E *of;
     Size ld, rows;
@@ -35,11 +35,11 @@ template <class E, class Size, class Count> struct Columns {
     Count n;
 };
 
-// One sweep over all pairs of B's columns. `length2` holds the squared lengths, brought up to date
-// as the columns turn. Returns the lanes that turned a pair.
+// One sweep over all pairs of B's columns. `length2` holds the squared lengths, which are updated
+// as the columns are rotated. Returns the lanes in which a pair was rotated.
 //
-// Short columns are turned as long ones are, though they will be dropped: pairs of which some are
-// left out keep what they have of each other, and give it to the rest.
+// Short columns are rotated like long ones, though they will be dropped. Otherwise they would keep
+// their inner products, and later rotations would pass these on to other columns.
 template <class R, class E, class V, class Size, class Count>
 BATCHPINV_INLINE auto sweep(const Columns<E, Size, Count> &b, V *length2) {
     const auto [columns, ld, rows, v, n] = b;
@@ -51,7 +51,7 @@ BATCHPINV_INLINE auto sweep(const Columns<E, Size, Count> &b, V *length2) {
             for (int i = 0; i < rows; ++i)
                 inner = add_inner(inner, columns[p * ld + i], columns[q * ld + i]);
             const V inner2 = add_square(V{}, inner), product2 = length2[p] * length2[q];
-            // A turn may leave as much. Squares that underflow say nothing.
+            // A rotation may leave this much. Squares that underflow say nothing.
             const auto wanted =
                 (inner2 > eps2 * static_cast<R>(4 * element_of<E>::parts * n) * product2) &
                 (inner2 >= std::numeric_limits<R>::min());
@@ -59,7 +59,7 @@ BATCHPINV_INLINE auto sweep(const Columns<E, Size, Count> &b, V *length2) {
                 continue;
             turned |= wanted;
             const V size = square_root(inner2), zeta = (length2[q] - length2[p]) / (2 * size);
-            const V bulk = magnitude(zeta); // beside which 1 is nothing, where its square overflows
+            const V bulk = magnitude(zeta); // 1 is negligible beside it if its square overflows
             const V root = bulk + (bulk < 1 / eps ? square_root(1 + zeta * zeta) : bulk);
             const V tangent = zeta < 0 ? -1 / root : 1 / root;
             const V cosine = 1 / square_root(1 + tangent * tangent);
@@ -73,8 +73,8 @@ BATCHPINV_INLINE auto sweep(const Columns<E, Size, Count> &b, V *length2) {
     return turned;
 }
 
-// Makes B's columns orthogonal, of length^2 `length2` in the end. Returns the lanes that have not
-// converged.
+// Makes B's columns orthogonal; `length2` gets their squared lengths. Returns the lanes that have
+// not converged.
 template <class R, class E, class V, class Size, class Count>
 BATCHPINV_INLINE auto rotate_columns(const Columns<E, Size, Count> &b, V *length2) {
     auto turning = V{} == V{};

@@ -1,4 +1,5 @@
-// What the kernels share: they tell the rule what they found, and store what it lets through.
+// What the kernels share: tolerances, rounding and evidence for the rule for rank, and `answer`,
+// which stores what they found.
 #pragma once
 
 #include "../rule/decide-inl.h"
@@ -12,8 +13,8 @@ template <class V> BATCHPINV_INLINE V lanes_from(const double *numbers) {
     return lanes;
 }
 
-// In the scale of the lanes' matrices. What is small in double may be nothing in single precision
-// before it is scaled.
+// The tolerances in the scale of the lanes' matrices. atol is scaled in double: a small one could
+// underflow in single precision before it is scaled.
 template <class V> BATCHPINV_INLINE Tolerance<V> tolerances(const LaneGroup &group, V factor) {
     V absolute = lanes_from<V>(group.atol);
     if (any_lane(factor != 1))
@@ -28,7 +29,7 @@ BATCHPINV_INLINE Rounding<V> rounding_of(const LaneGroup &group, V norm) {
     return {norm * static_cast<R>(group.absolute), V{} + static_cast<R>(group.relative)};
 }
 
-// For the measurement of backward errors.
+// Hands out the evidence, if backward errors are measured.
 template <class V>
 BATCHPINV_INLINE void report(LaneGroup &group, V rank, const Evidence<V> &found, V factor) {
     if (!group.evidence)
@@ -40,7 +41,7 @@ BATCHPINV_INLINE void report(LaneGroup &group, V rank, const Evidence<V> &found,
             group.evidence[lane][at] = static_cast<double>(numbers[at][lane]);
 }
 
-// Whether X is formed: it is wanted, or multiplies.
+// Whether X is formed: as the answer, or to multiply right-hand sides.
 inline bool inverts(const LaneGroup &group) { return group.k == 0 || multiplies(group); }
 
 inline Shape<int> shape_of(const LaneGroup &group) {
@@ -48,12 +49,13 @@ inline Shape<int> shape_of(const LaneGroup &group) {
     return {m, static_cast<int>(group.n), leading_dimension(m)};
 }
 
-// Sizes that are known beforehand are square.
+// Shapes that are known at compile time are square, and so never halved.
 template <class S> BATCHPINV_INLINE bool is_halved(const LaneGroup &group) {
     return std::is_same_v<S, Shape<int>> && group.halves;
 }
 
-// Stores X, or the solutions, of the lanes that find(work) can answer.
+// Calls find(work), which factorises, unless the factors are held; stores X, or the solutions, of
+// the lanes that it can answer, and returns these lanes.
 template <class Method, class R, int lanes, class E, class S, class Find>
 BATCHPINV_INLINE unsigned answer(LaneGroup &group, S shape, Find &&find) {
     const Workspace<E, typename element_of<E>::real> work(group.workspace, shape.ld, shape.n);

@@ -1,8 +1,8 @@
-// The kernels of one instruction set and dtype: compiled with the flags of the former,
-// BATCHPINV_ISA as its name, and BATCHPINV_DTYPE as the other's.
+// The kernels of one instruction set, BATCHPINV_ISA, and one dtype, BATCHPINV_DTYPE. meson.build
+// compiles this file for each pair, with the flags of the instruction set.
 //
-// Everything but the table has internal linkage: a template that this file shared with the rest of
-// the package could be linked in from here and run on a processor without the instructions.
+// Everything but the table has internal linkage. Otherwise the linker could take a template that
+// other files share from here, and it would run on processors without the instructions.
 #include "kernels.hpp"
 
 #include <limits>
@@ -18,11 +18,11 @@ namespace {
 #include "product-inl.h"
 #include "svd_kernel-inl.h"
 
-template <class R> constexpr int filling = BATCHPINV_VECTOR_BYTES / sizeof(R); // lanes
-template <class R> using Lanes = typename vector_of<R, filling<R>>::type;
+template <class R> constexpr int lane_count = BATCHPINV_VECTOR_BYTES / sizeof(R);
+template <class R> using Lanes = typename vector_of<R, lane_count<R>>::type;
 
 template <class R, class E> struct Numbers {
-    static constexpr int lanes = filling<R>;
+    static constexpr int lanes = lane_count<R>;
     static constexpr LaneKernels kernels{
         lanes,
         direct<R, lanes, E>,
@@ -31,7 +31,7 @@ template <class R, class E> struct Numbers {
         jacobi<R, lanes, E, true>,
         Workspace<E, Lanes<R>>::bytes,
         multiply_few_rows<R, lanes, element_of<E>::parts == 2>,
-        element_of<E>::parts == 1 ? gather_columns<R, filling<double>> : nullptr};
+        element_of<E>::parts == 1 ? gather_columns<R, lane_count<double>> : nullptr};
 };
 
 using float32 = Numbers<float, Lanes<float>>;

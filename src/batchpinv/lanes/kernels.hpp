@@ -1,8 +1,8 @@
 // Kernels that compute several small matrices at once, one in each lane of a SIMD register.
 //
-// This header is the whole interface, and plain data, because the kernels are compiled once for
-// each instruction set: nothing that another translation unit could also instantiate may pass
-// through it.
+// This header is the whole interface between kernels and drivers, and holds plain data only. The
+// kernels are compiled once for each instruction set, so that nothing which another translation
+// unit could also instantiate may pass through it.
 #pragma once
 
 #include <cstddef>
@@ -11,45 +11,44 @@
 namespace batchpinv {
 
 constexpr int MOST_LANES = 16;
-// The longest short side of a matrix.
+// No matrix in lanes has more columns, n <= m.
 constexpr int MOST_COLUMNS = 64;
-// The columns of a triangle R that are taken together. Of panel after panel come the rows, from the
-// first to the last that is not zero, with 1 / R[i, i] in the place of R[i, i].
+// divide_columns reads a triangle R in panels of this many columns, one panel after the other. Each
+// is stored by rows, down to the last row that is not zero, with 1 / R[i, i] in place of R[i, i].
 constexpr int TRIANGLE_PANEL = 4;
 
-// Up to `count` matrices of one shape, m >= n. A wide matrix comes as its transpose, by its
-// strides.
+// Up to LaneKernels::count matrices of one shape, m >= n. The strides of a wide matrix describe its
+// transpose.
 //
-// Wanted are pseudo-inverses; or where k > 0, solutions x = pinv(A) b of k columns, if `transposed`
-// x = pinv(A^T) b.
+// If k = 0, pseudo-inverses are wanted; otherwise solutions x = pinv(A) b of k columns, or
+// x = pinv(A^T) b if `transposed`.
 struct LaneGroup {
     std::int64_t m, n, k;
     bool transposed;
-    // Of pseudo-inverses X Q^H, Q with orthonormal columns, only X is wanted, n×n; m > n.
+    // Of pseudo-inverses X Q^H, where Q has orthonormal columns, only X (n×n) is wanted; m > n.
     bool halves;
     const char *a[MOST_LANES]; // m×n, native byte order, any alignment
     const char *b[MOST_LANES]; // m×k; n×k if transposed
     char *out[MOST_LANES];     // n×m; or x, n×k, m×k if transposed
     std::ptrdiff_t a_row, a_col, b_row, b_col, out_row, out_col;
-    std::ptrdiff_t ahead,
-        b_ahead; // from a's and b's to those that their lane is likely to hold next
+    std::ptrdiff_t ahead, b_ahead; // bytes from a and b to those that a lane probably holds next
     double atol[MOST_LANES], rtol[MOST_LANES];
-    double absolute, relative; // the kernel's rounding, in units of s1: see decide-inl.h
-    double noise;              // of what is dropped more is told; 0: of nothing. See Batch
-    int filled;                // lanes in use, from the first
-    // Whether what follows and the workspace are still those of these matrices and tolerances: then
-    // the systems are solved with the factors of the last call.
+    double absolute, relative; // the kernel's Rounding (decide-inl.h), in units of s1
+    double noise;              // `cut` tells of dropped values above this; 0: of none. See Batch
+    int filled;                // lanes in use, from the first on
+    // Whether the fields below and the workspace still belong to these matrices and tolerances. If
+    // so, the systems are solved with the factors of the last call.
     bool held;
     unsigned answerable;           // the lanes of the last factorisation that can be answered
     unsigned uncertain;            // those of them whose rank is not certain
-    unsigned cut;                  // those that lose a singular value which stands out from noise
+    unsigned cut;                  // those that drop a singular value which stands out from noise
     std::int64_t rank[MOST_LANES]; // of the lanes that were answered
-    std::int64_t kept[MOST_LANES]; // values that certainly exceed the tolerance, if uncertain
-    double (*evidence)[5];         // of each lane rank, most, least, kept and dropped; or null
+    std::int64_t kept[MOST_LANES]; // how many values certainly exceed the tolerance, if uncertain
+    double (*evidence)[5];         // rank, most, least, kept, dropped of each lane; or null
     void *workspace;
 };
 
-// Stores the answers that it vouches for, and returns their lanes as bits; the others are
+// Stores the answers that it can give, and returns their lanes as bits. The `out` of other lanes is
 // untouched.
 using LaneKernel = unsigned (*)(LaneGroup &group);
 
@@ -57,18 +56,18 @@ struct LaneKernels {
     int count;
     LaneKernel direct, rank_revealing, jacobi, exact;
     std::int64_t (*workspace_bytes)(std::int64_t m, std::int64_t n);
-    // out = X b for X of `rows` rows and m columns and b of k columns, by rows, those of b being ld
-    // apart; and the sums of squares of b's columns, of real and imaginary parts apart, unless
-    // `squares` is null.
+    // out = X b, where X is rows×m and b m×k. All are stored by rows; those of b are ld apart.
+    // Unless `squares` is null, it gets the sums of squares of b's columns, for real and imaginary
+    // parts separately.
     void (*multiply)(const void *x, int rows, std::int64_t m, const void *b, std::int64_t ld,
                      std::int64_t k, void *out, void *squares);
-    // w, count×n by columns, in double, of `count` rows that are `step` bytes apart, of n
-    // neighbours each, at any alignment. Null for complex numbers.
+    // Reads `count` rows of n contiguous numbers, `step` bytes apart, at any alignment, and writes
+    // them to w, count×n by columns, in double. Null for complex numbers.
     void (*gather_columns)(const char *a, std::ptrdiff_t step, std::int64_t n, std::int64_t count,
                            double *w);
 };
 
-// The name of those of one instruction set and dtype.
+// The name of the LaneKernels of one instruction set and dtype.
 #define BATCHPINV_KERNELS_OF(set, dtype) lane_kernels_##set##_##dtype
 #define BATCHPINV_KERNELS(set, dtype) BATCHPINV_KERNELS_OF(set, dtype)
 

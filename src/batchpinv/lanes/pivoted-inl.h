@@ -45,16 +45,17 @@ BATCHPINV_INLINE void reflect_and_measure(const E *v, V tau, E *x, int ld, int l
         length2[j] = square.of[0][j];
 }
 
-// What the factorisation found in each lane. Numbers of columns are real numbers, too.
+// What the factorisation found in each lane. Ranks and pivots are stored as real numbers, one a
+// lane.
 template <class V> struct Pivoting {
     V rank, norm2, longest2, dropped2;
     V smallest2; // the last pivot's square
 };
 
-// A, in factors.a, becomes Q R P^T: at step k the longest of the columns that are left comes to k,
-// from pivot[k]. A lane's rank is where no more than negligible(|A|_F) is left, dropped2 its
-// square; from there on nothing that it does can be seen in its first rows. Stops where all lanes
-// have come there.
+// A, in factors.a, becomes Q R P^T. Step k swaps the longest of the columns that are left,
+// pivot[k], to place k. A lane reaches its rank when no more than negligible(|A|_F) is left;
+// dropped2 is the square of what is left. Later steps do not change the first rows of that lane.
+// Stops when all lanes have reached their rank.
 template <class R, class E, class V, class S, class Negligible>
 BATCHPINV_INLINE Pivoting<V> factorise_pivoted(const Factors<E, V> &factors, V *pivot, V *length2,
                                                S shape, Negligible &&negligible) {
@@ -104,8 +105,8 @@ BATCHPINV_INLINE Pivoting<V> factorise_pivoted(const Factors<E, V> &factors, V *
         }
         E *const x = factors.a + k * ld + k;
         const Reflection<E, V> turn = find_reflection(x[0], length2[k], m - k);
-        // Nothing in the lanes that have come to their rank: there are only roundings left to turn,
-        // and those may underflow.
+        // 0 in lanes that have reached their rank: only rounding errors are left to reflect there,
+        // and their squares may underflow.
         const V tau = choose(going, turn.tau, V{});
         factors.tau[k] = tau;
         factors.diagonal[k] = turn.diagonal;
@@ -133,7 +134,7 @@ BATCHPINV_INLINE void adjoint_of_rows(const Workspace<E, V> &work, V rank, S sha
     }
 }
 
-// y (n×m by rows) <- P y. Zeros become positive: what other lanes made a lane do can have changed
+// y (n×m by rows) <- P y. Zeros become +0: steps that only other lanes needed can have changed
 // their sign.
 template <class E, class V, class S> BATCHPINV_INLINE void unpivot(E *y, const V *pivot, S shape) {
     const int m = shape.m, n = shape.n, ld = shape.ld;

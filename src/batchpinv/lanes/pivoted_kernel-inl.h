@@ -3,33 +3,34 @@
 
 #include "trailing-inl.h"
 
-// Dropping R22 changes the answer by |R22| / s_r of it, so that it must be a few roundings of s1.
+// Dropping R22 changes the answer by |R22| / s_r of its size, so that |R22| may be a few roundings
+// of s1 only.
 template <class R> constexpr R NEGLIGIBLE = 4 * Format<R>::epsilon;
 
-// Or else it is found how much the answer changes. More than the tolerance may be dropped, so that
-// a value near it need not be told from it by a pivot and its rounding; up to here, beyond which
-// the second order of the change could be seen.
+// More may be dropped if the change of the answer is computed: a few times the tolerance, so that
+// no pivot, with its rounding, has to decide about a value near it. Beyond this share of |A|_F, the
+// second order of the change could be seen.
 template <class R> constexpr R MOST_DROPPED = R(1) / (1 << (Format<R>::mantissa / 2));
 
-// How far under the smallest pivot what is dropped must lie to be told apart.
+// What is dropped can be told apart from the rest if it is less than this times the smallest pivot.
 template <class R> constexpr R SEPARATE = R(1) / 64;
 
 template <class R, class V>
 BATCHPINV_INLINE V most_dropped(const LaneGroup &group, const Tolerance<V> &tolerance, V norm) {
     const V least = NEGLIGIBLE<R> * norm,
             most = 4 * (tolerance.of(norm) + static_cast<R>(group.absolute) * norm);
-    // Solutions are found by factors, which know nothing of E.
+    // Systems are solved by the factors, which do not contain E.
     const auto wide =
         (most > least) & (most < MOST_DROPPED<R> * norm) & (V{} + static_cast<R>(group.k) == 0);
     return choose(wide, most, least);
 }
 
-// What R22 says; of what is kept nothing yet.
+// The evidence from R22; of what is kept it has no bound yet.
 template <class R, class V>
 BATCHPINV_INLINE Evidence<V> evidence_of(const LaneGroup &group, const Pivoting<V> &pivoting,
                                          int n) {
     const V norm = square_root(pivoting.norm2), infinite = 1 / V{};
-    // s1 is at least A's longest column, and the root of the mean of the squares of those kept.
+    // s1 is at least the length of A's longest column, and the root mean square of the kept values.
     const V mean2 =
         (pivoting.norm2 - pivoting.dropped2) / (pivoting.rank > 0 ? pivoting.rank : V{} + 1);
     return {norm,
@@ -40,7 +41,8 @@ BATCHPINV_INLINE Evidence<V> evidence_of(const LaneGroup &group, const Pivoting<
             rounding_of<R>(group, norm)};
 }
 
-// The reflections of A and of C^H, and in v conj(R2^-1); if `inverts`, X in y.
+// Leaves the reflections of A and of C^H, and conj(X) by rows in y if it inverts; v is scratch.
+// Returns the lanes of which the rank is certain.
 template <class R, int lanes, class E, class V, class S>
 unsigned factorise_completely(LaneGroup &group, const Workspace<E, V> &work, S shape) {
     const auto [m, n, ld] = shape;
@@ -64,7 +66,7 @@ unsigned factorise_completely(LaneGroup &group, const Workspace<E, V> &work, S s
             surely = found.rounding.below(found.dropped);
     const auto hopeful = (surely <= tolerance.of(norm)) | (surely < SEPARATE<R> * smallest);
     auto asked = (~droppable | much) & hopeful & (rank < static_cast<R>(n)) & (norm > 0);
-    if (group.evidence) // what R22 alone knows is measured
+    if (group.evidence) // the measurement is of R22 alone
         asked &= ~asked;
     auto separable = asked & ~asked;
     Remainder<V> remainder{};
@@ -110,13 +112,13 @@ unsigned factorise_completely(LaneGroup &group, const Workspace<E, V> &work, S s
         tell(found, trailing, separable, static_cast<R>(n) - rank);
     }
     report(group, rank, found, *work.factor);
-    // What is left of the change, of second order, or of first where trailing values are kept.
+    // The change that remains: of second order, or of first if trailing values are kept.
     const auto more = trailing.count > 0;
     const V change = remainder.norm * inverse_norm * choose(more, trailing.kept, remainder.norm);
     auto sure = decide(found, tolerance) & (~(much | more) | (change <= NEGLIGIBLE<R> / 2 * norm));
-    if (group.k > 0) // the factors know nothing of them
+    if (group.k > 0) // the factors do not contain trailing values
         sure &= ~more;
-    if (is_halved<S>(group)) // nor is Q that of the reflections, where the remainder turns it
+    if (is_halved<S>(group)) // the remainder turns Q, the reflections do not
         sure &= ~(turned | separable);
     const unsigned certain = lanes_of(sure) & filled;
     if (!certain)

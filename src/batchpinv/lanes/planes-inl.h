@@ -1,12 +1,12 @@
-// A group of matrices in planes of lanes: shapes, loading, storing, scaling.
+// A group of matrices in planes (see transpose-inl.h): shapes, loading, storing, scaling.
 #pragma once
 
 #include "transpose-inl.h"
 
-// Columns of a power of two apart would share cache sets.
+// Columns that are a power of two apart would share cache sets.
 inline int leading_dimension(int m) { return m >= 32 && m % 8 == 0 ? m + 1 : m; }
 
-// A size that the compiler knows; `int` stands for one that it does not.
+// A size that is known at compile time; others are `int`.
 template <int value> struct Fixed {
     constexpr operator int() const { return value; }
 };
@@ -17,8 +17,9 @@ template <class Size> struct Shape {
     Size m, n, ld;
 };
 
-// Part p of element (i, j) of the matrix in lane l: planes[((j * ld + i) * parts + p) * lanes + l].
-// Returns the largest |x| of each matrix, NaN passed over.
+// Loads the group. Part p of element (i, j) of the matrix in lane l comes to
+// planes[((j * ld + i) * parts + p) * lanes + l]. Returns the largest |x| of each matrix; NaN is
+// ignored.
 template <class R, int lanes, int parts>
 __attribute__((noinline)) auto load_strided(const LaneGroup &group, Shape<int> shape, R *planes) {
     const auto [m, n, ld] = shape;
@@ -80,10 +81,10 @@ BATCHPINV_INLINE void store(const R *planes, V factor, unsigned answered, const 
 
 // ---- scale --------------------------------------------------------------------------------------
 
-// 1 where the largest entry is between 2^-ordinary and 2^ordinary; otherwise the power of two that
-// brings it to between 1 and 2, or as near as there is one. So no sum of squares overflows, nor
-// underflows in a matrix that the certificate accepts, and a matrix times a power of two has the
-// same answer, bit for bit, divided by it.
+// 1 if the largest entry is between 2^-ordinary and 2^ordinary; otherwise the power of two that
+// brings it between 1 and 2, or as near as a normal number can. So no sum of squares overflows, and
+// none underflows in a matrix that the certificate accepts. A matrix times a power of two has the
+// same answer divided by it, bit for bit.
 template <class R, class V> BATCHPINV_INLINE V scale_factor(V largest, int ordinary) {
     using F = Format<R>;
     using Int = typename vector_of<typename F::Int, sizeof(V) / sizeof(R)>::type;

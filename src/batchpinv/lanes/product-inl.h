@@ -1,18 +1,18 @@
-// Products X b of few rows with many columns. BLAS copies b first; here a few of its rows are read
-// at a time, as far as the first level of the cache holds what is summed up of them: rows of b that
-// lie far apart in memory, each read for a vector or two, would take several times as long.
+// Products X b of few rows with many columns, for drivers/product.hpp. BLAS copies b first. Here a
+// few rows of b are read at a time, PRODUCT_WIDTH bytes of each, so that the sums stay in the
+// first-level cache. To read only a vector or two of each row would take several times as long.
 #pragma once
 
 #include "vector-inl.h"
 
-// The first `count` numbers of a vector.
+// A vector that starts with `count` numbers; the rest is 0.
 template <class V, class R> BATCHPINV_INLINE V load_some(const R *from, int count) {
     V x{};
     __builtin_memcpy(&x, from, static_cast<std::size_t>(count) * sizeof(R));
     return x;
 }
 
-// Real numbers, or the parts of half as many complex ones, re and im in turn; and i times these.
+// Real numbers x, or the parts of half as many complex ones, re and im in turn, and `turned`, i x.
 template <class V, bool complex> struct Factor {
     using R = std::remove_reference_t<decltype(V{}[0] + 0)>;
     V x, turned;
@@ -45,9 +45,10 @@ template <class V, bool complex> struct Factor {
     }
 };
 
-// `rows` rows of out += X b, or out = X b, `count` columns, for `terms` columns of X; its rows are
-// m apart, those of b ld, of out k. `squares`: += those of b's columns, unless it is nullptr_t.
-// Complex numbers are two columns of b and of out, and pairs in X.
+// out += X b if `adds`, otherwise out = X b, for `rows` rows and `count` columns of out and `terms`
+// columns of X. The rows of X are m apart, those of b ld, those of out k. Unless `squares` is
+// nullptr_t, it gains the squares of b's columns. A complex number is two columns of b and of out,
+// and a pair in X.
 template <int rows, int terms, int lanes, bool complex, class R, class Squares>
 BATCHPINV_INLINE void add_terms(bool adds, const R *x, std::int64_t m, const R *b, std::int64_t ld,
                                 R *out, std::int64_t k, std::int64_t count, Squares squares) {
@@ -79,13 +80,13 @@ BATCHPINV_INLINE void add_terms(bool adds, const R *x, std::int64_t m, const R *
         add(at, static_cast<int>(count - at));
 }
 
-// So many rows are summed up one after the other, and these sums with what rounding takes: equal
-// terms round to the same side each time.
+// Rows of b that are summed one after the other. The sums of such blocks are added with their
+// rounding errors, since equal terms round to the same side each time.
 constexpr int PRODUCT_BLOCK = 32;
-// Bytes of a row that are summed up at a time.
+// Bytes of a row that are summed at a time.
 constexpr int PRODUCT_WIDTH = 2048;
 
-// Up to eight rows, `count` columns.
+// out = X b for up to eight rows of X and `count` columns of b.
 template <int lanes, bool complex, class R, class Squares>
 BATCHPINV_INLINE void multiply_rows(const R *x, int rows, std::int64_t m, const R *b,
                                     std::int64_t ld, R *out, std::int64_t k, std::int64_t count,

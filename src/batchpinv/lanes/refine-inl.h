@@ -1,8 +1,8 @@
 // Refinement of least squares problems whose condition would cost digits: the augmented system
 //     r + A x = b, A^H r = 0,
 // with its residuals in twice the working precision, and corrections by the QR factors at hand
-// (Bjorck, BIT 7, 1967; Demmel, Hida, Riedy and Li, ACM Trans. Math. Softw. 35, 2009). Two steps
-// leave the error that the rounding of x itself makes, up to conditions of 1e11, 1e4 in single.
+// (Bjorck, BIT 7, 1967; Demmel, Hida, Riedy and Li, ACM Trans. Math. Softw. 35, 2009). After two
+// steps only the rounding of x itself is left, for conditions up to 1e11 (single precision: 1e4).
 //
 // Residuals are sums of products without error (Ogita, Rump and Oishi, SIAM J. Sci. Comput. 26,
 // 2005).
@@ -10,7 +10,7 @@
 
 #include "workspace-inl.h"
 
-// x, of which the compiler knows no longer what it is: so it is neither fused nor computed once.
+// Hides x from the optimiser, so that it is rounded here, and neither fused nor simplified.
 template <class V> BATCHPINV_INLINE V rounded(V x) {
 #if defined(__x86_64__)
     asm("" : "+x"(x));
@@ -33,7 +33,7 @@ template <class V> BATCHPINV_INLINE void split(V x, V &high, V &low) {
 // The rounding error of product = a b.
 template <class V> BATCHPINV_INLINE V product_error(V a, V b, V product) {
 #if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
-    V error; // explicitly: what the compiler fuses depends on its flags
+    V error; // explicit, since what the compiler fuses depends on its flags
     for (unsigned lane = 0; lane < sizeof(V) / sizeof(a[0]); ++lane)
         error[lane] = sizeof(a[0]) == 8 ? __builtin_fma(a[lane], b[lane], -product[lane])
                                         : __builtin_fmaf(a[lane], b[lane], -product[lane]);
@@ -131,9 +131,9 @@ __attribute__((noinline)) void find_gradient(const E *a, const E *r, E *g, Shape
 // A loss of three digits, squared.
 constexpr float MOST_LOSS2 = 1e6f;
 
-// Whether digits are lost: the error of x is about eps kappa (1 + kappa |r| / |A| |x|) of it
-// (Higham, Accuracy and Stability, theorem 20.1). More than three of them; or of a single column,
-// which costs next to nothing to refine, the last one.
+// Whether x loses more than three digits: its relative error is about
+// eps kappa (1 + kappa |r| / (|A| |x|)) (Higham, Accuracy and Stability, theorem 20.1). A single
+// column costs next to nothing to refine, and always is.
 template <class E, class V>
 BATCHPINV_INLINE auto loses_digits(const Workspace<E, V> &work, int n, V residual2, V x2) {
     if (n == 1)
@@ -143,13 +143,13 @@ BATCHPINV_INLINE auto loses_digits(const Workspace<E, V> &work, int n, V residua
     return kappa2 * (1 + by_residual) * (1 + by_residual) > MOST_LOSS2;
 }
 
-// Without the residual, which is no larger than b: no digits are lost if |X|^2 |b|^2 is at most
-// this times |x|^2, since (1 + t)^2 <= 2 (1 + t^2).
+// The same without the residual, which is no larger than b: no digits are lost if |X|^2 |b|^2 is at
+// most this times |x|^2, since (1 + t)^2 <= 2 (1 + t^2).
 template <class E, class V> BATCHPINV_INLINE V harmless_ratio(const Workspace<E, V> &work) {
     return MOST_LOSS2 / 2 / (*work.norm2 * *work.size2) - 1;
 }
 
-// x += d in the wanted lanes, as long as that is less than half of x.
+// x += d in the wanted lanes; those in which |d| is half of |x| or more are wanted no longer.
 template <class E, class Mask>
 BATCHPINV_INLINE void add_correction(Mask &wanted, const E *d, E *x, int n) {
     using V = typename element_of<E>::real;
@@ -158,7 +158,7 @@ BATCHPINV_INLINE void add_correction(Mask &wanted, const E *d, E *x, int n) {
         x[j] = choose(wanted, plus(x[j], d[j]), x[j]);
 }
 
-// x is the solution for b by the QR factors of A, which is in work.given.
+// Refines x, the solution for b by the QR factors of A; A is in work.given.
 template <class E, class V, class Mask>
 void refine_augmented(const Workspace<E, V> &work, Shape<int> shape, Mask wanted, const E *b,
                       E *x) {

@@ -1,10 +1,10 @@
-// Rows times factors, for weighted systems, and the factors.
+// For weighted systems (drivers/augmented.hpp): the roots of weights, and rows times factors.
 #pragma once
 
 #include "product-inl.h"
 
-// Calls act(i, width) for pieces of `lanes` numbers that cover all; the last two may overlap, so
-// that only what is shorter than a vector is done in part.
+// Calls act(i, width) for pieces of `lanes` numbers that cover all `count`. The last two may
+// overlap; a piece is shorter only if `count` is.
 template <int lanes, class Act> BATCHPINV_INLINE void each_vector(std::int64_t count, Act &&act) {
     constexpr std::integral_constant<int, lanes> whole;
     if (count < lanes) {
@@ -18,15 +18,15 @@ template <int lanes, class Act> BATCHPINV_INLINE void each_vector(std::int64_t c
         act(count - lanes, whole);
 }
 
-// The square roots of `count` weights, elsewhere; returns the largest of these, NaN if one is NaN,
-// infinite or negative.
+// roots[i] = sqrt(weights[i]) for i < count; the arrays must not overlap. Returns the largest root,
+// or NaN if a weight is NaN, infinite or negative.
 template <int lanes> double find_roots(const double *weights, std::int64_t count, double *roots) {
     using V = typename vector_of<double, lanes>::type;
     V most{}, bad{};
     each_vector<lanes>(count, [&](std::int64_t i, auto width) BATCHPINV_INLINE_LAMBDA {
         const V root = square_root(load_some<V>(weights + i, width));
         most = root > most ? root : most;
-        bad += root - root; // NaN if it is no number
+        bad += root - root; // NaN unless the root is finite
         __builtin_memcpy(roots + i, &root, static_cast<std::size_t>(width) * sizeof(double));
     });
     for (int lane = 1; lane < lanes; ++lane) {
@@ -36,9 +36,9 @@ template <int lanes> double find_roots(const double *weights, std::int64_t count
     return most[0] + bad[0];
 }
 
-// to[i + j ld] = factors[i] from[i + j count] for i < count and j < n; 0 where the factor is,
-// whatever `from`, which is elsewhere, holds there. Returns the largest real or imaginary part, by
-// size.
+// to[i + j ld] = factors[i] from[i + j count] for i < count and j < n, and 0 if the factor is 0,
+// whatever `from` holds; the two must not overlap. Returns the largest size of a real or imaginary
+// part.
 template <class R, int lanes, int parts>
 double scale_rows(const void *from, std::int64_t count, std::int64_t n, const double *factors,
                   void *to, std::int64_t ld) {

@@ -1,10 +1,11 @@
 // Systems in lanes: x = pinv(A) b from the factors that the kernels have found, a block of
-// right-hand sides at a time. Where there are more of them than columns of A, X = pinv(A) is
+// right-hand sides at a time. If there are as many of them as columns of A, or more, X = pinv(A) is
 // formed, and multiplies those b for which that is as accurate.
 //
-// Where the kernels were given the transpose of the caller's matrix, x = X^T b, X the
-// pseudo-inverse of what they were given: conj(x) = X^H conj(b). Each column is scaled by a power
-// of two of its own, as the matrix is, so that NaN or infinity in one does not reach another.
+// If the kernels were given the transpose of the caller's matrix, x = X^T b, where X is the
+// pseudo-inverse of what they were given; it is computed as conj(x) = X^H conj(b). Like the matrix,
+// each column is scaled by a power of two of its own, so that NaN or infinity in one column does
+// not reach another.
 #pragma once
 
 #include "pivoted-inl.h"
@@ -35,7 +36,7 @@ BATCHPINV_INLINE V scale_column(E *column, int rows, bool conjugated) {
     return factor;
 }
 
-// Loads the columns of b by blocks, conjugated where the matrix is transposed, lets solve(c, count)
+// Loads the columns of b by blocks, conjugated if the matrix is transposed, lets solve(c, count)
 // turn each into conj(x) or x, and stores x for the lanes in `answered`. The columns c are ld
 // apart.
 template <class R, int lanes, class E, class V, class Solve>
@@ -69,7 +70,7 @@ BATCHPINV_INLINE void each_block(const LaneGroup &group, unsigned answered,
         for (int j = 0; j < count && !ordinary; ++j)
             for (int i = 0; i < solution_rows; ++i)
                 c[j * ld + i] = rescale(c[j * ld + i], factor, factors[j]);
-        for (int j = 0; j < count && !group.transposed; ++j) // to store conjugates
+        for (int j = 0; j < count && !group.transposed; ++j) // storing conjugates again
             for (int i = 0; i < solution_rows; ++i)
                 c[j * ld + i] = conjugate(c[j * ld + i]);
         store_strided<R, lanes, parts>(reinterpret_cast<const R *>(c), V{} + 1, answered, block,
@@ -77,9 +78,9 @@ BATCHPINV_INLINE void each_block(const LaneGroup &group, unsigned answered,
     }
 }
 
-// c, ld apart, to d, d_ld apart; rows past n are left.
+// Copies n rows of `count` columns c, ld apart, to d, d_ld apart.
 template <class E>
-BATCHPINV_INLINE void move_columns(const E *c, int ld, E *d, int d_ld, int n, int count) {
+BATCHPINV_INLINE void copy_columns(const E *c, int ld, E *d, int d_ld, int n, int count) {
     for (int j = 0; j < count; ++j)
         for (int i = 0; i < n; ++i)
             d[j * d_ld + i] = c[j * ld + i];
@@ -87,8 +88,9 @@ BATCHPINV_INLINE void move_columns(const E *c, int ld, E *d, int d_ld, int n, in
 
 // ---- by factors ---------------------------------------------------------------------------------
 
-// Each turns `count` columns c, ld apart, into X c, or X^H c where the matrix is transposed; and
-// refines a solution. Under the solution stays what Q^H leaves of b: its size is the residual's.
+// A Method's `solve` turns `count` columns c, ld apart, into X c, or X^H c if the matrix is
+// transposed; `refine` refines one solution. After X c, rows n..m of c keep Q^H b; their norm is
+// the residual's.
 
 // x += X (b - A x), twice.
 template <class Method, class R, class E, class V, class Mask>
@@ -149,11 +151,11 @@ struct ByCompleteOrthogonal {
         const Shape<int> square{n, n, n};
         E *const d = work.short_columns;
         if (transposed) {
-            move_columns(c, ld, d, n, n, count);
+            copy_columns(c, ld, d, n, n, count);
             permute<true>(d, work.pivot, n, count);
             apply_q_adjoint(work.second, d, count, square);
             back_substitute(work.second, n, n, d, count, n);
-            move_columns(d, n, c, ld, n, count);
+            copy_columns(d, n, c, ld, n, count);
             apply_q(work.factors, c, count, shape);
         } else {
             apply_q_adjoint(work.factors, c, count, shape);
@@ -163,9 +165,9 @@ struct ByCompleteOrthogonal {
             forward_substitute(work.second, n, n, d, count, n);
             apply_q(work.second, d, count, square);
             permute<false>(d, work.pivot, n, count);
-            move_columns(d, n, c, ld, n, count);
+            copy_columns(d, n, c, ld, n, count);
         }
-        // Zeros become positive: see unpivot.
+        // Zeros become +0: see unpivot.
         const int rows = transposed ? shape.m : n;
         for (int j = 0; j < count; ++j)
             for (int i = 0; i < rows; ++i)
@@ -179,8 +181,7 @@ struct ByCompleteOrthogonal {
     }
 };
 
-// A = Q B V^H, the columns in the place of B being those of B over their squared lengths:
-// X = V B^H Q^H.
+// A = Q B V^H. With the columns of B over their squared lengths in place of B, X = V B^H Q^H.
 struct BySVD {
     template <class R, class E, class V>
     static void solve(bool transposed, const Workspace<E, V> &work, Shape<int> shape, E *c,
@@ -216,8 +217,8 @@ struct BySVD {
 
 // ---- by X ---------------------------------------------------------------------------------------
 
-// Calls act(rows, row, columns, column) for tiles of a rows×columns matrix, as large as the
-// registers hold sums of.
+// Calls act(rows, row, columns, column) for the tiles of a rows×columns matrix; the accumulators of
+// a tile fit in registers.
 template <class E, class V, class Act>
 BATCHPINV_INLINE void tiles(int rows, int columns, Act &&act) {
     constexpr int most = sizeof(V) < 64 ? 4 / element_of<E>::parts : 4;
@@ -236,7 +237,7 @@ BATCHPINV_INLINE void tiles(int rows, int columns, Act &&act) {
          });
 }
 
-// product = X c, X conjugated and by rows in y.
+// product = X c; y is conj(X) by rows.
 template <class E, class V>
 __attribute__((noinline)) void multiply(const Workspace<E, V> &work, Shape<int> shape, const E *c,
                                         int count) {
@@ -287,13 +288,13 @@ inline bool multiplies(const LaneGroup &group) { return group.k >= group.n && gr
 // Whether solutions that lose digits are refined.
 inline bool refines(const LaneGroup &group) { return group.m > group.n && !group.transposed; }
 
-// Brings back the digits that the condition cost x, the first n rows of c, where `suspected`, a
-// mask for each column. Under x lies what Method::solve left there; the right-hand sides are in
-// work.sides.
+// Refines x, the first n rows of c, in the lanes that lose digits, among those that are
+// `suspected`, a mask for each column. Below x, c is as Method::solve left it; work.sides holds the
+// right-hand sides.
 template <class Method, class R, int lanes, class E, class V, class Mask>
-__attribute__((noinline)) void bring_back_digits(const LaneGroup &group,
-                                                 const Workspace<E, V> &work, Shape<int> shape,
-                                                 E *c, const Mask *suspected, int count) {
+__attribute__((noinline)) void restore_digits(const LaneGroup &group, const Workspace<E, V> &work,
+                                              Shape<int> shape, E *c, const Mask *suspected,
+                                              int count) {
     const auto [m, n, ld] = shape;
     bool has_a = false;
     for (int j = 0; j < count; ++j) {
@@ -312,24 +313,24 @@ __attribute__((noinline)) void bring_back_digits(const LaneGroup &group,
     }
 }
 
-// By the factors. Lanes that are not `answered` may hold anything, and are not worth a refinement.
+// Solves by the factors. Lanes that are not `answered` may hold anything, and are not refined.
 template <class Method, class R, int lanes, class E, class V, class Mask>
 BATCHPINV_INLINE void solve_by_factors(const LaneGroup &group, const Workspace<E, V> &work,
                                        Shape<int> shape, Mask answered, E *c, int count) {
     if (refines(group))
-        move_columns(c, shape.ld, work.sides, shape.ld, shape.m, count);
+        copy_columns(c, shape.ld, work.sides, shape.ld, shape.m, count);
     Method::template solve<R>(group.transposed, work, shape, c, count);
     if (!refines(group))
         return;
     Mask suspected[BLOCK];
     for (int j = 0; j < count; ++j)
         suspected[j] = answered;
-    bring_back_digits<Method, R, lanes>(group, work, shape, c, suspected, count);
+    restore_digits<Method, R, lanes>(group, work, shape, c, suspected, count);
 }
 
-// The largest |X|^2 |b|^2 / |x|^2 with which x = X b is taken. X b is as good as what the factors
-// give where it is about as large as |X| |b|, as it is for most b; where it is far smaller, as many
-// digits are lost (Higham, Accuracy and Stability, section 14.1).
+// The largest |X|^2 |b|^2 / |x|^2 with which x = X b is accepted. X b is as accurate as what the
+// factors give if it is about as large as |X| |b|, as it is for most b. If it is d digits
+// smaller, d digits are lost (Higham, Accuracy and Stability, section 14.1).
 template <class R, class E, class V>
 BATCHPINV_INLINE V largest_ratio(const LaneGroup &group, const Workspace<E, V> &work) {
     const V typical = V{} + 64 * static_cast<R>(group.m);
@@ -339,24 +340,24 @@ BATCHPINV_INLINE V largest_ratio(const LaneGroup &group, const Workspace<E, V> &
     return choose(harmless < typical, harmless, typical);
 }
 
-// product = x by the factors where `suspected`, a mask for each column c.
+// product = x by the factors in the lanes that are `suspected`, a mask for each column c.
 template <class Method, class R, int lanes, class E, class V, class Mask>
 __attribute__((noinline)) void solve_anew(const LaneGroup &group, const Workspace<E, V> &work,
                                           Shape<int> shape, E *c, const Mask *suspected,
                                           int count) {
     const int ld = shape.ld, solution_rows = group.transposed ? shape.m : shape.n;
     if (refines(group))
-        move_columns(c, ld, work.sides, ld, shape.m, count);
+        copy_columns(c, ld, work.sides, ld, shape.m, count);
     Method::template solve<R>(group.transposed, work, shape, c, count);
     if (refines(group))
-        bring_back_digits<Method, R, lanes>(group, work, shape, c, suspected, count);
+        restore_digits<Method, R, lanes>(group, work, shape, c, suspected, count);
     for (int j = 0; j < count; ++j)
         for (int i = 0; i < solution_rows; ++i)
             work.product[j * ld + i] =
                 choose(suspected[j], c[j * ld + i], work.product[j * ld + i]);
 }
 
-// By X, or where that may lose digits by the factors.
+// Solves by X, or by the factors if X may lose digits.
 template <class Method, class R, int lanes, class E, class V, class Mask>
 BATCHPINV_INLINE void solve_by_product(const LaneGroup &group, const Workspace<E, V> &work,
                                        Shape<int> shape, Mask answered, V most, E *c, int count) {
@@ -376,7 +377,7 @@ BATCHPINV_INLINE void solve_by_product(const LaneGroup &group, const Workspace<E
     }
     if (any_lane(any))
         solve_anew<Method, R, lanes>(group, work, shape, c, suspected, count);
-    move_columns(work.product, ld, c, ld, solution_rows, count);
+    copy_columns(work.product, ld, c, ld, solution_rows, count);
 }
 
 // ---- solve --------------------------------------------------------------------------------------

@@ -1,5 +1,5 @@
-// The kernels of the SVD: one-sided Jacobi; and the same again on products without error, for what
-// the first leaves uncertain.
+// The SVD kernels: one-sided Jacobi, and for lanes that it leaves uncertain, the same again on
+// products without error.
 #pragma once
 
 #include "jacobi-inl.h"
@@ -18,7 +18,7 @@ __attribute__((noinline)) void multiply_exactly(const E *a, const E *v, E *b, Sh
         }
 }
 
-// Calls act(n) with an order that the compiler knows, for those that are common.
+// Calls act(n), where common orders n are compile-time constants.
 template <class Act> BATCHPINV_INLINE void with_order(int n, Act &&act) {
     switch (n) {
     case 2:
@@ -32,10 +32,10 @@ template <class Act> BATCHPINV_INLINE void with_order(int n, Act &&act) {
     }
 }
 
-// A in work.factors.a becomes its reflections, those of QR with column pivoting, A P = Q R; with
-// R^H = Q2 R2, B = Q^H A V in b is R2^H, a triangle of columns that are nearly orthogonal and
-// descend in length, and V = P Q2. From there on Jacobi takes few sweeps (Drmac and Veselic, SIAM
-// J. Matrix Anal. Appl. 29, 2008).
+// QR with column pivoting, A P = Q R, leaves its reflections in work.factors.a. With R^H = Q2 R2
+// and V = P Q2, B = Q^H A V is R2^H: a triangle whose columns are nearly orthogonal and descend in
+// length. From there on Jacobi takes few sweeps (Drmac and Veselic, SIAM J. Matrix Anal. Appl. 29,
+// 2008).
 template <class R, class E, class V>
 void precondition(const Workspace<E, V> &work, Shape<int> shape) {
     const auto [m, n, ld] = shape;
@@ -62,7 +62,7 @@ void precondition(const Workspace<E, V> &work, Shape<int> shape) {
     }
 }
 
-// The same of columns that are nearly orthogonal: B is their R.
+// The same if A's columns are nearly orthogonal already: B is R of QR without pivoting.
 template <class E, class V>
 void reduce_nearly_orthogonal(const Workspace<E, V> &work, Shape<int> shape) {
     const auto [m, n, ld] = shape;
@@ -75,7 +75,7 @@ void reduce_nearly_orthogonal(const Workspace<E, V> &work, Shape<int> shape) {
                                                 : E{};
 }
 
-// Makes B's columns orthogonal, and turns V with them. Returns the lanes that have not converged.
+// Makes B's columns orthogonal, and rotates V with them. Returns the lanes that have not converged.
 template <class R, class E, class V> auto orthogonalise(const Workspace<E, V> &work, int n) {
     decltype(V{} == V{}) turning;
     with_order(n, [&](auto n) BATCHPINV_INLINE_LAMBDA {
@@ -87,12 +87,12 @@ template <class R, class E, class V> auto orthogonalise(const Workspace<E, V> &w
 
 struct LaneDecision {
     bool certain, cut;
-    bool even;   // the values that are kept are so alike that X would show what Jacobi leaves
+    bool even;   // the kept values are so close that cosines left by Jacobi show in X
     bool finite; // all values, and the squares of the reciprocals of those kept
 };
 
-// Decides the rank of one lane from its singular values: `length2` becomes 1/s^2 where they are
-// kept, else 0.
+// Decides the rank of one lane from its singular values. `length2` becomes 1/s^2 if s is kept, and
+// 0 otherwise.
 template <class R, class E, class V>
 LaneDecision decide_lane(LaneGroup &group, const Workspace<E, V> &work, int lane, int n) {
     double s[MOST_COLUMNS], size = 0;
@@ -125,9 +125,9 @@ LaneDecision decide_lane(LaneGroup &group, const Workspace<E, V> &work, int lane
     return {decide(evidence, tolerance) != 0, cut, even, size < __builtin_huge_val()};
 }
 
-// The columns of b, those of B over their squared lengths, are the rows of C = pinv(B) but for the
-// cosines, up to 2 sqrt(parts n) eps, that Jacobi leaves between columns of B. One step of Newton's
-// iteration, (2 I - C B) C, squares them. `length2` is 1 / s^2, or 0.
+// Jacobi leaves cosines of up to 2 sqrt(parts n) eps between columns of B. Without them, the
+// columns of b, those of B over their squared lengths, would be the rows of C = pinv(B). One step
+// of Newton's iteration, (2 I - C B) C, squares the cosines. `length2` is 1 / s^2, or 0.
 template <class E, class V, class Mask>
 __attribute__((noinline)) void straighten(const Workspace<E, V> &work, Mask wanted, int n) {
     E *const b = work.second.a, *const before = work.null;
@@ -149,10 +149,11 @@ __attribute__((noinline)) void straighten(const Workspace<E, V> &work, Mask want
         }
 }
 
-// The reflections of A, in b the columns of B over their squared lengths where they are kept, and
-// V. If `exact`, columns that are nearly orthogonal, A V, are formed in twice the working precision
-// and made orthogonal again: as each column is then right to its own last digits, so are the
-// singular values, and all converged lanes are answered.
+// Leaves the reflections of A, V, and in b the columns of B over their squared lengths, or 0 for
+// those that are dropped; conj(X) by rows in y if it inverts. If `exact`, A V, whose columns are
+// nearly orthogonal, is formed in twice the working precision and made orthogonal again. Then each
+// column is right to its own last digits, and so are the singular values; all converged lanes are
+// answered.
 template <class R, int lanes, bool exact, class E, class V>
 unsigned factorise_by_jacobi(LaneGroup &group, const Workspace<E, V> &work, Shape<int> shape) {
     const int m = shape.m, n = shape.n, ld = shape.ld;

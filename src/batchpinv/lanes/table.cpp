@@ -1,5 +1,5 @@
-// The table of one instruction set, whose kernels are compiled one dtype at a time (kernels.cpp);
-// and what is there in double precision alone.
+// The table of one instruction set. Its kernels are compiled one dtype at a time (kernels.cpp), its
+// loops over long columns here.
 #include "table.hpp"
 
 #include <limits>

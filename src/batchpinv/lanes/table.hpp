@@ -1,4 +1,5 @@
-// What an instruction set has: the kernels of small matrices, and loops over long columns.
+// The table of an instruction set: the kernels of small matrices, and loops over long columns.
+// _batch.pyx chooses one at import, and the drivers call what is in it.
 #pragma once
 
 #include "kernels.hpp"
@@ -9,11 +10,11 @@ namespace batchpinv {
 struct LaneTable {
     const char *instruction_set;
     const LaneKernels *of[4];
-    // out[step (i + j p)] += x_i^T y_j for p columns x and q columns y, `count` apart; where
-    // `upper`, at least for i <= j.
+    // out[step (i + j p)] += x_i^T y_j for p columns x and q columns y, `count` apart; if `upper`,
+    // entries with i > j may be left out.
     void (*add_inner_products)(const double *x, int p, const double *y, int q, std::int64_t count,
                                double *out, int step, bool upper);
-    // y = y R^-1 for n columns, `count` apart, of real or of complex numbers.
+    // y = y R^-1 for n columns of `count` real or complex numbers; R in panels: see TRIANGLE_PANEL.
     void (*divide_columns[2])(double *y, int n, std::int64_t count, const double *triangle);
     // See rows-inl.h.
     double (*find_roots)(const double *weights, std::int64_t count, double *roots);
@@ -21,8 +22,8 @@ struct LaneTable {
                             const double *factors, void *to, std::int64_t ld);
 };
 
-// The table of that instruction set, or of the best one that the processor has where the name is
-// empty. Null where the processor does not have it, or this build has no such kernels.
+// The table of that instruction set, or if the name is empty, of the best one that the processor
+// has. Null if the processor or this build does not have it.
 const LaneTable *find_lane_table(const char *instruction_set);
 
 } // namespace batchpinv

@@ -1,13 +1,13 @@
-// What QR with column pivoting drops, from A itself, in twice the working precision.
+// What QR with column pivoting drops, computed from A itself in twice the working precision.
+// pivoted_kernel-inl.h asks for it if R22 does not decide, or costs digits.
 #pragma once
 
 #include "jacobi-inl.h"
 #include "kernel-inl.h"
 
-// What bounds s_(r+1) whatever was rounded: the r columns A1 that the pivoting has chosen span the
-// others, A2, but for E = A2 - A1 T, in twice the working precision. A with A1 T in the place of A2
-// has rank r, so that s_(r+1) <= |E|_F (Eckart and Young). T = R11^-1 R12 need not be accurate for
-// that.
+// A bound of s_(r+1) that holds whatever was rounded. A1 are the r columns that the pivoting has
+// chosen, A2 the others, and E = A2 - A1 T in twice the working precision. A with A1 T in place of
+// A2 has rank r, so that s_(r+1) <= |E|_F (Eckart and Young). T = R11^-1 R12 need not be accurate.
 template <class V> struct Remainder {
     V norm;     // |E|_F
     V rounding; // of E, from above
@@ -16,8 +16,8 @@ template <class V> struct Remainder {
     V above() const { return norm + rounding; }
 };
 
-// E comes to work.given, and to work.null the columns [T; -I], of the lanes in `wanted`; the other
-// columns and lanes are 0.
+// Writes E to work.given, and the columns [T; -I] to work.null, for the lanes in `wanted`; the
+// other columns and lanes are 0.
 template <class R, int lanes, class E, class V, class Mask, class S>
 __attribute__((noinline)) Remainder<V>
 find_remainder(const LaneGroup &group, const Workspace<E, V> &work, V rank, Mask wanted, S shape) {
@@ -64,8 +64,8 @@ find_remainder(const LaneGroup &group, const Workspace<E, V> &work, V rank, Mask
     for (int j = 0; j < n; ++j)
         for (int row = 0; row < m; ++row)
             a[j * ld + row] = choose(wanted & (rank <= static_cast<R>(j)), a[j * ld + row], E{});
-    // The sums of squares and E's entries, and in twice the precision the products (Ogita, Rump and
-    // Oishi, SIAM J. Sci. Comput. 26, 2005, proposition 5.5).
+    // Rounding of the sums of squares and of E's entries, and in twice the precision that of the
+    // products (Ogita, Rump and Oishi, SIAM J. Sci. Comput. 26, 2005, proposition 5.5).
     constexpr R eps = Format<R>::epsilon;
     const R most = static_cast<R>(n + 1) * eps;
     const V norm = square_root(norm2), t = 1 + square_root(t2);
@@ -73,25 +73,26 @@ find_remainder(const LaneGroup &group, const Workspace<E, V> &work, V rank, Mask
             t};
 }
 
-// The singular values past the first r, where E is small beside s_r: those of E (I + T^H T)^(-1/2).
+// The singular values past the first r, if E is small beside s_r: those of E (I + T^H T)^(-1/2).
 //
-// The columns of N, which span those of [T; -I], and of M, which span those of [I; T^H], are a
-// basis of orthonormal columns, and
+// Let N and M have orthonormal columns that span those of [T; -I] and of [I; T^H]. Together they
+// are a basis, and
 //     Q^H A P [M N] = [S t; F -G], where |t|, |F| <= |E|, s_min(S) = s_r([R11 R12]).
 // Eliminating t and F changes G by |E|^2 / s_min(S), and then all singular values by a factor of at
-// most (1 + |E| / s_min(S))^2 (Ostrowski). So s_(r+j) is the j-th singular value of G with an error
-// that is small beside |E|, not only beside s1: E lies nearly in the span of A1, which Q knows but
-// for rounding of s1, and |E| / s_min(S) of that is left of E where nothing should be.
+// most (1 + |E| / s_min(S))^2 (Ostrowski). So s_(r+j) is the j-th singular value of G, with an
+// error that is small beside |E|, not only beside s1. E may lie nearly in the span of A1. The first
+// r columns of Q span it but for rounding of s1, and removing it from E leaves |E| / s_min(S) of
+// that.
 //
-// Some of them may be kept: then X gains -P N_j g_j^H Q^H / s_j^2 for each.
+// If one of them is kept, X gains -P N_j g_j^H Q^H / s_j^2.
 template <class V> struct Trailing {
-    V most, least; // of s1
+    V most, least; // bounds of s1
     V count, kept; // how many are kept, and the smallest of those
     V dropped;     // the largest that is not
     Rounding<V> rounding;
 };
 
-// E becomes what Q^H E has under its first r rows.
+// E becomes Q^H E with zeros in its first r rows.
 template <class R, class E, class V, class S>
 void project_remainder(const Workspace<E, V> &work, V rank, S shape) {
     const auto [m, n, ld] = shape;
@@ -101,8 +102,9 @@ void project_remainder(const Workspace<E, V> &work, V rank, S shape) {
             work.given[j * ld + i] = choose(rank <= static_cast<R>(i), work.given[j * ld + i], E{});
 }
 
-// G's columns, made orthogonal and scaled, come to work.given, N to work.null, and to work.length2
-// what makes s_j^-2 g_j of them where it is kept, else 0. Of the lanes in `wanted`.
+// For the lanes in `wanted`: G's columns, made orthogonal and scaled, come to work.given, and N to
+// work.null. work.length2 gets the factors that make g_j / s_j^2 of these columns, or 0 if s_j is
+// dropped.
 template <class R, class E, class V, class Mask, class S>
 __attribute__((noinline)) Trailing<V>
 find_trailing(const Workspace<E, V> &work, const Remainder<V> &remainder,
@@ -110,7 +112,7 @@ find_trailing(const Workspace<E, V> &work, const Remainder<V> &remainder,
     const auto [m, n, ld] = shape;
     E *const g = work.given, *const null = work.null;
     const E *const r = work.factors.a;
-    const V unit = scale_factor<R>(remainder.norm, 0); // of G, whose squares could underflow
+    const V unit = scale_factor<R>(remainder.norm, 0); // scales G, whose squares could underflow
     for (int j = 0; j < n; ++j) {
         const auto spanned = wanted & (rank <= static_cast<R>(j));
         E *const last = null + j * n;
@@ -135,7 +137,7 @@ find_trailing(const Workspace<E, V> &work, const Remainder<V> &remainder,
     const auto turning =
         rotate_columns<R>(Columns<E, decltype(m), decltype(n)>{g, ld, m, null, n}, work.length2);
 
-    // s1 from |C C^H|_F^2, the sum of the fourth powers: nearly s1^4 where it stands alone.
+    // s1 from |C C^H|_F^2, the sum of s^4: nearly s1^4 if the other values are far smaller.
     V fourth{};
     for (int i = 0; i < n && any_lane(rank > static_cast<R>(i)); ++i)
         for (int k = 0; k <= i; ++k) {
@@ -162,8 +164,9 @@ find_trailing(const Workspace<E, V> &work, const Remainder<V> &remainder,
         found.dropped = choose(spanned & ~kept & (s > found.dropped), s, found.dropped);
         work.length2[j] = choose(kept, unit / work.length2[j], V{});
     }
-    // Householder's reflections (Higham, Accuracy and Stability, lemma 19.3), orthogonalisation
-    // and rotations, and what is said above. NaN where the columns have not become orthogonal.
+    // Rounding of the reflections (Higham, Accuracy and Stability, lemma 19.3), of the
+    // orthogonalisation and of the rotations, and the errors that Trailing describes. NaN if the
+    // columns have not become orthogonal.
     const V share = remainder.norm * inverse_norm;
     const V rounding = remainder.t * (64 * static_cast<R>(m * n) * Format<R>::epsilon);
     const V relative = rounding + share * (2 + share);
@@ -174,7 +177,7 @@ find_trailing(const Workspace<E, V> &work, const Remainder<V> &remainder,
     return found;
 }
 
-// What the rule may know of them, in place of what is `found` from R22.
+// Puts the trailing values, `left` in number, into the evidence in place of what R22 told.
 template <class V, class Mask>
 BATCHPINV_INLINE void tell(Evidence<V> &found, const Trailing<V> &trailing, Mask wanted, V left) {
     const auto more = wanted & (trailing.count > 0), same = wanted & ~more;
@@ -190,8 +193,9 @@ BATCHPINV_INLINE void tell(Evidence<V> &found, const Trailing<V> &trailing, Mask
                       choose(more, rounding.relative, found.rounding.relative)};
 }
 
-// y, conj(X) by rows without its last factor Q^H, gains what E turns the range of A's first r
-// singular vectors by: X += C^+ (E (C^+)_2)^H Q^H to first order, (C^+)_2 being rows from r on.
+// E turns the range of A's first r singular vectors, which changes X to first order:
+// X += C^+ (E (C^+)_2)^H Q^H, where (C^+)_2 are the rows of C^+ from r on. y is conj(X) by rows,
+// without its last factor Q^H.
 template <class E, class V, class Mask, class S>
 void turn_range(const Workspace<E, V> &work, Mask wanted, S shape) {
     const auto [m, n, ld] = shape;
@@ -211,7 +215,7 @@ void turn_range(const Workspace<E, V> &work, Mask wanted, S shape) {
     }
 }
 
-// y gains the values that are kept.
+// Adds the trailing values that are kept to y.
 template <class E, class V, class S> void add_trailing(const Workspace<E, V> &work, S shape) {
     const auto [m, n, ld] = shape;
     E *const y = work.y;

@@ -1,10 +1,10 @@
-// Between the caller's matrices, one after the other in memory, and planes of lanes: element e of
-// every matrix in one vector. Where the caller's elements are neighbours, registers are transposed.
+// Moves numbers between the caller's matrices and planes. A plane is one vector that holds the same
+// element of every matrix. Where the caller's elements are contiguous, registers are transposed.
 #pragma once
 
 #include "vector-inl.h"
 
-// Calls act(0), ..., act(count - 1) with constants, so that registers can be indexed by them: in a
+// Calls act(0), ..., act(count - 1) with compile-time constants, which can index registers. In a
 // loop that GCC does not unroll, vectors go through memory.
 template <int count, class Act> BATCHPINV_INLINE void unrolled(Act &&act) {
     if constexpr (count > 0) {
@@ -13,7 +13,7 @@ template <int count, class Act> BATCHPINV_INLINE void unrolled(Act &&act) {
     }
 }
 
-// a[lane + step] <-> b[lane], for lanes without that bit.
+// a[lane + step] <-> b[lane], for the lanes in whose number the bit `step` is 0.
 template <int step, class V, int... lane>
 BATCHPINV_INLINE void exchange(V &a, V &b, std::integer_sequence<int, lane...>) {
     constexpr int lanes = sizeof...(lane);
@@ -39,7 +39,7 @@ BATCHPINV_INLINE auto join(Half low, Half high, std::integer_sequence<int, lane.
     return __builtin_shufflevector(low, high, lane...);
 }
 
-// Pieces of `width` neighbours side by side: from[0], from[width], from[2 width], ...
+// One vector of pieces of `width` contiguous numbers: from[0], from[width], from[2 width], ...
 template <class R, int lanes, int width>
 BATCHPINV_INLINE auto load_pieces(const char *const *from, std::ptrdiff_t offset) {
     typename vector_of<R, lanes>::type x;
@@ -58,10 +58,10 @@ BATCHPINV_INLINE auto load_pieces(const char *const *from, std::ptrdiff_t offset
     return x;
 }
 
-// The order in which the caller's real numbers follow each other, and where each one's plane is.
+// Walks over the caller's real numbers in the order of memory, and finds the plane of each.
 template <class R, int lanes, int parts> struct Walk {
-    int fast, slow;            // elements along the axis of neighbours, and along the other
-    std::ptrdiff_t slow_bytes; // from one run of neighbours to the next
+    int fast, slow;            // elements along the contiguous axis, and along the other
+    std::ptrdiff_t slow_bytes; // from one contiguous run to the next
     std::int64_t fast_planes, slow_planes; // elements from one plane to the next along each
     std::int64_t element = 0;
     int at = 0, part = 0;
@@ -83,8 +83,8 @@ template <class R, int lanes, int parts> struct Walk {
         return plane;
     }
 
-    // Calls act(width, offset in bytes) for each piece of neighbours, of a vector's width where
-    // there are so many.
+    // Calls act(width, offset in bytes) for each contiguous piece: of a vector's width as long as
+    // there are so many numbers, then of half of it, and so on.
     template <class Act> BATCHPINV_INLINE void each_piece(Act &&act) {
         const int pieces = joined() ? 1 : slow, length = joined() ? run() * slow : run();
         for (int piece = 0; piece < pieces; ++piece)
@@ -101,8 +101,8 @@ template <class R, int lanes, int parts> struct Walk {
     }
 };
 
-// planes <- the group's matrices. Unused lanes repeat the first. Returns the largest |x| of each,
-// NaN passed over.
+// planes <- the group's matrices. Unused lanes repeat the first. Returns the largest |x| of each;
+// NaN is ignored.
 template <class R, int lanes, int parts>
 BATCHPINV_INLINE auto load_runs(const LaneGroup &group, Walk<R, lanes, parts> walk, R *planes) {
     using V = typename vector_of<R, lanes>::type;
@@ -126,10 +126,10 @@ BATCHPINV_INLINE auto load_runs(const LaneGroup &group, Walk<R, lanes, parts> wa
     return largest;
 }
 
-// How far ahead of a store its line is asked for; the processor foresees loads, but not those.
+// Prefetch distance for stores, in bytes; hardware prefetches loads only.
 constexpr std::ptrdiff_t PREFETCHED = 512;
 
-// The other way, for the lanes in `answered`: times `factor`, and conjugated.
+// The caller's answers <- planes, conjugated and times `factor`, for the lanes in `answered`.
 template <class R, int lanes, int parts, class V>
 BATCHPINV_INLINE void store_runs(const R *planes, V factor, unsigned answered,
                                  const LaneGroup &group, Walk<R, lanes, parts> walk) {

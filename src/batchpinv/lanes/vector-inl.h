@@ -1,7 +1,7 @@
 // Vectors of lanes, real and complex, with the few operations that the kernels need.
 //
-// Included by kernels.cpp and table.cpp only, inside a namespace of its own for each instruction
-// set.
+// Included by kernels.cpp and table.cpp only, inside their unnamed namespaces, so that each
+// instruction set has a copy of its own.
 #pragma once
 
 #define BATCHPINV_INLINE inline __attribute__((always_inline))
@@ -85,7 +85,7 @@ template <class V> BATCHPINV_INLINE Pair<V> plus(Pair<V> a, Pair<V> b) {
     return {a.re + b.re, a.im + b.im};
 }
 
-// s <- s + x. Returns what rounding took from the sum (Knuth's TwoSum).
+// s <- s + x. Returns the rounding error of the sum (Knuth's TwoSum).
 template <class V> BATCHPINV_INLINE V accumulate(V &s, V x) {
     const V sum = s + x, part = sum - s, lost = (s - (sum - part)) + (x - part);
     s = sum;
@@ -120,9 +120,9 @@ template <class V> BATCHPINV_INLINE V magnitude(V a) {
     return reinterpret_cast<V>(reinterpret_cast<Bits>(a) & all_but_sign);
 }
 
-// |a| and a / |a|, and for an `a` that is nothing beside a matrix of ordinary size, 0 or not, 1.
-// Squares of small numbers would lose digits, and then the direction's length would not be 1: they
-// are taken of `up` times a, and none under `directed`.
+// |a| and the direction a / |a|, which is 1 if |a| is negligible beside a matrix of ordinary size.
+// Squares of small numbers lose digits, and the direction would not have length 1. So `up` times a
+// is squared; if its size does not exceed `directed`, the direction is 1.
 template <class E, class V> struct Polar {
     V size;
     E direction;
@@ -138,7 +138,7 @@ template <class V> BATCHPINV_INLINE Polar<Pair<V>, V> polar(Pair<V> a) {
     return {size * (1 / F::up), choose(directed, times(b, reciprocal), Pair<V>{V{} + 1, V{}})};
 }
 
-// max(s, |re a|, |im a|); NaN is passed over
+// max(s, |re a|, |im a|); NaN is ignored
 template <class V> BATCHPINV_INLINE V max_part(V s, V a) {
     const V size = magnitude(a);
     return size > s ? size : s;
@@ -193,7 +193,8 @@ template <class E> BATCHPINV_INLINE E unit() {
     return one;
 }
 
-// Calls do(std::integral_constant<int, size>) for the size, up to `most`, that is known only now.
+// Calls act(std::integral_constant<int, size>{}) if size is from 1 to `most`; otherwise does
+// nothing.
 template <int most, class Do> BATCHPINV_INLINE void with_size(int size, Do &&act) {
     if constexpr (most > 0) {
         if (size == most)

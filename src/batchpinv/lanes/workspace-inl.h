@@ -1,4 +1,4 @@
-// What the kernels of one matrix shape compute in.
+// The workspace of the kernels for one shape of matrices.
 #pragma once
 
 #include "householder-inl.h"
@@ -26,13 +26,13 @@ template <class E, class V> class Workspace {
 
   public:
     V *factor, *rank; // the power of two that scales A, its rank
-    V *norm2, *size2; // |A|_F^2, so scaled, and |X|_F^2
+    V *norm2, *size2; // |A|_F^2 and |X|_F^2, of the scaled A
     V *pivot, *length2;
     E *y, *v;                             // n×m by rows, n×n
     Factors<E, V> factors, second;        // of a, m×n, and of b, n×n
-    E *columns, *short_columns, *product; // BLOCK of m, n and m rows
-    E *given, *sides, *residual;          // A, BLOCK of m rows, and 4 of m: see refine
-    E *null;                              // n×n: see trailing
+    E *columns, *short_columns, *product; // BLOCK columns of m, n and m rows
+    E *given, *sides, *residual;          // A; BLOCK and 4 columns of m rows: see refine-inl.h
+    E *null;                              // n×n: see trailing-inl.h
 
     Workspace(void *memory, int ld, int n)
         : start(static_cast<V *>(memory)), factor(take<V>(1)), rank(take<V>(1)), norm2(take<V>(1)),
