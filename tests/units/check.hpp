@@ -115,12 +115,13 @@ inline bool judged(const Verdict &verdict, const char *condition, const char *fi
 
 // ---- all of them --------------------------------------------------------------------------------
 
-// Runs the tests whose names contain `wanted`; 0 if all pass.
+// Runs the tests whose names contain `wanted`; 0 if there are some and all pass.
 inline int run_tests(const char *wanted = "") {
-    int failed = 0;
+    int failed = 0, found = 0;
     for (const Test &test : all_tests()) {
         if (!std::strstr(test.name, wanted))
             continue;
+        ++found;
         checks = failures = 0;
         test.run();
         if (checks == 0)
@@ -131,7 +132,9 @@ inline int run_tests(const char *wanted = "") {
                     failures);
         std::fflush(stdout);
     }
-    return failed ? 1 : 0;
+    if (!found)
+        std::cout << "no test has that in its name\n";
+    return failed || !found ? 1 : 0;
 }
 
 } // namespace units

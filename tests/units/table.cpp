@@ -27,6 +27,7 @@ UNIT_TEST(names_match_the_enumeration) {
     NAME_IS(elimination);
     NAME_IS(sweep);
     NAME_IS(gram);
+    NAME_IS(reduction);
     NAME_IS(pivoted);
     NAME_IS(semidefinite);
     NAME_IS(svd);

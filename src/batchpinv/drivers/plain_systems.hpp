@@ -45,7 +45,8 @@ template <class T> class PlainSystems final : public InArena {
     const std::unique_ptr<Solver> solver;
 
   public:
-    PlainSystems(const Batch &whole, Augmented<T> &matrices, Wanted wanted,
+    // `skips_direct`: the direct rung in lanes has been tried.
+    PlainSystems(const Batch &whole, Augmented<T> &matrices, Wanted wanted, bool skips_direct,
                  const RoutineTable &routines, const LaneTable *lanes, Gate &gate, Failures &all)
         : whole(whole), solves(wanted == Wanted::solutions), matrices(matrices), wanted(wanted),
           columns(solves                     ? matrices.k
@@ -53,7 +54,7 @@ template <class T> class PlainSystems final : public InArena {
                                              : matrices.rows),
           at_once(solves && matrices.cols == matrices.n),
           x(at_once ? 0 : matrices.most * entries()), rank(matrices.most), rung(matrices.most),
-          atol(matrices.most), rtol(matrices.most), failures(all), batch(describe()),
+          atol(matrices.most), rtol(matrices.most), failures(all), batch(describe(skips_direct)),
           solver(make_solver(batch, routines, lanes, gate, failures)) {}
 
     // Whether half of pseudo-inverses of that shape is to be had.
@@ -91,13 +92,14 @@ template <class T> class PlainSystems final : public InArena {
     }
 
   private:
-    Batch describe() {
+    Batch describe(bool skips_direct) {
         Batch own{};
         own.m = matrices.rows;
         own.n = matrices.cols;
         own.kind = is_complex<T> ? 'c' : 'f';
         own.itemsize = sizeof(T);
         own.svd_only = whole.svd_only;
+        own.only = skips_direct ? ~(1u << static_cast<int>(RungName::qr_lanes) | gram_alone) : 0;
         own.nan_on_failure = whole.nan_on_failure;
         own.halves = wanted == Wanted::halves;
         own.team = whole.team;

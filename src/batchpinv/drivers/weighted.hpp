@@ -1,7 +1,8 @@
 // Weighted and damped systems, and the covariances of solutions. A few matrices F at a time (see
 // augmented.hpp) are written where the ladder finds them, and it solves or inverts those: so ranks,
 // errors and failures are what they are for plain matrices. A shared design is never multiplied out
-// into a stack.
+// into a stack. Small F of full rank are solved without being written at all: see
+// weighted_lanes.hpp.
 //
 // The covariance (A^H W A + damping I)^+ is X X^H, which loses no more digits than X does: X =
 // pinv(F), or of pinv(F) = X Q^H with orthonormal Q, which is less work. The leverage of row i is
@@ -84,8 +85,10 @@ template <class T> class WeightedSolver final : public Solver {
     struct Kind : InArena {
         Augmented<T> matrices;
         std::optional<Augmented<T>> tall; // whose inverses give the covariance, if others do not
+        std::unique_ptr<WeightedLanes<T>> lanes;           // null if the ladder answers all
         std::unique_ptr<PlainSystems<T>> solver, inverter; // inverter: null if the solver inverts
         std::unique_ptr<Misfit<T>> misfit;
+        std::optional<Matrix> first; // whose F is in the first place, if the solver knows it
 
         Kind(const Batch &batch, const LaneTable *lanes, Shape shape, std::int64_t most)
             : matrices(batch, lanes, shape, most) {}
@@ -104,14 +107,16 @@ template <class T> class WeightedSolver final : public Solver {
     const std::int64_t m, n, most;
     const bool spreads; // covariances or leverages are wanted
     const RowFactors row_factors;
-    Buffer<double> factors, diagonals; // of each matrix
+    // Of the matrices that are held; factors_of says whose factors each has.
+    Buffer<double> factors, diagonals;
     Buffer<int> exponents;
+    Buffer<std::int64_t> factors_of;
     Buffer<Matrix> held;
     std::unique_ptr<Kind> kinds[2];
     Buffer<T> covariance;
     Buffer<double> leverage;
     Buffer<T> column;
-    std::optional<Matrix> last; // which is in the first place, if it is the only one
+    std::optional<Matrix> last; // whose factors are in the first place
 
   public:
     WeightedSolver(const Batch &batch, const RoutineTable &routines, const LaneTable *lanes,
@@ -122,7 +127,7 @@ template <class T> class WeightedSolver final : public Solver {
           n(batch.cols()), most(how_many(batch, lanes)),
           spreads(batch.data[Operand::COVARIANCE] || batch.data[Operand::LEVERAGE]),
           row_factors(batch, lanes), factors(most * m), diagonals(most), exponents(most),
-          held(most), covariance(batch.data[Operand::COVARIANCE] ? n * n : 0),
+          factors_of(most), held(most), covariance(batch.data[Operand::COVARIANCE] ? n * n : 0),
           leverage(batch.data[Operand::LEVERAGE] ? m : 0),
           column(batch.data[Operand::LEVERAGE] ? m : 0) {}
 
@@ -180,9 +185,13 @@ template <class T> class WeightedSolver final : public Solver {
         const Shape shape = !damped ? Shape::plain : m < n ? Shape::beside : Shape::below;
         kind = std::make_unique<Kind>(batch, lanes, shape, most);
         const auto make = [&](Augmented<T> &matrices, Wanted wanted) {
-            return std::make_unique<PlainSystems<T>>(batch, matrices, wanted, routines, lanes, gate,
-                                                     failures);
+            return std::make_unique<PlainSystems<T>>(
+                batch, matrices, wanted, kind->lanes != nullptr, routines, lanes, gate, failures);
         };
+        const std::int64_t rows = kind->matrices.rows, cols = kind->matrices.cols;
+        if (WeightedLanes<T>::applies(batch, lanes, rows, cols, spreads))
+            kind->lanes =
+                std::make_unique<WeightedLanes<T>>(batch, *lanes, pass, rows, cols, spreads, least);
         kind->solver = make(kind->matrices, batch.solves() ? Wanted::solutions : Wanted::inverses);
         if (spreads && shape == Shape::beside)
             kind->tall.emplace(batch, lanes, Shape::below, most);
@@ -199,24 +208,73 @@ template <class T> class WeightedSolver final : public Solver {
 
     // Those that are held, all of one kind.
     void answer(Kind &kind, std::int64_t count, std::ptrdiff_t step) {
-        const bool shared = batch.solves() && count > 1 && is_same(held[0], held[1]);
-        const std::int64_t matrices = shared ? 1 : count;
-        const bool renewed = !(batch.solves() && matrices == 1 && last && is_same(held[0], *last));
-        for (std::int64_t slot = 0; slot < matrices && renewed; ++slot)
-            take(kind, slot);
-        if (matrices == 1)
-            last = held[0];
-        else
-            last.reset();
-        for (std::int64_t slot = 0; slot < count && batch.solves(); ++slot)
-            kind.matrices.take_sides(slot, held[slot].data[Operand::B],
-                                     factors + (shared ? 0 : slot) * m);
-        kind.solver->run(held[0].index, count, renewed, shared, held[0].data[Operand::OUT], step);
-        if (kind.inverter && pass.open())
-            kind.inverter->run(held[0].index, matrices, renewed, shared, nullptr, 0);
-        for (std::int64_t slot = 0; slot < count && pass.open(); ++slot)
-            deliver(kind, slot, shared ? 0 : slot);
+        for (std::int64_t slot = 0; slot < count; ++slot)
+            find_factors(slot);
+        last = held[0];
+        std::int64_t left = 0; // the first of those that the ladder is to answer
+        const auto hand_down = [&](std::int64_t stop) {
+            if (left < stop && pass.open())
+                climb(kind, left, stop - left, step);
+        };
+        for (std::int64_t start = 0; kind.lanes && start < count && pass.open();) {
+            const int filled =
+                static_cast<int>(std::min<std::int64_t>(kind.lanes->width(), count - start));
+            const unsigned answered = answer_in_lanes(kind, start, filled);
+            for (int lane = 0; lane < filled; ++lane)
+                if (answered >> lane & 1) {
+                    if (pass.open())
+                        deliver_from_lanes(kind, start + lane, lane);
+                    hand_down(start + lane);
+                    left = start + lane + 1;
+                }
+            start += filled;
+        }
+        hand_down(count);
     }
+
+    void find_factors(std::int64_t slot) {
+        const Matrix &matrix = held[slot];
+        if (slot > 0 && is_same(matrix, held[slot - 1])) {
+            factors_of[slot] = factors_of[slot - 1];
+            return;
+        }
+        factors_of[slot] = slot;
+        if (slot > 0 || !last || !is_same(matrix, *last))
+            exponents[slot] = row_factors.find(matrix.data[Operand::WEIGHTS], damping_of(matrix),
+                                               factors + slot * m, diagonals[slot]);
+    }
+
+    unsigned answer_in_lanes(Kind &kind, std::int64_t start, int count) {
+        for (int lane = 0; lane < count; ++lane) {
+            const Matrix &matrix = held[start + lane];
+            const std::int64_t own = factors_of[start + lane];
+            kind.lanes->set(lane, matrix, factors + own * m, diagonals[own],
+                            absolute_tolerance(matrix, own), relative_tolerance(matrix, own));
+        }
+        return kind.lanes->answer(held + start, count, is_same);
+    }
+
+    void climb(Kind &kind, std::int64_t start, std::int64_t count, std::ptrdiff_t step) {
+        const Matrix &first = held[start];
+        const bool shared = batch.solves() && count > 1 && is_same(first, held[start + 1]);
+        const std::int64_t matrices = shared ? 1 : count;
+        const bool renewed =
+            !(batch.solves() && matrices == 1 && kind.first && is_same(first, *kind.first));
+        kind.first.reset();
+        if (matrices == 1)
+            kind.first = first;
+        for (std::int64_t at = 0; at < matrices && renewed; ++at)
+            take(kind, at, start + at);
+        for (std::int64_t at = 0; at < count && batch.solves(); ++at)
+            kind.matrices.take_sides(at, held[start + at].data[Operand::B], roots_of(start + at));
+        kind.solver->run(first.index, count, renewed, shared, first.data[Operand::OUT], step);
+        if (kind.inverter && pass.open())
+            kind.inverter->run(first.index, matrices, renewed, shared, nullptr, 0);
+        for (std::int64_t at = 0; at < count && pass.open(); ++at)
+            deliver(kind, start + at, at, shared ? 0 : at);
+    }
+
+    const double *roots_of(std::int64_t slot) const { return factors + factors_of[slot] * m; }
 
     // Whether they are one matrix with several right-hand sides.
     static bool is_same(const Matrix &one, const Matrix &other) {
@@ -227,57 +285,99 @@ template <class T> class WeightedSolver final : public Solver {
         return true;
     }
 
-    void take(Kind &kind, std::int64_t slot) {
+    // F of a matrix, into place `at` of that kind.
+    void take(Kind &kind, std::int64_t at, std::int64_t slot) {
         const Matrix &matrix = held[slot];
-        double *const own = factors + slot * m;
-        const auto write = [&](int exponent) {
-            exponents[slot] = exponent;
-            return kind.matrices.take(slot, matrix.data[Operand::A], own, diagonals[slot], pass);
+        const std::int64_t own = factors_of[slot];
+        const char *const a = matrix.data[Operand::A];
+        const auto write = [&](Augmented<T> &to) {
+            return to.take(at, a, factors + own * m, diagonals[own], pass);
         };
-        const double most = write(row_factors.find(matrix.data[Operand::WEIGHTS],
-                                                   damping_of(matrix), own, diagonals[slot]));
-        if (most < least && matrix.data[Operand::WEIGHTS])
-            lift(slot, write);
+        if (write(kind.matrices) < least && matrix.data[Operand::WEIGHTS]) {
+            lift(own);
+            write(kind.matrices);
+            kind.first.reset();
+        }
         if (kind.tall)
-            kind.tall->take(slot, matrix.data[Operand::A], own, diagonals[slot], pass);
-        const bool damped = is_damped(matrix);
+            write(*kind.tall);
         for (PlainSystems<T> *const stack : {kind.solver.get(), kind.inverter.get()})
             if (stack)
-                stack->tolerate(slot, damped ? 0 : std::ldexp(matrix.atol(), -exponents[slot]),
-                                damped ? 0 : rtol_of(matrix, own));
+                stack->tolerate(at, absolute_tolerance(matrix, own),
+                                relative_tolerance(matrix, own));
+    }
+
+    double absolute_tolerance(const Matrix &matrix, std::int64_t own) const {
+        return is_damped(matrix) ? 0 : std::ldexp(matrix.atol(), -exponents[own]);
     }
 
     // Rows that are absent do not count.
-    double rtol_of(const Matrix &matrix, const double *own) const {
+    double relative_tolerance(const Matrix &matrix, std::int64_t own) const {
+        if (is_damped(matrix))
+            return 0;
         if (batch.row_tolerance == 0 || !batch.data[Operand::WEIGHTS])
             return matrix.rtol();
-        const std::int64_t there = m - std::count(own, own + m, 0.0);
+        const double *const roots = factors + own * m;
+        const std::int64_t there = m - std::count(roots, roots + m, 0.0);
         return matrix.atol() > 0 ? 0
                                  : batch.row_tolerance * static_cast<double>(std::max(there, n));
     }
 
-    template <class Write> void lift(std::int64_t slot, Write &&write) {
+    // The next call finds the factors of this matrix anew, so that it takes the same way.
+    void lift(std::int64_t own) {
         for (std::int64_t i = 0; i < m; ++i)
-            factors[slot * m + i] = std::ldexp(factors[slot * m + i], by);
-        diagonals[slot] = std::ldexp(diagonals[slot], by);
-        write(exponents[slot] - by);
+            factors[own * m + i] = std::ldexp(factors[own * m + i], by);
+        diagonals[own] = std::ldexp(diagonals[own], by);
+        exponents[own] -= by;
+        last.reset();
     }
 
-    // `slot`: of the right-hand sides; `at`: of the matrix.
-    void deliver(Kind &kind, std::int64_t slot, std::int64_t at) {
+    // What the kernel has not written itself.
+    void deliver_from_lanes(Kind &kind, std::int64_t slot, int lane) {
+        const Matrix &matrix = held[slot];
+        const bool needs_f = kind.misfit || batch.data[Operand::LEVERAGE];
+        if (needs_f) {
+            kind.first.reset();
+            take(kind, 0, slot);
+        }
+        if (spreads)
+            find_covariance(kind.lanes->left_factor(lane), n, factors_of[slot]);
+        if (batch.data[Operand::LEVERAGE])
+            find_leverage(kind.matrices.f, kind.matrices.rows, kind.lanes->left_factor(lane), n,
+                          true);
+        if (pass.enter()) {
+            matrix.write_rank(std::min(m, n));
+            if (batch.data[Operand::RUNG])
+                matrix.write_rung(RungName::qr_lanes);
+            write_covariance(matrix);
+            pass.leave();
+        }
+        if (kind.misfit) {
+            kind.matrices.take_sides(0, matrix.data[Operand::B], roots_of(slot));
+            measure(kind, slot, 0, 0);
+        }
+    }
+
+    // `at`: where its right-hand sides are; `place`: where its F is.
+    void deliver(Kind &kind, std::int64_t slot, std::int64_t at, std::int64_t place) {
         const Matrix &matrix = held[slot];
         PlainSystems<T> &stack = *kind.solver;
-        const double *const own = factors + at * m;
-        const T *const x = stack.x + slot * stack.entries();
-        const std::int64_t rank = stack.rank[slot];
-        const unsigned char rung = stack.rung[slot];
+        const T *const x = stack.x + at * stack.entries();
+        const std::int64_t rank = stack.rank[at];
+        const unsigned char rung = stack.rung[at];
         const bool damped = is_damped(matrix), failed = rank < 0;
         const std::int64_t full = std::min(m, n);
-        if (spreads)
-            find_covariance(kind.inverter ? *kind.inverter : stack, at);
+        if (spreads) {
+            const PlainSystems<T> &inverses = kind.inverter ? *kind.inverter : stack;
+            const Augmented<T> &of = inverses.matrices;
+            const T *const left = inverses.x + place * inverses.entries();
+            find_covariance(left, inverses.columns, factors_of[slot]);
+            if (batch.data[Operand::LEVERAGE])
+                find_leverage(of.f + place * of.rows * of.cols, of.rows, left, inverses.columns,
+                              inverses.wanted == Wanted::halves);
+        }
         if (pass.enter()) {
             if (!batch.solves())
-                write(x, matrix.data[Operand::OUT], n, m, kind.matrices.rows, own);
+                write(x, matrix.data[Operand::OUT], n, m, kind.matrices.rows, roots_of(slot));
             else if (!stack.at_once)
                 write(x, matrix.data[Operand::OUT], n, batch.k, batch.k, nullptr);
             matrix.write_rank(damped && !failed ? full : rank);
@@ -287,9 +387,8 @@ template <class T> class WeightedSolver final : public Solver {
             write_covariance(matrix);
             pass.leave();
         }
-        if (kind.misfit && permit.take())
-            measure(kind, slot, at);
-        permit.give_back();
+        if (kind.misfit)
+            measure(kind, slot, at, place);
     }
 
     // rows×cols of x, by rows that are ld apart, its columns times the factors.
@@ -304,54 +403,54 @@ template <class T> class WeightedSolver final : public Solver {
         });
     }
 
-    void measure(Kind &kind, std::int64_t slot, std::int64_t at) {
+    // `at`: where its right-hand sides are; `place`: where its F is.
+    void measure(Kind &kind, std::int64_t slot, std::int64_t at, std::int64_t place) {
+        if (!permit.take())
+            return;
         const Matrix &matrix = held[slot];
         const Augmented<T> &of = kind.matrices;
-        kind.misfit->measure(reinterpret_cast<const char *>(of.f + at * of.rows * of.cols),
-                             reinterpret_cast<const char *>(of.sides + slot * of.rows * of.k),
+        kind.misfit->measure(reinterpret_cast<const char *>(of.f + place * of.rows * of.cols),
+                             reinterpret_cast<const char *>(of.sides + at * of.rows * of.k),
                              matrix.data[Operand::OUT]);
         if (pass.enter()) {
             for (std::int64_t j = 0; j < batch.k; ++j) {
-                const Real<T> sum = std::ldexp(kind.misfit->sums[j], 2 * exponents[at]);
+                const Real<T> sum =
+                    std::ldexp(kind.misfit->sums[j], 2 * exponents[factors_of[slot]]);
                 std::memcpy(matrix.data[Operand::RESIDUAL] + j * batch.residual_col, &sum,
                             sizeof sum);
             }
             pass.leave();
         }
+        permit.give_back();
     }
 
-    void find_covariance(const PlainSystems<T> &inverses, std::int64_t at) {
-        const std::int64_t length = inverses.columns;
-        const T *const x = inverses.x + at * inverses.entries();
-        const double scale = std::ldexp(1.0, -2 * exponents[at]);
+    // X X^H, X of `length` columns, by rows.
+    void find_covariance(const T *x, std::int64_t length, std::int64_t own) {
+        const double scale = std::ldexp(1.0, -2 * exponents[own]);
         for (std::int64_t j = 0; j < n && batch.data[Operand::COVARIANCE]; ++j)
             for (std::int64_t i = batch.diagonal ? j : 0; i <= j; ++i) {
                 const auto sum = inner_product(x + i * length, x + j * length, length) * scale;
                 covariance[i + j * n] = narrow(sum);
                 covariance[j + i * n] = narrow(std::conj(sum));
             }
-        if (batch.data[Operand::LEVERAGE])
-            find_leverage(inverses, at);
     }
 
-    void find_leverage(const PlainSystems<T> &inverses, std::int64_t at) {
-        const Augmented<T> &of = inverses.matrices;
-        const std::int64_t length = inverses.columns;
-        const T *const f = of.f + at * of.rows * of.cols;
-        const T *const x = inverses.x + at * inverses.entries();
+    // F is f, `rows` rows by columns; X is pinv(F), or if it `is_left` that times Q.
+    void find_leverage(const T *f, std::int64_t rows, const T *x, std::int64_t length,
+                       bool is_left) {
         std::fill_n(leverage.get(), m, 0.0);
-        if (inverses.wanted == Wanted::inverses) {
+        if (!is_left) {
             for (std::int64_t j = 0; j < n; ++j)
                 for (std::int64_t i = 0; i < m; ++i)
                     leverage[i] +=
-                        static_cast<double>(std::real(f[i + j * of.rows] * x[i + j * length]));
+                        static_cast<double>(std::real(f[i + j * rows] * x[i + j * length]));
             return;
         }
         for (std::int64_t j = 0; j < length; ++j) { // column j of Q
             std::fill_n(column.get(), m, T(0));
             for (std::int64_t l = 0; l < n; ++l)
                 for (std::int64_t i = 0; i < m; ++i)
-                    column[i] += f[i + l * of.rows] * x[j + l * length];
+                    column[i] += f[i + l * rows] * x[j + l * length];
             for (std::int64_t i = 0; i < m; ++i)
                 leverage[i] += static_cast<double>(std::norm(column[i]));
         }

@@ -38,7 +38,9 @@ BATCHPINV_INLINE unsigned factorise_directly(LaneGroup &group, const Workspace<E
         report(group, V{} + static_cast<R>(shape.n),
                {norm, norm, 1 / inverse_norm, V{}, V{}, rounding_of<R>(group, norm)}, *work.factor);
     const auto sure = decide_full_rank(norm, inverse_norm, rounding, tolerance);
-    const unsigned certain = lanes_of(sure) & filled_lanes(group);
+    unsigned certain = lanes_of(sure) & filled_lanes(group);
+    if (group.weights)
+        certain &= ~group.weights->faint;
     *work.norm2 = norm2;
     *work.size2 = inverse_norm2;
     if (certain && inverts(group) && !is_halved<S>(group))

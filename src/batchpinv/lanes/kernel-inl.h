@@ -70,7 +70,13 @@ BATCHPINV_INLINE unsigned answer(LaneGroup &group, S shape, Find &&find) {
         store<R, lanes, element_of<E>::parts>(reinterpret_cast<const R *>(work.y), *work.factor,
                                               answered, group,
                                               Shape<int>{shape.n, shape.n, shape.ld});
-    else if (answered)
+    else if (answered && group.weights) {
+        weigh_inverse<R, typename element_of<E>::real>(group, work.y, shape.m, shape.n, shape.ld);
+        const int stored = shape.m - static_cast<int>(group.weights->added);
+        store_strided<R, lanes, element_of<E>::parts>(reinterpret_cast<const R *>(work.y),
+                                                      *work.factor, answered, group,
+                                                      {stored, shape.n, shape.ld});
+    } else if (answered)
         store<R, lanes, element_of<E>::parts>(reinterpret_cast<const R *>(work.y), *work.factor,
                                               answered, group, shape);
     return answered;

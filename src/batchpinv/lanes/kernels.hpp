@@ -17,6 +17,17 @@ constexpr int MOST_COLUMNS = 64;
 // is stored by rows, down to the last row that is not zero, with 1 / R[i, i] in place of R[i, i].
 constexpr int TRIANGLE_PANEL = 4;
 
+// What makes a group weighted or damped; see weighted-inl.h.
+struct LaneWeights {
+    std::int64_t added;              // rows of d I, which `a`, `b` and `out` do not have
+    const double *roots[MOST_LANES]; // D, an entry for each of the caller's rows
+    double diagonal[MOST_LANES];     // d
+    // A matrix is faint if all entries of the weighted A are smaller than `least`, so that digits
+    // are lost. The direct kernel writes the bits of those lanes, and does not answer them.
+    double least;
+    unsigned faint;
+};
+
 // Up to LaneKernels::count matrices of one shape, m >= n. The strides of a wide matrix describe its
 // transpose.
 //
@@ -45,6 +56,7 @@ struct LaneGroup {
     std::int64_t rank[MOST_LANES]; // of the lanes that were answered
     std::int64_t kept[MOST_LANES]; // how many values certainly exceed the tolerance, if uncertain
     double (*evidence)[5];         // rank, most, least, kept, dropped of each lane; or null
+    LaneWeights *weights;          // null for plain matrices
     void *workspace;
 };
 

@@ -1,7 +1,7 @@
 // A group of matrices in planes (see transpose-inl.h): shapes, loading, storing, scaling.
 #pragma once
 
-#include "transpose-inl.h"
+#include "weighted-inl.h"
 
 // Columns that are a power of two apart would share cache sets.
 inline int leading_dimension(int m) { return m >= 32 && m % 8 == 0 ? m + 1 : m; }
@@ -39,9 +39,21 @@ __attribute__((noinline)) auto load_strided(const LaneGroup &group, Shape<int> s
     return largest;
 }
 
+template <class R, int lanes, int parts>
+__attribute__((noinline)) auto load_weighted(const LaneGroup &group, Shape<int> shape, R *planes) {
+    using V = typename vector_of<R, lanes>::type;
+    using E = std::conditional_t<parts == 2, Pair<V>, V>;
+    const auto [m, n, ld] = shape;
+    load_strided<R, lanes, parts>(group, {m - static_cast<int>(group.weights->added), n, ld},
+                                  planes);
+    return augment<R, E, V>(group, reinterpret_cast<E *>(planes), m, n, ld);
+}
+
 template <class R, int lanes, int parts, class S>
 BATCHPINV_INLINE auto load(const LaneGroup &group, S shape, R *planes) {
     constexpr std::ptrdiff_t size = parts * sizeof(R);
+    if (group.weights)
+        return load_weighted<R, lanes, parts>(group, {shape.m, shape.n, shape.ld}, planes);
     if (S::fixed && group.a_row == size && group.a_col == shape.m * size)
         return load_runs<R, lanes, parts>(group, {shape.m, shape.n, shape.m * size, 1, shape.ld},
                                           planes);

@@ -46,7 +46,9 @@ BATCHPINV_INLINE void each_block(const LaneGroup &group, unsigned answered,
     const V factor = *work.factor;
     E *const c = work.columns;
     const int m = static_cast<int>(group.m), n = static_cast<int>(group.n);
-    const int rows = group.transposed ? n : m, solution_rows = group.transposed ? m : n;
+    const int in_memory = m - (group.weights ? static_cast<int>(group.weights->added) : 0);
+    const int rows = group.transposed ? n : m, given = group.transposed ? n : in_memory;
+    const int solution_rows = group.transposed ? in_memory : n;
     LaneGroup block = group;
     block.ahead = group.b_ahead;
     block.a_row = group.b_row;
@@ -59,7 +61,9 @@ BATCHPINV_INLINE void each_block(const LaneGroup &group, unsigned answered,
             block.a[lane] = group.b[lane] + start * group.b_col;
             block.out[lane] = group.out[lane] + start * group.out_col;
         }
-        load_strided<R, lanes, parts>(block, {rows, count, ld}, reinterpret_cast<R *>(c));
+        load_strided<R, lanes, parts>(block, {given, count, ld}, reinterpret_cast<R *>(c));
+        if (group.weights)
+            weigh_sides<R, V>(group, c, count, given, rows, ld);
         V factors[BLOCK];
         bool ordinary = !any_lane(factor != 1);
         for (int j = 0; j < count; ++j) {
@@ -305,7 +309,7 @@ __attribute__((noinline)) void restore_digits(const LaneGroup &group, const Work
             continue;
         if (!has_a) {
             E *const a = work.given;
-            load_strided<R, lanes, element_of<E>::parts>(group, shape, reinterpret_cast<R *>(a));
+            load<R, lanes, element_of<E>::parts>(group, shape, reinterpret_cast<R *>(a));
             scale(a, *work.factor, shape);
             has_a = true;
         }

@@ -17,7 +17,6 @@ template <> struct Format<double> {
     static constexpr int mantissa = 52, bias = 1023;
     static constexpr int ordinary = 200; // see scale_factor
     static constexpr double epsilon = 0x1p-52;
-    static constexpr double root_of_smallest = 0x1p-500;
     static constexpr double up = 0x1p300, directed = 0x1p-484; // see polar
 };
 template <> struct Format<float> {
@@ -25,7 +24,6 @@ template <> struct Format<float> {
     static constexpr int mantissa = 23, bias = 127;
     static constexpr int ordinary = 16;
     static constexpr float epsilon = 0x1p-23f;
-    static constexpr double root_of_smallest = 0x1p-60;
     static constexpr float up = 0x1p40f, directed = 0x1p-50f;
 };
 
