@@ -1,11 +1,11 @@
 // Weighted and damped systems, and the covariances of solutions. A few matrices F at a time (see
-// augmented.hpp) are written where the ladder finds them, and it solves or inverts those: so ranks,
-// errors and failures are what they are for plain matrices. A shared design is never multiplied out
-// into a stack.
+// augmented.hpp) are written in the worker's memory, and the ladder solves or inverts them: so
+// ranks, errors and failures are those of plain matrices. A shared A is never expanded into a
+// stack.
 //
-// The covariance (A^H W A + damping I)^+ is X X^H, which loses no more digits than X does: X =
-// pinv(F), or of pinv(F) = X Q^H with orthonormal Q, which is less work. The leverage of row i is
-// the product of row i of F and column i of pinv(F), or with Q the square of row i of F X.
+// The covariance (A^H W A + damping I)^+ is X X^H, which loses no more digits than X does. X is
+// pinv(F), or that of pinv(F) = X Q^H with orthonormal Q, which is less work. The leverage of row i
+// is row i of F times column i of pinv(F); or with Q, the squared norm of row i of F X.
 #pragma once
 
 #include "permits.hpp"
@@ -14,7 +14,7 @@
 
 namespace batchpinv {
 
-// The squared residuals of the rows of sqrt(W) A alone.
+// The squared residuals of the rows of sqrt(W) A, without those of the damping.
 template <class T> class Misfit final : public InArena {
     Batch batch;
     Residual<T> residual;
@@ -58,7 +58,7 @@ template <class T> class Misfit final : public InArena {
     }
 };
 
-// sum_i x_i conj(y_i), halves of what is long apart: see sum_of_squares.
+// sum_i x_i conj(y_i). The halves of long sums are summed apart: see sum_of_squares.
 template <class T> std::complex<double> inner_product(const T *x, const T *y, std::int64_t count) {
     if (count > 4096) {
         const std::int64_t half = count / 2;
@@ -76,15 +76,17 @@ template <class T> std::complex<double> inner_product(const T *x, const T *y, st
 
 template <class T> class WeightedSolver final : public Solver {
     using Shape = typename Augmented<T>::Shape;
-    // Products that are all smaller than `least` would lose digits: they are made anew, larger.
-    static constexpr int by = std::is_same_v<Real<T>, double> ? 128 : 64;
-    const double least = std::ldexp(static_cast<double>(std::numeric_limits<Real<T>>::min()), by);
+    // If all entries of sqrt(W) A are smaller than `least`, they may have lost digits, and are
+    // formed again, larger by 2^lift_exponent.
+    static constexpr int lift_exponent = std::is_same_v<Real<T>, double> ? 128 : 64;
+    const double least =
+        std::ldexp(static_cast<double>(std::numeric_limits<Real<T>>::min()), lift_exponent);
 
-    // Matrices without damping, or with it.
+    // What solves matrices without damping, or those with it.
     struct Kind : InArena {
         Augmented<T> matrices;
-        std::optional<Augmented<T>> tall; // whose inverses give the covariance, if others do not
-        std::unique_ptr<PlainSystems<T>> solver, inverter; // inverter: null if the solver inverts
+        std::optional<Augmented<T>> tall; // inverted for the covariance, if `matrices` are wide
+        std::unique_ptr<PlainSystems<T>> solver, inverter; // inverter: null if not needed
         std::unique_ptr<Misfit<T>> misfit;
 
         Kind(const Batch &batch, const LaneTable *lanes, Shape shape, std::int64_t most)
@@ -93,7 +95,7 @@ template <class T> class WeightedSolver final : public Solver {
 
     Gate::Pass pass;
     Permit permit;
-    std::unique_ptr<Reduced> reduced; // none
+    std::unique_ptr<Reduced> reduced; // stays null
     const Batch &batch;
     const RoutineTable &routines;
     const LaneTable *const lanes;
@@ -111,7 +113,7 @@ template <class T> class WeightedSolver final : public Solver {
     Buffer<T> covariance;
     Buffer<double> leverage;
     Buffer<T> column;
-    std::optional<Matrix> last; // which is in the first place, if it is the only one
+    std::optional<Matrix> last; // the matrix in slot 0, if it is the only one
 
   public:
     WeightedSolver(const Batch &batch, const RoutineTable &routines, const LaneTable *lanes,
@@ -197,7 +199,7 @@ template <class T> class WeightedSolver final : public Solver {
         return *kind;
     }
 
-    // Those that are held, all of one kind.
+    // Answers the `count` matrices in `held`, which are all of one kind.
     void answer(Kind &kind, std::int64_t count, std::ptrdiff_t step) {
         const bool shared = batch.solves() && count > 1 && is_same(held[0], held[1]);
         const std::int64_t matrices = shared ? 1 : count;
@@ -247,7 +249,7 @@ template <class T> class WeightedSolver final : public Solver {
                                 damped ? 0 : rtol_of(matrix, own));
     }
 
-    // Rows that are absent do not count.
+    // Rows of weight 0 do not count.
     double rtol_of(const Matrix &matrix, const double *own) const {
         if (batch.row_tolerance == 0 || !batch.data[Operand::WEIGHTS])
             return matrix.rtol();
@@ -258,12 +260,12 @@ template <class T> class WeightedSolver final : public Solver {
 
     template <class Write> void lift(std::int64_t slot, Write &&write) {
         for (std::int64_t i = 0; i < m; ++i)
-            factors[slot * m + i] = std::ldexp(factors[slot * m + i], by);
-        diagonals[slot] = std::ldexp(diagonals[slot], by);
-        write(exponents[slot] - by);
+            factors[slot * m + i] = std::ldexp(factors[slot * m + i], lift_exponent);
+        diagonals[slot] = std::ldexp(diagonals[slot], lift_exponent);
+        write(exponents[slot] - lift_exponent);
     }
 
-    // `slot`: of the right-hand sides; `at`: of the matrix.
+    // `slot`: the place of the right-hand sides; `at`: that of the matrix.
     void deliver(Kind &kind, std::int64_t slot, std::int64_t at) {
         const Matrix &matrix = held[slot];
         PlainSystems<T> &stack = *kind.solver;
@@ -292,7 +294,7 @@ template <class T> class WeightedSolver final : public Solver {
         permit.give_back();
     }
 
-    // rows×cols of x, by rows that are ld apart, its columns times the factors.
+    // Writes rows×cols of x, whose rows are `ld` apart; column j is multiplied by by[j].
     void write(const T *x, char *to, std::int64_t rows, std::int64_t cols, std::int64_t ld,
                const double *by) const {
         const std::ptrdiff_t row = batch.out_row_step(), col = batch.out_col_step();
