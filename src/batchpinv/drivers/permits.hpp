@@ -5,9 +5,9 @@
 // callers spin on the locks of that table: 32 callers on 2 processors took 400 times as long as one
 // after the other. So there are as many permits as processors, and no more than the table holds.
 //
-// Matrices that take under a millisecond or so have permits of their own, and never stand behind
-// those that take seconds; nor do those of microseconds behind a queue of the former. What computes
-// without LAPACK needs none.
+// Matrices of under a millisecond have permits of their own, so that they never wait behind those
+// that take seconds. So have matrices of a few microseconds. Code that does not call LAPACK needs
+// none.
 #pragma once
 
 #include "gate.hpp"
@@ -23,10 +23,10 @@
 
 namespace batchpinv {
 
-// One kind of permit. All are counted under the lock. Whoever waits is first in, first out, and
-// looks up in between; but whoever comes meanwhile, or back, may take one that is free before the
-// first has woken up, for as long as that one has not waited too long: to stand idle until a thread
-// wakes up costs a fifth of the time of 20 callers' matrices of 64x64.
+// One kind of permit, counted under the lock. Threads wait first in, first out, and wake up every
+// `slice` to look at the gate. Another thread may take a free permit before the first waiter has
+// woken up, unless that one has waited longer than `patience`: leaving permits idle until a thread
+// wakes up costs a fifth of the time of 20 callers with matrices of 64×64.
 class Permits {
     // How long Ctrl-C, and a gate that closes, may go unseen.
     static constexpr std::chrono::milliseconds slice{20};
@@ -36,7 +36,7 @@ class Permits {
         std::condition_variable told;
         const std::thread::id thread = std::this_thread::get_id();
         const std::chrono::steady_clock::time_point since = std::chrono::steady_clock::now();
-        bool away = false; // a signal handler, which may compute, is running in its thread
+        bool away = false; // its thread runs signal handlers, which may compute
         Waiter *after = nullptr;
     };
 
@@ -44,8 +44,8 @@ class Permits {
     std::condition_variable returned;
     Waiter *first = nullptr;
     int limit = 1, taken = 0, blocks = 0;
-    std::thread::id keeper;      // who is let in though they are blocked
-    std::atomic<int> waiting{0}; // and those who block
+    std::thread::id keeper;      // the thread that may take one although they are blocked
+    std::atomic<int> waiting{0}; // threads that wait, and those that block
 
   public:
     void set_limit(int most) {
@@ -81,11 +81,10 @@ class Permits {
             returned.notify_all();
     }
 
-    // By how many; those who block count, too.
+    // How many threads want one; those that block count, too.
     int wanted() const { return waiting.load(std::memory_order_relaxed); }
 
-    // Gives out none until `unblock`, and waits until all are back, though no longer than until
-    // then.
+    // Gives out none until `unblock`. Waits until all are back, but no longer than until `end`.
     void block(std::chrono::steady_clock::time_point end) {
         std::unique_lock<std::mutex> guard(lock);
         ++blocks;
@@ -100,7 +99,7 @@ class Permits {
         tell_next();
     }
 
-    // From now on only to this thread; waits until all are back.
+    // From now on gives them to this thread only. Waits until all are back.
     void keep() {
         std::unique_lock<std::mutex> guard(lock);
         keeper = std::this_thread::get_id();
@@ -119,7 +118,7 @@ class Permits {
         return taken < limit && (!blocks || thread == keeper);
     }
 
-    // The first of those who wait that could take one.
+    // The first waiter that could take one, or null.
     Waiter *next() const {
         Waiter *waiter = first;
         while (waiter && (waiter->away || !admits(waiter->thread)))
@@ -160,17 +159,20 @@ class Permits {
 };
 
 struct LapackPermits {
+    // 2 * 24 + 8 threads fit OpenBLAS's table of 64.
     static constexpr int most = 24, most_briefest = 8;
 
     Permits briefest, brief, any;
     int limit = 1;
-    std::atomic<int> looks_at[2 * most + most_briefest + 1] = {}; // for memory, with so many inside
+    // Tries for memory, by the number of threads inside.
+    std::atomic<int> looks_at[2 * most + most_briefest + 1] = {};
 
     explicit LapackPermits(int limit) { set_limit(limit); }
 
-    // OpenBLAS makes a buffer where more callers overlap than ever before, and tries for ever if
-    // there is no memory. So there has to be some, until as many have been inside so often that
-    // their buffers exist. Nothing is taken from the heap beside workspace that the caller gives.
+    // OpenBLAS allocates a buffer when more callers overlap than ever before, and tries for ever if
+    // there is no memory. So this throws std::bad_alloc if a buffer would not fit, until as many
+    // threads have been inside so often that their buffers exist. If the caller gives the
+    // workspace, nothing is tried: nothing else may come from the heap.
     void expect_memory() {
         constexpr std::size_t buffer = 40 << 20; // 32 MiB in SciPy's wheels
         constexpr int often = 256;
@@ -183,12 +185,12 @@ struct LapackPermits {
 
     void set_limit(int processors) {
         limit = std::min(processors, most);
-        briefest.set_limit(most_briefest); // so that few of them have to sleep and be woken
+        briefest.set_limit(most_briefest); // on any machine: few threads have to sleep and be woken
         brief.set_limit(limit);
         any.set_limit(limit);
     }
 
-    // Before a fork, since what a thread inside LAPACK has locked stays locked in the child.
+    // Before a fork: what a thread inside LAPACK has locked would stay locked in the child.
     void block(double seconds) {
         const auto end = std::chrono::steady_clock::now() +
                          std::chrono::duration_cast<std::chrono::steady_clock::duration>(
@@ -199,7 +201,7 @@ struct LapackPermits {
     }
 
     // At the end of the process: OpenBLAS may be unloaded once this returns. Daemon threads wait
-    // for ever, and this thread may compute what others have left to it.
+    // for ever; this thread may still compute.
     void keep() {
         briefest.keep();
         brief.keep();
@@ -216,8 +218,8 @@ struct LapackPermits {
 // Never destroyed: threads may be inside LAPACK when the process ends.
 inline std::atomic<LapackPermits *> lapack_permits{new LapackPermits(1)};
 
-// In a forked child: the threads that held permits, or a lock, are not in it. The parent's are left
-// as they are, since nobody may touch, or destroy, a mutex that a lost thread has locked.
+// In a forked child, where the threads that held permits or locks do not exist. The old permits are
+// not freed: nobody may touch, or destroy, a mutex that a lost thread has locked.
 inline void forget_permits() { lapack_permits = new LapackPermits(lapack_permits.load()->limit); }
 
 inline double seconds_now() {
@@ -225,9 +227,9 @@ inline double seconds_now() {
         .count();
 }
 
-// One worker's permit. It is kept from matrix to matrix for as long as nobody else wants one, and
-// for a time slice if somebody does: 64 workers on 2 processors, who pass them on after each matrix
-// of 64x64, take twice as long as 2 workers.
+// One worker's permit. It is kept from matrix to matrix while nobody else wants one, and for a time
+// slice if somebody does: 64 workers on 2 processors that pass it on after each matrix of 64×64
+// take twice as long as 2 workers.
 class Permit {
     static constexpr double slice = 1e-3; // seconds
 
@@ -257,7 +259,7 @@ class Permit {
         return pass.open();
     }
 
-    // Only one that nobody waits for: whoever helps another thread must not make it wait.
+    // Only if nobody waits for one: a thread that helps another must make nobody wait.
     bool take_idle_one() {
         if (held)
             return true;
@@ -269,8 +271,8 @@ class Permit {
         return true;
     }
 
-    // Gives it back at the end of a scope, however that is left: a worker may live on without work,
-    // and would keep others waiting.
+    // Gives it back at the end of a scope, however that is left: a worker that lives on without
+    // work would keep others waiting.
     class Shift {
         Permit &permit;
 
@@ -298,7 +300,8 @@ class Permit {
     }
 };
 
-// The SVD of an m×n matrix, m <= n, within a factor of a few: of what `_plan.py` knows better.
+// Seconds for the SVD of an m×n matrix, m <= n, within a factor of a few; `_svd_seconds` in
+// _plan.py knows better.
 inline double lapack_seconds(std::int64_t m, std::int64_t n) {
     const auto shorter = static_cast<double>(m), longer = static_cast<double>(n);
     return shorter * longer * (1e-7 + 2.5e-10 * shorter);

@@ -1,11 +1,11 @@
 // QR with column pivoting, a block of columns at a time: W P = Q R as LAPACK's geqp3 has it.
 //
 // geqp3 chooses one column at a time, and multiplies the rest of the matrix by a vector for each.
-// Here a few random combinations of the rows choose the columns of a block, by Gaussian elimination
-// (Dong & Martinsson, Adv. Comput. Math. 49, 2023); then the block's reflections meet the rest of
-// the matrix in products of matrices, and what the rows that are left combine to is found from the
-// combinations themselves (Duersch & Gu, SIAM J. Sci. Comput. 39, 2017). An unlucky choice costs
-// time, not digits: who asks for the factors looks for a gap in R, and certifies it.
+// Here a block of columns is chosen at once, by Gaussian elimination on a few random combinations
+// of the rows (Dong & Martinsson, Adv. Comput. Math. 49, 2023). Products of matrices apply its
+// reflections to the rest of the matrix, and the combinations are updated to those of the rows that
+// are left (Duersch & Gu, SIAM J. Sci. Comput. 39, 2017). An unlucky choice costs time, not digits:
+// RankRevealing looks for a gap in R, and certifies it.
 #pragma once
 
 #include "matrix.hpp"
@@ -16,20 +16,21 @@
 namespace batchpinv {
 
 template <class T> class PivotedQr {
-    // Columns that are chosen at once. From 512 to 2000, 32 to 64 take the same time.
+    // Columns that are chosen at once. Blocks of 32 to 64 take the same time for 512 to 2000
+    // columns.
     static constexpr blas_int block = 48;
 
     const Lapack<T> lapack;
     const blas_int p, q;    // W is p×q
     Buffer<T> signs;        // p×block
-    Buffer<T> combinations; // q×block: of the columns' rows
+    Buffer<T> combinations; // q×block: of the rows, one in each column
     Buffer<T> lu, t, r11;   // q×block, block×block each
     Buffer<T> work;         // q×block
     Buffer<blas_int> exchanges;
 
   public:
-    // Whether it is faster than geqp3: 1.2 times at 512 columns, 3 times at 2000, which leave the
-    // cache.
+    // Whether it is faster than geqp3: 1.2 times as fast at 512 columns, 3 times at 2000, which
+    // exceed the cache.
     static constexpr bool pays(blas_int q) { return q >= 512; }
 
     PivotedQr(const RoutineTable &table, blas_int p, blas_int q)
@@ -40,7 +41,7 @@ template <class T> class PivotedQr {
             signs[i] = random_bits(i) >> 63 ? -1 : 1;
     }
 
-    // Column pivots[k] - 1 of W came to k.
+    // Column pivots[k] - 1 of W moves to column k. False if LAPACK fails.
     bool factorise(T *w, blas_int *pivots, T *tau) {
         for (blas_int k = 0; k < q; ++k)
             pivots[k] = k + 1;
@@ -57,15 +58,15 @@ template <class T> class PivotedQr {
     }
 
   private:
-    // The best columns of the rest come first.
+    // Moves the best of the columns that are left to the front.
     void choose(T *w, blas_int start, blas_int width, blas_int *pivots) {
         const blas_int rest = q - start;
         for (blas_int k = 0; k < width; ++k)
             std::copy_n(combinations + start + entries(q, k), rest, lu + entries(rest, k));
-        lapack.getrf(rest, width, lu, exchanges); // a zero pivot is none of the best
+        lapack.getrf(rest, width, lu, exchanges); // a zero pivot is allowed
         for (blas_int k = 0; k < width; ++k) {
             const blas_int to = start + k, from = start + exchanges[k] - 1;
-            if (from <= to || from >= q) // beyond: of NaN, where nothing but zeros was left
+            if (from <= to || from >= q) // beyond q: from NaN, once only zeros are left
                 continue;
             std::swap_ranges(w + entries(p, to), w + entries(p, to + 1), w + entries(p, from));
             std::swap(pivots[to], pivots[from]);
@@ -86,7 +87,7 @@ template <class T> class PivotedQr {
         return true;
     }
 
-    // The rows that are left combine to C_rest - R12^H R11^-H C_chosen.
+    // The combinations of the rows that are left: C_rest - R12^H R11^-H C_chosen.
     void update(const T *w, blas_int start, blas_int width) {
         const blas_int rest = q - start - width;
         const T *const r = w + start + entries(p, start);
@@ -102,7 +103,7 @@ template <class T> class PivotedQr {
                     combinations + start + width, q);
     }
 
-    // Of so many columns.
+    // The entries of that many columns, in 64 bits.
     static std::int64_t entries(std::int64_t ld, std::int64_t columns) { return ld * columns; }
 };
 

@@ -1,4 +1,5 @@
-// What solves or inverts matrices F (see augmented.hpp) by the ladder, as a batch of their own.
+// Solves or inverts the matrices F of WeightedSolver (see augmented.hpp) by the ladder, as a batch
+// of their own.
 #pragma once
 
 #include "augmented.hpp"
@@ -7,19 +8,21 @@
 
 namespace batchpinv {
 
-// Tells of matrices by their place in the whole batch.
+// Reports matrices by their index in the whole batch, once each.
 struct Renumbered final : Failures {
     Failures &all;
     std::int64_t first = 0, blocks = 1;
+    const std::int64_t *reported = nullptr; // negative ranks of matrices that have been reported
 
     explicit Renumbered(Failures &all) : all(all) {}
 
     void add(std::int64_t index, Outcome outcome) override {
-        all.add(first + index / blocks, outcome);
+        if (!reported || reported[index / blocks] >= 0)
+            all.add(first + index / blocks, outcome);
     }
 };
 
-// Halves: of pseudo-inverses X Q^H, Q with orthonormal columns, X alone.
+// halves: X alone of pseudo-inverses X Q^H, Q with orthonormal columns.
 enum class Wanted { solutions, inverses, halves };
 
 template <class T> class PlainSystems final : public InArena {
@@ -31,9 +34,9 @@ template <class T> class PlainSystems final : public InArena {
   public:
     Augmented<T> &matrices;
     const Wanted wanted;
-    const std::int64_t columns; // of what is found for each matrix
-    const bool at_once;         // solutions go to the caller
-    Buffer<T> x;                // by rows, unless they do
+    const std::int64_t columns; // of the result for each matrix
+    const bool at_once;         // solutions are written to the caller's memory
+    Buffer<T> x;                // results by rows, unless at_once
     Buffer<std::int64_t> rank;
     Buffer<unsigned char> rung;
 
@@ -57,7 +60,7 @@ template <class T> class PlainSystems final : public InArena {
           atol(matrices.most), rtol(matrices.most), failures(all), batch(describe(skips_direct)),
           solver(make_solver(batch, routines, lanes, gate, failures)) {}
 
-    // Whether half of pseudo-inverses of that shape is to be had.
+    // Whether the ladder can give halves for this shape.
     static bool may_halve(const Augmented<T> &matrices, const LaneTable *lanes) {
         const std::int64_t rows = matrices.rows, cols = matrices.cols;
         return rows > cols &&
@@ -68,13 +71,17 @@ template <class T> class PlainSystems final : public InArena {
 
     void prepare() { solver->prepare(); }
 
+    // Leaves failures of matrices that `other` has reported to it.
+    void report_after(const PlainSystems &other) { failures.reported = other.rank; }
+
     void tolerate(std::int64_t slot, double absolute, double relative) {
         atol[slot] = absolute;
         rtol[slot] = relative;
     }
 
-    // Of `count` of them, the first of which is that of the whole batch. `renewed`: they are others
-    // than the last time; `shared`: all are the first. `to`: where the caller's solutions lie.
+    // Solves or inverts `count` matrices; `first` is the index of the first in the whole batch.
+    // `renewed`: they differ from those of the last call; `shared`: all are the first. `to`,
+    // `step`: the caller's memory for solutions, if at_once.
     void run(std::int64_t first, std::int64_t count, bool renewed, bool shared, char *to,
              std::ptrdiff_t step) {
         edition += renewed;

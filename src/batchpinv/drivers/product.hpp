@@ -1,9 +1,9 @@
 // Many right-hand sides of one matrix: the ladder computes its pseudo-inverse X, once for each
 // worker, and X multiplies them a block at a time, at the speed of a product of matrices.
 //
-// What the rungs bring back of few right-hand sides is brought back here, too: small overdetermined
-// systems that lose digits are handed to the lanes, and solutions by the SVD's X are refined as
-// those of the last rung are.
+// Digits that the rungs restore for a few right-hand sides are restored here, too: small
+// overdetermined systems that lose digits are handed to the lanes, and solutions by the X of the
+// SVD are refined as the last rung refines its own.
 #pragma once
 
 #include "columns.hpp"
@@ -52,7 +52,7 @@ template <class T> class ColumnSolver {
 
     void prepare() { ladder->prepare(); }
 
-    // The first `count` of these columns of a block.
+    // Solves for the first `count` of `columns`, which are columns of one block.
     void solve(const Matrix &matrix, const blas_int *columns, std::int64_t count) {
         for (const int op : {Operand::A, Operand::ATOL, Operand::RTOL})
             batch.data[op] = matrix.data[op];
@@ -64,7 +64,7 @@ template <class T> class ColumnSolver {
         ladder->run(0, count);
     }
 
-    // Writes those that were solved.
+    // Writes the solutions, if all were found.
     void scatter(const blas_int *columns, std::int64_t count, char *out) const {
         for (std::int64_t at = 0; at < count && found.outcome == Outcome::solved; ++at)
             for (std::int64_t i = 0; i < solution_rows; ++i)
@@ -96,7 +96,7 @@ template <class T> class ColumnSolver {
     }
 };
 
-// Up to so many rows of X the lanes are faster than BLAS.
+// Up to this many rows of X the lanes multiply faster than BLAS.
 constexpr blas_int MOST_FEW = 32;
 
 template <class T> class ProductSolver final : public Solver {
@@ -104,7 +104,7 @@ template <class T> class ProductSolver final : public Solver {
                                                    const LaneTable *, Gate &, Failures &);
     Gate::Pass pass;
     Permit permit;
-    std::unique_ptr<Reduced> reduced; // none
+    std::unique_ptr<Reduced> reduced; // stays null
     const Bench bench;
     const Batch &batch;
     const Lapack<T> lapack;
@@ -112,19 +112,19 @@ template <class T> class ProductSolver final : public Solver {
     const std::int64_t entries;
     Buffer<T> x, w; // X, by rows, and W
     Columns<T, T> columns;
-    decltype(LaneKernels::multiply) multiply_few = nullptr; // where X has few rows
-    Buffer<Real<T>> squares;                                // of a block's columns, by parts
+    decltype(LaneKernels::multiply) multiply_few = nullptr; // null unless X has few rows
+    Buffer<Real<T>> squares; // of a block's columns: real, imaginary parts apart
     Refinement<T> refinement;
-    std::unique_ptr<Residual<T>> residual; // null where none is wanted
-    std::optional<ColumnSolver<T>> single; // of overdetermined systems that fit the lanes
+    std::unique_ptr<Residual<T>> residual; // null if none is wanted
+    std::optional<ColumnSolver<T>> single; // for overdetermined systems that fit the lanes
 
     std::int64_t rank = 0;
-    unsigned char answered = 0; // the byte of the rung that did
-    Batch inverse_batch;        // of the one matrix that is held
+    unsigned char answered = 0; // the byte of the rung that found X
+    Batch inverse_batch;        // of the matrix whose X is held
     LastFailure found;
     std::unique_ptr<Solver> ladder;
     FactorCache cache;
-    int exponent = 0; // W is multiplied by its power of two, and X divided
+    int exponent = 0; // W is multiplied by 2^exponent, X divided
     double norm = 0;  // |X|_F, so scaled
     double kappa = 0; // |W|_F |X|_F
 
@@ -152,7 +152,7 @@ template <class T> class ProductSolver final : public Solver {
             Matrix matrix;
             matrix.take(cursor, index, 0, batch.operands());
             if (!cache.is(matrix, batch)) {
-                permit.give_back(); // the ladder has one of its own
+                permit.give_back(); // the ladder takes one of its own
                 invert(matrix);
             }
             if (!pass.open() || !permit.take())
@@ -176,7 +176,7 @@ template <class T> class ProductSolver final : public Solver {
     }
 
   private:
-    // Right-hand sides of that block.
+    // The width of that block.
     std::int64_t width(std::int64_t index) const {
         return std::min(batch.width, batch.k - index % batch.blocks * batch.width);
     }
@@ -214,16 +214,16 @@ template <class T> class ProductSolver final : public Solver {
         kappa = frobenius<T>(w, entries) * norm;
     }
 
-    // Brings back the digits that the condition costs, as the rungs do it; or finds the columns for
-    // which the ladder has to, and returns how many they are.
+    // Restores the digits that the condition costs, as the rungs do, or finds the columns that the
+    // ladder must solve again. Returns how many those are.
     template <class Multiply> blas_int bring_back_digits(Multiply &&times_inverse) {
         const RungName rung = rung_of(answered);
         if (rung == RungName::svd && kappa > REFINE_ABOVE_CONDITION)
             refinement.refine_twice(columns, w, times_inverse);
         if (!is_in_lanes(rung) || !single)
             return 0;
-        // The lanes refine all systems of one column. X b errs by 4 to 8 eps there (12×1 to 500×1,
-        // random), and by more, 0.4 eps |X| |b| / |x|, only past this loss.
+        // The lanes refine all systems whose matrix has one column. For these X b errs by 4 to 8
+        // eps (12×1 to 500×1, random), and by more, 0.4 eps |X| |b| / |x|, only past a loss of 32.
         const double most = columns.solution_rows == 1 ? 32 : REFINE_ABOVE_CONDITION;
         return refinement.find_losing(columns, lapack, kappa, norm, most, w);
     }
@@ -236,8 +236,8 @@ template <class T> class ProductSolver final : public Solver {
             lapack.gemm('N', 'N', count, solution_rows, rows, b, ld, x, rows, 0, to, count);
     }
 
-    // Few rows of X read a block of columns from memory once, and find out on the way whether they
-    // should have been scaled.
+    // If X has few rows, a block of columns is read from memory once: the product also finds the
+    // norms of the columns, and is repeated if they should have been scaled.
     void solve_columns(const char *b, std::int64_t count) {
         const auto solve = [&](Real<T> *squares) {
             times_inverse(columns.k, columns.sides, columns.ld, columns.x, squares);

@@ -1,5 +1,5 @@
-// How far a call is. All workers write these counters, so each has a cache line of its own: nobody
-// who reads the gate, or the batch, waits for them.
+// The progress of a call. All workers write these counters, so each has a cache line of its own,
+// and readers of the gate or the batch do not wait for them.
 #pragma once
 
 #include <atomic>

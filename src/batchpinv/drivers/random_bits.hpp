@@ -1,4 +1,4 @@
-// Random numbers that depend on a count alone.
+// Random numbers that depend on a counter alone, so that results are reproducible.
 #pragma once
 
 #include <cstdint>

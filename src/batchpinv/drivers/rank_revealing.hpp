@@ -1,12 +1,13 @@
 // The rung of rank-deficient matrices: a complete orthogonal decomposition (Golub & Van Loan, 4th
 // ed., section 5.4.7), certified on both sides of the gap.
 //
-// QR with column pivoting, W P = Q R. If the rows of R under the first r are next to nothing, and
-// the tolerance lies between them and the rest, with C the first r rows, C = [T 0] Z:
+// QR with column pivoting, W P = Q R. If the rows of R below the first r are next to nothing, and
+// the tolerance lies between them and the others, then with C = [T 0] Z the first r rows of R
 //     X = P Z^H [T^-1 0]^T Q_r^H.
-// What is dropped, R22, changes X by |R22| / s_r of it. If that is more than a few roundings of W,
-// its first order is kept: with G the first r columns of [0 R22] Z^H, the best approximation of
-// rank r is W = (Q_r + Q_rest K) [T 0] Z P^T, K = G T^-1, but for terms of second order.
+// Dropping the other rows, R22, changes X by |R22| / s_r of itself. If that is more than a few
+// roundings of W, its first-order part is kept: the best approximation of rank r is W = (Q_r +
+// Q_rest K) [T 0] Z P^T, up to second-order terms, where K = G T^-1, and G is the first r columns
+// of [0 R22] Z^H.
 #pragma once
 
 #include "certified.hpp"
@@ -24,7 +25,7 @@ template <class T> class RankRevealing {
     const bool solves;
     const blas_int lwork;
     const Rounding<double> rounding;
-    Buffer<T> x, c, tau, z_tau, work; // q×p, or k×q; r×q, q, q
+    Buffer<T> x, c, tau, z_tau, work; // x: q×p, or k×q; c: r×q; taus: q each
     Buffer<R> rwork;
     Buffer<blas_int> pivots;
     std::optional<PivotedQr<T>> by_blocks;
@@ -38,7 +39,7 @@ template <class T> class RankRevealing {
         : RankRevealing(bench, static_cast<blas_int>(bench.batch.n),
                         static_cast<blas_int>(bench.batch.m)) {}
 
-    // The numbers of W are known to `precision`, which may be less than that of T.
+    // The entries of W are known to a relative `precision`, which may be coarser than that of T.
     RankRevealing(const Bench &bench, blas_int p, blas_int q, double precision = eps)
         : lapack(bench.routines), p(p), q(q), precision(precision), solves(bench.batch.solves()),
           lwork(static_cast<blas_int>(lapack.cod_work_size(p, q, bench.batch.k))),
@@ -55,8 +56,8 @@ template <class T> class RankRevealing {
         const double norm = frobenius(w, static_cast<std::int64_t>(p) * q);
         if (!factorise_pivoted())
             return {};
-        // R22 is what rounding makes of zero, which grows with the rows; or what the caller's
-        // rounding made of it.
+        // R22 is what rounding makes of zero, which grows with the number of rows, or what rounding
+        // by the caller made of it.
         const double negligible = 4 * eps * norm;
         const double uncertain = 4 * precision * norm;
         const double zeros = 1 + std::sqrt(static_cast<double>(p)) / 8;
@@ -66,7 +67,8 @@ template <class T> class RankRevealing {
         rank = gap.rank;
         if (rank == 0 || rank == q)
             return {};
-        // s1 is at least the longest column, and the root of the mean of the squares of those kept.
+        // s1 is at least the norm of the longest column, and the root mean square of the values
+        // kept.
         const double mean2 = (norm * norm - gap.dropped * gap.dropped) / rank;
         Evidence<double> found{norm,    std::max<double>(std::abs(w[0]), std::sqrt(mean2)),
                                unknown, gap.dropped,
@@ -86,7 +88,7 @@ template <class T> class RankRevealing {
         return {found, rank};
     }
 
-    // X^H = [Q_r T^-H 0] Z P^T, where inverse_norm has left Q_r T^-H.
+    // X^H = [Q_r T^-H 0] Z P^T; inverse_norm() has left Q_r T^-H in w.
     T *pseudo_inverse() {
         const std::int64_t kept = static_cast<std::int64_t>(p) * rank;
         std::fill(w + kept, w + static_cast<std::int64_t>(p) * q, T(0));
@@ -144,7 +146,7 @@ template <class T> class RankRevealing {
         return true;
     }
 
-    // |T^-1|_F, and where X is wanted, Q_r T^-H in the place of Q_r.
+    // |T^-1|_F. If X is wanted, Q_r T^-H takes the place of Q_r.
     double inverse_norm() {
         if (!solves) {
             lapack.trsm('R', 'C', p, rank, c, w, p);

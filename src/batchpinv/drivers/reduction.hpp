@@ -1,18 +1,18 @@
-// A long matrix, reduced to a triangle, slab by slab.
+// A long matrix, reduced to a triangle, slab by slab; shared by a worker's rungs for long matrices.
 //
-// W is longer×shorter (see matrix.hpp), W = Q R. First the Gram matrix W^H W. If it has a Cholesky
-// factor that is not ill conditioned, that preconditions W; else the triangular factor of a sketch
-// does. What it makes of W, Y = W R1^-1, is nearly orthonormal, and the Cholesky factor of Y^H Y
-// gives Q (CholeskyQR2: Yamamoto, Nakatsukasa, Yanagisawa and Fukaya, Electron. Trans. Numer. Anal.
-// 44, 2015; with a sketch: Balabanov, arXiv:2210.09953; Melnichenko et al., arXiv:2311.08316).
+// W is longer×shorter (see matrix.hpp), W = Q R. W is preconditioned by R1: the Cholesky factor of
+// the Gram matrix W^H W if there is one that is not ill conditioned, else the triangular factor of
+// a sketch. So Y = W R1^-1 is nearly orthonormal, and the Cholesky factor R2 of Y^H Y gives Q
+// (CholeskyQR2: Yamamoto, Nakatsukasa, Yanagisawa and Fukaya, Electron. Trans. Numer. Anal. 44,
+// 2015; with a sketch: Balabanov, arXiv:2210.09953; Melnichenko et al., arXiv:2311.08316).
 //
 //     slab [    ]   [    ]
 //     slab [ W  ] = [ Y  ] R1,   Y = Q R2,   R = R2 R1
 //     slab [    ]   [    ]
 //
-// If columns of W depend on others, to rounding, the sketch is pivoted, and Y has only as many
-// columns as it takes: W P = [Y R11, Q S + E], S = Q^H (W P)_2, with E measured; R = [R2 R11, S]
-// P^T over zeros.
+// If columns of W depend on others up to rounding, the sketch is pivoted, and Y has only as many
+// columns as are independent: W P = [Y R11, Q S + E] with S = Q^H (W P)_2. E is measured and
+// dropped: R = [R2 R11, S] P^T over zeros.
 #pragma once
 
 #include "factor_cache.hpp"
@@ -25,10 +25,11 @@ namespace batchpinv {
 // C is double or complex double.
 template <class C> class Reduction final : public Reduced {
     static constexpr double eps = std::numeric_limits<double>::epsilon();
-    // A triangle whose rows are this small, times its norm, depends on rounding.
+    // Rows of a triangle that are smaller than this, times its norm, may be rounding alone.
     static constexpr double negligible = 4 * eps;
-    // Right-hand sides are few up to one for so many columns: then solutions by the Gram matrix,
-    // with one step of refinement, cost less than to make W orthonormal.
+    // Right-hand sides are few if there is at most one for each `most_few` columns of W: then
+    // solutions by the Gram matrix, with one step of refinement, cost less than making W
+    // orthonormal.
     static constexpr std::int64_t most_few = 4;
 
     const Batch &batch;
@@ -38,9 +39,9 @@ template <class C> class Reduction final : public Reduced {
     const Sketch<C> sketch;
     const blas_int lwork;
     LongMatrix<C> matrix;
-    Buffer<C> gram, first, second; // q×q: W^H W; R1, or [R11 R12]; Y^H Y, then R2, and what is S
-    Buffer<C> top;                 // q×q: the rows of the triangle
-    Buffer<C> combinations, tau, work; // the sketch, size×q
+    Buffer<C> gram, first, second;     // q×q: W^H W; R1, or [R11 R12]; Y^H Y, then R2 and -Q^H F
+    Buffer<C> top;                     // q×q: [R2 R11, S]
+    Buffer<C> combinations, tau, work; // combinations: the sketch, size×q
     Buffer<double> rwork;
     Buffer<blas_int> pivots;
     double of_group[Slabs::most_groups];
@@ -49,7 +50,7 @@ template <class C> class Reduction final : public Reduced {
     enum class Stage { taken, reduced, failed } stage = Stage::taken;
     bool pivoted = false;
 
-    const C *sides = nullptr; // b, of which b W is formed behind W^H W, and b Y behind Y^H Y
+    const C *sides = nullptr; // b, if few: b W is formed behind W^H W, b Y behind Y^H Y
     enum class Formed { nothing, of_matrix, of_orthogonal } formed = Formed::nothing;
 
   public:
@@ -75,8 +76,8 @@ template <class C> class Reduction final : public Reduced {
     Rounding<double> rounding() const { return rounding_of<double>(Method::reduction, longer, q); }
     int exponent() const { return matrix.exponent; }
 
-    // Looks at W, and forms its Gram matrix, or does nothing if it is held already. False if W
-    // holds NaN or infinity. `b`: few right-hand sides, if b W will be wanted.
+    // Forms the Gram matrix of W, which is scaled if necessary; does nothing if W is held already.
+    // False if W holds NaN or infinity. `b`: few right-hand sides, if b W will be wanted.
     bool take(const Matrix &wanted, const C *b = nullptr) {
         sides = nullptr;
         if (cache.is(wanted, batch))
@@ -109,20 +110,20 @@ template <class C> class Reduction final : public Reduced {
         return lapack.potrf('U', q, to) == 0;
     }
 
-    // With that factor, which is not ill conditioned.
+    // Reduces W with R1 = `factor`, which is not ill conditioned.
     bool reduce_by(const C *factor) {
         std::copy_n(factor, area(), first.get());
         return orthogonalise();
     }
 
-    // Of any condition. False if the sketch was an unlucky one.
+    // Reduces W, whatever its condition. False if the sketch was an unlucky one.
     bool reduce() {
         if (stage == Stage::taken)
             stage = find_sketch() && reduce_by_sketch() ? Stage::reduced : Stage::failed;
         return stage == Stage::reduced;
     }
 
-    // X R2^-H in the place of X, q×q: what multiplies Y^H.
+    // X becomes X R2^-H, q×q, which multiplies Y^H.
     void unite(C *x) const { lapack.trsm('R', 'C', q, rank, second, x, q); }
 
     // Calls visit(piece) for each slab of Y, or of W itself.
@@ -180,12 +181,12 @@ template <class C> class Reduction final : public Reduced {
     }
 
   private:
-    std::int64_t scratch_rows() const { // sums of BLAS's take two squares
+    std::int64_t scratch_rows() const { // add_by_few_rows wants two squares
         const std::int64_t width = Slabs(longer, q).width;
         return lanes ? width : std::max<std::int64_t>(width, 2 * q);
     }
 
-    // The upper triangle, and zeros under it.
+    // Copies the upper triangle, with zeros below it.
     static void copy_triangle(const C *from, std::int64_t n, C *to, std::int64_t from_ld = 0) {
         const std::int64_t ld = from_ld ? from_ld : n;
         for (std::int64_t j = 0; j < n; ++j) {
@@ -196,7 +197,7 @@ template <class C> class Reduction final : public Reduced {
 
     std::int64_t with_sides() const { return area() + (sides ? few * q : 0); }
 
-    // Y^H Y, its upper triangle at least.
+    // into += Y^H Y, at least its upper triangle.
     void add_gram(const Piece<C> &y, blas_int columns) const {
         if (!lanes)
             add_by_few_rows(y, static_cast<std::int64_t>(columns) * columns, y.into, y.scratch,
@@ -210,8 +211,9 @@ template <class C> class Reduction final : public Reduced {
             lanes->add_inner_products(y.rows, columns, y.rows, columns, y.count, y.into, 1, true);
     }
 
-    // into += what multiply(at, count, part) makes of a few rows at a time, `size` entries: sums
-    // of equal terms round to the same side each time. `room`: twice as many entries.
+    // into += what multiply(at, count, part) finds for a few rows at a time. What rounding takes is
+    // added at the end, since sums of equal terms round to the same side each time. `size`: entries
+    // of the sum; `room`: twice as many.
     template <class Multiply>
     static void add_by_few_rows(const Piece<C> &y, std::int64_t size, C *into, C *room,
                                 Multiply &&multiply) {
@@ -253,7 +255,7 @@ template <class C> class Reduction final : public Reduced {
         });
     }
 
-    // into += b Y, given b^H by columns: y.scratch, or elsewhere.
+    // into += b Y, given b^H by columns, in y.scratch or elsewhere.
     void add_product_of_columns(blas_int k, const C *b, const Piece<C> &y, blas_int columns,
                                 C *into) const {
         const auto size = static_cast<std::int64_t>(k) * y.count;
@@ -303,8 +305,8 @@ template <class C> class Reduction final : public Reduced {
         return most;
     }
 
-    // What rounding makes of zero grows with the rows, so that a second try may be needed; what
-    // is dropped is measured.
+    // What rounding makes of zero grows with the number of rows, so a larger bound is tried, too.
+    // What is dropped is measured.
     bool reduce_by_sketch() {
         if (!pivoted)
             return orthogonalise();
@@ -314,7 +316,8 @@ template <class C> class Reduction final : public Reduced {
                (drop_rows(more * negligible * norm) && orthogonalise());
     }
 
-    // first = R1 of the sketch; or gram = that with pivoting, if it is singular to rounding.
+    // first = R1 of the sketch. If that is singular to rounding, gram = the sketch's pivoted R
+    // instead.
     bool find_sketch() {
         if (sketch.is_whole())
             matrix.each(false, [&](const Piece<C> &w) {
@@ -340,8 +343,8 @@ template <class C> class Reduction final : public Reduced {
         return pivoted;
     }
 
-    // first = [R11 R12] of the pivoted sketch, in gram, without rows of that size together. False
-    // if there are as many as before.
+    // first = [R11 R12] of the pivoted R in gram, without its last rows, whose common norm is at
+    // most `size`. False if that leaves no row, or as many as before.
     bool drop_rows(double size) {
         const blas_int before = rank;
         double dropped2 = 0;
@@ -360,7 +363,7 @@ template <class C> class Reduction final : public Reduced {
         return rank > 0 && rank < before;
     }
 
-    // second = R2, and the triangle.
+    // Finds R2 = second and the triangle. False if Y is ill conditioned, or E too large.
     bool orthogonalise() {
         const auto others = static_cast<blas_int>(q - rank);
         const std::int64_t kept = static_cast<std::int64_t>(rank) * rank;
@@ -373,7 +376,7 @@ template <class C> class Reduction final : public Reduced {
                 add_product(few, sides, y, rank, y.into + area());
             if (others == 0)
                 return;
-            // Behind Y: -F = Y R12 - (W P)_2, whose part in the range of Y goes to S.
+            // Behind Y: -F = Y R12 - (W P)_2; the part of F in the range of Y goes to S.
             C *const behind = y.rows + static_cast<std::int64_t>(rank) * y.count;
             lapack.gemm('N', 'N', y.count, others, rank, y.rows, y.count, r12, rank, -1, behind,
                         y.count);

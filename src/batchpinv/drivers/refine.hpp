@@ -1,9 +1,10 @@
-// Refinement of solutions x = X b by an explicit (pseudo-)inverse X.
+// Refinement of solutions x = X b by an explicit (pseudo-)inverse X, for CertifiedRung and
+// ProductSolver.
 //
-// x = X b is as good as that of any method where it is about as large as |X| |b|, as it is for most
-// b. Where it is far smaller, as many digits are lost, and a step of refinement brings them back: x
-// -= X (A x - b) (Higham, Accuracy and Stability, sections 12.1 and 14.1). The first step brings
-// back those of x; those of the residual b - A x may take another.
+// x = X b is as accurate as by any method if it is about as large as |X| |b|, as it is for most b.
+// If it is far smaller, digits are lost in that proportion, and a step of refinement restores them:
+// x -= X (A x - b) (Higham, Accuracy and Stability, sections 12.1 and 14.1). The first step
+// restores those of x; those of the residual b - A x may take another.
 #pragma once
 
 #include "columns.hpp"
@@ -24,7 +25,7 @@ template <class C> class Refinement {
           again(wanted ? batch.width * batch.n : 0), x2(wanted ? batch.width : 0),
           r2(wanted ? batch.width : 0), poor(wanted ? batch.width : 0) {}
 
-    // multiply(k, b, ldb, x) was called for all columns; w() is W, n×m.
+    // To be called after multiply(k, b, ldb, x) for all columns. w() is W, n×m.
     template <class Stored, class Multiply, class GetW>
     void refine(Columns<Stored, C> &columns, const Lapack<C> &lapack, double inverse_norm,
                 Multiply &&multiply, GetW &&w) {
@@ -41,7 +42,8 @@ template <class C> class Refinement {
         }
     }
 
-    // After refine(): x += X (b - A x) in all columns, the residual in twice the working precision.
+    // After refine(): x += X (b - A x) in all columns, with the residual in twice the working
+    // precision.
     template <class Stored, class Multiply>
     void refine_twice(Columns<Stored, C> &columns, const C *w, Multiply &&multiply) {
         const blas_int k = columns.k;
@@ -53,8 +55,8 @@ template <class C> class Refinement {
 
     // After refine(): finds the columns that lose more than a factor of `most` to the condition
     // kappa = |A| |X|, that is kappa (1 + |X| |r| / |x|) > most (Higham, theorem 20.1), and returns
-    // how many they are. First those that would if all of b were the residual r: for most matrices
-    // there are none, since (1 + t)^2 <= 2 (1 + t^2).
+    // how many they are. Residuals r are formed only for columns that |r| <= |b| and (1 + t)^2 <= 2
+    // (1 + t^2) do not exclude; for most matrices there are none.
     template <class Stored>
     blas_int find_losing(const Columns<Stored, C> &columns, const Lapack<C> &lapack, double kappa,
                          double inverse_norm, double most, const C *w) {
@@ -63,7 +65,7 @@ template <class C> class Refinement {
         if (suspected == 0)
             return 0;
         find_residuals(columns, lapack, w, suspected);
-        // Of the columns that refine() changed the size is no longer known.
+        // The norms of columns that refine() changed are not known.
         sum_squares<C>(again, columns.solution_rows, suspected, suspected, x2);
         sum_squares<C>(residual, columns.rows, suspected, suspected, r2);
         blas_int count = 0;
@@ -75,15 +77,15 @@ template <class C> class Refinement {
         return count;
     }
 
-    // Which columns they are.
+    // The columns that find_losing() found.
     const blas_int *losing() const { return poor; }
 
   private:
     static constexpr double eps = std::numeric_limits<Real<C>>::epsilon();
     static constexpr int most_steps = 3;
 
-    // Keeps of the poor columns those that the last step changed by more than sqrt(eps) of x: the
-    // next one changes as much of that.
+    // Keeps those poor columns that the last step changed by more than sqrt(eps) of x; in the
+    // others the next step would change less than eps of x.
     template <class Stored>
     blas_int find_changed(const Columns<Stored, C> &columns, blas_int poor_count) {
         sum_squares<C>(again, columns.solution_rows, poor_count, poor_count, r2);

@@ -1,5 +1,5 @@
-// |b - A x|^2 for each right-hand side of a system that has been answered, from the caller's own
-// numbers, whichever rung answered.
+// |b - A x|^2 for each right-hand side of a system that has been answered, by whichever rung,
+// computed from the caller's own numbers.
 #pragma once
 
 #include "columns.hpp"
@@ -10,7 +10,7 @@ namespace batchpinv {
 class ResidualPass : public InArena {
   public:
     virtual ~ResidualPass() = default;
-    // Of that block of `count` right-hand sides.
+    // Measures and writes the residuals of a block of `count` right-hand sides.
     virtual void measure(const Matrix &matrix, std::int64_t count) = 0;
 };
 
@@ -36,7 +36,7 @@ template <class T> class Residual final : public ResidualPass {
         batchpinv::gather<T, T, false>(matrix.data[Operand::B], batch.b_row, batch.b_col, m, k, b);
         batchpinv::gather<T, T, false>(matrix.data[Operand::OUT], batch.out_row, batch.out_col, n,
                                        k, x);
-        // b^T = x^T A^T - b^T, where W is A, or its transpose.
+        // b^T = x^T A^T - b^T; W is A, or its transpose.
         lapack.gemm('N', batch.transposed ? 'T' : 'N', k, m, n, x, k, w,
                     static_cast<blas_int>(batch.n), -1, b, k);
         sum_squares<T>(b, m, k, k, sums);

@@ -1,4 +1,4 @@
-// The rule for rank, as the rungs ask it, and the rows of the table in the units of a matrix.
+// The rule for rank as the rungs ask it, the rows of the table for a shape, and evidence by norms.
 #pragma once
 
 #include "../rule/backward_error.hpp"
@@ -7,7 +7,7 @@ namespace batchpinv {
 
 #include "../rule/decide-inl.h"
 
-// In units of s1.
+// A method's row for a shape; `absolute` is in units of s1.
 inline Rounding<double> rounding_of(Method method, double eps, std::int64_t longer,
                                     std::int64_t shorter) {
     const BackwardError &row = backward_errors[static_cast<int>(method)];
@@ -22,8 +22,7 @@ template <class R>
 Rounding<double> rounding_of(Method method, std::int64_t longer, std::int64_t shorter) {
     constexpr double eps = std::numeric_limits<R>::epsilon();
     Rounding<double> rounding = rounding_of(method, eps, longer, shorter);
-    // Products without error start from what Jacobi leaves, and only their own last digits are
-    // lost.
+    // Products without error start from what Jacobi leaves, and lose only their own last digits.
     if (method == Method::exact_lanes)
         rounding.absolute =
             rounding.relative * rounding_of(Method::jacobi_lanes, eps, longer, shorter).absolute;
@@ -36,21 +35,21 @@ inline Rounding<double> scaled(Rounding<double> rounding, double s1) {
 
 constexpr double unknown = std::numeric_limits<double>::infinity();
 
-// Of a matrix of full rank, by |W|_F and the Frobenius norm of its inverse; the rounding is in
+// Evidence for full rank, from |W|_F and the Frobenius norm of the inverse. The rounding is in
 // units of s1.
 inline Evidence<double> full_rank_evidence(double norm, double inverse_norm,
                                            Rounding<double> rounding) {
     return {norm, norm, 1 / inverse_norm, 0, 0, scaled(rounding, norm)};
 }
 
-// The same by the inverse of W^H W, or of its Cholesky factor: rounding moves squares of singular
-// values, by `error` in units of s1^2.
+// The same from |R^-1|_F, where R is the Cholesky factor of W^H W: rounding moves the squares of
+// singular values, by `error` s1^2.
 inline Evidence<double> gram_evidence(double norm, double inverse_norm, double error) {
     const double kept2 = 1 / (inverse_norm * inverse_norm) - error * norm * norm;
     return {norm, norm, kept2 > 0 ? std::sqrt(kept2) : 0, 0, 0, {error * norm, 0}};
 }
 
-// In double.
+// In double precision, with the error from the table.
 inline Evidence<double> gram_evidence(double norm, double inverse_norm, std::int64_t longer,
                                       std::int64_t shorter) {
     return gram_evidence(norm, inverse_norm,

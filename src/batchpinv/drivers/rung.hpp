@@ -1,4 +1,5 @@
-// What a rung of the ladder is: something that answers some of the matrices that it is given.
+// A rung of the ladder answers some of the matrices that it is given, and leaves the others to the
+// rungs below. Here are its interface, and what the rungs of a worker share.
 #pragma once
 
 #include "cursor.hpp"
@@ -14,7 +15,7 @@
 
 namespace batchpinv {
 
-// What the caller is told of who answered; `Rung` in _info.py.
+// Which rung answered, as the caller is told; `Rung` in _info.py.
 enum class RungName : unsigned char {
     qr_lanes = 1,
     pivoted_lanes,
@@ -37,12 +38,11 @@ inline bool is_in_lanes(RungName name) {
 struct Matrix {
     std::int64_t index;
     char *data[Operand::COUNT];
-    bool gapless; // a rung above saw that it is singular, and no gap between its singular values
-    bool certain; // the rank, once there is an answer
+    bool gapless; // a rung above saw that it is singular, with no gap in its singular values
+    bool certain; // of its rank, once there is an answer
     bool cut;     // Outcome::cut, once there is an answer
 
-    // That which comes `ahead` places after the cursor's.
-    // `operands`: how many.
+    // The matrix `ahead` places after that of the cursor, with its first `operands` operands.
     void take(const Cursor &cursor, std::int64_t index, std::int64_t ahead, int operands) {
         this->index = index;
         gapless = false;
@@ -52,7 +52,7 @@ struct Matrix {
             data[op] = cursor.data[op] + ahead * cursor.step[op];
     }
 
-    // In the scale of W, which was multiplied by that power of two.
+    // In the scale of W, which was multiplied by 2^exponent.
     Tolerance<double> tolerance(int exponent) const {
         return {std::ldexp(atol(), exponent), rtol()};
     }
@@ -84,23 +84,22 @@ struct Reduced : InArena {
     virtual ~Reduced() = default;
 };
 
-// What the rungs of one worker work with.
+// What the rungs of one worker share.
 struct Bench {
     const Batch &batch;
     const RoutineTable &routines;
-    const LaneTable *lanes; // null where there are none
+    const LaneTable *lanes; // null if there are none
     Gate::Pass &pass;
     Failures &failures;
     std::unique_ptr<Reduced> &reduced; // null until a rung needs it
 
-    // Whether an answer by that evidence is worth telling of; see Outcome::cut.
+    // Whether the caller should be told of an answer with that evidence; see Outcome::cut.
     bool cuts(const Evidence<double> &found) const {
         return batch.noise > 0 && stands_out(found, batch.noise);
     }
 
-    // For the measurement of backward errors: what a rung knew of a matrix, whose W was multiplied
-    // by that power of two.
-    // The first rung that knows something is heard.
+    // For the measurement of backward errors: what the first rung that knows something knows of a
+    // matrix, whose W was multiplied by 2^exponent.
     void report(const Matrix &matrix, std::int64_t rank, const Evidence<double> &found,
                 int exponent) const {
         double *const to = batch.evidence ? batch.evidence + 5 * matrix.index : nullptr;
@@ -119,10 +118,11 @@ class Rung : public InArena {
     // How many matrices it takes at a time.
     virtual int width() const { return 1; }
     virtual bool calls_lapack() const { return true; }
-    // Whether it may be certain of that matrix's rank, by its tolerance alone.
+    // Whether it may be certain of that matrix's rank, judging by the tolerance alone.
     virtual bool may_help(const Matrix &) const { return true; }
-    // Writes the answers that it can vouch for, and returns their bits. The last rung reports what
-    // it cannot answer, and returns all bits. Writes nothing once the gate is closed.
+    // Writes the answers of which it is certain, and returns a bit for each matrix that it
+    // answered. The last rung reports what it cannot answer, and returns all bits. Writes nothing
+    // once the gate is closed.
     virtual unsigned answer(Matrix *group, int count) = 0;
 };
 

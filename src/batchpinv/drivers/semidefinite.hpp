@@ -1,9 +1,9 @@
 // The rung of positive semidefinite matrices of lower rank: Cholesky with pivoting, W = L L^H + E
 // with L of n×r, and with G = L^H L
 //     X = (L G^-1) (L G^-1)^H.
-// G is as well conditioned as W is on its range, so that nothing is squared. E is formed, and so
-// certifies what W's diagonal only suggests: the eigenvalues of W are those of L L^H to within
-// |E|_F.
+// G is as well conditioned as W is on its range, so nothing is squared. The diagonal of W only
+// suggests the rank; E, which is formed, certifies it: the eigenvalues of W are those of L L^H to
+// within |E|_F.
 #pragma once
 
 #include "definite.hpp"
@@ -37,8 +37,8 @@ template <class T> class Semidefinite {
         if (!maybe_semidefinite(w, n))
             return {};
         const double norm = frobenius(w, area);
-        // What pstrf rounds is about n / 20 (random ones of rank 2/3, from 64 to 1000 rows), and up
-        // to n / 14 changes X by less than LAPACK's eigenvalues would.
+        // pstrf rounds |E|_F to about n / 20 eps |W|_F (random matrices of rank 2/3 n, n from 64 to
+        // 1000). Up to n / 14 changes X less than the rounding of LAPACK's eigenvalues would.
         const double negligible = std::max(4.0, n / 14.0) * eps * norm;
         std::copy_n(w, area, static_cast<T *>(x));
         blas_int rank = 0;
@@ -49,7 +49,7 @@ template <class T> class Semidefinite {
                 l[pivots[i] - 1 + j * n] = i < j ? T(0) : x[i + j * n];
         lapack.herk('L', 'N', n, rank, -1, l, n, 1, w);
         mirror(w, n);
-        // s1 of L L^H is at least the mean of its eigenvalues, with themselves for weights.
+        // s1 of L L^H is at least the mean of its eigenvalues, weighted by themselves.
         const double dropped = frobenius(w, area), size = frobenius<T>(l, std::int64_t(n) * rank);
         const double least = (norm - dropped) * (norm - dropped) / (size * size) - dropped;
         Evidence<double> found{norm, least, unknown, dropped, unknown, scaled(rounding, norm)};
@@ -60,7 +60,7 @@ template <class T> class Semidefinite {
         lapack.gemm('N', 'N', n, rank, rank, l, n, gram, rank, 0, w, n);
         lapack.herk('L', 'N', n, rank, 1, w, n, 0, x);
         mirror<T>(x, n);
-        // By Weyl, the kept ones are as near those of L L^H as |W - L L^H|.
+        // The kept eigenvalues are within |W - L L^H| of those of L L^H (Weyl).
         found.kept = 1 / frobenius<T>(x, area) - dropped;
         if (dropped > negligible && !(dropped * dropped <= negligible * found.kept))
             return {};
@@ -84,8 +84,8 @@ template <class T> class Semidefinite {
         return true;
     }
 
-    // L L^H becomes the best approximation of rank r of W = L L^H + E, but for terms of second
-    // order: L += (I - L Y^H / 2) E Y with Y = L G^-1, where L Y^H projects on the range of L.
+    // Makes L L^H the best approximation of rank r of W = L L^H + E, up to second-order terms:
+    //     L += (I - L Y^H / 2) E Y with Y = L G^-1; L Y^H projects onto the range of L.
     bool improve(const T *e, blas_int rank) {
         T *const y = x, *const change = product;
         lapack.gemm('N', 'N', n, rank, rank, l, n, gram, rank, 0, y, n);

@@ -1,11 +1,11 @@
-// A sketch of a long matrix: few combinations of its rows, whose triangular factor makes the matrix
+// A sketch of a long matrix: a few combinations of its rows. Its triangular factor makes the matrix
 // well conditioned, however ill conditioned it is (Clarkson & Woodruff, J. ACM 63, 2017; as a
 // preconditioner: Rokhlin & Tygert, PNAS 105, 2008).
 //
 // The rows are taken in blocks of as many as there are combinations. Four times, each block is
-// turned by a random number of places, its rows get random signs, and half of it is added to the
-// sketch: lengths stay, but for a part. An unlucky choice costs time, not digits: what is made of
-// the sketch is checked.
+// rotated by a random number of places, its rows get random signs, and half of it is added to the
+// sketch, so that the lengths of vectors are roughly kept. An unlucky choice costs time, not
+// digits: what is made of the sketch is checked.
 #pragma once
 
 #include "matrix.hpp"
@@ -14,10 +14,10 @@
 namespace batchpinv {
 
 template <class C> class Sketch {
-    // Combinations: so many for each column, and some more, since few are unlucky more often. What
-    // they make of the matrix has a condition of 4 to 6; of 4 for each column 3, which takes twice
-    // the time to factorise, and 1.5 leave up to 20. A matrix of fewer than 1.5 times as many
-    // rows is its own sketch.
+    // Combinations: `factor` for each column, and `more`, since small sketches are unlucky more
+    // often. They leave the matrix a condition number of 4 to 6. Four for each column would leave
+    // 3, but take twice the time to factorise; 1.5 would leave up to 20. A matrix with fewer than
+    // 1.5 times as many rows as combinations is its own sketch.
     static constexpr std::int64_t factor = 2, more = 16;
     static constexpr int times = 4;
 
@@ -31,10 +31,10 @@ template <class C> class Sketch {
           size(2 * longer < 3 * most_combinations(shorter) ? longer : most_combinations(shorter)) {}
 
     bool is_whole() const { return size == longer; }
-    // Columns of what is added up.
+    // Rows of the sum that add() forms; 0 if the sketch is the matrix itself.
     std::int64_t sum_size() const { return is_whole() ? 0 : size; }
 
-    // Of a sketch that is whole: rows start to start + count of the matrix, which are
+    // If the sketch is whole: copies rows start to start + count of the matrix; `rows` is
     // count×shorter.
     void copy(const C *rows, std::int64_t start, std::int64_t count, C *sketch) const {
         for (std::int64_t j = 0; j < shorter; ++j)
@@ -61,7 +61,7 @@ template <class C> class Sketch {
 
     static std::int64_t most_combinations(std::int64_t shorter) { return factor * shorter + more; }
 
-    // `some` rows, to combinations from `first` on, and round the end.
+    // Adds `some` rows to the combinations from `first` on, and from 0 again after the last.
     void add_signed(const C *rows, std::int64_t count, std::int64_t some, std::int64_t row,
                     int time, std::int64_t first, C *sums) const {
         Real<C> signs[most];

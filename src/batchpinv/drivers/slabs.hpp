@@ -1,5 +1,6 @@
-// How a long matrix is cut: into slabs that fit a usual L2 cache, and the slabs into groups, whose
-// sums are added in order. By the shape alone, so that the bits are those of any number of workers.
+// How a long matrix is cut: into slabs of rows that fit a usual L2 cache, and the slabs into
+// groups, whose sums are added in order. The cut depends on the shape alone, so that the bits do
+// not depend on the number of workers.
 #pragma once
 
 #include <algorithm>
@@ -7,10 +8,10 @@
 
 namespace batchpinv {
 
-// Whether a matrix of lower rank, or without a gap, gains by its triangular factor.
+// Whether a matrix of lower rank, or without a gap, is faster by way of its triangular factor.
 constexpr bool is_long(std::int64_t longer, std::int64_t shorter) { return longer > 2 * shorter; }
 
-// Whether idle workers should help with it. A loop over fewer multiplications is sooner done.
+// Whether idle workers should help with it; a loop over fewer multiplications is too short.
 constexpr bool is_worth_sharing(std::int64_t longer, std::int64_t shorter) {
     return longer * shorter * shorter >= 1 << 22;
 }
@@ -24,8 +25,8 @@ struct Slabs {
         constexpr std::int64_t entries = 24576, least = 256, most = 2048;
         width = std::clamp(entries / shorter, least, most) / 8 * 8;
         count = (longer + width - 1) / width;
-        // `most`: in a slab equal terms, whose sums round to one side, cost under 10 eps.
-        // The Gram matrices of all groups take at most twice the matrix.
+        // Up to `most` rows, sums of equal terms, which all round to one side, err by under 10 eps.
+        // The Gram matrices of all groups take at most twice the memory of the matrix.
         groups = std::clamp<std::int64_t>(2 * longer / shorter, 1, std::min(count, +most_groups));
         width = std::min(width, longer);
     }

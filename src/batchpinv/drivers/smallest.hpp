@@ -1,13 +1,14 @@
-// The few smallest singular values of W, from X = W^-1, and their removal from X: for single
-// precision that is computed in double, where a few values of an ordinary large matrix lie below
+// Finds the few smallest singular values of W from X = W^-1, and removes them from X. For Square,
+// in single precision computed in double: there a few values of an ordinary large matrix lie below
 // the default tolerance.
 //
 // Subspace iteration with X X^H (Golub and Van Loan, 4th ed., section 8.2) finds the largest
 // singular values of X as those of V^H X, V having a few orthonormal columns. Whatever V is:
 //   - the i-th of X is at least the i-th of V^H X (Courant and Fischer);
 //   - its square is greater by at most |X|_F^2 - |V^H X|_F^2 =: rest (Weyl);
-//   - and by at most 2 e^2 / (g + sqrt(g^2 + 4 e^2)), e the norm of what X X^H V has outside V,
-//     g its distance from rest (Li and Li, Linear Algebra Appl. 395, 2005).
+//   - and by at most 2 e^2 / (g + sqrt(g^2 + 4 e^2)), e the norm of what X X^H V has outside
+//     the range of V, g the distance of the i-th square of V^H X from rest (Li and Li, Linear
+//     Algebra Appl. 395, 2005).
 #pragma once
 
 #include "norms.hpp"
@@ -18,14 +19,14 @@ namespace batchpinv {
 // C is double or complex double.
 template <class C> class Smallest {
     static constexpr int rounds = 12;
-    // Directions are known so well before they are removed.
+    // How accurately a direction must be known before it is removed.
     static constexpr double sharp = 1e-8;
 
     const Lapack<C> lapack;
     const blas_int n, width, lwork;
     Buffer<C> v, y, z;            // n×width: V, X^H V, X X^H V
     Buffer<C> small, work;        // width×width; heev's, or n×width
-    Buffer<double> values, rwork; // squares, descending
+    Buffer<double> values, rwork; // values: squares, descending
 
   public:
     static constexpr blas_int most = 16;
@@ -35,15 +36,16 @@ template <class C> class Smallest {
           v(std::int64_t(n) * width), y(std::int64_t(n) * width), z(std::int64_t(n) * width),
           small(most * most), work(lwork), values(most), rwork(3 * most) {}
 
-    // How many singular values of W do not exceed the tolerance; `found` holds bounds of s1, and
-    // gets those of the values on both sides. Nothing if there are too many, or X is too large.
+    // How many singular values of W do not exceed the tolerance. `found` holds bounds of s1, and
+    // gets bounds of the values on both sides of the tolerance. Nothing if there are too many, X is
+    // too large, the count is uncertain, or their removal would lose digits.
     std::optional<blas_int> count(const C *x, double inverse_norm, Tolerance<double> tolerance,
                                   Evidence<double> &found) {
         const double tol = tolerance.of(found.most), norm2 = inverse_norm * inverse_norm;
         const double noise = 4 * n * std::numeric_limits<double>::epsilon() * norm2;
         if (!(4 * noise * tol * tol < 1))
             return std::nullopt;
-        // X = (I + E) W^-1, |E| a few n eps |X| |W|: that moves each value by as much of itself.
+        // X = (I + E) W^-1 with |E| a few n eps |X| |W|, which moves each value by |E| of itself.
         found.rounding.relative +=
             4 * n * std::numeric_limits<double>::epsilon() * inverse_norm * found.most;
         start();
@@ -81,13 +83,14 @@ template <class C> class Smallest {
                            ? std::nullopt
                            : std::optional(dropped);
             if (is_sharp && gap > 0 && error2 <= sharp * gap * gap)
-                return std::nullopt; // nothing to be gained
+                return std::nullopt; // more rounds would not help
             std::swap_ranges(v.get(), v.get() + std::int64_t(n) * width, z.get());
         }
         return std::nullopt;
     }
 
-    // X <- (I - V V^H) X (I - U U^H) for the first ones; never X - V S^-1 U^H, which cancels.
+    // X := (I - V V^H) X (I - U U^H) for the first `dropped` directions. X - V S^-1 U^H would
+    // cancel.
     bool remove(blas_int dropped, C *x) {
         if (!dropped)
             return true;
@@ -104,7 +107,7 @@ template <class C> class Smallest {
     }
 
   private:
-    // Whether what rounding leaves of the values that are removed would be seen beside the others.
+    // Whether what rounding leaves of the removed values would show beside the others.
     bool loses_digits(double kept2, double s1) const {
         const double others = std::sqrt(std::max(kept2, 1 / (s1 * s1)));
         return std::sqrt(n * values[0]) * std::numeric_limits<double>::epsilon() >
@@ -139,7 +142,7 @@ template <class C> class Smallest {
         return true;
     }
 
-    // Turns V so that the columns of Y = X^H V are orthogonal, the longest first.
+    // Rotates V so that the columns of Y = X^H V are orthogonal, the longest first.
     bool align() {
         lapack.herk('L', 'C', width, n, 1, y, n, 0, small);
         if (lapack.heev('L', width, small, values, work, lwork, rwork) != 0)

@@ -2,8 +2,8 @@
 //
 // The default tolerance of single precision is within sqrt(n) of the smallest singular value of an
 // ordinary large matrix, and |W|_F, which may be sqrt(n) times s1, is too blunt to tell them apart.
-// If t^2 I - W^H W has a Cholesky factor, s1 < t. A factor is found for no matrix that is further
-// than (q + 1) u trace from one that has one (Higham, Accuracy and Stability, theorem 10.7).
+// If t^2 I - W^H W has a Cholesky factor, s1 < t. With rounding, only matrices within (q + 1) u
+// trace of one that has a factor get one (Higham, Accuracy and Stability, theorem 10.7).
 #pragma once
 
 #include "norms.hpp"
@@ -13,7 +13,7 @@ namespace batchpinv {
 
 // C is double or complex double.
 template <class C> class Spectrum {
-    // How far above its estimate s1^2 may be; more is declined.
+    // s1^2 may be this much above its estimate; if it is higher, no bound is found.
     static constexpr double headroom = 1.15;
     static constexpr int power_steps = 12;
 
@@ -27,10 +27,10 @@ template <class C> class Spectrum {
         : lapack(table), q(q), error(rounding_of<double>(Method::gram, p, q).absolute),
           direction(q), next(q) {}
 
-    double least = 0; // at most s1, once it was bounded
+    double least = 0; // at most s1, after bound()
 
-    // At least s1, seldom by more than a tenth; infinity where none was found. G = W^H W is given
-    // by its lower triangle, and destroyed.
+    // An upper bound of s1, seldom more than a tenth above it; infinity if none is found. G = W^H W
+    // is given by its lower triangle, and destroyed.
     double bound(C *gram) {
         mirror(gram, q);
         const double estimate2 = largest_eigenvalue(gram), most2 = headroom * estimate2;
@@ -46,7 +46,8 @@ template <class C> class Spectrum {
     }
 
   private:
-    // An estimate from below, by the power method from G's longest column.
+    // An estimate from below, by the power method from the column of G with the largest diagonal
+    // entry.
     double largest_eigenvalue(const C *gram) {
         std::int64_t longest = 0;
         for (std::int64_t j = 1; j < q; ++j)

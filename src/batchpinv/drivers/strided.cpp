@@ -1,3 +1,4 @@
+// Checks a call for a stack, describes it as a Batch, and solves it in the thread that calls.
 #include "strided.hpp"
 
 #include "floating_point.hpp"
@@ -6,7 +7,7 @@
 namespace batchpinv {
 namespace {
 
-// Where each failure is told to the caller.
+// Writes the status of each failed matrix for the caller, and counts them.
 struct Statuses final : Failures {
     int *const status;
     std::int64_t blocks = 1, count = 0, last = -1;
@@ -51,7 +52,7 @@ std::int64_t check(const StridedCall &call) {
         const double damping = damping_of(call, at);
         if (!(damping >= 0) || std::isinf(damping))
             return BAD_TOLERANCE;
-        if (damping > 0 && (call.atol > 0 || call.rtol >= 0)) // they mean nothing beside it
+        if (damping > 0 && (call.atol > 0 || call.rtol >= 0)) // tolerances mean nothing beside it
             return BAD_TOLERANCE;
     }
     return 0;
@@ -181,7 +182,7 @@ std::int64_t strided_work_bytes(const StridedCall &call, const RoutineTable &rou
     try {
         double rtol = 0;
         StridedCall sized = call;
-        sized.b.data = reinterpret_cast<char *>(&rtol); // not null: systems are wanted
+        sized.b.data = reinterpret_cast<char *>(&rtol); // not null, for systems
         sized.count = 64;                               // as many as may be taken at a time
         Batch batch = describe(sized, rtol);
         Gate gate;

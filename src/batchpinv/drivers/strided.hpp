@@ -1,6 +1,7 @@
-// Stacks of matrices for compiled code: what cython_pinv.pyx exports, without types.
+// Stacks of matrices for compiled code: cython_pinv.pyx exports it with types, and _batch.pyx calls
+// it for a few small arrays.
 //
-// Nothing here knows Python. One call is computed by the thread that makes it.
+// Nothing here knows Python. Each call is computed by the thread that makes it.
 #pragma once
 
 #include "ladder.hpp"
@@ -29,18 +30,18 @@ struct StridedCall {
     Stack a, b, x;
     double atol, rtol; // rtol < 0 is the default
     int flags;
-    std::int64_t *rank; // count of each, or null
+    std::int64_t *rank; // of each matrix, or null; so are the next two
     std::uint8_t *rung;
     int *status;
     void *work; // or null
     std::int64_t work_bytes;
-    // Each may be null. In double: weights, count×m by their `row`, and damping, one a matrix; and
-    // (A^H W A + damping I)^+, n×n, of systems.
+    // Each may be null. Weights and damping are in double: m weights for each matrix, `row` apart,
+    // and one damping. Covariance: (A^H W A + damping I)^+, n×n, of systems, in the call's dtype.
     Stack weights, damping, covariance;
 };
 
-// Whether it is a few small matrices that never leave the lanes, with few right-hand sides: done
-// before anyone could miss a second thread, or wish to interrupt it.
+// Whether a call is a few small matrices that never leave the lanes, with few right-hand sides: too
+// short for a second thread, or an interrupt.
 inline bool is_brief(const StridedCall &call) {
     constexpr std::int64_t entries = 2048, sides = 8;
     const auto [shorter, longer] = std::minmax({call.m, call.n});
@@ -51,15 +52,15 @@ inline bool is_brief(const StridedCall &call) {
            stays_in_lanes(longer, shorter, call.kind == 'c' ? 2 : 1);
 }
 
-// What is wrong with a call, apart from its matrices. Positive results are counts.
+// What is wrong with a call, apart from its matrices. Results that are not negative are counts.
 constexpr std::int64_t BAD_SIZE = -1, BAD_FLAGS = -2, BAD_TOLERANCE = -3, NO_MEMORY = -4;
 
 // How many matrices failed, or one of the above.
 std::int64_t solve_strided(const StridedCall &call, const RoutineTable &routines,
                            const LaneTable *lanes) noexcept;
 
-// The same of small matrices without LAPACK, which may make its callers wait. False if any was not
-// answered, or if there is no memory.
+// The same by the lanes alone, for small matrices: LAPACK may make its callers wait. False if any
+// was not answered, or if there is no memory.
 bool solve_in_lanes(const StridedCall &call, const RoutineTable &routines,
                     const LaneTable *lanes) noexcept;
 

@@ -1,7 +1,7 @@
-// Singular values that can be known without rounding: those of diagonal matrices, up to
-// permutations of rows and columns, and the zeros that zero rows and columns or equal ones leave.
-// For what no rung is certain of: an exactly singular matrix if the tolerance is 0, a value equal
-// to it.
+// Singular values that are known without rounding: those of diagonal matrices, up to permutations
+// of rows and columns, and the zeros due to zero or equal rows and columns. For the last rungs, if
+// they are not certain: an exactly singular matrix with tolerance 0, or a value equal to the
+// tolerance.
 #pragma once
 
 #include "memory.hpp"
@@ -19,7 +19,7 @@ template <class C> class Structure {
   public:
     Structure(std::int64_t p, std::int64_t q) : p(p), q(q), distinct(q) {}
 
-    // The rank of W, of which so many singular values certainly exceed the tolerance; nothing if
+    // The rank of W, given that `kept` singular values certainly exceed the tolerance; nothing if
     // the structure does not tell.
     std::optional<std::int64_t> find_rank(const C *w, Tolerance<double> tolerance,
                                           std::int64_t kept) const {
@@ -31,7 +31,7 @@ template <class C> class Structure {
     }
 
   private:
-    // Each row and column has one entry at most, of a size without rounding.
+    // Whether each row and column has at most one entry, whose modulus is known without rounding.
     bool is_permuted_diagonal(const C *w) const {
         std::int64_t *const row_of = distinct;
         for (std::int64_t j = 0; j < q; ++j) {
@@ -63,7 +63,7 @@ template <class C> class Structure {
     }
 
     // How many of `count` vectors, `step` apart with entries `along` apart, differ from each other
-    // and from 0; q if they are as many as that.
+    // and from 0. Stops at q.
     std::int64_t count_distinct(const C *w, std::int64_t count, std::int64_t step,
                                 std::int64_t along, std::int64_t length) const {
         std::int64_t found = 0;

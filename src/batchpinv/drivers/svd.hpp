@@ -1,4 +1,4 @@
-// LAPACK's SVD.
+// LAPACK's SVD, for SvdRung and SvdTriangle.
 //
 // X = V_r diag(1/s_r) U_r^H over the singular values above tol (Golub & Van Loan, Matrix
 // Computations, 4th ed., section 5.5.2).
@@ -29,20 +29,21 @@ template <class T> class Svd {
           half(bench.batch.solves() ? bench.batch.k * q : 0), work(sizes.work), s(q),
           rwork(sizes.rwork), iwork(sizes.iwork) {}
 
-    // False where divide and conquer does not converge; W is destroyed either way.
+    // False if divide and conquer does not converge; W is destroyed either way.
     bool factorise(T *w) {
         return lapack.gesdd(p, q, w, s, u, vt, work, static_cast<blas_int>(sizes.work), rwork,
                             iwork) == 0 &&
                std::isfinite(s[0]);
     }
 
+    // The same by QR iteration.
     bool factorise_again(T *w) {
         return lapack.gesvd(p, q, w, s, u, vt, work, static_cast<blas_int>(sizes.work), rwork) ==
                    0 &&
                std::isfinite(s[0]);
     }
 
-    // The singular values, or what stands for them.
+    // The singular values, descending.
     const R *values() const { return s; }
     std::int64_t count() const { return q; }
     static Rounding<double> rounding(std::int64_t p, std::int64_t q) {
@@ -52,22 +53,22 @@ template <class T> class Svd {
     // Memory for a matrix once W is factorised.
     T *scratch(T *w) const { return w; }
 
-    // Keeps the largest ones.
+    // Keeps the `kept` largest singular values.
     void truncate(std::int64_t kept) { rank = static_cast<blas_int>(kept); }
 
-    // Of what is kept.
+    // The condition number of what is kept.
     double condition() const {
         return rank ? static_cast<double>(s[0]) / static_cast<double>(s[rank - 1]) : 1;
     }
 
-    // X = pinv(W), q×p, which may lie over W; once.
+    // X = pinv(W), q×p, which may lie over W. To be called once: V is scaled in place.
     void pseudo_inverse(T *x) {
         const std::int64_t entries = static_cast<std::int64_t>(p) * q;
         if (rank == 0) {
             std::fill_n(x, entries, T(0));
             return;
         }
-        // Where 1/s would overflow (only under a tolerance next to zero) X is formed in units of
+        // If 1/s would overflow (only with a tolerance next to zero), X is formed in units of
         // 1/unit.
         const R unit = std::isfinite(1 / s[rank - 1]) ? 1 : s[rank - 1];
         for (blas_int c = 0; c < rank; ++c)
@@ -77,7 +78,7 @@ template <class T> class Svd {
             divide(x, entries, 1, unit, 1);
     }
 
-    // V / S of X = V / S U^H, q×q, zeros behind the rank.
+    // V S^-1 of X = V S^-1 U^H, q×q, with zeros behind the rank.
     void half_inverse(T *x) const {
         std::fill_n(x, static_cast<std::int64_t>(q) * q, T(0));
         for (std::int64_t c = 0; c < rank; ++c)
@@ -104,7 +105,7 @@ template <class T> class Svd {
     }
 
   private:
-    // v / by, in units of 1/unit; by may be too large for by / unit, never too small for unit / by.
+    // v becomes v / by in units of 1/unit. by / unit may overflow, unit / by never does.
     static void divide(T *v, std::int64_t count, std::int64_t step, R by, R unit) {
         for (std::int64_t i = 0; i < count; ++i)
             v[i * step] = unit == 1 ? v[i * step] / by : v[i * step] * (unit / by);

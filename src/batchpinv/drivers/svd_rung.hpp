@@ -1,6 +1,6 @@
-// The rung of LAPACK's SVD: screen, scale, factorise, and invert or solve. The last of its kind
-// answers every finite matrix, certain of its rank or not, and reports the others; one before that
-// hands down those of which it is not certain.
+// The rung of LAPACK's SVD: screen, scale, factorise, and invert or solve. The last such rung
+// answers every finite matrix, certain of its rank or not, and reports the others; those before it
+// hand down matrices of whose rank they are not certain.
 #pragma once
 
 #include "defect.hpp"
@@ -13,13 +13,13 @@
 
 namespace batchpinv {
 
-// Factor is Svd<C> or Eigen<C>, which computes for T.
+// Factor is Svd<C> or Eigen<C>, which computes in C; the caller's numbers are T.
 template <class T, class C, class Factor, bool is_last> class SvdRung final : public Rung {
     const Bench bench;
     const Batch &batch;
     const Gather<C> gather;
     const std::int64_t entries;
-    Buffer<C> w, given; // given: W itself, where solutions are refined
+    Buffer<C> w, given; // given: W itself, kept to refine solutions
     Factor factor;
     const Structure<C> structure;
     std::optional<Columns<T, C>> columns;
@@ -41,8 +41,8 @@ template <class T, class C, class Factor, bool is_last> class SvdRung final : pu
             columns.emplace(batch, batch.transposed);
     }
 
-    // In single precision not if a value near the tolerance is likely: small matrices take hardly
-    // longer in double.
+    // In single precision, not if a value near the tolerance is likely: the next rung computes in
+    // double, which takes hardly longer for small matrices.
     bool may_help(const Matrix &matrix) const override {
         constexpr bool goes_on_in_double = !is_last && std::is_same_v<Real<C>, float>;
         return !goes_on_in_double || matrix.atol() > 0 ||
@@ -73,7 +73,7 @@ template <class T, class C, class Factor, bool is_last> class SvdRung final : pu
     }
 
   private:
-    // W, scaled. False if it holds NaN or infinity.
+    // Gathers and scales W. False if it holds NaN or infinity.
     bool take(const Matrix &matrix) {
         gather.whole(batch, matrix.data[Operand::A], w);
         const std::optional<int> scaled_by = bring_to_scale<C>(w, entries);
@@ -110,9 +110,9 @@ template <class T, class C, class Factor, bool is_last> class SvdRung final : pu
         factor.truncate(rank);
     }
 
-    // Singular values that are 0, or known, exactly.
+    // Decides by singular values that are known exactly.
     void decide_by_structure(const Matrix &matrix, std::int64_t kept) {
-        // Not scaled: small entries may have become 0.
+        // Not scaled, since scaling may have made small entries 0.
         C *const original = batch.solves() ? given.get() : factor.scratch(w);
         gather.whole(batch, matrix.data[Operand::A], original);
         const auto exact = structure.find_rank(original, matrix.tolerance(0), kept);
@@ -163,7 +163,7 @@ template <class T, class C, class Factor, bool is_last> class SvdRung final : pu
         }
     }
 
-    // x += X (b - A x), as long as that is less than half of x.
+    // x += X (b - A x), in the columns where that is less than half of x.
     void refine() {
         const blas_int k = columns->k, solution_rows = columns->solution_rows;
         find_defect<C>({given, batch.n, !batch.transposed, columns->adjoint}, columns->b, k,

@@ -1,5 +1,5 @@
-// The workers of one call, as far as they help each other: whoever finds nothing more to claim
-// takes part in the loops of those who are busy with a long matrix.
+// The workers of one call as a team: those that find nothing more to claim take part in the loops
+// of those that are busy with a long matrix.
 #pragma once
 
 #include "gate.hpp"
@@ -20,7 +20,7 @@ class Team {
   public:
     static constexpr int most_slots = 64;
 
-    // One who takes part in a loop: the leader has slot 0.
+    // A thread that takes part in a loop; the leader has slot 0.
     struct Hand {
         int slot;
         Gate::Pass &pass;
@@ -35,7 +35,7 @@ class Team {
         void *context;
         std::int64_t count;
         std::atomic<std::int64_t> next{0};
-        int slots = 1, inside = 0; // helpers
+        int slots = 1, inside = 0; // slots given out; helpers inside
         std::exception_ptr error;
         Loop *after = nullptr;
 
@@ -54,8 +54,8 @@ class Team {
     std::atomic<int> idle{0};
 
   public:
-    // Calls body(index, hand) for index < count, here and by those who are idle; the gate may cut
-    // it short. Throws what a body has thrown.
+    // Calls body(index, hand) for all index < count, in this thread and in idle ones; stops early
+    // if the gate closes. Throws what a body has thrown.
     template <class Body> void run(std::int64_t count, Gate::Pass &pass, Body &&body) {
         Loop loop;
         loop.body = [](void *context, std::int64_t index, const Hand &hand) {
@@ -79,8 +79,8 @@ class Team {
             std::rethrow_exception(loop.error);
     }
 
-    // Helps until `done` matrices are `all`, a worker has failed, the gate closes, or it is
-    // `until`, in seconds of seconds_now(). False in the last case alone. `seconds`: see Permit.
+    // Helps until `done` reaches `all`, a worker fails, the gate closes, or seconds_now() reaches
+    // `until`. False in the last case alone. `seconds`: see Permit.
     bool help(Gate &gate, double seconds, double until, const std::atomic<std::int64_t> &done,
               std::int64_t all) {
         Gate::Pass pass(gate);
@@ -119,14 +119,14 @@ class Team {
         }
     }
 
-    // By a worker that leaves a matrix undone.
+    // Called by a worker that leaves a matrix undone.
     void fail() {
         const std::lock_guard<std::mutex> guard(lock);
         failed = true;
         changed.notify_all();
     }
 
-    // By a worker that has computed its last matrix.
+    // Called by a worker that has computed its last matrix.
     void wake() {
         const std::lock_guard<std::mutex> guard(lock);
         changed.notify_all();
@@ -148,7 +148,7 @@ class Team {
             changed.notify_all();
     }
 
-    // Nobody comes any more; those inside finish what they have begun.
+    // No helper enters any more; those inside finish what they have begun.
     void end(Loop &loop) {
         std::unique_lock<std::mutex> guard(lock);
         Loop **at = &loops;

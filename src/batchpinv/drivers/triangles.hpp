@@ -1,5 +1,5 @@
-// Long matrices of lower rank: what the triangle of the reduction is factorised by, QR with column
-// pivoting or LAPACK's SVD.
+// Long matrices of lower rank, or without a gap: the triangle of the reduction is factorised by QR
+// with column pivoting or by LAPACK's SVD.
 #pragma once
 
 #include "long_rung.hpp"
@@ -8,7 +8,7 @@
 
 namespace batchpinv {
 
-// The caller's numbers are T's.
+// C computes; the caller's numbers have the precision of T.
 template <class T, class C> class PivotedTriangle {
     RankRevealing<C> factor;
 
@@ -42,11 +42,11 @@ template <class C> class SvdTriangle {
     void apply(bool adjoint, blas_int k, C *b, C *x) { factor.apply(adjoint, k, b, x); }
 };
 
-// As a factor of LongRung.
+// The triangle as the factor of a LongRung.
 template <class C, class Inner> class LongTriangle {
     Reduction<C> &reduction;
     const blas_int q;
-    Buffer<C> w, half; // the triangle; k×q
+    Buffer<C> w, half; // w: the triangle; half: k×q
     Inner inner;
 
   public:

@@ -1,21 +1,21 @@
 // Weighted and damped systems, and the covariances of solutions. A few matrices F at a time (see
-// augmented.hpp) are written where the ladder finds them, and it solves or inverts those: so ranks,
-// errors and failures are what they are for plain matrices. A shared design is never multiplied out
-// into a stack. Small F of full rank are solved without being written at all: see
-// weighted_lanes.hpp.
+// augmented.hpp) are written in the worker's memory, and the ladder solves or inverts them: so
+// ranks, errors and failures are those of plain matrices. A shared A is never expanded into a
+// stack. Small F of full rank are not even written (weighted_lanes.hpp).
 //
-// The covariance (A^H W A + damping I)^+ is X X^H, which loses no more digits than X does: X =
-// pinv(F), or of pinv(F) = X Q^H with orthonormal Q, which is less work. The leverage of row i is
-// the product of row i of F and column i of pinv(F), or with Q the square of row i of F X.
+// The covariance (A^H W A + damping I)^+ is X X^H, which loses no more digits than X does. X is
+// pinv(F), or that of pinv(F) = X Q^H with orthonormal Q, which is less work. The leverage of row i
+// is row i of F times column i of pinv(F); or with Q, the squared norm of row i of F X.
 #pragma once
 
 #include "permits.hpp"
 #include "plain_systems.hpp"
 #include "residual.hpp"
+#include "weighted_lanes.hpp"
 
 namespace batchpinv {
 
-// The squared residuals of the rows of sqrt(W) A alone.
+// The squared residuals of the rows of sqrt(W) A, without those of the damping.
 template <class T> class Misfit final : public InArena {
     Batch batch;
     Residual<T> residual;
@@ -59,7 +59,7 @@ template <class T> class Misfit final : public InArena {
     }
 };
 
-// sum_i x_i conj(y_i), halves of what is long apart: see sum_of_squares.
+// sum_i x_i conj(y_i). The halves of long sums are summed apart: see sum_of_squares.
 template <class T> std::complex<double> inner_product(const T *x, const T *y, std::int64_t count) {
     if (count > 4096) {
         const std::int64_t half = count / 2;
@@ -77,18 +77,20 @@ template <class T> std::complex<double> inner_product(const T *x, const T *y, st
 
 template <class T> class WeightedSolver final : public Solver {
     using Shape = typename Augmented<T>::Shape;
-    // Products that are all smaller than `least` would lose digits: they are made anew, larger.
-    static constexpr int by = std::is_same_v<Real<T>, double> ? 128 : 64;
-    const double least = std::ldexp(static_cast<double>(std::numeric_limits<Real<T>>::min()), by);
+    // If all entries of sqrt(W) A are smaller than `least`, they may have lost digits, and are
+    // formed again, larger by 2^lift_exponent.
+    static constexpr int lift_exponent = std::is_same_v<Real<T>, double> ? 128 : 64;
+    const double least =
+        std::ldexp(static_cast<double>(std::numeric_limits<Real<T>>::min()), lift_exponent);
 
-    // Matrices without damping, or with it.
+    // What solves matrices without damping, or those with it.
     struct Kind : InArena {
         Augmented<T> matrices;
-        std::optional<Augmented<T>> tall; // whose inverses give the covariance, if others do not
+        std::optional<Augmented<T>> tall; // inverted for the covariance, if `matrices` are wide
         std::unique_ptr<WeightedLanes<T>> lanes;           // null if the ladder answers all
-        std::unique_ptr<PlainSystems<T>> solver, inverter; // inverter: null if the solver inverts
+        std::unique_ptr<PlainSystems<T>> solver, inverter; // inverter: null if not needed
         std::unique_ptr<Misfit<T>> misfit;
-        std::optional<Matrix> first; // whose F is in the first place, if the solver knows it
+        std::optional<Matrix> first; // the matrix whose F is in place 0, if known
 
         Kind(const Batch &batch, const LaneTable *lanes, Shape shape, std::int64_t most)
             : matrices(batch, lanes, shape, most) {}
@@ -96,14 +98,13 @@ template <class T> class WeightedSolver final : public Solver {
 
     Gate::Pass pass;
     Permit permit;
-    std::unique_ptr<Reduced> reduced; // none
+    std::unique_ptr<Reduced> reduced; // stays null
     const Batch &batch;
     const RoutineTable &routines;
     const LaneTable *const lanes;
     Gate &gate;
     Failures &failures;
     const Bench bench;
-    const Lapack<T> lapack;
     const std::int64_t m, n, most;
     const bool spreads; // covariances or leverages are wanted
     const RowFactors row_factors;
@@ -116,15 +117,15 @@ template <class T> class WeightedSolver final : public Solver {
     Buffer<T> covariance;
     Buffer<double> leverage;
     Buffer<T> column;
-    std::optional<Matrix> last; // whose factors are in the first place
+    std::optional<Matrix> last; // the matrix whose factors are in slot 0
 
   public:
     WeightedSolver(const Batch &batch, const RoutineTable &routines, const LaneTable *lanes,
                    Gate &gate, Failures &failures)
         : pass(gate), permit(pass, lapack_seconds(batch.m, batch.n)), batch(batch),
           routines(routines), lanes(lanes), gate(gate), failures(failures),
-          bench{batch, routines, lanes, pass, failures, reduced}, lapack(routines), m(batch.rows()),
-          n(batch.cols()), most(how_many(batch, lanes)),
+          bench{batch, routines, lanes, pass, failures, reduced}, m(batch.rows()), n(batch.cols()),
+          most(how_many(batch, lanes)),
           spreads(batch.data[Operand::COVARIANCE] || batch.data[Operand::LEVERAGE]),
           row_factors(batch, lanes), factors(most * m), diagonals(most), exponents(most),
           factors_of(most), held(most), covariance(batch.data[Operand::COVARIANCE] ? n * n : 0),
@@ -200,13 +201,14 @@ template <class T> class WeightedSolver final : public Solver {
             kind->inverter =
                 make(inverted, PlainSystems<T>::may_halve(inverted, lanes) ? Wanted::halves
                                                                            : Wanted::inverses);
+            kind->inverter->report_after(*kind->solver);
         }
         if (batch.data[Operand::RESIDUAL])
             kind->misfit = std::make_unique<Misfit<T>>(bench, kind->matrices);
         return *kind;
     }
 
-    // Those that are held, all of one kind.
+    // Answers the `count` matrices in `held`, which are all of one kind.
     void answer(Kind &kind, std::int64_t count, std::ptrdiff_t step) {
         for (std::int64_t slot = 0; slot < count; ++slot)
             find_factors(slot);
@@ -310,7 +312,7 @@ template <class T> class WeightedSolver final : public Solver {
         return is_damped(matrix) ? 0 : std::ldexp(matrix.atol(), -exponents[own]);
     }
 
-    // Rows that are absent do not count.
+    // Rows of weight 0 do not count.
     double relative_tolerance(const Matrix &matrix, std::int64_t own) const {
         if (is_damped(matrix))
             return 0;
@@ -325,9 +327,9 @@ template <class T> class WeightedSolver final : public Solver {
     // The next call finds the factors of this matrix anew, so that it takes the same way.
     void lift(std::int64_t own) {
         for (std::int64_t i = 0; i < m; ++i)
-            factors[own * m + i] = std::ldexp(factors[own * m + i], by);
-        diagonals[own] = std::ldexp(diagonals[own], by);
-        exponents[own] -= by;
+            factors[own * m + i] = std::ldexp(factors[own * m + i], lift_exponent);
+        diagonals[own] = std::ldexp(diagonals[own], lift_exponent);
+        exponents[own] -= lift_exponent;
         last.reset();
     }
 
@@ -391,7 +393,7 @@ template <class T> class WeightedSolver final : public Solver {
             measure(kind, slot, at, place);
     }
 
-    // rows×cols of x, by rows that are ld apart, its columns times the factors.
+    // Writes rows×cols of x, whose rows are `ld` apart; column j is multiplied by by[j].
     void write(const T *x, char *to, std::int64_t rows, std::int64_t cols, std::int64_t ld,
                const double *by) const {
         const std::ptrdiff_t row = batch.out_row_step(), col = batch.out_col_step();

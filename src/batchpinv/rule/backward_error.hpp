@@ -1,8 +1,9 @@
 // The table of backward errors: how far the rounding of each method moves a singular value.
+// `rounding_of` (drivers/rule.hpp) reads it.
 //
-// `python -m benchmarks errors` measures it. The numbers are four times the largest error found
-// among real and complex matrices, in single and in double precision, from 2x2 to 2000x2000 and
-// 100,000x10. None is proved.
+// `python -m benchmarks errors` measures it. Each row is four times the largest error found among
+// real and complex matrices, in single and in double precision, from 2×2 to 2000×2000 and
+// 100,000×10. None is proved.
 #pragma once
 
 #include <cmath>
@@ -11,25 +12,26 @@
 
 namespace batchpinv {
 
+// After the colon: the quantities that a method computes, whose errors its row bounds.
 enum class Method {
     qr_lanes,      // Householder QR in lanes: 1 / |R^-1|_F
     pivoted_lanes, // QR with column pivoting in lanes: 1 / |T^-1|_F, |R22|_F
     jacobi_lanes,  // one-sided Jacobi in lanes: s
-    exact_lanes,   // the same of products without error: s, in units of eps s
+    exact_lanes,   // the same on products without error: s, in units of eps s
     elimination,   // Gauss-Jordan elimination of squares: 1 / |X|_F
     sweep,         // symmetric elimination of definite matrices: 1 / |X|_F
-    gram,          // W^H W and its Cholesky factor: squares, in units of eps s1^2
-    reduction,     // of long matrices to a triangle: by a sketch and Cholesky factors: s
-    pivoted,       // geqp3, or by blocks, and tzrzf: 1 / |T^-1|_F, |R22|_F
+    gram,          // W^H W and its Cholesky factor: s^2, in units of eps s1^2
+    reduction,     // long matrices to a triangle, by a sketch and Cholesky factors: s
+    pivoted,       // geqp3, or QR by blocks, and tzrzf: 1 / |T^-1|_F, |R22|_F
     semidefinite,  // LAPACK's pstrf: 1 / |X|_F, |W - L L^H|_F
     svd,           // LAPACK's gesdd and gesvd: s
     eigen,         // LAPACK's heevd and heev: |lambda|
-    // On a CUDA device. Not measured: four times the rows of the CPU.
+    // On a CUDA device; four times the rows of the CPU, not measured.
     device_svd,      // cuSOLVER's singular values
     device_eigen,    // its eigenvalues
     device_inverse,  // getrfBatched and getriBatched: 1 / |X|_F
     device_definite, // potrfBatched and triangular solves: 1 / |X|_F
-    device_gram,     // products and potrfBatched, as gram: squares, in units of eps s1^2
+    device_gram,     // products and potrfBatched, as gram: s^2, in units of eps s1^2
 };
 
 constexpr const char *method_names[] = {
@@ -38,12 +40,12 @@ constexpr const char *method_names[] = {
     "device_svd", "device_eigen",  "device_inverse", "device_definite", "device_gram",
 };
 
-// A row: how far a method moves a singular value s, in units of eps: by
+// A row: a method moves a singular value s by at most eps times
 //     (constant + root sqrt(shorter) + long_root sqrt(longer - shorter)) s1
 //     + (relative + relative_root sqrt(shorter) + relative_long_root sqrt(longer - shorter)
 //        + relative_side longer) s,
-// where s1 stands for |A|_F if a method knows no more. Sums of equal terms, as of constant columns,
-// can round the same way each time, and so err by their length.
+// where s1 is |A|_F if a method knows no better. Sums of equal terms, as of constant columns, can
+// round the same way each time: their errors grow with their length.
 struct BackwardError {
     double constant, root, long_root, relative, relative_root, relative_long_root;
     double relative_side = 0;
@@ -56,7 +58,7 @@ constexpr BackwardError backward_errors[] = {
     {0, 0, 0, 4, 26, 1.5},          // exact_lanes
     {2, 0, 0, 4, 0, 0, 0.08},       // elimination
     {2.6, 0, 0, 6, 0, 0, 0.08},     // sweep
-    {4, 0, 0.5, 0, 0, 0},           // gram: of squares
+    {4, 0, 0.5, 0, 0, 0},           // gram: of s^2
     {7.5, 0, 0.1, 12, 0, 1},        // reduction
     {5.3, 0, 0.5, 12, 0, 1.3, 0.3}, // pivoted
     {2, 0, 0, 46, 0, 0, 1.5},       // semidefinite
@@ -66,7 +68,7 @@ constexpr BackwardError backward_errors[] = {
     {24, 13, 0, 72, 8, 0},          // device_eigen
     {8, 0, 0, 16, 0, 0, 0.32},      // device_inverse
     {10.4, 0, 0, 24, 0, 0, 0.32},   // device_definite
-    {16, 0, 2, 0, 0, 0},            // device_gram: of squares
+    {16, 0, 2, 0, 0, 0},            // device_gram: of s^2
 };
 
 } // namespace batchpinv
