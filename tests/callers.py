@@ -1,4 +1,4 @@
-"""Calls of different sizes, and many of them at once."""
+"""Shapes of calls, from one small matrix to one large one, and many calls at once."""
 
 import contextlib
 import threading
@@ -14,7 +14,7 @@ SIZES = {
 
 
 def call_at_once(function, items, callers):
-    """[function(item) for item in items], by many threads; none may hang."""
+    """[function(item) for item in items], computed by many threads, none of which may hang."""
     found, waiting = {}, list(enumerate(items))
 
     def serve():
