@@ -1,5 +1,5 @@
-"""The README's examples run and compute what they say, and what it tells to write instead of other
-libraries' calls means the same.
+"""The README's examples run and compute what they say, and the calls that it gives for those of
+other libraries mean the same.
 """
 
 import importlib
@@ -19,7 +19,7 @@ TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 SECTIONS = re.findall(r"^###? (.*?)\n(.*?)(?=^###? |\Z)", TEXT, re.MULTILINE | re.DOTALL)
 CODE = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 EXAMPLES = {title: "".join(CODE.findall(text)) for title, text in SECTIONS if CODE.search(text)}
-# Left of each bar what a user has, right of it what to write; `a` is a stack.
+# Pairs of another library's call and what to write instead; `a` is a stack.
 CALLS = re.findall(r"^\| `((?:np|scipy|torch|jnp)\.[^`]*)` \| `([^`]*)` \|", TEXT, re.MULTILINE)
 
 
@@ -204,12 +204,12 @@ def test_each_example_has_its_check():
 
 
 @pytest.mark.parametrize("title", [title for title, code in EXAMPLES.items() if installed(code)])
-def test_example(after, title):
+def test_an_example_computes_what_it_says(after, title):
     CHECKS[title](after[title])
 
 
 def stack(kind):
-    """Of rank 3 with noise of 1e-10, so that tolerances matter; Hermitian, for `pinvh`."""
+    """Matrices of rank 3 with noise of 1e-10, so that tolerances matter; or Hermitian ones."""
     rng = np.random.default_rng(5)
     left, right = rng.standard_normal((20, 5, 3)), rng.standard_normal((20, 3, 4))
     if kind == "hermitian":
@@ -238,7 +238,7 @@ MODULES = {"np": "numpy", "scipy": "scipy", "torch": "torch", "jnp": "jax"}
     ("theirs", "ours"),
     [pair for pair in CALLS if find_spec(MODULES[pair[0].partition(".")[0]])],
 )
-def test_translation(theirs, ours):
+def test_a_translated_call_means_the_same(theirs, ours):
     library = theirs.partition(".")[0]
     kind = "hermitian" if "hermitian" in ours else "general"
     a = stack(kind)
