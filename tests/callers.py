@@ -4,7 +4,7 @@ import contextlib
 import threading
 import time
 
-# The caller computes too in the first two, and only waits in the last two.
+# In the first two the caller computes too; in the last two it only waits for its helpers.
 SIZES = {
     "one small matrix": (5, 4),
     "many small matrices": (3000, 12, 10),

@@ -5,7 +5,7 @@ import pytest
 
 from batchpinv import Info, Rung, lstsq, pinv, show_config
 
-LANES = show_config("dicts")["simd"]["own kernels"] != "none"
+HAS_LANES = show_config("dicts")["simd"]["own kernels"] != "none"
 TURN = np.linalg.qr(np.random.default_rng(1).standard_normal((4, 4)))[0]
 NEAR = TURN * [1, 1, 1, 1.1e-15]  # its last singular value is near the tolerance
 
@@ -27,11 +27,11 @@ def check_rungs(a, expected, **options):
 def test_info_names_the_rungs_of_small_matrices():
     a = np.stack([normal(4, 4), np.ones((4, 4)), np.diag([1.0, 1, 1, 1e-9]), NEAR])
     expected = [Rung.QR_LANES, Rung.PIVOTED_LANES, Rung.SVD_LANES, Rung.EXACT_LANES]
-    if not LANES:
+    if not HAS_LANES:
         expected = [Rung.DIRECT, Rung.PIVOTED, Rung.SVD, Rung.SVD]
     info = check_rungs(a, expected, rtol=[1e-12, 1e-12, 1e-6, 1e-15])
     assert info.counts() == {rung: expected.count(rung) for rung in expected}
-    assert info.certain.tolist() == [True, True, True, LANES]
+    assert info.certain.tolist() == [True, True, True, HAS_LANES]
 
 
 @pytest.mark.parametrize("shape", [(96, 96), (200, 60), (60, 200)])

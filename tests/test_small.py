@@ -7,7 +7,7 @@ from cases import same_bits
 import batchpinv
 from batchpinv import _small
 
-LANES = batchpinv.show_config("dicts")["simd"]["own kernels"] != "none"
+HAS_LANES = batchpinv.show_config("dicts")["simd"]["own kernels"] != "none"
 DTYPES = ["f", "d", "F", "D"]
 SMALL = [(1, 1), (2, 2), (3, 3), (1, 7), (6, 3), (3, 6), (6, 7), (8, 8), (20, 6), (6, 20), (31, 8)]
 SMALL += [(12, 12), (3, 86), (200, 8), (1, 2048)]
@@ -96,7 +96,7 @@ def test_ranks_and_rungs_are_those_of_the_usual_way(m, n, dtype, usual):
                 assert is_same(found, expected)
 
 
-@pytest.mark.skipif(not LANES, reason="the short way needs lanes")
+@pytest.mark.skipif(not HAS_LANES, reason="the short way needs lanes")
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_plain_calls_take_the_short_way(dtype):
     rng = np.random.default_rng(0)
