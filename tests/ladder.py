@@ -29,7 +29,7 @@ LARGE = (
 )
 LARGEST = ((1000, 1000), (4000, 100), (100, 4000), (100_000, 10), (100_000, 50))
 
-# Families for larger matrices: FEW are those with the largest errors on each rung.
+# Families for larger matrices: FEW have the largest errors on each rung; FEWEST are some of them.
 FEWEST = ("condition 1", "Hermitian definite, condition 1", "lower rank, condition 1, noise")
 FEW = (
     *(*FEWEST, "lower rank, condition 10, noise", "no gap", "one constant column"),

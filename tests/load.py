@@ -173,7 +173,8 @@ def run(minutes: float, threads: int = THREADS) -> tuple[Counter[str], float, di
     for caller in callers:
         caller.join()
     faulthandler.cancel_dump_traceback_later()
-    while blas_threads() != before and time.monotonic() < end + 60:  # interrupted calls end
+    # LAPACK may still be busy with matrices of interrupted calls.
+    while blas_threads() != before and time.monotonic() < end + 60:
         time.sleep(0.01)
     if blas_threads() != before:
         load.count("BLAS threads lost")

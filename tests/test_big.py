@@ -12,7 +12,7 @@ def test_the_large_run_passes_at_a_hundredth_of_its_size(tmp_path):
 
 
 def test_strides_may_be_2_to_the_31_bytes():
-    """Those of `a` and of `out`: one matrix at each end of a large array, the rest untouched."""
+    """In `a` and in `out`: one matrix at each end of a large array, of which the rest is unused."""
     a = np.zeros((2**25 + 1, 8, 8), np.int8)
     a[-1] = np.random.default_rng(0).integers(-9, 9, (8, 8))
     ends = a[:: 2**25]

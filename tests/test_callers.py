@@ -94,7 +94,7 @@ def test_computes_if_no_more_threads_can_be_started(startable):
 
 
 def test_calls_do_not_wait_for_a_change_of_the_threads_of_blas():
-    """Unless BLAS does not yet have the number of threads that they need."""
+    """They wait only if BLAS does not yet have the number of threads that they need."""
     run_python("""
         import threading
         import numpy as np

@@ -63,7 +63,7 @@ def test_errors_are_within_the_bounds_of_the_rungs(shape, dtype):
     ],
 )
 def test_columns_chosen_by_blocks_keep_the_error_bounds(kind, dtype):
-    """This is how they are chosen from 512 columns on. In random matrices, any columns would do."""
+    """Blocks are used from 512 columns on. In random matrices, any columns would do."""
     maker = Maker(1, 530, 520, dtype)
     whole = maker.of_values(np.linspace(1, 0.1, 520))
     place = maker.rng.permutation(520)

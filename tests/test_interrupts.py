@@ -183,7 +183,7 @@ def test_interrupts_at_any_moment_lose_no_thread_and_no_hold_of_blas():
 
 
 def test_interrupt_of_a_loop_of_small_calls_is_caught_around_it():
-    """Not always: where a loop starts over, CPython does not count it as inside its `try`."""
+    """Nearly always: where the loop starts over, CPython does not count it as inside its `try`."""
     run_python(f"""{INTERRUPT}
     a, caught = np.eye(3), 0
     def is_caught():

@@ -36,7 +36,7 @@ def work(tmp_path):
 @pytest.mark.parametrize("start", ["fork", "forkserver", "spawn"])
 @pytest.mark.parametrize("busy", [False, True])
 def test_processes_of_multiprocessing_get_the_same_bits(work, start, busy):
-    """Even if their parent is computing while they start."""
+    """Their parent may be computing while they start."""
     run_python(
         f"""
     {work}

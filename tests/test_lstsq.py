@@ -426,7 +426,7 @@ NIST = {
 
 
 def read_regression(name, powers):
-    """Design, observations, and the exact coefficients for the decimals that are printed."""
+    """The design matrix and the observations, as the exact decimals of the file."""
     with (Path(__file__).parent / "data" / "nist" / f"{name}.csv").open() as file:
         _, *lines = csv.reader(file)
     data = [[Fraction(cell) for cell in line] for line in lines]

@@ -1,4 +1,4 @@
-"""The number of threads inside LAPACK is limited, and not that of threads that compute: callers
+"""The number of threads inside LAPACK is limited; that of other computing threads is not. Callers
 whose matrices need no LAPACK wait for nobody, and others only while as many threads are inside as
 there are processors.
 """
@@ -282,7 +282,7 @@ def test_at_the_end_only_the_main_thread_enters_lapack():
 
 
 def test_callers_in_daemon_threads_do_not_disturb_the_end_of_the_process():
-    """Nor what the main thread computes in an exit callback that runs after ours."""
+    """They do not disturb what the main thread computes in an exit callback after ours, either."""
     run_python("""
     import atexit, sys, threading, time
     atexit.register(lambda: print(pinv(np.eye(3), driver="svd").trace()))
@@ -301,7 +301,7 @@ def test_callers_in_daemon_threads_do_not_disturb_the_end_of_the_process():
 
 @pytest.mark.parametrize("sides", [300, 300_000])
 def test_stopped_threads_keep_no_permit(sides):
-    """Else the end of the process, which waits for all permits, would never come."""
+    """Otherwise the end of the process, which waits for all permits, would never come."""
     run_python(f"""
     import threading, time
     import numpy as np

@@ -155,8 +155,8 @@ def test_a_power_of_two_scales_the_answer_exactly(pinv, made, k):
 @search
 @given(stacks(hermitian=True, full_rank=True, decades=1), st.integers(-5, 15))
 def test_a_power_of_four_scales_the_answer_of_a_hermitian_matrix_exactly(pinv, made, k):
-    """Of four, because square roots of eigenvalues are taken; of full rank and above 2**-15,
-    because LAPACK's QR iteration (steqr) has absolute bounds, and rounds float32 there."""
+    """Powers of four, because square roots of eigenvalues are taken; full rank and above 2**-15,
+    because LAPACK's QR iteration (steqr) has absolute bounds, and scales float32 with rounding."""
     a, _, _ = made
     x, rank = pinv(a, hermitian=True, return_rank=True)
     y, scaled_rank = pinv(times(a, 4.0**k), hermitian=True, return_rank=True)

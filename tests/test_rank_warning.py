@@ -47,7 +47,7 @@ def test_a_default_that_drops_what_stands_out_warns(shape, dtype):
     eps = np.finfo(dtype).eps
     shorter, longer = min(shape), max(shape)
     values = np.geomspace(1, 0.5, shorter)
-    values[-1] = longer * eps / 2  # at least 50 eps, in double of known digits
+    values[-1] = longer * eps / 2  # at least 50 eps
     a = with_values(shape, values, dtype)
     for call in lambda **o: pinv(a, **o), lambda **o: lstsq(a, sides(a), **o):
         (message,) = warned(call)

@@ -130,7 +130,7 @@ def test_certain_ranks_are_exact_at_tolerances_of_a_few_eps(dtype, shape, multip
 @pytest.mark.parametrize("driver", ["auto", "svd"])
 @pytest.mark.parametrize("unit", [1, 2.0**-40, 2.0**60])
 def test_rounding_left_of_a_dependent_column_gives_no_certain_rank(driver, unit):
-    """However small it is beside the matrix."""
+    """It may be very small beside the matrix."""
     equal = [[1, 64580, 1], [0, 60944, 0], [0, 3780, 0]]
     zero = [[1, 0, 2**41, 2**42], [0, 0, 2**37, 0], [0, 0, 0, 1140472398468], [0, 0, 0, 2**35]]
     for a, rank in ((equal, 2), (zero, 3)):
@@ -170,7 +170,7 @@ def test_a_subnormal_tolerance_is_not_rounded():
 @pytest.mark.parametrize("dtype", ["f4", "c8"])
 @pytest.mark.parametrize("n", [60, 130])
 def test_single_precision_drops_a_few_small_values_of_a_square(dtype, n, hermitian):
-    """By elimination in double, which loses no digits of the other singular values."""
+    """Elimination in double drops them, and keeps all digits of the others."""
     rng = np.random.default_rng(6)
     eps = float(np.finfo(dtype).eps)
     few = [[0.9], [0.3, 0.02], [1.3, 0.8], [0.7, 0.6, 0.5, 0.4], [1.2, 1.1, 1.5], [1e-3, 0.5]]

@@ -1,5 +1,5 @@
-"""What `pinv` computes: the pseudo-inverse and the rank of every matrix to a few eps * cond, in the
-documented dtype and shape, from every kind of input, which stays as it was.
+"""What `pinv` computes: the rank of every matrix, and its pseudo-inverse to a few eps * cond, in
+the documented dtype and shape, from every kind of input, which stays as it was.
 """
 
 import numpy as np

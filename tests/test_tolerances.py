@@ -28,7 +28,7 @@ def kept(pinv, a, *args, **options):
 @pytest.mark.parametrize("m", [3, 6])
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_columns_that_are_negligible_beside_the_others_are_dropped(pinv, dtype, m):
-    """Down to those whose squares underflow, beside another column that is dropped."""
+    """Their squares may underflow, and another column is dropped beside them."""
     draw = Draw(dtype, 5)
     roots = np.sqrt(draw.tiny) * np.logspace(-4, 4, 100)
     a = np.array([draw.normal(m, 3) * [1, 1e-4, root] for root in roots], dtype)

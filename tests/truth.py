@@ -32,7 +32,7 @@ _PART = 10_000
 
 
 class Kind(IntEnum):
-    """How a rank was decided. The first five are exact."""
+    """How a rank was decided. All but UNKNOWN are exact."""
 
     NOT_FINITE = -1
     """Some entry is NaN or infinite; the rank is -1."""
@@ -116,7 +116,7 @@ def find_ranks(a, atol=0.0, rtol=0.0, hermitian=False, lower=True):
 
 def singular_values(a, fast=False):
     """(high, low), whose sums are the singular values of each matrix, descending. Shape
-    (*, min(m, n)) each; 0 where a matrix is not finite.
+    (*, min(m, n)) each; NaN for a matrix that is not finite.
 
     Their error is about max(m, n) 1e-32 s1. If `fast`, and long double has 64 bits, it is
     sqrt(max(m, n)) 1e-19 s1, in a twentieth of the time.
