@@ -22,7 +22,7 @@ FUNCTIONS = [
 ]  # fmt: skip
 
 
-def test_import_and_calls_import_no_library_but_numpy_and_scipy():
+def test_import_and_calls_import_no_foreign_library():
     printed = run_python("""
         import sys
         import batchpinv

@@ -129,7 +129,7 @@ def test_certain_ranks_are_exact_at_tolerances_of_a_few_eps(dtype, shape, multip
 
 @pytest.mark.parametrize("driver", ["auto", "svd"])
 @pytest.mark.parametrize("unit", [1, 2.0**-40, 2.0**60])
-def test_rounding_left_of_a_dependent_column_gives_no_certain_rank(driver, unit):
+def test_rounding_left_of_a_dependent_column_gives_no_wrong_certain_rank(driver, unit):
     """It may be very small beside the matrix."""
     equal = [[1, 64580, 1], [0, 60944, 0], [0, 3780, 0]]
     zero = [[1, 0, 2**41, 2**42], [0, 0, 2**37, 0], [0, 0, 0, 1140472398468], [0, 0, 0, 2**35]]
