@@ -130,7 +130,7 @@ def main() -> None:
         plot(json.loads(options.json.read_text()))
         return
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-    warnings.simplefilter("ignore", RankWarning)  # what is measured is dropped on purpose
+    warnings.simplefilter("ignore", RankWarning)  # values are dropped on purpose
     print_environment()
     found = _earlier(options.json)
     names = list(COMMANDS) if options.command == "all" else [options.command]
@@ -149,7 +149,7 @@ def main() -> None:
 
 
 def _earlier(path: Path | None) -> dict[str, Any]:
-    """What the file holds already, as long as it was measured where we measure now."""
+    """The results that the file already holds, which must be of this machine and these versions."""
     here = environment()
     found: dict[str, Any] = {"environment": here}
     if path and path.exists():
@@ -162,23 +162,23 @@ def _earlier(path: Path | None) -> dict[str, Any]:
 def _parse() -> Namespace:
     parser = ArgumentParser("python -m benchmarks", description=__doc__)
     parser.add_argument("command", choices=[*COMMANDS, "all", "plot"])
-    parser.add_argument("--json", type=Path, metavar="FILE", help="`plot` reads what was added")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="adds results; `plot` reads it")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=tuple(KINDS))
     parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=DTYPES)
     parser.add_argument("--sizes", nargs="+", metavar="MxN", default=(), help="such as 8x8 64x8")
     parser.add_argument("--peers", nargs="*", choices=peers.NAMES, default=peers.NAMES)
     parser.add_argument("--seconds", type=float, default=1.5, help="time for one timed case")
     parser.add_argument(
-        "--matrices", type=int, default=1_000_000, help="how many of up to 4x4 `ranks` searches"
+        "--matrices", type=int, default=1_000_000, help="number up to 4x4 that `ranks` searches"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of `ranks`")
-    parser.add_argument("--groups", nargs="+", default=(), help="of shapes, of `ranks`")
-    parser.add_argument("--families", nargs="+", default=(), help="of `ranks`")
+    parser.add_argument("--seed", type=int, default=0, help="seed of `ranks`")
+    parser.add_argument("--groups", nargs="+", default=(), help="groups of shapes of `ranks`")
+    parser.add_argument("--families", nargs="+", default=(), help="families of `ranks`")
     parser.add_argument("--methods", nargs="+", default=(), help="rows of the table of `errors`")
     parser.add_argument("--quick", action="store_true", help="fewer sizes")
     options = parser.parse_args()
     if options.command == "plot" and not options.json:
-        parser.error("plot needs --json FILE, as the other commands wrote it")
+        parser.error("plot needs --json FILE, written by the other commands")
     return options
 
 

@@ -1,5 +1,5 @@
-"""Accuracy over the gallery, ours beside every peer's: errors of pseudo-inverses, of solutions and
-of their residuals; correct digits of regressions; and our errors by rung, at every size."""
+"""Accuracy on the gallery, ours beside every peer's: errors of pseudo-inverses, of solutions and of
+their residuals; correct digits of regressions; and our errors by rung, at every size."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def accuracy(dtypes: Sequence[str], peers: Sequence[Peer], quick: bool) -> dict[
 def gallery_errors(
     dtype: str, contenders: Sequence[Peer], solvers: Sequence[Solver], quick: bool
 ) -> list[Result]:
-    """A row a matrix; printed is the worst of each family."""
+    """A row for each matrix; prints the worst of each family."""
     items = [_cast(item, dtype) for item in gallery() if not quick or item[1].size < 50]
     matrices = [matrix for _, matrix, _ in items]
     sides = [right_sides(matrix) for matrix in matrices]
@@ -64,19 +64,19 @@ def gallery_errors(
 
 
 def right_sides(matrix: Matrix) -> Matrix:
-    """Two columns: a random one, and one that can be met but for its rounding."""
+    """Two right-hand sides: a random one, and one in the range of the matrix, up to rounding."""
     m, n = matrix.shape
     columns = normal(1, m + n, 1, matrix.dtype)[0]
     return np.hstack([columns[:m], matrix @ columns[m:]])
 
 
 def print_worst(dtype: str, what: str, results: Sequence[Result], quantity: str) -> None:
-    """A row a family; ours is the first contender."""
+    """Prints a row for each family; ours is the first contender."""
     ours, *rivals = names = list(results[0][quantity])
     title = f"{dtype}, the worst of each family. {what}"
     if np.finfo(dtype).dtype.itemsize == 4 and "numpy" in rivals:
         rivals.remove("numpy")
-        title += " (NumPy computes in double precision, so that the best is another)"
+        title += " (NumPy computes in double precision, and does not count for the best)"
     rows = []
     for family, group in groupby(sorted(results, key=_family), key=_family):
         members = [row[quantity] for row in group]
@@ -111,7 +111,7 @@ def _errors(item: Item, reference: Reference, contenders: Sequence[Peer]) -> dic
 def _solution_errors(
     matrix: Matrix, b: Matrix, reference: Reference, solvers: Sequence[Solver]
 ) -> Result:
-    """The worse of the two columns; Hermitian matrices are taken for general ones."""
+    """The worse of the two columns; Hermitian matrices are solved as general ones."""
     eps = float(np.finfo(matrix.dtype).eps)
     found = {s.name: s.solve(matrix, b, reference.rtol) for s in solvers}
     return {
@@ -121,7 +121,7 @@ def _solution_errors(
 
 
 def _cast(item: Item, dtype: str) -> Item:
-    """In another dtype; with random phases where that is complex."""
+    """The item in another dtype; with random phases if that is complex."""
     family, matrix, hermitian = item
     if np.dtype(dtype).kind == "c":
         phases = np.exp(2j * np.pi * np.random.default_rng(9).random(sum(matrix.shape)))

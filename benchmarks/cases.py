@@ -1,4 +1,4 @@
-"""What is measured, as data: kinds of matrices, shapes, dtypes, counts; and how each is made."""
+"""What is measured, as data: kinds of matrices, shapes, dtypes and counts; and how each is made."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ SHAPES = (
     (3, 3, 1),
     (8, 8, 1),
 )
-# Enough to see a trend: for --quick, and for all but the first kind in all but the first dtype.
+# Enough to see a trend: for --quick, and for kinds other than "random" in dtypes but float64.
 FEW = {(3, 3), (8, 8), (32, 32), (128, 128), (64, 8), (8, 64)}
 
 
@@ -128,7 +128,7 @@ KINDS: dict[str, Callable[[int, int, int, np.dtype[Any]], Stack]] = {
 def cases(
     kinds: Collection[str], dtypes: Collection[str], sizes: Collection[str], quick: bool
 ) -> Iterator[Case]:
-    """The cases to measure. No `sizes` is no filter; a size that is asked for is not left out."""
+    """The cases to measure: those of the given sizes; if none is given, all, or few if quick."""
     for dtype in dtypes:
         for kind in kinds:
             for m, n, count in _shapes(kind):

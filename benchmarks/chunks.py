@@ -13,7 +13,7 @@ from .cases import Case
 from .report import print_table
 from .timing import Contender, compare
 
-# (m, n, count, chunks); the last for what a task costs
+# (m, n, count, chunks); the last one shows what a task costs.
 _STACKS = (
     (4, 4, 2_000_000, 16),
     (65, 7, 100_000, 16),
@@ -24,12 +24,12 @@ _STACKS = (
 _WORKERS = 1, 2
 
 Result = dict[str, Any]
-# From a lazy stack the call that is timed, once the stack lies where it is computed.
+# Puts a lazy stack where it will be computed, and returns the call that is timed.
 Way = Callable[[Any], Callable[[], Any]]
 
 
 def chunks(budget: float) -> list[Result]:
-    """The input lies with the workers, and the result stays there: nothing but Dask is added."""
+    """The input is with the workers and the result stays there: only Dask's own time is added."""
     with ExitStack() as opened:
         ways = {f"threads, {n}": _on_threads(n) for n in _WORKERS}
         ways |= {f"processes, {n}": opened.enter_context(_on_processes(n)) for n in _WORKERS}

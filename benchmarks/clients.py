@@ -1,4 +1,4 @@
-"""Other people's programs as they are, with `batchpinv.compat.patch` and without."""
+"""Jobs of other packages, unchanged, with `batchpinv.compat.patch` and without it."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
 """The table of backward errors, measured: how far each method moves singular values.
 
-For each method, precision, shape and family: the largest error of what the method says to the rule
-for rank (src/batchpinv/rule), in units of eps s1, or of eps |A|_F if that is all that the method
-knows; against binary128 (long double for larger matrices), for single precision against float64.
-Each row of the table is four times the largest; families that were not used for the fit stay under
-half of it.
+For each method, precision, shape and family: the largest error of what the method tells the rule
+for ranks (src/batchpinv/rule), in units of eps s1, or of eps |A|_F if the method knows no more. The
+reference is binary128 (long double for larger matrices), or float64 for single precision. Each row
+of the table is four times the largest error; families that were not used for the fit stay under
+half of the row.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Stack = NDArray[Any]
 Generator = np.random.Generator
 Make = Callable[[Generator, int, int, int], Stack]
 
-# m n min(m, n) of the largest that are compared with binary128; then 2000x2000 takes a minute.
+# The largest m n min(m, n) that is compared with binary128; so 2000x2000 takes a minute.
 _MOST_WORK_IN_BINARY128 = 1e6
 
 
@@ -57,7 +57,7 @@ def graded(rng: Generator, count: int, m: int, n: int) -> Stack:
 
 
 def spectrum(rng: Generator, count: int, m: int, n: int) -> Stack:
-    """Of given singular values, down to 1e-17 of the largest."""
+    """Geometric singular values, down to 1e-17 of the largest."""
     k = min(m, n)
     values = 10.0 ** (-rng.uniform(0, 17, (count, 1)) * np.linspace(0, 1, k))
     return orthogonal(rng, count, m, k) * values[:, None, :] @ orthogonal(rng, count, k, n)
@@ -165,7 +165,7 @@ HELD_OUT: dict[str, Make] = {
 
 _QR, _PIVOTED_LANES, _JACOBI, _DIRECT, _PIVOTED, _SVD, _EXACT = (1 << bit for bit in range(1, 8))
 
-_GRAM_ALONE = 1  # of the direct rung of long matrices
+_GRAM_ALONE = 1  # a flag for the direct rung of long matrices
 
 _LANES = (
     *((2, 2), (3, 3), (4, 4), (6, 3), (7, 6), (8, 8), (16, 16), (32, 32), (48, 48)),
@@ -187,11 +187,11 @@ class Method:
     shapes: Sequence[tuple[int, int]]
     own_kernels: bool = False
     hermitian: str = ""  # or "indefinite", "definite", "semidefinite"
-    # It computes singular values; else it bounds the least one that is kept.
+    # Whether it computes singular values; else it bounds the least one that is kept.
     all_values: bool = False
     squares: bool = False
-    beside: str = ""  # the row of what is done to the triangle
-    drops: bool = False  # it looks for a gap
+    beside: str = ""  # the row of the method that takes the triangle, which is added
+    drops: bool = False  # whether it looks for a gap
     double: bool = True
     single: bool = True
 
@@ -289,7 +289,8 @@ def measure(
 
 @dataclass(frozen=True, slots=True)
 class Errors:
-    """Of each matrix, in units of eps s1: of values far below s1, and of any; as a share of c."""
+    """Of each matrix, in units of eps s1: the error of values far below s1, and of any values; and
+    the error as a share of the table's row."""
 
     small: NDArray[np.float64]
     any: NDArray[np.float64]
@@ -301,7 +302,7 @@ class Errors:
 
 
 def _errors(method: Method, make: Make, m: int, n: int, dtype: str, matrices: int) -> Errors:
-    """Of each matrix of a stack; none where the method does not apply."""
+    """The errors of each matrix of a stack; none if the method does not apply."""
     work = m * n * min(m, n)
     fast = np.finfo(dtype).bits == 32 or work > _MOST_WORK_IN_BINARY128
     count = max(1, min(matrices, int((5e7 if fast else 1e6) / work)))
@@ -309,7 +310,7 @@ def _errors(method: Method, make: Make, m: int, n: int, dtype: str, matrices: in
     return _compare(method, *known, np.random.default_rng([m, n, len(method.name)]))
 
 
-@functools.cache  # methods share what takes long
+@functools.cache  # it takes long, and methods share it
 def _known(
     make: Make, count: int, m: int, n: int, dtype: str, hermitian: str
 ) -> tuple[Stack, Stack]:

@@ -22,8 +22,8 @@ Rates = dict[str, float]
 
 
 def floor() -> Rates:
-    """Bytes a second that all cores copy, each counted once read and once written; flops a second
-    of BLAS's product in each dtype, where a complex one counts as four."""
+    """Bytes that all cores copy in a second, counted when read and when written; flops of BLAS's
+    product in a second for each dtype, a complex one counting as four."""
     rates = {"bytes": 2 * _COPIED / _seconds(_copy_on_all_cores())}
     for dtype in DTYPES:
         matrix = normal(1, _PRODUCT, _PRODUCT, np.dtype(dtype))[0]
@@ -35,8 +35,8 @@ def floor() -> Rates:
 
 
 def floor_seconds(rates: Rates, m: int, n: int, dtype: str, hermitian: bool) -> float:
-    """At least this for one matrix: its bytes in and out, or 2 max(m, n) min(m, n)^2 flops (what
-    Gauss-Jordan elimination and normal equations take), half of them where it is Hermitian."""
+    """A lower bound of the seconds for one matrix: its bytes in and out, or 2 max(m, n) min(m, n)^2
+    flops (as Gauss-Jordan elimination and normal equations take), half of them if Hermitian."""
     moved = 2 * m * n * np.dtype(dtype).itemsize
     flops = 2 * max(m, n) * min(m, n) ** 2 * _real_flops(dtype) / (2 if hermitian else 1)
     return max(moved / rates["bytes"], flops / rates[dtype])

@@ -1,4 +1,4 @@
-"""Matrices that try an algorithm's accuracy: family, small float64 matrix, whether Hermitian.
+"""Matrices that test accuracy, as (family, small float64 matrix, whether it is Hermitian).
 
 After N. J. Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., SIAM, 2002, chapter 28.
 """
@@ -49,7 +49,7 @@ def frank(n: int) -> Matrix:
 
 
 def randsvd(m: int, n: int, cond: float, mode: int) -> Matrix:
-    """Of the singular values `spectrum(min(m, n), cond, mode)`, with random singular vectors."""
+    """The singular values `spectrum(min(m, n), cond, mode)` with random singular vectors."""
     k = min(m, n)
     return _orthogonal(m, k, 1) * spectrum(k, cond, mode) @ _orthogonal(n, k, 2).T
 
@@ -89,7 +89,7 @@ def _of_known_condition() -> Iterator[Item]:
 
 
 def _of_lower_rank() -> Iterator[Item]:
-    """Exactly singular, or so but for rounding; and with a gap of 1e2 ... 1e12 above the noise."""
+    """Singular, exactly or up to rounding; graded, with a gap of 1e2 ... 1e12 above the noise."""
     for m, n, rank in ((6, 6, 3), (12, 8, 5), (8, 12, 7), (16, 16, 10)):
         rng = _rng(m)
         factors = rng.integers(-3, 4, (m, rank)), rng.integers(-3, 4, (rank, n))

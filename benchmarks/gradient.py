@@ -28,7 +28,7 @@ Call = Callable[[], Any]
 
 
 def gradient(dtypes: Sequence[str], budget: float) -> list[dict[str, Any]]:
-    """A line a dtype and shape: the time of a value with its gradient, and the library's own."""
+    """A row for each dtype and shape: the time of value and gradient, and the library's own."""
     libraries = [make for name, make in _LIBRARIES.items() if find_spec(name)]
     results: list[dict[str, Any]] = []
     for dtype in dtypes:

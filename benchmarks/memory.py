@@ -1,4 +1,4 @@
-"""Peak memory of one call over its input and output, each measured in a process of its own."""
+"""Peak memory of one call beyond its input and output, each measured in a process of its own."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def memory(
         if not sizes or cases[0].size in sizes:
             found = [_ours(case, workers) for case in cases for workers in WORKERS]
             found += [_theirs(cases[0], peer) for peer in peers if not peer.inverse]
-            title = f"{count} of {m}x{n}: peak memory over input and output, in MiB"
+            title = f"{count} of {m}x{n}: peak memory beyond input and output, in MiB"
             header = ["name", "workers", "dtype", "MiB", "bound", "holds"]
             print_table(title, header, [[row[name] for name in header] for row in found])
             results += found
@@ -46,7 +46,7 @@ def memory(
 
 
 def bound(case: Case, workers: int) -> int:
-    """What ours may take, in bytes."""
+    """How many bytes ours may take."""
     m, n = case.m, case.n
     return 16 * _MIB + 4 * workers * (m * n + (m + n) * min(m, n)) * np.dtype(case.dtype).itemsize
 
@@ -77,7 +77,7 @@ def _described(name: str, case: Case, peak: int) -> Result:
 
 
 def _in_child(measure: Callable[..., int], *args: object) -> int:
-    """In a process of its own, which the memory that others took and freed cannot blur."""
+    """Measures in a process of its own, where no other call has taken and freed memory."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(measure, *args).result()
 

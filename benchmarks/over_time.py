@@ -1,6 +1,6 @@
-"""What airspeed velocity follows from commit to commit: the cases of `speed` and `lstsq`, ours
-alone. In `benchmarks`, `asv run --set-commit-hash $(git rev-parse HEAD)` measures the package that
-is installed, then `asv publish` and `asv preview` show how it went.
+"""For airspeed velocity, from commit to commit: the cases of `speed` and `lstsq`, ours alone. In
+`benchmarks`, `asv run --set-commit-hash $(git rev-parse HEAD)` measures the installed package, and
+`asv publish` and `asv preview` show the history.
 """
 
 from __future__ import annotations

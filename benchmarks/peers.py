@@ -1,7 +1,7 @@
 """The contenders as data: how each library makes its pseudo-inverse of a stack.
 
-`make(stack, hermitian, rtol)` converts the input, outside the timing, and gives what is to be
-called. In all of them `rtol=None` is max(m, n) * eps.
+`make(stack, hermitian, rtol)` converts the input, which is not timed, and returns the call that is.
+In all of them `rtol=None` is max(m, n) * eps.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ Make = Callable[[Stack, bool, float | None], Call]
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """held: what is in force while it is timed; inverse: a yardstick, no peer, and only for what
-    has an inverse; threads: shares a batch, so that it needs one."""
+    """held: a context in which it is timed; inverse: a yardstick that computes inverses, only for
+    invertible matrices; threads: a yardstick that divides a batch, so it needs more than one
+    matrix."""
 
     name: str
     module: str
@@ -39,7 +40,7 @@ class Peer:
 
     @property
     def rival(self) -> bool:
-        """Whether it counts for the best peer; the others are yardsticks."""
+        """Whether it can be the best peer; the others are yardsticks."""
         return not (self.inverse or self.threads or self.module == "batchpinv")
 
     def may_run(self, count: int, invertible: bool) -> bool:
@@ -108,7 +109,7 @@ def make_torch_inv(stack: Stack, hermitian: bool, rtol: float | None) -> Call:
 
 
 def one_blas_thread() -> AbstractContextManager[Any]:
-    """What a user who brings the threads has set; in force only while that peer is timed."""
+    """What users with their own threads set; in force only while that peer is timed."""
     limited: AbstractContextManager[Any] = _blas().limit(limits=1)
     return limited
 
@@ -146,7 +147,7 @@ PEERS = (
 NAMES = tuple(peer.name for peer in PEERS)
 LEGEND = (
     "threads: numpy in the user's own thread pool, with BLAS at one thread. "
-    "svd: ours with driver='svd'. inv, torch inv: inverses. These four are no peers but yardsticks."
+    "svd: ours with driver='svd'. inv, torch inv: inverses. These four are yardsticks, not peers."
 )
 
 

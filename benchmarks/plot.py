@@ -1,4 +1,4 @@
-"""Draws what the other commands wrote to a file: a picture for each kind of result that it has."""
+"""Draws what the other commands wrote to a file: a picture for each kind of result."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _save(name: str, figure: Figure, title: str) -> None:
 
 
 def _draw_times(data: dict[str, Any], panels: dict[str, tuple[str, str]]) -> Figure:
-    """Square matrices: time a matrix over size, a panel for each kind and dtype."""
+    """Square matrices: the time of one over its size, a panel for each kind and dtype."""
     found = {title: _squares(data["speed"], *which) for title, which in panels.items()}
     drawn = {title: rows for title, rows in found.items() if rows}
     figure, axes = _panels(len(drawn), 5.2)
@@ -129,7 +129,7 @@ def _draw_scaling(scaling: dict[str, list[Result]], cpus: int) -> Figure:
 
 
 def _draw_errors(gallery: list[Result]) -> Figure:
-    """Relative error over condition: a matrix is a point, and eps * cond is what one may hope."""
+    """Relative error over condition: each point is a matrix; eps * cond is the best to expect."""
     dtypes = dict.fromkeys(row["dtype"] for row in gallery)
     figure, axes = _panels(len(dtypes), 5.2)
     for panel, dtype in zip(axes, dtypes, strict=True):
@@ -196,7 +196,7 @@ def _ticks(panel: Axes, values: Sequence[int]) -> None:
 
 
 def _label(panel: Axes, ends: Sequence[End]) -> None:
-    """Each name beside the end of its line, none over another."""
+    """Writes each name beside the end of its line, without overlaps."""
     left, right = panel.get_xlim()
     panel.set_xlim(left, right * (right / left) ** 0.22)
     panel.figure.canvas.draw()

@@ -1,9 +1,9 @@
-"""The search for wrong ranks: every matrix against the definition, which `tests/truth.py` decides
-with 34 digits or more, exactly where need be; under both drivers.
+"""The search for wrong ranks: both drivers against the definition, which `tests/truth.py` decides
+with 34 digits or more, exactly if need be.
 
 The families aim at what certificates of a rank could miss: singular values next to the tolerance,
-singular matrices, triangles whose smallest singular value hides, wild scales, constant columns.
-A rank that `pinv` calls certain must be exact. One that it does not may be off by rounding.
+singular matrices, triangles that hide their smallest singular value, bad scaling, constant columns.
+A rank that `pinv` calls certain must be exact. Other ranks may be off by rounding.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from truth import Kind, find_ranks, singular_values
 
 DRIVERS = ("auto", "svd")
 
-# (m, n) by group, and how many matrices of the group are searched for each small one. A matrix of
-# 4x4 takes the reference 10 microseconds, one of 100,000x10 half a second.
+# (m, n) by group; SHARES are the matrices of a group that are searched for each small one. The
+# reference takes 10 microseconds for a matrix of 4x4, half a second for one of 100,000x10.
 SHAPES: dict[str, list[tuple[int, int]]] = {
     "small": [(m, n) for m in range(1, 5) for n in range(1, 5)] + [(2, 2), (2, 2), (3, 3), (4, 4)],
     "medium": [
@@ -47,7 +47,7 @@ SHARES = {"small": 1.0, "medium": 1e-2, "large": 3e-5, "tall": 1e-4, "longest": 
 # Matrices of one stack, which share a family, a shape, a dtype and the kind of tolerance.
 _MOST = 2000
 _VECTORS = 64  # pairs of orthogonal factors that a stack draws from
-_SHOWN = 10  # wrong ones that are printed
+_SHOWN = 10  # wrong matrices that are printed
 
 Generator = np.random.Generator
 Make = Callable[[Generator, int, int, int, float, np.dtype[Any]], Stack]
@@ -89,8 +89,8 @@ def kahan(rng: Generator, count: int, m: int, n: int, rtol: float, dtype: np.dty
 def triangular(
     rng: Generator, count: int, m: int, n: int, rtol: float, dtype: np.dtype[Any]
 ) -> Stack:
-    """Unit triangles with off-diagonals of -1 ... 1 times a random size: singular far from zero on
-    the diagonal."""
+    """Unit triangles with off-diagonals of -1 ... 1 times a random size: nearly singular, with no
+    small number on the diagonal."""
     size = rng.choice([0.3, 1.0, 3.0, 30.0], (count, 1, 1))
     stack = np.tril(size * rng.uniform(-1, 1, (count, m, n)), -1).astype(dtype) + np.eye(m, n)
     signs = rng.choice([-1.0, 1.0], (count, m, 1))
@@ -98,7 +98,7 @@ def triangular(
 
 
 def scaled(rng: Generator, count: int, m: int, n: int, rtol: float, dtype: np.dtype[Any]) -> Stack:
-    """Rows and columns of independent, wild sizes."""
+    """Rows and columns of independent sizes, from 1 down to the tolerance."""
     span = -np.log10(rtol) * rng.random((count, 1, 1))
     rows = 10 ** (span * rng.uniform(-1, 0, (count, m, 1)))
     columns = 10 ** (span * rng.uniform(-1, 0, (count, 1, n)))
@@ -108,7 +108,7 @@ def scaled(rng: Generator, count: int, m: int, n: int, rtol: float, dtype: np.dt
 def products(
     rng: Generator, count: int, m: int, n: int, rtol: float, dtype: np.dtype[Any]
 ) -> Stack:
-    """Of rank r, and a perturbation about as large as the tolerance, or none but rounding."""
+    """Matrices of rank r plus a perturbation about as large as the tolerance, or rounding alone."""
     r = max(1, min(m, n) - 1 - int(rng.integers(0, 3)))
     stack = _normal(rng, (count, m, r), dtype) @ _normal(rng, (count, r, n), dtype)
     return stack + _noise(rng, (count, m, n), rtol, dtype)
@@ -117,8 +117,8 @@ def products(
 def repeated_columns(
     rng: Generator, count: int, m: int, n: int, rtol: float, dtype: np.dtype[Any]
 ) -> Stack:
-    """Some columns are others over again, but for a perturbation about as large as the tolerance,
-    or none."""
+    """Some columns repeat others, exactly or up to a perturbation about as large as the
+    tolerance."""
     columns = rng.integers(0, max(1, n - 1), n)
     stack = _normal(rng, (count, m, n), dtype)[:, :, columns]
     return stack + _noise(rng, (count, m, n), rtol, dtype)
@@ -143,8 +143,8 @@ def repeated_rows(
 def constant_columns(
     rng: Generator, count: int, m: int, n: int, rtol: float, dtype: np.dtype[Any]
 ) -> Stack:
-    """Columns (or rows) of equal entries, all of them or all but a few, with a perturbation about
-    as large as the tolerance, or none."""
+    """Columns (or rows) of equal entries, all or all but a few; with a perturbation about as large
+    as the tolerance, or none."""
     if m < n:
         return constant_columns(rng, count, n, m, rtol, dtype).swapaxes(1, 2)
     stack = np.ones((m, 1)) * _normal(rng, (count, 1, n), dtype)
@@ -156,14 +156,14 @@ def constant_columns(
 def integers(
     rng: Generator, count: int, m: int, n: int, rtol: float, dtype: np.dtype[Any]
 ) -> Stack:
-    """Small integers, of which many matrices are singular exactly."""
+    """Small integers: many of these matrices are exactly singular."""
     return _integers(rng, int(rng.choice([1, 2, 9])), (count, m, n), dtype)
 
 
 def integer_products(
     rng: Generator, count: int, m: int, n: int, rtol: float, dtype: np.dtype[Any]
 ) -> Stack:
-    """Products of factors of small integers: exactly of rank r or less."""
+    """Products of two factors of small integers: their rank is exactly r or less."""
     r = max(1, min(m, n) - int(rng.integers(0, 3)))
     left, right = (_integers(rng, 3, shape, dtype) for shape in ((count, m, r), (count, r, n)))
     return left @ right
@@ -172,8 +172,8 @@ def integer_products(
 def nearly_singular(
     rng: Generator, count: int, m: int, n: int, rtol: float, dtype: np.dtype[Any]
 ) -> Stack:
-    """Singular but for the rounding of its entries: sums of few outer products, as the working
-    precision has them, or multiples of one fraction."""
+    """Singular up to the rounding of the entries: sums of a few outer products, rounded to the
+    working precision; some of multiples of 1/3 or 1/10."""
     r = max(1, min(m, n) - 1)
     stack = np.zeros((count, m, n), dtype)
     left, right = (_normal(rng, (count, side, r), dtype).astype(dtype) for side in (m, n))
@@ -190,8 +190,8 @@ def nearly_singular(
 def orthogonal(
     rng: Generator, count: int, m: int, n: int, rtol: float, dtype: np.dtype[Any]
 ) -> Stack:
-    """Orthonormal columns or rows at many scales, and some of them short by a factor that is near
-    the tolerance."""
+    """Orthonormal columns or rows at many scales; in half of the stacks, some columns are scaled to
+    near the tolerance."""
     k = min(m, n)
     stack = _orthogonal(rng, count, max(m, n), k, dtype)
     stack = stack if m >= n else stack.swapaxes(1, 2)
@@ -202,7 +202,7 @@ def orthogonal(
 def eigenvalues(
     rng: Generator, count: int, m: int, n: int, rtol: float, dtype: np.dtype[Any]
 ) -> Stack:
-    """Hermitian: like `at_tolerance`, half of them definite, the others with signs at random."""
+    """Hermitian: like `at_tolerance`, half of them definite, the others with random signs."""
     values = _near_tolerance(rng, count, n, rtol)
     signs = np.where(rng.random((count, 1)) < 0.5, 1.0, rng.choice([-1.0, 1.0], (count, n)))
     vectors = _orthogonal(rng, count, n, n, dtype)
@@ -212,7 +212,7 @@ def eigenvalues(
 def semidefinite(
     rng: Generator, count: int, m: int, n: int, rtol: float, dtype: np.dtype[Any]
 ) -> Stack:
-    """Hermitian: of rank r and no negative eigenvalue, and a perturbation about as large as the
+    """Hermitian: rank r without negative eigenvalues, plus a perturbation about as large as the
     tolerance, or none."""
     r = max(1, n - 1 - int(rng.integers(0, 1 + n // 3)))
     draw = _normal if rng.random() < 0.7 else lambda rng, *rest: _integers(rng, 3, *rest)
@@ -259,7 +259,7 @@ def _integers(rng: Generator, most: int, shape: tuple[int, ...], dtype: np.dtype
 
 
 def _orthogonal(rng: Generator, count: int, m: int, k: int, dtype: np.dtype[Any]) -> Stack:
-    """(count, m, k) with orthonormal columns, from fewer that are drawn."""
+    """(count, m, k) with orthonormal columns, chosen from at most `_VECTORS` that are drawn."""
     few = np.linalg.qr(_normal(rng, (min(count, _VECTORS), m, k), dtype))[0]
     return np.asarray(few[rng.integers(0, len(few), count)])
 
@@ -294,7 +294,7 @@ def draws(
     shapes = [s for s in SHAPES[group] if not sizes or f"{s[0]}x{s[1]}" in sizes]
     pairs = [(family, dtype) for family in families for dtype in dtypes]
     made, index = 0, 0
-    most = min(_MOST, -(-total // (4 * len(pairs))))  # at least four kinds of tolerance a pair
+    most = min(_MOST, -(-total // (4 * len(pairs))))  # at least four stacks, and tolerances, a pair
     order = np.random.default_rng(seed).permutation(len(pairs))
     while shapes and made < total:
         family, dtype = pairs[order[index % len(pairs)]]
@@ -314,10 +314,10 @@ def _draw(
 ) -> Draw:  # fmt: skip
     eps = float(np.finfo(dtype).eps)
     default = max(m, n) * eps
-    kind = rng.choice(["default", "eps", "1e-15", "zero", "any", "atol"], p=TOLERANCES)
+    kind = rng.choice(["default", "eps", "1e-15", "zero", "any", "atol"], p=TOLERANCE_SHARES)
     rtol = {"default": default, "eps": eps * 10 ** rng.uniform(-1, 1), "1e-15": 1e-15, "zero": 0.0}
     tolerance = rtol.get(kind, eps ** rng.random())
-    # Below the last digit, what is planted is lost in rounding.
+    # Values below the last digit would be lost in rounding.
     stack = FAMILIES[family](rng, count, m, n, max(tolerance, eps / 10), dtype).astype(dtype)
     options: dict[str, Any] = {} if kind == "default" else {"rtol": tolerance}
     if family in HERMITIAN or (m == n and rng.random() < 0.3):
@@ -329,7 +329,7 @@ def _draw(
     return Draw(family, dtype, group, index, stack, options)
 
 
-TOLERANCES = [0.3, 0.2, 0.1, 0.1, 0.15, 0.15]
+TOLERANCE_SHARES = [0.3, 0.2, 0.1, 0.1, 0.15, 0.15]
 
 
 # ---- the search ---------------------------------------------------------------------------------
@@ -343,9 +343,9 @@ def ranks(
     families: Collection[str] = tuple(FAMILIES),
     sizes: Collection[str] = (),
 ) -> list[dict[str, Any]]:
-    """A line a group, family and dtype, with the counts of `compare`; and what is wrong, printed.
+    """A row for each group, family and dtype with the counts of `compare`; prints wrong matrices.
 
-    `matrices` are those of up to 4x4; there are fewer of the larger ones.
+    `matrices` is the number of those up to 4x4; there are fewer larger ones.
     """
     counts: dict[tuple[str, str, str], Counter[str]] = {}
     rungs: Counter[str] = Counter()
@@ -381,11 +381,11 @@ def check_certain(results: Sequence[dict[str, Any]]) -> None:
 
 
 def compare(draw: Draw, rungs: Counter[str]) -> tuple[Counter[str], list[int]]:
-    """How many of the stack were certain and so on, and the places of those that are wrong.
+    """Counts for a stack, and the places of wrong matrices in it.
 
-    certain, uncertain, wrong: by driver='auto'; right: uncertain ones with the exact rank all the
-    same; differ: certain under both drivers, and not of one rank. A tie is a singular value equal
-    to the tolerance; it may be certain if the rank is exact.
+    certain, uncertain, wrong: with driver='auto'; right: uncertain, but with the exact rank;
+    differ: certain with both drivers, but with different ranks. A tie is a singular value equal to
+    the tolerance; its matrix may be certain if the rank is exact.
     """
     exact, kind = find_ranks(draw.stack, **_tolerances(draw))
     decided = (kind != Kind.UNKNOWN) & (kind != Kind.NOT_FINITE)
@@ -414,7 +414,7 @@ def compare(draw: Draw, rungs: Counter[str]) -> tuple[Counter[str], list[int]]:
 
 
 def describe(draw: Draw, index: int) -> str:
-    """A wrong matrix, so that it can be made again; small ones in full."""
+    """What is needed to make a wrong matrix again; small ones in full."""
     a = draw.stack[index]
     options = {k: v[index] if np.ndim(v) else v for k, v in draw.options.items()}
     exact, _ = find_ranks(a, **{k: np.asarray(v)[index] if np.ndim(v) else v

@@ -21,7 +21,7 @@ FOLDER = Path(tempfile.gettempdir()) / "batchpinv-references"
 class Reference:
     """For the singular values above `rtol` * s1, whose s1/s_r is `cond`: the pseudo-inverse, the
     solution of each column of b, and the norm of its residual. All three are pairs, high + low.
-    bound: how far rounding by 1 may move each column of the solution."""
+    bound, times eps: how far rounding may move each column of the solution."""
 
     pinv: Matrix
     solution: Matrix
@@ -49,7 +49,7 @@ class Reference:
 
 
 def find_reference(matrix: Matrix, b: Matrix) -> Reference:
-    """From the folder, else computed and put there."""
+    """Read from the folder, or computed and stored there."""
     digest = hashlib.sha256(repr((DIGITS, matrix.dtype.str, matrix.shape, b.shape)).encode())
     digest.update(matrix.tobytes())
     digest.update(b.tobytes())
@@ -84,7 +84,7 @@ def compute_reference(matrix: Matrix, b: Matrix) -> Reference:
 
 
 def _bound(cond: Any, size: Any, solutions: Any, residuals: Any) -> Matrix:
-    """Wedin's, in Higham, Accuracy and Stability of Numerical Algorithms, theorem 20.1."""
+    """Wedin's bound (Higham, Accuracy and Stability of Numerical Algorithms, theorem 20.1)."""
     pairs = zip(solutions, residuals, strict=True)
     return np.array([float(2 * cond * x + cond * (cond + 1) * r / size) for x, r in pairs])
 

@@ -58,7 +58,7 @@ def read_model(name: str, powers: range) -> tuple[list[list[Fraction]], list[Fra
 
 
 def solve_exactly(design: list[list[Fraction]], y: list[Fraction]) -> list[Fraction]:
-    """The least squares solution, from the normal equations by Gauss and Jordan."""
+    """The least squares solution, from the normal equations by Gauss-Jordan elimination."""
     columns = list(zip(*design, strict=True))
     system = [[_dot(left, right) for right in (*columns, y)] for left in columns]
     for i, pivot in enumerate(system):

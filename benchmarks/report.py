@@ -32,7 +32,7 @@ def print_environment() -> None:
 
 
 def print_table(title: str, header: Sequence[str], rows: Iterable[Row]) -> None:
-    """Columns as wide as needed; numbers to the right, with three digits."""
+    """Prints columns as wide as needed; numbers are right-aligned and have three digits."""
     cells = [list(header), *([_cell(value) for value in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     print(f"\n{title}")

@@ -1,6 +1,6 @@
-"""Errors of every rung at the sizes that it serves, beside their bounds; both drivers.
+"""Errors of every rung at the sizes that it serves, beside their bounds, with both drivers.
 
-What is measured, and how, is in tests/ladder.py: the tests assert the same bounds of a part of it.
+tests/ladder.py makes and measures the matrices; the tests check the same bounds for some of them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _WITHOUT_LANES = ((2, 2), (4, 4), (8, 8), (16, 16), (32, 32), (64, 8), (8, 64), 
 
 
 def rung_errors(dtypes: Sequence[str], quick: bool) -> list[Result]:
-    """A row for each sample and rung; printed are the worst of each rung and size."""
+    """A row for each sample and rung; prints the worst of each rung and size."""
     results = []
     for dtype in dtypes:
         rows = list(_measured(ladder.SMALL, dtype, quick))
@@ -48,7 +48,7 @@ def check_bounds(results: Sequence[Result]) -> None:
     if bad := [row for row in results if row["share"] > 1]:
         for row in bad:
             print(row)
-        sys.exit(f"{len(bad)} of {len(results)} are above their bounds")
+        sys.exit(f"{len(bad)} of {len(results)} errors are above their bounds")
 
 
 def _measured(shapes: Sequence[tuple[int, int]], dtype: str, quick: bool) -> Iterator[Result]:

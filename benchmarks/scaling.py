@@ -1,4 +1,4 @@
-"""Scaling: the speed-up over the best peer as batches grow, and over one worker with more."""
+"""Scaling: the speed-up over the best peer as batches grow, and that of more workers over one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _STACKS = (
     *((4, 4, 1_000_000), (8, 8, 200_000), (65, 7, 50_000), (32, 32, 5_000)),
     *((64, 64, 2_000), (128, 128, 400), (1000, 20, 1_000)),
 )
-_MANY = (64, 256)  # workers: what they cost each other if there are not so many processors
+_MANY = (64, 256)  # numbers of workers that show what more than one per processor cost
 
 Result = dict[str, Any]
 
@@ -43,8 +43,8 @@ def batches(peers: Sequence[Peer], budget: float) -> list[Result]:
 
 
 def workers(budget: float) -> list[Result]:
-    """Powers of two up to twice the processors, and many; each against one worker in the same
-    rounds."""
+    """The speed-up of powers of two up to twice the processors, and of _MANY; each is timed against
+    one worker in the same rounds."""
     counts = [2**k for k in range(64) if 2**k <= 2 * batchpinv.get_workers()]
     counts += [many for many in _MANY if many > counts[-1]]
     results = []

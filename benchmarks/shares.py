@@ -1,4 +1,4 @@
-"""What share of the matrices of the speed tables each rung answers, and how many ask for more than
+"""Which share of the matrices of the speed tables each rung answers, and how many need more than
 pivots can tell: the residual in twice the working precision, or products without error."""
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .report import print_table
 
 _KINDS = ("random", "deficient", "gapless")
 _ENTRIES = 200_000  # of one stack
-_NEGLIGIBLE = 4  # roundings of |A|_F that may be dropped unseen: NEGLIGIBLE of the pivoted kernel
+_NEGLIGIBLE = 4  # eps of |A|_F that may be dropped unseen: NEGLIGIBLE in pivoted_kernel-inl.h
 _PIVOTED = next(method for method in METHODS if method.name == "pivoted_lanes")
 
 Result = dict[str, Any]
@@ -30,7 +30,7 @@ def shares(dtypes: Sequence[str], sizes: Sequence[str]) -> list[Result]:
             found = [
                 share(Case(kind, m, n, min(count, _ENTRIES // (m * n)), dtype))
                 for m, n, count in SHAPES
-                if count > 1 and min(m, n) <= 48 and m * n <= 4096  # in lanes
+                if count > 1 and is_in_lanes(m, n, dtype)
                 and (not sizes or f"{m}x{n}" in sizes)
             ]  # fmt: skip
             rungs = [rung for rung in Rung if any(rung.name.lower() in row for row in found)]
@@ -56,8 +56,8 @@ def share(case: Case) -> Result:
 
 
 def asks_for_residual(a: np.ndarray) -> np.ndarray:
-    """Where the pivots alone leave open whether what they drop exceeds the default tolerance, or
-    how much it changes the answer."""
+    """For each matrix: whether pivots alone leave open if what they drop exceeds the default
+    tolerance, or how much it changes the answer."""
     m, n = a.shape[-2:]
     eps = float(np.finfo(a.dtype).eps)
     rtol = max(m, n) * eps

@@ -1,6 +1,6 @@
 """Least squares at a given tolerance: the contenders as data.
 
-`solve(a, b, rtol)` gives x for one matrix and the columns of b; rtol = 0 keeps all of full rank.
+`solve(a, b, rtol)` gives x for one matrix and the columns of b; rtol = 0 keeps full rank.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ Solve = Callable[[Matrix, Matrix, float], Matrix]
 
 @dataclass(frozen=True, slots=True)
 class Solver:
-    """in_gallery: measured there, since it drops what the SVD says, so that rtol means the same;
-    rival: counts for the best peer."""
+    """in_gallery: measured there, because it drops singular values, so rtol means the same;
+    rival: it can be the best peer."""
 
     name: str
     module: str
@@ -65,7 +65,7 @@ def _torch(driver: str) -> Solve:
 
 
 def _rcond(rtol: float) -> float:
-    """LAPACK's gelsd takes 0 for eps."""
+    """LAPACK's gelsd reads 0 as eps."""
     return rtol or float(np.finfo(np.float32).tiny)
 
 

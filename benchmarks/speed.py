@@ -14,7 +14,7 @@ from .timing import Contender, compare
 
 # A peer that would take longer than this for the whole batch computes a part of it.
 _PART = 30e-3
-_SAID = (
+_EXPLANATION = (
     f"A peer that takes over {_PART * 1e3:.0f} ms for the batch computes a part of it. "
     "ratio: the best peer's time over ours."
 )
@@ -24,7 +24,7 @@ Result = dict[str, Any]
 
 def speed(cases: Iterable[Case], peers: Sequence[Peer], budget: float) -> list[Result]:
     """A table for each dtype and kind; `budget` is the seconds that one case may take."""
-    print(f"Microseconds a matrix. {LEGEND}\n{_SAID}")
+    print(f"Microseconds a matrix. {LEGEND}\n{_EXPLANATION}")
     header = ["size", "count", OURS.name, *(peer.name for peer in peers), "best peer", "ratio"]
     results = []
     for (dtype, kind), group in groupby(cases, key=lambda case: (case.dtype, case.kind)):

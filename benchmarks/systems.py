@@ -52,7 +52,7 @@ Result = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Solver:
-    """rival: any rank will do for it, so that it counts for the best peer."""
+    """rival: it serves any rank, so it can be the best peer."""
 
     name: str
     module: str
@@ -110,7 +110,7 @@ SOLVERS = (
 )
 LEGEND = (
     "numpy, scipy: in a loop. torch gels: right for full rank only. pinv @ b: by our own pinv. "
-    "These last two are no peers but yardsticks."
+    "These last two are yardsticks, not peers."
 )
 
 

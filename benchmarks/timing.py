@@ -10,16 +10,16 @@ from statistics import median
 from typing import Any
 
 ROUNDS = 5, 25
-FEWEST_ROUNDS = 3  # where one round takes longer than the whole budget
+FEWEST_ROUNDS = 3  # if one round takes longer than the whole budget
 # One timing takes at least this, by repetition.
 _AT_LEAST = 2e-3
-# How long a contender's helper threads may go on spinning before the next one has its turn anyway.
+# How long to wait for a contender's helper threads to stop spinning before the next one starts.
 _PATIENCE = 0.3
 
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """matrices: how many one call computes; held: what is in force while it is timed."""
+    """matrices: how many one call computes; held: a context in which it is timed."""
 
     name: str
     call: Callable[[], Any]
@@ -36,7 +36,7 @@ class Timing:
 
 
 def compare(contenders: Sequence[Contender], budget: float) -> dict[str, Timing]:
-    """Times all of them in turn for about `budget` seconds, the first one being the measure."""
+    """Times all of them in turn for about `budget` seconds; ratios are to the first one."""
     repeats = [_repeats(contender) for contender in contenders]
     rounds: list[list[float]] = []
     start = time.perf_counter()
@@ -62,7 +62,7 @@ def measure(contender: Contender, repeats: int = 1) -> float:
 
 
 def _repeats(contender: Contender) -> int:
-    measure(contender, 1)  # what is done on a first call only: compiling, starting threads
+    measure(contender, 1)  # a first call compiles, or starts threads
     return int(_AT_LEAST / (measure(contender, 1) * contender.matrices)) + 1
 
 

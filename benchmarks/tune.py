@@ -1,4 +1,4 @@
-"""Measures what the constants of `batchpinv._plan` say: a model of time, and two thresholds."""
+"""Measures the constants of `batchpinv._plan`: a model of the time, and two thresholds."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def tune(quick: bool) -> dict[str, list[Result]]:
 
 
 def tune_model(quick: bool) -> list[Result]:
-    """One matrix in one worker, against the models of `_plan`; and the constants that would fit."""
+    """One matrix in one worker, compared with the models of `_plan`; and the constants that fit."""
     shapes = [(n, n) for n in _SQUARE[: 8 if quick else None]]
     results = [
         _model_row(Case(kind, m, n, 1, dtype))
@@ -52,7 +52,7 @@ def tune_model(quick: bool) -> list[Result]:
 
 
 def tune_handoff() -> list[Result]:
-    """From which total time on two workers beat one."""
+    """The total time from which on two workers beat one."""
     results = [_handoff_row(size, total) for size in (3, 8, 16) for total in _TOTALS]
     title = f"Microseconds a call; _HANDOFF is {_plan._HANDOFF * 1e6:.0f}"
     _print_results(title, results)
@@ -60,7 +60,7 @@ def tune_handoff() -> list[Result]:
 
 
 def tune_large(quick: bool) -> list[Result]:
-    """From which size on BLAS's own threads help a single matrix."""
+    """The size from which on BLAS's own threads help a single matrix."""
     sizes = _ALONE[: 5 if quick else None]
     kinds = ("random", "deficient", "hermitian")
     results = [_large_row(Case(kind, n, n, 1, "float64")) for kind in kinds for n in sizes]
@@ -131,7 +131,8 @@ def _print_results(title: str, results: list[Result]) -> None:
 
 
 def _print_fit(driver: str, results: list[Result]) -> None:
-    """The model's constants by least squares of relative errors, and the factors on top of it."""
+    """Prints the model's constants, fitted by least squares of relative errors, and the factors by
+    which each kind of matrix differs from the fit."""
     terms = np.array([_terms(row["m"], row["n"]) for row in results])
     seconds = np.array([row[driver] * 1e-6 for row in results])
     kinds = np.array([f"{row['kind']} {row['dtype']}" for row in results])

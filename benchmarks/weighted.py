@@ -1,5 +1,5 @@
 """Weighted and damped systems, and covariances: ours beside the plain ones, and beside what users
-of the other libraries write, the weighted or stacked matrices included.
+of other libraries write, forming the weighted matrices included.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import batchpinv
 from .report import print_table
 from .timing import Contender, compare
 
-# m, n, how many, and whether one design is for all.
+# (m, n, count, whether one design serves all)
 WEIGHTED = (
     (65, 7, 20_000, True),
     (65, 7, 20_000, False),
@@ -30,7 +30,7 @@ Call = Callable[[], Any]
 
 
 def weighted(budget: float) -> list[dict[str, Any]]:
-    """A line a kind and shape: microseconds a matrix of each contender."""
+    """A row for each kind and shape: the microseconds that each contender takes for a matrix."""
     results: list[dict[str, Any]] = []
     for case in [*_weighted_cases(), *_damped_cases(), *_covariance_cases()]:
         kind, size, count, calls = case
@@ -106,7 +106,7 @@ def _weighted_calls(
 
 
 def _damped_cases() -> Iterator[tuple[str, str, int, dict[str, Call]]]:
-    """Others' users solve the normal equations, which lose half of the digits."""
+    """Users of other libraries solve the normal equations, which lose half of the digits."""
     rng = np.random.default_rng(0)
     for m, n, count in DAMPED:
         a = rng.standard_normal((count, m, n))

@@ -1,6 +1,6 @@
-"""Weighted and damped systems whose plain counterparts are exact: weights and dampings are powers
-of four, so that every bit of the answer is known. But for LAPACK's SVD, which may round otherwise
-where all numbers are halved.
+"""Weighted and damped systems, and the plain systems that they stand for: used by test_weights.py
+and search.py. Weights and dampings are powers of four, so both have the same solution, bit for bit.
+LAPACK's SVD is the exception: it may round differently if all numbers are halved.
 """
 
 import numpy as np
@@ -9,12 +9,13 @@ from batchpinv import Rung, lstsq, pinv
 
 
 class Exact:
-    """Plain matrices F and right-hand sides, (count, m, n) and (count, m, k), and what is given of
-    them: rows divided by roots of weights, absent rows of NaN, and the damping apart."""
+    """Plain systems f, g, of shapes (count, m, n) and (count, m, k), and the weighted and damped
+    ones a, b that stand for them: their rows are those of f and g divided by the roots of the
+    weights, and NaN where the weight is 0."""
 
     def __init__(self, a, b, rng, damped):
         count, m, _ = a.shape
-        absent = np.sort(rng.choice(m + 1, rng.integers(0, 3)))  # before which rows they stand
+        absent = np.sort(rng.choice(m + 1, rng.integers(0, 3)))  # rows of weight 0 go before these
         self.roots = 2.0 ** rng.integers(-3, 4, (count, m))
         self.roots = np.insert(self.roots, absent, 0, axis=1)
         self.there = self.roots > 0
@@ -44,8 +45,8 @@ class Exact:
             self.f = np.concatenate([self.f, beside], axis=2)
 
     def solve(self, **options):
-        """(x, rank, certain) of what is given, and of the plain systems, each without those that
-        LAPACK's SVD has answered."""
+        """(x, rank, certain) of the weighted systems, and of the plain ones; both without those
+        that LAPACK's SVD answered."""
         n = self.a.shape[-1]
         tolerance = {} if self.damping is None else {"rtol": 0}
         x, info = lstsq(
@@ -64,7 +65,8 @@ class Exact:
         )
 
     def invert(self, **options):
-        """The pseudo-inverse of what is given, and that of the plain matrices times the roots."""
+        """Pseudo-inverses of the weighted matrices, and those of the plain ones times the roots;
+        both without those that LAPACK's SVD answered."""
         m, n = self.a.shape[-2:]
         tolerance = {} if self.damping is None else {"rtol": 0}
         x = pinv(

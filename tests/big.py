@@ -1,7 +1,7 @@
-"""Arrays beyond 2^31 bytes and elements, 10^8 matrices through memory maps, one matrix of 10^7 × 3:
-python -m tests.big --folder DIR
+"""Tests arrays beyond 2^31 bytes and elements, 10^8 mapped matrices, and a matrix of 10^7 x 3.
 
-Needs 3 GB of memory and 21 GB of disk at full size; --scale 0.01 takes a hundredth.
+Run by `python -m tests.big --folder DIR`. Needs 3 GB of memory and 21 GB of disk at full size;
+--scale 0.01 takes a hundredth of both, as test_big.py does.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def mapped(folder: Path, dtype: str, shape: tuple[int, ...]) -> Iterator[np.memm
 
 
 def fill(a: np.ndarray, most: int = 1 << 20) -> None:
-    """Small random integers, a part at a time."""
+    """Fills the array with small random integers, `most` matrices at a time."""
     rng = np.random.default_rng(0)
     for start in range(0, len(a), most):
         part = a[start : start + most]
@@ -35,7 +35,7 @@ def fill(a: np.ndarray, most: int = 1 << 20) -> None:
 
 
 def check_some(a: np.ndarray, x: np.ndarray, rank: np.ndarray, number: int = 20_000) -> None:
-    """Matrices from all over the stack, its ends among them, against calls of their own."""
+    """Compares matrices from all over the stack, its ends included, with a call of their own."""
     count = len(a)
     chosen = np.random.default_rng(1).integers(0, count, number)
     chosen = np.concatenate([chosen, [0, 1, count - 2, count - 1]])
@@ -45,7 +45,7 @@ def check_some(a: np.ndarray, x: np.ndarray, rank: np.ndarray, number: int = 20_
 
 
 def many_tiny(folder: Path, count: int) -> None:
-    """2×2 float32, from one file to another."""
+    """2×2 matrices of float32, from one file to another."""
     with mapped(folder, "f", (count, 2, 2)) as a, mapped(folder, "f", (count, 2, 2)) as out:
         fill(a)
         _, rank = pinv(a, out=out, return_rank=True)
@@ -53,7 +53,7 @@ def many_tiny(folder: Path, count: int) -> None:
 
 
 def many_elements(folder: Path, count: int) -> None:
-    """4×4 bytes in memory; their answers are eight times as large."""
+    """4×4 matrices of bytes in memory; the file of their answers is eight times as large."""
     a = np.empty((count, 4, 4), np.uint8)
     fill(a)
     with mapped(folder, "d", (count, 4, 4)) as out:
@@ -62,7 +62,7 @@ def many_elements(folder: Path, count: int) -> None:
 
 
 def one_long(rows: int) -> None:
-    """A matrix of three columns: its conditions, and a fit that is known."""
+    """A matrix of three columns: X A = I, a fit whose solution is known, and the transpose."""
     a = np.random.default_rng(0).standard_normal((rows, 3))
     x, rank = pinv(a, return_rank=True)
     assert rank == 3

@@ -1,10 +1,10 @@
-"""Calls of different sizes, and many of them at once."""
+"""Shapes of calls, from one small matrix to one large one, and many calls at once."""
 
 import contextlib
 import threading
 import time
 
-# The caller computes too in the first two, and only waits in the last two.
+# In the first two the caller computes too; in the last two it only waits for its helpers.
 SIZES = {
     "one small matrix": (5, 4),
     "many small matrices": (3000, 12, 10),
@@ -14,7 +14,7 @@ SIZES = {
 
 
 def call_at_once(function, items, callers):
-    """[function(item) for item in items], by many threads; none may hang."""
+    """[function(item) for item in items], computed by many threads, none of which may hang."""
     found, waiting = {}, list(enumerate(items))
 
     def serve():

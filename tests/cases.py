@@ -27,9 +27,9 @@ def make_cases(dtype):
     draw = Draw(dtype, seed=1)
     single = draw.eps > 1e-10
     far = 1e30 if single else 1e150
-    # Under the normal range, and still large enough for reciprocals not to overflow.
+    # Subnormal, and still so large that reciprocals do not overflow.
     low = draw.tiny * 0.6
-    # Its square is subnormal, and has few digits.
+    # The square is subnormal, and has few digits.
     tiny = np.sqrt(draw.tiny) / (100 if single else 1000)
     decay = np.logspace(0, -4 if single else -12, 6)
     hilbert = 1 / (np.arange(5 if single else 9)[:, None] + np.arange(1, 5 if single else 9))
@@ -113,7 +113,7 @@ def make_cases(dtype):
 
 
 def mixed_stack(batch_shape, m, n, dtype, hermitian=False, seed=0):
-    """A stack that goes around ordinary, rank-deficient, zero, scaled and graded matrices."""
+    """A stack that cycles through ordinary, rank-deficient, zero, scaled and graded matrices."""
     draw = Draw(dtype, seed)
     rank = max(1, min(m, n) // 2)
     kinds = [
@@ -195,7 +195,7 @@ def _every_second(shape, dtype):
     return np.empty([2 * size for size in shape], dtype)[(slice(None, None, 2),) * len(shape)]
 
 
-# Each gives the same entries other strides; for stacks of two batch axes.
+# Each copies a stack with two batch axes into memory with other strides.
 LAYOUTS = {
     "C": _into(np.empty),
     "Fortran": _into(lambda shape, dtype: np.empty(shape, dtype, order="F")),

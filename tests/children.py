@@ -1,6 +1,6 @@
-"""Child processes, for what cannot be tried where the tests run: hangs, signals, forks, limits.
+"""Child processes for what must not happen in pytest's own process: hangs, signals, forks, limits.
 
-In a child this module is importable too, for LAPACK routines that fail or hang on demand.
+A child can import this module too, to make LAPACK routines fail or hang.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from textwrap import dedent
 
 HERE = Path(__file__).parent
-# Index of `a`, of its number of rows, of the singular values and of `lwork` among the arguments.
+# Which arguments are `a`, its number of rows, the singular values, and `lwork`.
 _PLACES = {
     "gesdd": (3, 1, 5, 11),
     "gesvd": (4, 2, 6, 12),
@@ -29,7 +29,8 @@ _kept = []
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """This process's, for children: they find this folder, and pytest's options are not theirs."""
+    """This process's environment for a child: with this folder on its path, without pytest's
+    options."""
     path = os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")]))
     own = {name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"}
     return {**own, "PYTHONPATH": path, **variables}
@@ -38,7 +39,7 @@ def environment(**variables: str) -> dict[str, str]:
 def run_python(
     code: str, *flags: str, timeout: float = 100, cwd: Path | None = None, **variables: str
 ) -> str:
-    """What `code` prints in a Python of its own, where warnings are errors; it must end well."""
+    """What `code` prints in a new Python, where warnings are errors; its exit status must be 0."""
     child = subprocess.run(
         [sys.executable, "-P", "-W", "error", *flags, "-c", dedent(code)],
         env=environment(**variables),
@@ -52,9 +53,9 @@ def run_python(
 
 
 def replace_routine(name: str, stand_in: Callable[..., None]) -> None:
-    """Let SciPy hand out a LAPACK routine that calls stand_in(original, *addresses).
+    """Make SciPy hand out a LAPACK routine that calls stand_in(original, *addresses).
 
-    It has to come before the first import of batchpinv, which reads SciPy's table once.
+    Call this before batchpinv is imported: batchpinv reads SciPy's table only once.
     """
     from scipy.linalg import cython_lapack
 
@@ -71,10 +72,10 @@ def replace_routine(name: str, stand_in: Callable[..., None]) -> None:
 
 
 def break_routine(name: str, first_entry: float, how: str = "info") -> list[str]:
-    """Let a routine destroy a matrix and fail, where the matrix begins with `first_entry`.
+    """Make a routine destroy its matrix and fail if the matrix begins with `first_entry`.
 
-    It says so by `info`; or, how="nan", only by singular values that are no numbers. Returns a list
-    that grows with each failure.
+    The routine reports this by `info`; or, if how="nan", only by singular values that are NaN.
+    Returns a list that grows with each failure.
     """
     failures: list[str] = []
     real, parts = _SCALARS[name[0]]
@@ -101,7 +102,7 @@ def break_routine(name: str, first_entry: float, how: str = "info") -> list[str]
 
 
 def hang_routine(name: str) -> None:
-    """Let a routine never return, but from questions about its workspace."""
+    """Make a routine never return, except from workspace queries."""
     from threading import Event
 
     integer, at_lwork = lapack_integer(), _PLACES[name[1:]][3]
@@ -115,7 +116,7 @@ def hang_routine(name: str) -> None:
 
 
 def lapack_integer() -> type[ctypes.c_int] | type[ctypes.c_int64]:
-    """The integers of SciPy's LAPACK."""
+    """The integer type of SciPy's LAPACK."""
     from scipy.linalg import cython_blas
 
     size = getattr(cython_blas, "_blas_int_size", lambda: 4)()

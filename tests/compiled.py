@@ -32,13 +32,14 @@ _name_of.restype, _name_of.argtypes = ctypes.c_char_p, [ctypes.py_object]
 
 
 def signatures():
-    """What the capsules say of each function."""
+    """The C signature of each function, as its capsule names it."""
     capsules = cython_pinv.__pyx_capi__
     return {name: _name_of(capsule).decode() for name, capsule in capsules.items()}
 
 
 def function(name, dtype):
-    """That of a type; those for all types take the type first."""
+    """The function for a dtype. The weighted ones serve all dtypes: their first argument, the
+    dtype's letter, is filled in."""
     letter = PREFIX[str(np.dtype(dtype))]
     if name in WEIGHTED:
         return functools.partial(_find(name, WEIGHTED[name]), letter.encode())
@@ -51,7 +52,7 @@ def _find(name, arguments):
 
 
 def stack(array):
-    """Address and strides of an array of three dimensions, or none."""
+    """The address and strides of a three-dimensional array; a null pointer and zeros for None."""
     return (array.ctypes.data, *array.strides) if array is not None else (None, 0, 0, 0)
 
 
@@ -96,7 +97,7 @@ def solve_weighted(a, b, weights, damping, *, atol=0.0, rtol=-1.0, flags=0, work
 
 
 def work_for(a, b=None, flags=0, offset=0):
-    """Workspace of the size that the query gives, which begins at an odd address if wanted."""
+    """Workspace of the size that the query returns, `offset` bytes into its allocation."""
     sizes = a.shape[1:] if b is None else (*a.shape[1:], b.shape[2])
     size = function("pinv_work" if b is None else "lstsq_work", a.dtype)(*sizes, flags)
     assert size >= 0

@@ -1,5 +1,5 @@
-"""What every test file shares: `pinv` and `lstsq` under each driver, stacks of four sizes; the path
-to the helpers.
+"""What all test files share: `pinv` and `lstsq` with each driver, stacks of four sizes, the CUDA
+stand-in, and the path to the helper modules.
 """
 
 import functools
@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from callers import SIZES
 from cases import random_stack
 
-# The tests of an array library are for where it is installed.
+# The tests of a library are collected only if it is installed.
 LIBRARIES = (
     "array_api_strict",
     "dask",
@@ -49,14 +49,14 @@ def stack(request):
 
 @pytest.fixture
 def device():
-    """The played CUDA device, as it comes; after the test nobody has complained, and all is as it
-    was."""
+    """The simulated CUDA device in its initial state. After the test it must have no complaints,
+    and device 0 must be current again."""
     from cuda_device import Device, libraries
 
     libraries()
     device = Device()
     device.reset()
-    with threadpool_limits(1):  # what it computes with is small
+    with threadpool_limits(1):  # its matrices are small
         yield device
     device.reset()
     assert not (complaints := device.complaints()), complaints

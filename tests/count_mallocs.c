@@ -1,10 +1,10 @@
-// Preloaded: counts what the calling thread takes from the heap, but for what OpenBLAS does.
+// Preloaded by test_compiled.py: counts the calling thread's heap allocations, except OpenBLAS's.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <stddef.h>
 #include <string.h>
 
-// Initial-exec, since other ways to reach it call malloc.
+// Initial-exec, because other TLS models may call malloc.
 static __thread long count __attribute__((tls_model("initial-exec")));
 
 long mallocs(void) { return count; }

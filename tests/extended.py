@@ -1,8 +1,8 @@
-"""Singular values and pseudo-inverses with more digits, for whole stacks at once.
+"""Singular values and pseudo-inverses with more digits, for whole stacks at once; for search.py.
 
 One-sided Jacobi (Hestenes' method; Golub and Van Loan, Matrix Computations, 4th ed., section
-8.6.3) in the wider types of `WIDER`. It starts from NumPy's right singular vectors in double
-precision, which only saves sweeps: it ends where all columns are orthogonal to the wider precision.
+8.6.3) in the types of `WIDER`. It starts from NumPy's right singular vectors in double precision,
+which only saves sweeps: it ends when all columns are orthogonal in the wider precision.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def svd(a):
 
 
 def _near_orthogonal(a):
-    """Right singular vectors in double precision; the identity where LAPACK finds none."""
+    """Right singular vectors in double precision; the identity if LAPACK fails."""
     try:
         return adjoint(np.linalg.svd(a, full_matrices=False)[2])
     except np.linalg.LinAlgError:
@@ -79,7 +79,7 @@ def _near_orthogonal(a):
 
 
 def _rounds(n):
-    """Each pair of n columns once, as rounds of disjoint pairs (round robin)."""
+    """Every pair of n columns once, in rounds of disjoint pairs (round robin)."""
     places = list(range(n)) + [None] * (n % 2)
     half = len(places) // 2
     for _ in range(len(places) - 1):
@@ -91,9 +91,9 @@ def _rounds(n):
 
 
 def _rotate(columns, right, noise, p, q):
-    """Make the columns p orthogonal to the columns q; the number of rotations that it took.
+    """Make columns p orthogonal to columns q; returns the number of rotations.
 
-    Columns whose squared norms are below `noise` are what rounding leaves of zero: left alone.
+    Columns with squared norms up to `noise` are left alone: they are what rounding leaves of zero.
     """
     left_p, left_q = columns[p], columns[q]
     alpha, beta = (np.sum(np.abs(side) ** 2, axis=-1) for side in (left_p, left_q))

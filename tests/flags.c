@@ -41,7 +41,8 @@ typedef int64_t dpinv(int64_t, int64_t, int64_t, const double *, int64_t, int64_
                       double *, int64_t, int64_t, int64_t, double, double, int, int64_t *, int *,
                       void *, int64_t);
 
-/* Calls it for a 3x3 with all traps unmasked: atol and rtol at `tolerances`, flags at `found`. */
+/* Calls `pinv` for a 3x3 matrix with all traps unmasked. `tolerances` holds atol and rtol; `found`
+   gets the flags before and after the call. */
 int64_t call_trapped(dpinv *pinv, const double *a, double *x, const double *tolerances,
                      uint64_t *found) {
     trap_all();

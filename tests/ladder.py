@@ -1,5 +1,6 @@
-"""Matrices for every rung of the ladder, at the sizes that it serves; their errors by both drivers,
-and the bounds of these errors. `python -m benchmarks accuracy` measures all of it.
+"""Matrices for every rung of the ladder, at the sizes that it serves; their errors with both
+drivers, and the bounds of these errors. test_error_bounds.py checks the bounds; `python -m
+benchmarks accuracy` measures the errors of more and larger matrices.
 
 Errors are |X - pinv(A)| / |pinv(A)| in Frobenius norms, in units of eps s1/s_r.
 """
@@ -12,9 +13,9 @@ from pairs import find_pinv, find_value
 
 from batchpinv import RankWarning, Rung, pinv
 
-# Conditions up to 10 are where errors show: of 1000 and more, most of the unit is not used.
+# Errors come near their bounds at conditions up to 10; from 1000 on they stay far below them.
 CONDITIONS = (1.0, 1.1, 3.0, 10.0, 1000.0)
-# Where the Gram matrix of a long matrix is ill conditioned, and where it is singular.
+# The Gram matrix of a long matrix is ill conditioned at 1e6, and singular to rounding from 1e9 on.
 LARGE_CONDITIONS = (1e6, 1e9, 1e12)
 
 SMALL = (
@@ -28,7 +29,7 @@ LARGE = (
 )
 LARGEST = ((1000, 1000), (4000, 100), (100, 4000), (100_000, 10), (100_000, 50))
 
-# Of the families, for larger matrices: the worst of those on each rung; and fewer.
+# Families for larger matrices: FEW have the largest errors on each rung; FEWEST are some of them.
 FEWEST = ("condition 1", "Hermitian definite, condition 1", "lower rank, condition 1, noise")
 FEW = (
     *(*FEWEST, "lower rank, condition 10, noise", "no gap", "one constant column"),
@@ -40,11 +41,13 @@ FEW = (
 
 @dataclass(frozen=True)
 class Sample:
-    """A stack (count, m, n), and how many singular values the tolerance is to keep. It is the
-    default if that is well between them; `near`: a relative distance under the last kept one; or
-    `above`: one above the first dropped one.
+    """A stack (count, m, n), and how many singular values the tolerance is to keep.
 
-    one_sided: all columns have equal entries, whose sums are rounded to the same side all along."""
+    The tolerance is the default if that lies well between the kept and the dropped values, else
+    their geometric mean. `near` puts it that relative distance below the last kept value instead,
+    `above` above the first dropped one.
+
+    one_sided: the entries of each column are equal, so its sums always round to the same side."""
 
     family: str
     stack: np.ndarray
@@ -73,7 +76,7 @@ class Maker:
         self.rng = np.random.default_rng([m, n, self.dtype.itemsize, seed])
 
     def samples(self, conditions=CONDITIONS, families=None):
-        """Of all families, or of those named."""
+        """The samples of all families, or of the named ones."""
         for sample in self._samples(conditions):
             if families is None or sample.family in families:
                 yield sample
@@ -97,7 +100,7 @@ class Maker:
         yield self.sample("one small value", self.of_values(one_small), k)
         yield self.sample("I + small", np.eye(m, n) + 1e-3 * self.normal(m, n), k)
         yield self.sample("I + rounding", np.eye(m, n) + 4 * self.eps * self.normal(m, n), k)
-        # Columns that are alike in length, of which Jacobi's rotations leave cosines.
+        # Columns of nearly equal length: Jacobi's rotations leave cosines between them.
         for size in (10, 1e4) if m * n <= 4096 else ():
             for near in 2**-30, 2**-43:
                 alike = np.eye(m, n) + size * self.eps * self.normal(m, n)
@@ -131,7 +134,7 @@ class Maker:
         yield self.sample("no gap", self.of_values(values), r)
         if m * n <= 2000:
             yield self.sample("value next to the tolerance", self.of_values(values), r, near=2**-49)
-        # A few values about the tolerance, that a pivot cannot tell from it.
+        # A few values near the tolerance: pivots cannot tell on which side of it they lie.
         large, few = np.linspace(1, 0.5, r), np.linspace(1.5, 0.5, min(3, k - r))
         for size in (5, 100, 1e4) if m * n <= 64 else (100, 1e4):
             a = self.of_values(np.r_[large, size * self.eps * few])
@@ -168,15 +171,15 @@ class Maker:
         return x + 1j * self.rng.standard_normal(x.shape) if self.dtype.kind == "c" else x
 
     def of_values(self, s, hermitian=False):
-        """Of these singular values, or eigenvalues, with random vectors."""
+        """Matrices with these singular values (eigenvalues if hermitian) and random vectors."""
         left = np.linalg.qr(self.normal(self.m, len(s)))[0]
         right = left if hermitian else np.linalg.qr(self.normal(self.n, len(s)))[0]
         a = (left * s) @ _adjoint(right)
         return (a + _adjoint(a)) / 2 if hermitian else a
 
     def nearly_constant(self):
-        """All entries near 1, so that the sums of their products round to the same side; what is
-        dropped, 1 to m eps s1, is exactly known."""
+        """All entries are near 1, so the sums of their products round to the same side. The dropped
+        value is known: 1 to m/2 eps s1."""
         f = self.rng.integers(1, max(self.m // 2, 2), (self.count, 1, 1)) * self.eps
         rows, columns = (
             np.where(np.arange(self.m) % 2, 1, -1),
@@ -185,7 +188,7 @@ class Maker:
         return 1 + f * rows[:, None] * columns
 
     def noise(self, a, hermitian=False):
-        """As large as what data of so many rows have in them that were rounded on their way."""
+        """Noise of the size that rounding leaves in data with so many rows."""
         noise = self.normal(self.m, self.n)
         share = 4 + max(self.m, self.n) ** 0.5 / 2
         if hermitian:
@@ -196,8 +199,8 @@ class Maker:
 
 @dataclass(frozen=True)
 class Errors:
-    """Of each matrix of a sample, by driver="auto" and "svd", and the bounds of both. Infinite if
-    the rank is wrong."""
+    """The error of each matrix of a sample with driver="auto" and "svd", infinite if the rank is
+    wrong, and the bounds of both."""
 
     auto: np.ndarray
     svd: np.ndarray
@@ -221,7 +224,7 @@ def measure(sample):
 
     def errors(atol, driver):
         options = {"driver": driver, "hermitian": sample.hermitian, "return_info": True}
-        with warnings.catch_warnings(action="ignore", category=RankWarning):  # noise stands out
+        with warnings.catch_warnings(action="ignore", category=RankWarning):  # of noise
             x, info = pinv(a, atol=atol, **options)
         units = reference.errors(x) / (sample.eps * reference.cond)
         return np.where(info.rank == r, units, np.inf), info.rung
@@ -236,18 +239,18 @@ LANES = (Rung.QR_LANES, Rung.PIVOTED_LANES, Rung.SVD_LANES, Rung.EXACT_LANES)
 
 
 def bounds(sample, rung, svd, by_svd):
-    """Of each matrix, by the rung that answered it and the error of driver="svd".
+    """The bound for each matrix, by the rung that answered it and the error of driver="svd".
 
-    - Rounding: 6.9 at 2x2 of rank 1, in 150,000 matrices; of complex numbers, whose products round
-      to sqrt(8) u instead of u, 10.8. In lanes no more with many rows:
-      4.4 and 7.1 in one column of equal entries. Where
-      all columns are nearly constant, sums of 32 terms round to one side: 24.9 at 512x2.
-    - Larger ones: four times what the SVD leaves.
+    - Rounding: 6.9 at 2x2 of rank 1, in 150,000 matrices; 10.8 for complex matrices, whose products
+      round to sqrt(8) u instead of u. In lanes, many rows add nothing: 4.4 and 7.1 in one column of
+      equal entries. If all columns are nearly constant, sums of 32 terms round to one side: 24.9 at
+      512x2.
+    - Larger matrices: four times the SVD's error.
     - Elimination of squares: pivots grow, most in orthogonal matrices. 42 at 512x512 and 77 at
       1000x1000; complex 36.5 at 256x256 and 81 at 512x512. LAPACK's inverse by LU leaves 75 at
-      512x512. What the rung accepts is 2 + n/8 for the residual, before it asks LU.
-    - Cholesky with pivoting of Hermitian ones drops what it has rounded, up to n/14 of |A|_F: 7.1
-      at 256x256, and 9.4 in another draw; 21 at 1000x1000.
+      512x512. The rung accepts a residual of 2 + n/8 before it asks LU.
+    - Cholesky with pivoting of Hermitian matrices drops its own rounding errors, up to n/14 eps
+      |A|_F: 7.1 at 256x256, and 9.4 in another draw; 21 at 1000x1000.
     """
     m, n = sample.stack.shape[1:]
     is_complex = sample.stack.dtype.kind == "c"
@@ -259,19 +262,19 @@ def bounds(sample, rung, svd, by_svd):
 
 
 def svd_bound(sample):
-    """Rounding, and what LAPACK takes for zero on its way.
+    """Rounding, and what LAPACK sets to zero on its way.
 
     - Rounding: 6.6 at 2x2, 6.3 at 2x40, 4.5 at 9x1, in 500,000 matrices of such shapes.
     - The QR iteration drops off-diagonals of up to max(10, min(100, u^(-1/8))) u (bdsqr): 49.4 eps
       in double precision, 5 in single. One of them, in a matrix of rank r, moves X by 1/sqrt(r) of
-      that; the last 2x2 block is solved without. Measured in double precision, by rank from 1 to 5:
-      49.6, 31.6, 32.1, 26.8, 20; of 8x8 23, of 1000x20 13. Of I and a few eps more than one are
-      dropped: 11.1 at 2x2, 34.6 at 16x16, 33.4 at 40x40. All of them are allowed.
-    - Of Hermitian matrices (heevd): 6.9 at 9x9, 8.1 at 25x25, 11.0 at 48x48 (divide and conquer,
+      that; the last 2x2 block is solved directly. Measured in double precision, by rank from 1 to
+      5: 49.6, 31.6, 32.1, 26.8, 20; at 8x8 23, at 1000x20 13. In I plus a few eps, more than one
+      is dropped: 11.1 at 2x2, 34.6 at 16x16, 33.4 at 40x40. The bound allows all of them.
+    - Hermitian matrices (heevd): 6.9 at 9x9, 8.1 at 25x25, 11.0 at 48x48 (divide and conquer,
       which drops 4 eps at each level, by laed2), 10.9 at 100x100, 14.4 at 512x512.
-    - All columns of equal entries: sums round to the same side, row after row. 65 at 1000x2, and no
-      more of up to 100,000 rows: 48 at 2000x2, 43 at 20,000x10, 33 at 100,000x10. A row may add
-      what the search for wrong answers (search.py) allows.
+    - Columns of equal entries: sums round to the same side, row after row. 65 at 1000x2, and no
+      more with up to 100,000 rows: 48 at 2000x2, 43 at 20,000x10, 33 at 100,000x10. Each row may
+      add what search.py allows.
     """
     m, n = sample.stack.shape[1:]
     k = min(m, n)

@@ -1,4 +1,4 @@
-"""Many calls, good ones and failing ones, hold nothing: python -m tests.leaks --calls 1000000
+"""Checks that good and failing calls leak nothing: python -m tests.leaks --calls 1000000
 
 Memory, threads and open files are compared after a tenth of the calls and after all of them.
 """
@@ -16,7 +16,7 @@ import numpy as np
 
 from batchpinv import LinAlgError, lstsq, pinv
 
-# What malloc may still collect in its free lists after a tenth of the calls, in bytes.
+# Bytes by which malloc's free lists may still grow after a tenth of the calls.
 SLACK = 8 << 20
 
 
@@ -25,7 +25,7 @@ def interrupt(done: int, total: int) -> None:
 
 
 def make_calls():
-    """Functions of no arguments, each of a few microseconds, but for the last."""
+    """Calls without arguments; each takes a few microseconds, except the last."""
     rng = np.random.default_rng(0)
     a, b = rng.standard_normal((4, 5, 3)), rng.standard_normal((4, 5, 2))
     complex_a = (a + 1j * rng.standard_normal(a.shape)).astype(np.complex64)

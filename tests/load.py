@@ -1,7 +1,7 @@
 """Many threads that call at once, with forks and interrupts: python -m tests.load --minutes 2
 
-Each answer is compared, bit for bit, with the one that its call gets alone. Ends with an error
-where one differs, where a thread hangs, or where BLAS has another number of threads than before.
+Each answer is compared, bit for bit, with the one that its call gets alone. The exit status is not
+0 if one differs, if a thread hangs, or if BLAS has another number of threads than before.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ THREADS = 64
 
 
 class Stop(Exception):
-    """From a progress function."""
+    """Raised by a progress function."""
 
 
 def stop(done: int, total: int) -> None:
@@ -62,7 +62,7 @@ def make_work() -> list[tuple[Any, tuple[np.ndarray, ...], dict[str, Any]]]:
 
 
 class Load:
-    """The threads' work, and what came of it."""
+    """The calls of the threads, and counts of their outcomes."""
 
     def __init__(self) -> None:
         self.work = make_work()
@@ -82,7 +82,7 @@ class Load:
             self.counts[name] += 1
 
     def call_on(self, seed: int) -> None:
-        """What each thread does."""
+        """Makes random calls until the end. Run by each thread."""
         rng = np.random.default_rng(seed)
         while not self.ended:
             index, workers = int(rng.integers(len(self.work))), self.some_workers(rng)
@@ -100,7 +100,7 @@ class Load:
                 self.count("right" if right else "wrong")
 
     def time_small(self) -> None:
-        """What one more thread does: whether a small call waits for large ones."""
+        """Times small calls, which should not wait for large ones. Run by one more thread."""
         small = np.random.default_rng(0).standard_normal((3, 3))
         calls = {"pinv": pinv, "inv": np.linalg.inv}
         while not self.ended:
@@ -115,7 +115,7 @@ class Load:
         return [1, 2, 3, 8, None][rng.integers(5)]
 
     def fork(self, rng: np.random.Generator) -> None:
-        """A child that computes while all threads of its parent do."""
+        """Forks a child that computes, while all threads of its parent compute."""
         index = int(rng.integers(len(self.work)))
         child = os.fork()
         if child == 0:
@@ -127,7 +127,7 @@ class Load:
         self.count({0: "forked", 1: "wrong in a child"}.get(code, "children that failed"))
 
     def interrupt(self, rng: np.random.Generator) -> float:
-        """Ctrl-C to a call of the main thread; seconds until it is answered."""
+        """Sends Ctrl-C to a call of the main thread; returns the seconds until it is answered."""
         a = np.random.default_rng(1).standard_normal((300_000, 5, 5))
         sent = [0.0]
 
@@ -154,7 +154,7 @@ def blas_threads() -> int:
 
 
 def run(minutes: float, threads: int = THREADS) -> tuple[Counter[str], float, dict[str, float]]:
-    """Counts of what happened, the slowest answer to Ctrl-C, and those of small calls; in s."""
+    """Counts of outcomes; the slowest answer to Ctrl-C and the slowest small calls, in seconds."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     warnings.filterwarnings("ignore", "This process", DeprecationWarning)
     pinv(np.eye(70))  # loads LAPACK
@@ -169,15 +169,16 @@ def run(minutes: float, threads: int = THREADS) -> tuple[Counter[str], float, di
         load.fork(rng)
         slowest = max(slowest, load.interrupt(rng))
     load.ended = True
-    faulthandler.dump_traceback_later(300, exit=True)  # should a thread hang
+    faulthandler.dump_traceback_later(300, exit=True)  # if a thread hangs
     for caller in callers:
         caller.join()
     faulthandler.cancel_dump_traceback_later()
-    while blas_threads() != before and time.monotonic() < end + 60:  # of matrices left behind
+    # LAPACK may still be busy with matrices of interrupted calls.
+    while blas_threads() != before and time.monotonic() < end + 60:
         time.sleep(0.01)
     if blas_threads() != before:
         load.count("BLAS threads lost")
-    # Threads of Python take turns of 5 ms, so that either may happen to wait a second for its own.
+    # Python's threads take turns of 5 ms, so either call may have to wait a second for its turn.
     if load.slowest["pinv"] > load.slowest["inv"] + 2:
         load.count("small calls that waited")
     return load.counts, slowest, load.slowest

@@ -1,18 +1,18 @@
 """Pseudo-inverses of stacks with more digits than float64 has, at every size: the references that
-accuracy is measured against.
+ladder.py and the benchmarks measure errors against.
 
 Numbers are pairs high + low of doubles. Products of pairs are sums of products of doubles with so
 few bits that BLAS makes no rounding error (Ozaki, Ogita, Oishi and Rump, Numer. Algorithms 59,
-2012). What does not need more digits is float64's: bases of the singular subspaces, which subspace
-iteration in pairs improves, and an approximate inverse, which Newton's iteration in pairs improves.
+2012). float64 gives the starting values: bases of the singular subspaces, which subspace iteration
+in pairs improves, and an approximate inverse, which Newton's iteration in pairs improves.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
-# Products are right to 2^-BITS, relative to the largest entries of a row and of a column: of errors
-# in units of eps s1/s_r, three digits.
+# Products are right to 2^-BITS relative to the largest entries of a row and of a column. So errors
+# in units of eps s1/s_r have three right digits.
 BITS = 60
 _MOST_NEWTON_STEPS = 4
 
@@ -58,7 +58,7 @@ class Reference(NamedTuple):
 def find_pinv(stack, rank):
     """The pseudo-inverses of the best approximations of that rank, of a stack (count, m, n).
 
-    The singular values s_rank and s_(rank + 1) are to be well apart.
+    The singular values s_rank and s_(rank + 1) must be well apart.
     """
     stack = np.asarray(stack)
     a = stack.astype(np.result_type(stack, float))
@@ -87,8 +87,8 @@ def find_pinv(stack, rank):
 
 
 def _orthonormal(columns, sizes):
-    """Of the same span to all digits, and orthonormal to float64's, which keeps iterations from
-    losing the smaller ones. `sizes` are about those of the columns."""
+    """Columns with the same span to all digits, and orthonormal to those of float64, so that
+    iterations do not lose the smaller ones. `sizes` are approximate norms of the columns."""
     columns = columns * np.exp2(-np.round(np.log2(sizes)))
     triangle = np.linalg.qr(columns.high, mode="r")
     return multiply(columns, np.linalg.inv(triangle))
@@ -137,14 +137,14 @@ def _invert(a):
 
 
 def _steps(s, rank):
-    """Of subspace iteration, until 2^-30 is left of the error of float64's subspaces."""
+    """Steps of subspace iteration that leave 2^-30 of the error of float64's subspaces."""
     ratio = np.max(s[:, rank] / s[:, rank - 1])
     return 1 + int(np.ceil(-30 / (2 * np.log2(max(ratio, 2.0**-30)))))
 
 
 def _slices(x, axis, bits, count):
-    """x as a sum of arrays whose entries are integers of so many bits, times a power of two for
-    each row (axis -1) or column (-2); but for a rest below the last one."""
+    """x as a sum of arrays, up to a rest below the last one. Their entries are integers of so many
+    bits, times a power of two for each row (axis -1) or column (-2)."""
     high, low = x
     parts = [high.real, high.imag] if np.iscomplexobj(high) else [high]
     largest = np.max([np.max(np.abs(part), axis=axis, keepdims=True) for part in parts], axis=0)

@@ -1,5 +1,5 @@
 """Pseudo-inverses with more digits than the code under test, in two independent ways: singular
-values in 60 digits, and rational arithmetic without rounding. Entries are taken as they are.
+values in 60 digits, and rational arithmetic without rounding. Entries are taken as exact.
 """
 
 from fractions import Fraction

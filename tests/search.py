@@ -1,11 +1,10 @@
 """A long random search for wrong answers of `pinv` and `lstsq`: python -m tests.search --minutes 2
 
-Each call has a seed of its own, that makes a stack (shapes, dtypes, spectra, scales, what is not
-finite), the options and the memory layouts. Every matrix of it is checked against the definition,
-in more digits: the rank, the answer, the Moore-Penrose conditions, the residuals, the failures; a
-few also for the same bits alone, elsewhere, and by another number of workers. A rank that is
-certain has to be the exact one. A failure is printed with its seed and with the smallest call that
-still fails.
+Each call has its own seed, which draws a stack (shape, dtype, spectra, scales, entries that are not
+finite), the options and the memory layouts. Every matrix is checked against the definition with
+more digits: its rank, answer, residuals and failure. A few must also have the same bits alone, at
+another place, and with another number of workers. A rank that is certain must be the exact one. A
+failure is printed with its seed and with the smallest call that still fails.
 """
 
 from __future__ import annotations
@@ -41,17 +40,18 @@ import batchpinv
 # QR iteration drops off-diagonals of up to 90 eps; and up to 0.1 more for each row of columns with
 # equal entries, whose products all round to the same side.
 UNITS, UNITS_OF_SVD, UNITS_A_ROW = 12, 32, 1 / 12
-# How far from the tolerance, in units of eps s1, a singular value may fall on its other side if the
-# rank is not certain; also for `lstsq`, which does not tell. Loose: it grows with the size.
+# How far from the tolerance, in units of eps s1, a singular value may be and still be counted on
+# the wrong side, if the rank is not certain; and in `lstsq`, which is not asked whether it is.
+# Loose: it grows with the size.
 SLACK = 16
-# The work of one call: singular values of so many entries.
+# The work of one call: the sum of m n sqrt(min(m, n)) over its matrices.
 BUDGET = 30_000
 # Rows of the longest matrices.
 LONGEST = 20_000
 
 
 class Wrong(Exception):
-    """What the search is for."""
+    """A wrong answer."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Call:
     layout: str = "C"
     out: str | None = None  # a layout; "over a" and "over b" where the shapes allow it
     swapped: bool = False
-    bits_of: tuple[int, ...] = ()  # matrices that are computed alone and elsewhere, too
+    bits_of: tuple[int, ...] = ()  # matrices that are also computed alone and elsewhere
 
     @property
     def function(self) -> str:
@@ -190,7 +190,7 @@ class Maker:
         return x + 1j * self.rng.integers(-most, most + 1, shape) if self.complex else x
 
     def unitary(self, count: int, m: int, p: int) -> np.ndarray:
-        """(count, m, p) with orthonormal columns, from fewer that are drawn."""
+        """(count, m, p) with orthonormal columns: up to 300 are drawn, and their signs changed."""
         few = np.linalg.qr(self.normal(min(count, 300), m, p))[0]
         chosen = few[self.rng.integers(0, max(len(few), 1), count)]
         return chosen * self.rng.choice([-1, 1], (count, m, 1))
@@ -236,7 +236,7 @@ class Maker:
         if kind == "alike":
             x = self.normal(count, m, 1) * np.ones(n)
             return x + self.eps * 10.0 ** rng.uniform(-1, 4) * self.normal(count, m, n)
-        if kind == "constant":  # columns, all of them or most; or rows
+        if kind == "constant":  # all or most columns; or rows
             x = np.ones((m, 1)) * self.normal(count, 1, n)
             others = rng.random(n) < self.pick([0, 0, 0.3])
             x[:, :, others] = self.normal(count, m, int(np.sum(others)))
@@ -246,7 +246,7 @@ class Maker:
         return points ** np.arange(n) + (0j if self.complex else 0)
 
     def spectrum(self, count: int, m: int, n: int, rtol: Any) -> np.ndarray:
-        """Singular values up to 1, descending in no order."""
+        """Singular values of order 1 and less, in any order."""
         rng, p = self.rng, min(m, n)
         digits = -np.log10(self.eps)
         kind = self.pick(["geometric", "random", "steps", "near", "gap"])
@@ -267,7 +267,8 @@ class Maker:
         return s
 
     def scaled(self, a: np.ndarray, atol: Any) -> tuple[np.ndarray, Any]:
-        """By powers of two, one for the stack or for each matrix, that leave room for answers."""
+        """Scaled by powers of two, one for the stack or one for each matrix, so that answers still
+        fit into the dtype."""
         kind = self.pick(["one", "stack", "matrices", "low"], [0.6, 0.15, 0.2, 0.05])
         if kind == "one":
             return a, atol
@@ -301,7 +302,7 @@ class Maker:
         return a
 
     def spoil_unread(self, a: np.ndarray, lower: bool) -> None:
-        """Garbage where a Hermitian matrix is not read: one triangle, imaginary diagonals."""
+        """Puts garbage where a Hermitian matrix is not read: one triangle, imaginary diagonals."""
         n = a.shape[-1]
         rows, columns = np.triu_indices(n, 1) if lower else np.tril_indices(n, -1)
         a[:, rows, columns] = self.pick([np.nan, np.inf, 7.0])
@@ -337,12 +338,12 @@ class Answer:
 
 
 def lay_out(x: np.ndarray, layout: str) -> np.ndarray:
-    """The same entries in another memory layout, of one batch axis."""
+    """The same stack, of one batch axis, in another memory layout."""
     return LAYOUTS[layout](x[None])[0]
 
 
 def run(call: Call, keep: Any = slice(None), **changes: Any) -> Answer:
-    """What batchpinv answers, for all matrices or those of `keep`."""
+    """What batchpinv answers, for all matrices or for those of `keep`."""
     call = replace(call, **changes)
     a = lay_out(call.a[keep], call.layout)
     if call.swapped:
@@ -386,7 +387,7 @@ def run(call: Call, keep: Any = slice(None), **changes: Any) -> Answer:
 
 
 def check(call: Call) -> None:
-    """Raises Wrong where any answer is not the definition's."""
+    """Raises Wrong if any answer is not the definition's."""
     with np.errstate(all="ignore"):
         answer = run(call)
         _check_bits(call, answer)
@@ -395,7 +396,7 @@ def check(call: Call) -> None:
 
 
 def _check_bits(call: Call, answer: Answer) -> None:
-    # BLAS's own threads may share a single matrix with so long a side, which changes its bits.
+    # BLAS may use its own threads for a single matrix with so long a side, which changes its bits.
     shared = call.driver == "svd" and max(call.a.shape[-2:]) >= 1000
     if shared and len(answer.x) == 1 and call.workers != 1:
         return
@@ -421,7 +422,7 @@ def _check_bits(call: Call, answer: Answer) -> None:
 
 
 def _check_weighted(call: Call) -> None:
-    """Some matrices once more, as weighted and as damped ones that stand for them exactly."""
+    """Checks some matrices again, as weighted and damped ones that stand for them exactly."""
     rng = np.random.default_rng(zlib.crc32(np.ascontiguousarray(call.a).tobytes()))
     size = np.abs(call.a)
     largest = float(size.max(initial=0))
@@ -442,7 +443,7 @@ def _check_weighted(call: Call) -> None:
 
 
 def _as_read(call: Call) -> np.ndarray:
-    """The matrices that are meant: where Hermitian, from the triangle that is read."""
+    """The matrices that are meant: if Hermitian, from the triangle that is read."""
     return from_triangle(call.a, call.lower) if call.hermitian else call.a
 
 
@@ -505,7 +506,7 @@ def _expect(failed: np.ndarray, answer: Answer) -> None:
     if answer.failed is not None and answer.failed != tuple(failed):
         raise Wrong(f"LinAlgError names {answer.failed}; not finite are {failed}")
     if not np.array_equal(np.flatnonzero(np.asarray(answer.rank) == -1), failed):
-        raise Wrong(f"rank -1 have {np.flatnonzero(answer.rank == -1)}; not finite are {failed}")
+        raise Wrong(f"rank is -1 in {np.flatnonzero(answer.rank == -1)}; not finite are {failed}")
     if not np.isnan(answer.x[failed]).all():
         raise Wrong("a failure is not NaN")
 
@@ -561,7 +562,7 @@ def _pinv_error(reference, a, x, rank, by_svd):
 
 
 def is_shaky(cond, turn, eps):
-    """Matrices that rounding can make singular, or of another rank: no bound holds for them."""
+    """Whether rounding can make a matrix singular or change its rank: no bound holds then."""
     return eps * (cond + turn) > 0.01
 
 
@@ -603,7 +604,7 @@ def _lstsq_error(reference, a, b, x, residuals, rank, eps):
 
 
 def complaint(call: Call) -> str | None:
-    """What kind of failure a call ends in; None where it is right."""
+    """What kind of failure a call ends in; None if its answer is right."""
     try:
         check(call)
     except Exception as error:
@@ -612,8 +613,8 @@ def complaint(call: Call) -> str | None:
 
 
 def shrink(call: Call) -> Call:
-    """A call that fails in the same way, with as few matrices, rows, columns and options as may
-    be."""
+    """A call that fails in the same way, with as few matrices, rows, columns and options as
+    possible."""
     kind, found = complaint(call), True
     while found:
         found = False

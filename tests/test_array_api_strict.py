@@ -17,7 +17,7 @@ def normal(*shape, dtype=xp.float64):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", [(3, 4, 2), (2, 5), (0, 3, 3)])
-def test_answers_are_those_of_the_same_memory(shape, dtype):
+def test_answers_equal_those_of_an_ndarray_of_the_same_memory(shape, dtype):
     a = normal(*shape, dtype=dtype)
     expected, expected_rank = pinv(np.from_dlpack(a), return_rank=True)
     x, rank = pinv(a, return_rank=True)
@@ -27,7 +27,7 @@ def test_answers_are_those_of_the_same_memory(shape, dtype):
     np.testing.assert_array_equal(np.from_dlpack(rank), expected_rank)
 
 
-def test_out_and_tolerances_are_of_the_same_library():
+def test_out_and_tolerances_may_be_arrays_of_the_same_library():
     a, out = normal(2, 4, 3), xp.zeros((2, 3, 4))
     rtol = xp.asarray([0.1, 0.9])
     assert pinv(a, rtol=rtol, out=out) is out
@@ -57,7 +57,7 @@ def test_other_devices_are_refused_not_moved():
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_solutions_of_systems(dtype):
+def test_lstsq_answers_in_arrays_of_the_same_library(dtype):
     a, b = normal(3, 4, 2, dtype=dtype), normal(4, 2, dtype=dtype)
     expected = lstsq(np.from_dlpack(a), np.from_dlpack(b), return_rank=True, return_residuals=True)
     found = lstsq(a, b, return_rank=True, return_residuals=True)

@@ -1,4 +1,4 @@
-"""Sizes at which integers of 32 bits end, as far as a small machine goes; `tests.big` goes on."""
+"""Sizes beyond 32-bit integers, as far as they fit into a small machine; big.py has larger ones."""
 
 import big
 import numpy as np
@@ -7,12 +7,12 @@ import pytest
 from batchpinv import lstsq, pinv
 
 
-def test_parts_of_the_large_run(tmp_path):
+def test_the_large_run_passes_at_a_hundredth_of_its_size(tmp_path):
     big.run(tmp_path, 0.01)
 
 
-def test_more_than_2_to_the_31_bytes():
-    """In the strides of both operands: one matrix at each end of an array that is hardly used."""
+def test_strides_may_be_2_to_the_31_bytes():
+    """In `a` and in `out`: one matrix at each end of a large array, of which the rest is unused."""
     a = np.zeros((2**25 + 1, 8, 8), np.int8)
     a[-1] = np.random.default_rng(0).integers(-9, 9, (8, 8))
     ends = a[:: 2**25]

@@ -1,4 +1,4 @@
-"""BLAS's own threads are held down while a batch is computed, and given back as they were."""
+"""BLAS is held to one thread while a batch is computed, and then gets its own number back."""
 
 import contextlib
 import os
@@ -17,7 +17,7 @@ from batchpinv import _blas as module
 
 @pytest.fixture
 def blas_threads():
-    """How many threads the BLAS that computes may use, as a function; 3 is the user's own limit."""
+    """A function: how many threads the BLAS in use may have now. The user's own limit is 3."""
     pinv(np.eye(70))  # loads LAPACK
     file = show_config("dicts")["lapack"]["file"]
     [blas] = [
@@ -77,7 +77,7 @@ def test_blas_threads_come_back_after_an_exception(blas_threads, stack, fails_by
     with pytest.raises((LinAlgError, ZeroDivisionError)):
         pinv(a, progress=progress)
     deadline = time.monotonic() + 60
-    while blas_threads() != 3:  # until LAPACK has left the matrices that nobody waits for
+    while blas_threads() != 3:  # until LAPACK has finished matrices of the failed call
         assert time.monotonic() < deadline
         time.sleep(0.01)
 
@@ -107,7 +107,7 @@ def test_users_limit_of_blas_threads_is_neither_raised_nor_lost(blas_threads):
 
 
 class Blas:
-    """A BLAS that only counts."""
+    """A BLAS that only keeps its number of threads."""
 
     threads = 5
 
@@ -119,9 +119,9 @@ class Blas:
 
 
 def hold_interrupted(moment):
-    """Holds 2 threads; a signal handler computes with 1 before the bytecode of that number.
+    """Holds 2 threads, and before bytecode number `moment` holds 1, as a signal handler may.
 
-    How many bytecodes there are. More than Python lets a handler come in between.
+    Returns the number of bytecodes. Python runs signal handlers before only some of them.
     """
     setting, blas, passed = module.BlasThreads(), Blas(), 0
     setting._libraries = [blas]

@@ -1,4 +1,4 @@
-"""Many callers at once, each with as many workers as it likes, get the bits of one."""
+"""Many callers at once, with any number of workers, get the bits that one caller alone gets."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from batchpinv import LinAlgError, pinv
 DTYPES = ["float32", "float64", "complex64", "complex128"]
 
 
-def test_many_callers_at_once_get_the_bits_of_one():
+def test_many_callers_at_once_get_the_bits_that_one_gets_alone():
     shapes = [(1, 3, 2), (700, 4, 4), (40, 20, 30), (5, 65, 64), (2, 210, 200), (3000, 2, 2)]
     jobs = [
         ((a + a.conj().swapaxes(-1, -2)) if hermitian else a, hermitian)
@@ -73,7 +73,7 @@ def test_one_worker_starts_no_thread_and_more_start_as_many_as_are_asked_for():
 
 
 @pytest.mark.parametrize("startable", [0, 1])
-def test_computes_where_no_more_threads_can_be_started(startable):
+def test_computes_if_no_more_threads_can_be_started(startable):
     run_python(f"""
         import numpy as np
         from batchpinv import _pool, pinv
@@ -93,8 +93,8 @@ def test_computes_where_no_more_threads_can_be_started(startable):
     """)
 
 
-def test_calls_do_not_wait_for_who_changes_the_threads_of_blas():
-    """Only if the setting is not yet as they need it."""
+def test_calls_do_not_wait_for_a_change_of_the_threads_of_blas():
+    """They wait only if BLAS does not yet have the number of threads that they need."""
     run_python("""
         import threading
         import numpy as np
@@ -113,7 +113,7 @@ def test_calls_do_not_wait_for_who_changes_the_threads_of_blas():
     """)
 
 
-def test_holds_of_blas_that_come_and_go_at_once_end_as_they_began():
+def test_concurrent_holds_of_blas_give_its_threads_back():
     run_python("""
         import random, sys, threading
         from batchpinv._blas import blas_threads

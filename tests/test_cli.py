@@ -44,7 +44,7 @@ def check_ran(*arguments, **options):
 
 
 def check_failed(message, *arguments, **options):
-    """One line that begins with the program's name and holds each word of `message`."""
+    """One line that begins with the program's name and has each part of `message`, split at |."""
     ran = run(*arguments, **options)
     assert ran.returncode == 1, ran
     assert ran.stdout == ""
@@ -107,7 +107,7 @@ def test_digits_give_their_pseudo_inverses_and_ranks(tmp_path, command):
         (np.empty((5, 3, 0)), [], {}),
     ],
 )
-def test_out_is_what_pinv_gives(tmp_path, a, flags, options):
+def test_out_holds_what_pinv_gives(tmp_path, a, flags, options):
     out, ranks = tmp_path / "out.npy", tmp_path / "ranks.npy"
     count = int(np.prod(a.shape[:-2]))
     summary = check_ran(save(tmp_path, a), out, "--rank", ranks, *flags)
@@ -119,8 +119,8 @@ def test_out_is_what_pinv_gives(tmp_path, a, flags, options):
     assert f"{count} matrices of {a.shape[-2]}x{a.shape[-1]}, {expected.dtype}\n" in summary
 
 
-def test_the_part_file_is_new_and_no_link_of_anothers(tmp_path, monkeypatch):
-    """Nor can its name be guessed."""
+def test_the_temporary_file_is_new_and_follows_no_link(tmp_path, monkeypatch):
+    """Its name cannot be guessed."""
     names = []
     for name in "one", "two":
         with _new_file(tmp_path / name) as part:
@@ -166,7 +166,7 @@ def test_input_is_replaced_on_request_only(tmp_path):
         (random_stack(0, 3, 2), random_stack(0, 3, 1), [], {}),
     ],
 )
-def test_lstsq_is_what_lstsq_gives(tmp_path, a, b, flags, options):
+def test_out_of_lstsq_holds_what_lstsq_gives(tmp_path, a, b, flags, options):
     out, ranks = tmp_path / "out.npy", tmp_path / "ranks.npy"
     paths = save(tmp_path, a, "a.npy"), save(tmp_path, b, "b.npy")
     summary = check_ran("lstsq", *paths, out, "--rank", ranks, *flags)
@@ -178,7 +178,7 @@ def test_lstsq_is_what_lstsq_gives(tmp_path, a, b, flags, options):
     assert f"matrices of {a.shape[-2]}x{a.shape[-1]}, {expected.dtype}\n" in summary
 
 
-def test_lstsq_names_what_does_not_fit(tmp_path):
+def test_lstsq_names_shapes_that_do_not_fit(tmp_path):
     a, b = save(tmp_path, np.ones((4, 3)), "a.npy"), save(tmp_path, np.ones((9, 4)), "b.npy")
     check_failed("b has shape (9, 4), a has (4, 3)", "lstsq", a, b, tmp_path / "out.npy")
     several = [save(tmp_path, np.ones((count, 4, 3)), f"{count}.npy") for count in (2, 3)]
@@ -239,7 +239,7 @@ def make_npz(folder):
 
 
 class Trap:
-    """Leaves a mark in the folder where it is unpickled."""
+    """Makes a folder if it is unpickled."""
 
     def __reduce__(self):
         return os.mkdir, ("unpickled",)
@@ -308,7 +308,7 @@ INPUTS = [
     ("make", "message", "flags", "existing"),
     [(*given, True) for given in INPUTS] + [(*given, False) for given in INPUTS[-6:-3]],
 )
-def test_failed_run_is_one_line_and_leaves_out_as_it_was(tmp_path, make, message, flags, existing):
+def test_failed_run_prints_one_line_and_keeps_out(tmp_path, make, message, flags, existing):
     path, out = make(tmp_path), tmp_path / "out.npy"
     if existing:
         out.write_bytes(b"as it was")
@@ -337,7 +337,7 @@ def test_out_in_a_missing_folder_or_over_a_folder_is_refused(tmp_path):
         *["lstsq", "lstsq a b", "lstsq a b c.npy d", "lstsq a b c"],
     ],
 )
-def test_wrong_usage_is_told_with_status_2(tmp_path, arguments):
+def test_wrong_usage_ends_with_status_2(tmp_path, arguments):
     ran = run(*arguments.split(), cwd=tmp_path)
     assert ran.returncode == 2
     assert ran.stderr.startswith("usage: batchpinv ")
@@ -355,7 +355,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-def test_disk_quota_is_one_line(tmp_path):
+def test_a_limit_on_file_sizes_ends_in_one_line(tmp_path):
     path = save(tmp_path, np.zeros((400, 4, 3)), "in.npy")
     ran_by = [sys.executable, "-P", "-c", LIMITED]
     check_failed("File too large", path, tmp_path / "out.npy", command=ran_by)
@@ -372,7 +372,7 @@ def can_mount():
 
 if can_mount():
 
-    def test_full_disk_is_one_line(tmp_path):
+    def test_a_full_disk_ends_in_one_line(tmp_path):
         path = save(tmp_path, np.zeros((4000, 4, 3)), "in.npy")
         small = tmp_path / "small"
         small.mkdir()
@@ -433,7 +433,7 @@ def run_on_terminal(*arguments, without_tqdm=False):
         try:
             while chunk := os.read(ours, 10_000):
                 shown += chunk
-        except OSError:  # how Linux ends the reading of a terminal
+        except OSError:  # the end of a terminal on Linux
             pass
         finally:
             os.close(ours)
@@ -480,7 +480,7 @@ def test_wrong_usage_names_the_argument(tmp_path):
         assert message in ran.stderr
 
 
-def test_what_is_no_file_is_not_replaced(tmp_path):
+def test_only_regular_files_are_replaced(tmp_path):
     path, out, pipe = make_good(tmp_path), tmp_path / "out.npy", tmp_path / "pipe.npy"
     os.mkfifo(pipe)
     (tmp_path / "link.npy").symlink_to("pipe.npy")
@@ -496,7 +496,7 @@ def test_what_is_no_file_is_not_replaced(tmp_path):
 
 
 @pytest.mark.parametrize("existing", [False, True])
-def test_a_link_stays_and_the_file_that_it_leads_to_is_written(tmp_path, existing):
+def test_a_link_stays_and_its_target_is_written(tmp_path, existing):
     a, folder, link = random_stack(7, 3, 2), tmp_path / "folder", tmp_path / "link.npy"
     folder.mkdir()
     if existing:

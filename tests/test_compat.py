@@ -1,4 +1,4 @@
-"""`batchpinv.compat`: the peers' own functions, in their words, and in their place."""
+"""`batchpinv.compat`: functions with the peers' own signatures and results, by name or by patch."""
 
 import copy
 import doctest
@@ -60,7 +60,7 @@ def assert_same(found, expected, rtol):
 
 
 def call_ours(name, function, *arguments, **options):
-    """Its result, which must not be the peer's."""
+    """The result of `function`, which must not have asked the peer."""
     before = calls().get(name, Calls(0, 0))
     result = function(*arguments, **options)
     assert calls()[name] == (before.ours + 1, before.peers)
@@ -69,7 +69,7 @@ def call_ours(name, function, *arguments, **options):
 
 @pytest.fixture
 def always_ours(monkeypatch):
-    """Also where the peer is as fast."""
+    """Our functions answer even if the peer is as fast."""
     monkeypatch.setattr("batchpinv.compat._values.LARGE", 10_000)
     for module in (compat_numpy, compat_scipy):
         monkeypatch.setattr(module, "pays", lambda a, b: True)
@@ -106,7 +106,7 @@ LIKE_NUMPY = [
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("kind", A)
 @pytest.mark.parametrize(("name", "options"), LIKE_NUMPY)
-def test_results_are_numpys(name, options, kind, dtype):
+def test_results_agree_with_numpys(name, options, kind, dtype):
     a = A[kind](dtype)
     if kind == "deficient" and options in ({}, {"rtol": None}):
         options = {"rtol": 1e-3} if name == "matrix_rank" else {"rcond": 1e-3}
@@ -116,7 +116,7 @@ def test_results_are_numpys(name, options, kind, dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", ["pinv", "matrix_rank"])
-def test_hermitian_results_are_numpys(name, dtype):
+def test_hermitian_results_agree_with_numpys(name, dtype):
     a = squared(normal(3, 5, 5, dtype=dtype)) + np.eye(5, dtype=dtype)
     found = call_ours(
         f"numpy.linalg.{name}", getattr(compat_numpy, name), np.tril(a), hermitian=True
@@ -129,7 +129,7 @@ def test_hermitian_results_are_numpys(name, dtype):
 @pytest.mark.parametrize("shape", [(9,), (9, 1), (9, 3)])
 @pytest.mark.parametrize("kind", ["tall", "wide", "deficient", "square", "long"])
 @pytest.mark.parametrize("module", ["numpy", "scipy"])
-def test_least_squares_are_the_peers(always_ours, module, kind, shape, dtype):
+def test_least_squares_agree_with_the_peers(always_ours, module, kind, shape, dtype):
     a = normal(5, 5, dtype=dtype) if kind == "square" else A[kind](dtype)
     b = normal(len(a), *shape[1:], dtype=dtype)
     options = [1e-3] if kind == "deficient" else []
@@ -147,7 +147,7 @@ def test_least_squares_are_the_peers(always_ours, module, kind, shape, dtype):
 )
 @pytest.mark.parametrize("return_rank", [False, True])
 @pytest.mark.parametrize("name", ["pinv", "pinvh"])
-def test_pseudo_inverses_are_scipys(name, return_rank, options, dtype):
+def test_pseudo_inverses_agree_with_scipys(name, return_rank, options, dtype):
     a = normal(6, 6, dtype=dtype)
     if name == "pinvh":
         a = (a + a.conj().T) / 2
@@ -170,12 +170,12 @@ def test_both_tolerances_of_scipys_pinvh_are_those_of_the_triangle(lower, dtype)
     assert found[1] == expected[1] < 6
 
 
-def test_singular_values_are_as_many_as_solutions():
+def test_one_matrix_for_many_systems_repeats_its_singular_values():
     found = compat_scipy.lstsq(normal(1, 5, 3), normal(4, 5, 2))
     assert [np.shape(part) for part in found] == [(4, 3, 2), (4, 2), (4,), (4, 3)]
 
 
-def test_numpy_decides_single_precision_in_double(always_ours):
+def test_single_precision_is_decided_in_double_as_in_numpy(always_ours):
     a = normal(300_000, 3, dtype="float32")
     a[:, 2] = a[:, 1] * np.float32(1.001)
     b = normal(len(a), dtype="float32")
@@ -206,7 +206,7 @@ def test_least_squares_of_many_right_hand_sides_are_ours():
         assert_same(found, peers.linalg.lstsq(a, b), 1e-12)
 
 
-def test_stacks_work_where_the_peer_has_none():
+def test_lstsq_takes_stacks_although_the_peers_does_not():
     a, b = normal(7, 6, 3), normal(7, 6, 2)
     x, residuals, rank, s = compat_numpy.lstsq(a, b)
     assert x.shape == (7, 3, 2)
@@ -218,14 +218,14 @@ def test_stacks_work_where_the_peer_has_none():
 
 @pytest.mark.parametrize("shape", [(50_000, 8), (8, 50_000), (5000, 3)])
 @pytest.mark.parametrize("cond", [1.0, 1e4, 1e9])
-def test_singular_values_of_long_matrices(always_ours, shape, cond):
+def test_singular_values_of_long_matrices_are_accurate(always_ours, shape, cond):
     left, right = (np.linalg.qr(normal(n, min(shape)))[0] for n in shape)
     s = np.geomspace(1, 1 / cond, min(shape))
     found = compat_numpy.lstsq(left * s @ right.T, np.ones(shape[0]))[3]
     np.testing.assert_allclose(found, s, rtol=0, atol=1e-14)
 
 
-# ---- what is not ours goes to the peer, and so do failures ---------------------------------------
+# ---- calls that go to the peer -------------------------------------------------------------------
 
 NAN = np.full((3, 3), np.nan)
 CALLS_OF_THE_PEER = [
@@ -278,7 +278,7 @@ def test_the_peer_answers_or_fails_in_its_own_words(module, name, arguments, opt
 
 @pytest.mark.parametrize("cond", [0, 1, 2.0, np.inf])
 @pytest.mark.parametrize("module", ["numpy", "scipy"])
-def test_tolerances_that_lapack_replaces_are_the_peers(always_ours, module, cond):
+def test_tolerances_that_lapack_replaces_are_left_to_the_peer(always_ours, module, cond):
     a, b = deficient(5, 3), np.ones(5)
     ours = {"numpy": compat_numpy, "scipy": compat_scipy}[module].lstsq
     assert_same(ours(a, b, cond), {"numpy": np, "scipy": scipy}[module].linalg.lstsq(a, b, cond), 0)
@@ -295,12 +295,12 @@ def test_nan_in_the_other_triangle_is_refused_as_by_scipy():
 
 
 @pytest.mark.filterwarnings("ignore:the matrix subclass:PendingDeprecationWarning")
-def test_subclasses_are_the_peers():
+def test_subclasses_are_left_to_the_peer():
     found = compat_numpy.pinv(np.matrix(np.eye(2)))
     assert type(found) is np.matrix
 
 
-# ---- in their place ------------------------------------------------------------------------------
+# ---- patches -------------------------------------------------------------------------------------
 
 
 @pytest.fixture(autouse=True)
@@ -309,7 +309,7 @@ def nothing_stays_patched():
     assert show_config("dicts")["compat"]["replaced"] == []
 
 
-def test_a_patch_replaces_and_gives_back():
+def test_a_patch_replaces_functions_and_puts_them_back():
     by_name = np.linalg.pinv, scipy.linalg.pinvh
     a = normal(4, 3)
     with patch("numpy", "scipy"):
@@ -351,25 +351,25 @@ def test_libraries_that_are_imported_under_the_patch_keep_their_own_rules():
     """)
 
 
-def test_a_patch_twice_is_a_patch_once():
+def test_patching_twice_is_patching_once():
     original = np.linalg.pinv
     patch("numpy")
     with patch("numpy"):
         replaced = np.linalg.pinv
-    assert np.linalg.pinv is replaced  # of the first
+    assert np.linalg.pinv is replaced  # the first patch still holds
     unpatch()
     unpatch("numpy")
     assert np.linalg.pinv is original
 
 
-def test_threads_patch_at_once():
+def test_threads_may_patch_at_once():
     original = np.linalg.pinv
     wrong = []
 
     def work():
         for _ in range(50):
             with patch("numpy"):
-                if np.linalg.pinv is original:  # an other thread's block has ended
+                if np.linalg.pinv is original:  # another thread's block ended the patch
                     wrong.append(np.linalg.pinv)
 
     threads = [threading.Thread(target=work) for _ in range(8)]
@@ -381,7 +381,7 @@ def test_threads_patch_at_once():
     assert np.linalg.pinv is original
 
 
-def test_the_last_block_that_ends_gives_back():
+def test_the_last_block_that_ends_puts_the_originals_back():
     original = np.linalg.pinv
     first, second = patch("numpy"), patch("numpy", "scipy")
     with second:
@@ -394,7 +394,7 @@ def test_the_last_block_that_ends_gives_back():
     assert np.linalg.pinv is original
 
 
-def test_unpatch_ends_what_others_asked_for():
+def test_unpatch_ends_the_blocks_of_others():
     original = np.linalg.pinv
     with patch("numpy"):
         unpatch()
@@ -404,7 +404,7 @@ def test_unpatch_ends_what_others_asked_for():
         assert np.linalg.pinv is original
 
 
-def test_what_was_imported_under_the_patch_is_the_originals_after_it():
+def test_functions_imported_under_the_patch_act_as_the_originals_after_it():
     original = np.linalg.pinv
     with patch("numpy", "scipy"):
         from numpy.linalg import pinv
@@ -436,7 +436,7 @@ def test_replacements_look_like_the_originals():
         assert "numpy.linalg.pinv in the place of <function pinv" in repr(np.linalg.pinv)
 
 
-def test_a_later_replacement_of_somebody_else_stays(monkeypatch):
+def test_a_later_replacement_by_somebody_else_stays(monkeypatch):
     with monkeypatch.context() as somebody:
         block = patch("numpy")
         replaced, pinv = np.linalg.pinv, lambda a: replaced(a)
@@ -446,7 +446,7 @@ def test_a_later_replacement_of_somebody_else_stays(monkeypatch):
             block.__exit__(None, None, None)
         assert np.linalg.pinv is pinv
         before = calls()
-        np.linalg.pinv(np.eye(2))  # which goes by way of ours to the original
+        np.linalg.pinv(np.eye(2))  # calls the original by way of ours
         assert calls() == before
         patch("numpy")
         call_ours("numpy.linalg.pinv", np.linalg.pinv, np.eye(2))
@@ -455,12 +455,12 @@ def test_a_later_replacement_of_somebody_else_stays(monkeypatch):
     np.linalg.pinv = replaced.original
 
 
-def test_a_library_that_is_none():
+def test_an_unknown_library_is_refused():
     with pytest.raises(ValueError, match="libraries must be among numpy, scipy, torch"):
         patch("tensorflow")
 
 
-def test_a_program_under_the_patch(tmp_path):
+def test_a_program_runs_under_the_patch_with_its_own_arguments(tmp_path):
     program = tmp_path / "program.py"
     program.write_text(
         "import sys, numpy as np\nprint(sys.argv[1:], np.linalg.pinv(np.eye(2)).sum())\n"
@@ -489,7 +489,7 @@ def test_a_program_under_the_patch(tmp_path):
     ],
     ids=lambda given: " ".join(given) if isinstance(given, list) else "",
 )
-def test_a_program_that_is_missing(tmp_path, arguments, why):
+def test_a_missing_program_ends_in_one_line(tmp_path, arguments, why):
     child = subprocess.run(
         [sys.executable, "-P", "-m", "batchpinv.compat", *arguments],
         env=environment(),
@@ -501,17 +501,18 @@ def test_a_program_that_is_missing(tmp_path, arguments, why):
     assert child.stderr == f"python -m batchpinv.compat: {why}\n"
 
 
-@pytest.mark.parametrize("name", ["numpy", "scipy", "torch", "jax", "_calls", "_patch"])
-def test_examples_show_what_they_give(name):
-    if name in ("torch", "jax") and not find_spec(name):
-        return
+@pytest.mark.parametrize(
+    "name",
+    ["numpy", "scipy", "_calls", "_patch", *(name for name in ("torch", "jax") if find_spec(name))],
+)
+def test_docstring_examples_run(name):
     module = importlib.import_module(f"batchpinv.compat.{name}")
     failed, tried = doctest.testmod(module, report=False)
     assert failed == 0
     assert tried >= 4
 
 
-def test_importing_the_package_does_not_import_it():
+def test_importing_batchpinv_does_not_import_compat():
     run_python("""
     import sys, batchpinv
     assert not [name for name in sys.modules if name.startswith("batchpinv.compat")]

@@ -19,7 +19,7 @@ import batchpinv
 from batchpinv.cython_pinv import Flags, Result, Status
 
 HERE = Path(__file__).parent
-# In lanes; through LAPACK; and both with more rows than columns, and fewer.
+# Square, tall and wide matrices for lanes and for LAPACK.
 SHAPES = [(1, 1), (4, 4), (6, 3), (3, 6), (9, 9), (40, 7), (7, 40), (60, 60), (80, 50), (50, 80)]
 
 
@@ -123,7 +123,7 @@ def test_flags_and_tolerances_mean_what_they_mean_in_python(dtype, n, flags):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_any_strides(layout):
+def test_any_strides_give_the_same_bits(layout):
     place = LAYOUTS[layout]
     for m, n, k in [(5, 3, 2), (20, 20, 3), (50, 60, 2), (4, 3, 200)]:
         a, b = mixed_stack((6,), m, n, np.complex128), sides(np.complex128, 6, m, k)
@@ -133,7 +133,7 @@ def test_any_strides(layout):
         assert same_bits(np.ascontiguousarray(x), batchpinv.pinv(a))
 
 
-def test_one_matrix_for_many_systems():
+def test_one_matrix_may_serve_many_systems():
     for m, n in (5, 3), (60, 50):
         a, b = mixed_stack((1,), m, n, np.float64), sides(np.float64, 40, m, 1)
         _, x, rank, _ = compiled.compute(np.broadcast_to(a, (40, m, n)), b)
@@ -163,7 +163,7 @@ def test_a_bad_matrix_spoils_only_itself(m, n, k):
 @pytest.mark.parametrize(
     ("m", "n", "k"), [(4, 4, 0), (6, 3, 2), (60, 60, 1), (80, 50, 0), (5, 5, 300)]
 )
-def test_workspace_that_is_too_small_is_said_to_be(m, n, k):
+def test_workspace_that_is_too_small_is_reported_and_not_overrun(m, n, k):
     a, b = mixed_stack((3,), m, n, np.float64), sides(np.float64, 3, m, k) if k else None
     a[1, -1] = a[1, 0]  # all rungs are needed
     work = compiled.work_for(a, b)
@@ -177,7 +177,7 @@ def test_workspace_that_is_too_small_is_said_to_be(m, n, k):
     assert (guarded[work.nbytes :] == 0xCD).all()
 
 
-def test_bad_arguments_are_told_apart():
+def test_each_bad_argument_has_its_own_code():
     a = np.ones((1, 3, 2))
     assert compiled.compute(a, flags=8)[0] == Result.BAD_FLAGS
     assert compiled.compute(a, flags=Flags.HERMITIAN)[0] == Result.BAD_SIZE
@@ -191,7 +191,7 @@ def test_bad_arguments_are_told_apart():
     assert compiled.function("lstsq_work", np.float64)(2, 2, -1, 0) == Result.BAD_SIZE
 
 
-def test_nothing_to_do():
+def test_empty_matrices_and_stacks_succeed():
     for shape in (0, 3, 2), (2, 0, 3), (2, 3, 0):
         assert compiled.compute(np.ones(shape))[0] == 0
     result, x, rank, status = compiled.compute(np.ones((2, 0, 3)), np.ones((2, 0, 4)))
@@ -229,7 +229,7 @@ def test_weighted_systems_have_the_bits_of_the_python_function(dtype, m, n, k, g
         assert same_bits(one, other)
 
 
-def test_bad_arguments_of_weighted_systems():
+def test_each_bad_argument_of_a_weighted_system_has_its_own_code():
     a, b, w, d = np.ones((2, 3, 2)), np.ones((2, 3, 1)), np.ones((2, 3)), np.ones(2)
     solve = compiled.solve_weighted
     assert solve(a, b, w, d)[0] == 0
@@ -252,7 +252,7 @@ def compiler():
     return sysconfig.get_config_var("CC").split()
 
 
-def test_given_workspace_nothing_is_allocated(tmp_path):
+def test_a_call_with_workspace_allocates_nothing(tmp_path):
     library = tmp_path / "count_mallocs.so"
     source = HERE / "count_mallocs.c"
     subprocess.run([*compiler(), "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
@@ -309,7 +309,7 @@ with threadpool_limits(1, "blas"):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_many_threads_at_once():
+def test_many_threads_may_call_at_once():
     a = mixed_stack((300,), 5, 4, np.float64)
     large, b = mixed_stack((4,), 80, 50, np.float64), sides(np.float64, 4, 80, 2)
     expected, solved = batchpinv.pinv(a), batchpinv.lstsq(large, b)
@@ -340,7 +340,7 @@ def extension(tmp_path_factory):
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_cython_code_calls_it(extension, dtype):
+def test_cython_code_of_another_package_can_call_it(extension, dtype):
     for m, n in (4, 4), (6, 3), (60, 50):
         a, b = mixed_stack((20,), m, n, dtype), sides(dtype, 20, m, 2)
         x, rank = np.empty((20, n, m), dtype), np.empty(20, np.int64)

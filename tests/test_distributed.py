@@ -1,5 +1,5 @@
-"""Dask's worker processes: right answers in several of them, when one is killed, and of stacks that
-are larger than the memory that they may have.
+"""Dask's worker processes: answers are right in several processes, after one is killed, and for
+stacks larger than a worker's memory.
 """
 
 import os
@@ -68,7 +68,7 @@ def test_tasks_start_no_threads_unless_told_to(pair):
     assert sum(pair.run(helpers).values()) > 0
 
 
-def test_progress_of_distributed_sees_the_tasks(pair, capsys):
+def test_the_progress_bar_of_distributed_sees_the_tasks(pair, capsys):
     x = pinv(da.from_array(normal(30, 4, 3), chunks=(10, 4, 3))).persist()
     progress(x, notebook=False, multi=False)
     x.compute()
@@ -99,7 +99,7 @@ def test_a_killed_worker_loses_nothing():
         assert set(client.run(os.getpid).values()) != set(pids.values())
 
 
-def test_stacks_larger_than_a_workers_memory_go_from_store_to_store(tmp_path):
+def test_stacks_larger_than_a_workers_memory_can_be_computed(tmp_path):
     limit = 400 << 20
     count, m, n = 1_700_000, 8, 4  # 435 MB in, and as much out
     source, target = str(tmp_path / "a.zarr"), str(tmp_path / "x.zarr")

@@ -1,8 +1,8 @@
-"""Errors of pseudo-inverses are within the bounds of the rung that answered, on every rung and at
-the sizes that it serves.
+"""Errors of pseudo-inverses are within the bounds of the rung that answered, for every rung at the
+sizes that it serves.
 
-`python -m benchmarks accuracy` measures more of the same: longer stacks, more families, and up to
-1000x1000 and 100,000 rows.
+`python -m benchmarks accuracy` measures longer stacks, more families, and sizes up to 1000x1000 and
+100,000 rows.
 """
 
 import numpy as np
@@ -27,7 +27,7 @@ def samples(shape, dtype):
     return maker.samples((1.0,), FEWEST)
 
 
-# Complex ones of 512x512 take half a minute, and are left to the benchmark.
+# Complex matrices of 512x512 take half a minute, and are left to the benchmark.
 CASES = [
     pytest.param(shape, dtype, id=f"{shape[0]}x{shape[1]}-{dtype}")
     for shape in SMALL + LARGE
@@ -62,8 +62,8 @@ def test_errors_are_within_the_bounds_of_the_rungs(shape, dtype):
         *(("all but one", "float64"), ("Kahan", "float64")),
     ],
 )
-def test_columns_that_are_chosen_by_blocks_are_good_ones(kind, dtype):
-    """From 512 columns on; of random matrices any columns are good."""
+def test_columns_chosen_by_blocks_keep_the_error_bounds(kind, dtype):
+    """Blocks are used from 512 columns on. In random matrices, any columns would do."""
     maker = Maker(1, 530, 520, dtype)
     whole = maker.of_values(np.linspace(1, 0.1, 520))
     place = maker.rng.permutation(520)
@@ -101,7 +101,7 @@ def test_every_rung_is_measured(dtype):
     ("m", "n", "rank", "cond"),
     [(5, 5, 5, 10), (6, 6, 6, 1e12), (9, 4, 4, 1e8), (9, 5, 3, 1e3), (4, 9, 2, 10), (6, 6, 4, 1e6)],
 )
-def test_references_are_those_of_60_digits(m, n, rank, cond, dtype):
+def test_references_agree_with_those_of_60_digits(m, n, rank, cond, dtype):
     maker = Maker(1, m, n, dtype)
     a = maker.of_values(np.geomspace(1, 1 / cond, rank))
     if rank < min(m, n):

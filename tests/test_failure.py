@@ -1,5 +1,5 @@
-"""Matrices without a pseudo-inverse, and memory that is not there: all other matrices are computed,
-the error says which ones failed, and nothing hangs or breaks the next call.
+"""Matrices without a pseudo-inverse, and missing memory: all other matrices are computed, the error
+names those that failed, and nothing hangs or breaks the next call.
 """
 
 import pickle
@@ -32,7 +32,7 @@ def random_stack(shape, dtype, hermitian=False):
 
 
 def is_nan(x):
-    """Where x is NaN, in both parts of it."""
+    """Where x is NaN, in both parts if complex."""
     return np.isnan(x.real) & (np.isnan(x.imag) | (x.dtype.kind != "c"))
 
 
@@ -89,7 +89,7 @@ def test_hermitian_failures_are_those_in_the_triangle_that_is_read(dtype, bad, l
          r"1467 of 10000 .*\(0, 0\), \(0, 7\), \(0, 14\), \(0, 21\), \(0, 28\), \.\.\.\)\."),
     ],
 )  # fmt: skip
-def test_error_counts_and_names_failures_and_indexes_them_all(
+def test_error_counts_failures_names_the_first_and_indexes_all(
     batch_shape, failed, message, hermitian
 ):
     a = random_stack((*batch_shape, 3, 3), "float64", hermitian)
@@ -138,7 +138,7 @@ def test_failure_counts_once_for_each_tolerance_that_it_meets():
 
 
 @pytest.mark.parametrize("workers", [1, 2, 7])
-def test_failures_of_many_workers_come_sorted(workers):
+def test_failures_found_by_many_workers_are_sorted(workers):
     a = random_stack((5000, 4, 3), "float64")
     a[::3, 1, 1] = np.inf
     with pytest.raises(LinAlgError, match="1667 of 5000") as caught:
@@ -221,7 +221,7 @@ ROUTINES = {
 
 @pytest.mark.parametrize("how", ["info", "nan"])
 @pytest.mark.parametrize(("dtype", "hermitian"), ROUTINES)
-def test_second_svd_answers_where_the_first_does_not_converge(dtype, hermitian, how):
+def test_second_svd_answers_if_the_first_does_not_converge(dtype, hermitian, how):
     broken = ROUTINES[dtype, hermitian][:1]
     run_python(
         BROKEN.format(broken=broken, how=how, dtype=dtype, hermitian=hermitian)
@@ -307,5 +307,5 @@ def test_no_memory_raises_and_leaves_the_pool_usable(missing, shape, workers):
         for a, bits in zip((small, middle), expected):
             assert pinv(a, workers={workers}).tobytes() == bits
     """
-    # Else glibc serves the call from what it reserved for threads, or kept of an earlier call.
+    # Else glibc may serve the call from a thread's arena, or from memory that it kept.
     run_python(code, MALLOC_ARENA_MAX="1", MALLOC_MMAP_THRESHOLD_="65536")

@@ -1,5 +1,5 @@
 """Answers do not depend on the flags of a thread's floating-point unit, which PyTorch and XLA set;
-and those are found again as they were.
+and the flags are the same after a call.
 """
 
 import ctypes
@@ -37,7 +37,7 @@ def unit(tmp_path_factory):
 
 
 def subnormal(*shape):
-    """Stacks with singular values that only count where subnormal numbers do."""
+    """Stacks with a singular value that is lost if subnormal numbers are flushed to zero."""
     a = np.zeros(shape)
     a[...] = np.diag([1e-3, 1e-5, 1.25e-308])[: shape[-2], : shape[-1]]
     return a
@@ -79,9 +79,9 @@ _INEXACT = 0x20 << 48 | 0x20  # Python's own arithmetic raises it
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_bits_do_not_depend_on_flags_and_flags_are_as_before(unit, name):
+def test_flags_change_no_bit_and_are_not_changed(unit, name):
     function, arrays, options = CALLS[name]
-    # BLAS's own threads, which more workers give to one large matrix, change its bits.
+    # One large matrix may use BLAS's own threads if it has several workers, which changes bits.
     expected = {w: function(*arrays, workers=w, **options).tobytes() for w in (1, 3)}
     for flags in FLAGS:
         for workers in expected:
@@ -140,7 +140,7 @@ def test_compiled_functions_read_tolerances_under_usual_flags(unit, atol, rtol, 
         {"atol": -5e-324},
     ],
 )
-def test_what_is_refused_does_not_depend_on_flags(unit, options):
+def test_arguments_are_refused_whatever_the_flags_are(unit, options):
     for a in np.eye(3) + np.zeros((2, 3, 3)), np.eye(3):
         if any(np.ndim(value) for value in options.values()) and a.ndim == 2:
             continue
@@ -167,7 +167,7 @@ def calls_that_under_and_overflow():
     yield pinv_vjp, (eye, pinv(eye), pinv(eye)), {}
 
 
-def test_errstate_of_the_caller_never_fires():
+def test_no_floating_point_error_reaches_the_callers_errstate():
     calls, raised = list(calls_that_under_and_overflow()), []
     with np.errstate(all="raise"):
         for function, arguments, options in calls:

@@ -1,4 +1,4 @@
-"""Forked children compute, whatever the threads of their parent were doing."""
+"""Forked children can compute, whatever the threads of their parent were doing."""
 
 from children import run_python
 
@@ -58,8 +58,8 @@ def test_child_forked_during_the_call_of_another_thread_computes():
 
 
 def test_children_forked_while_others_compute_do_not_hang():
-    """Whatever locks of LAPACK and BLAS are taken at that moment: the first fork of each pair lets
-    OpenBLAS stop its threads, so that the second one may come while they are started again.
+    """Locks of LAPACK and BLAS may be taken at that moment. The first fork of each pair makes
+    OpenBLAS stop its threads, so the second may come while they are started again.
     """
     run_python(
         f"""{FORK}

@@ -1,4 +1,4 @@
-"""No kernel reads or writes past its arrays: each one ends, or begins, at a page that may not be
+"""No kernel reads or writes past its arrays: each array ends, or begins, at a page that must not be
 touched.
 """
 
@@ -77,7 +77,7 @@ LAYOUTS = ["C", "transposed", "backwards", "every second", "stack innermost"]
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "complex128"])
-def test_small_matrices_at_each_count_of_lanes(dtype, layout):
+def test_small_matrices_stay_within_their_arrays_for_any_number_in_lanes(dtype, layout):
     run_python(f"""{GUARDED}
     squares = [(n, n) for n in (1, 2, 3, 4, 5, 6, 7, 8, 9, 13)]
     for m, n in squares + [(5, 3), (3, 5), (9, 1), (1, 9), (17, 4), (4, 17), (7, 6)]:
@@ -96,7 +96,7 @@ def test_small_matrices_at_each_count_of_lanes(dtype, layout):
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "complex128"])
-def test_larger_matrices_and_many_sides(dtype, layout):
+def test_larger_matrices_and_many_right_hand_sides_stay_within_their_arrays(dtype, layout):
     run_python(f"""{GUARDED}
     for m, n in [(16, 16), (31, 31), (33, 33), (49, 49), (64, 64), (65, 7), (7, 65), (90, 30),
                  (30, 90), (300, 2), (2, 300), (60, 59)]:

@@ -1,4 +1,4 @@
-"""Hostile arguments: objects whose code misbehaves while they are read, and every wrong kind. Each
+"""Hostile arguments: objects whose code misbehaves while they are read, and every wrong type. Each
 ends in a documented error or in the right answer, and the next call is right.
 """
 
@@ -39,11 +39,11 @@ def by_name(cases):
 
 
 class Mine(Exception):
-    """Raised by the code of what is given; it comes through as it is."""
+    """Raised by the code of an argument; it must reach the caller unchanged."""
 
 
 def raising(error):
-    """A function of any arguments that raises it."""
+    """A function of any arguments that raises the error."""
 
     def function(*_, **__):
         raise error
@@ -102,7 +102,7 @@ class Tensor(ctypes.Structure):
 
 
 class Capsules:
-    """Has `__dlpack__` and no `__array__`; its capsules say what they are told to."""
+    """Has `__dlpack__` and no `__array__`; its capsules say what the arguments say."""
 
     def __init__(
         self, shape, strides=None, offset=0, *, code=2, bits=64, ndim=None, name=b"dltensor"
@@ -182,7 +182,7 @@ READ = [
 
 @pytest.mark.parametrize("role", ["a", "a of lstsq", "b"])
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_cannot_be_read_is_an_error_of_its_own_kind(case, role):
+def test_objects_that_cannot_be_read_raise_the_documented_error(case, role):
     given, error = case
     calls = {"a": pinv, "a of lstsq": lambda a: lstsq(a, EYE), "b": lambda b: lstsq(EYE, b)}
     with pytest.raises(error) as caught:
@@ -193,14 +193,14 @@ def test_what_cannot_be_read_is_an_error_of_its_own_kind(case, role):
 
 
 @pytest.mark.parametrize(("given", "a"), READ)
-def test_what_can_be_read_is_read_right(given, a):
+def test_objects_that_can_be_read_give_the_answer_of_their_array(given, a):
     m = a.shape[-2]
     assert same_bits(pinv(given), pinv(a))
     assert same_bits(lstsq(given, np.ones(m)), lstsq(a, np.ones(m)))
     assert same_bits(lstsq(np.eye(m), given), lstsq(np.eye(m), a))
 
 
-def test_array_of_another_shape_each_time_is_read_once():
+def test_an_argument_is_read_once():
     shapes = [(3, 2), (2, 3), (6,), (1, 6)]
     given = ArrayLike(lambda: NUMBERS.reshape(shapes.pop(0)))
     assert same_bits(pinv(given), pinv(NUMBERS))
@@ -208,7 +208,7 @@ def test_array_of_another_shape_each_time_is_read_once():
     assert len(shapes) == 2
 
 
-def test_entries_written_by_what_is_read_later_are_seen():
+def test_entries_written_while_a_later_argument_is_read_are_seen():
     a = np.ones((2, 2))
 
     def write():
@@ -236,14 +236,14 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
-def test_subclasses_keep_their_kind_and_their_answer(kind):
+def test_subclasses_keep_their_class_and_get_the_right_answer(kind):
     x = pinv(NUMBERS.view(kind))
     assert type(x) is kind
     assert same_bits(np.asarray(x), pinv(NUMBERS))
     assert same_bits(lstsq(np.eye(3), NUMBERS.view(kind)), lstsq(np.eye(3), NUMBERS))
 
 
-def test_subclasses_that_cannot_wrap_or_lie_about_their_shape():
+def test_subclasses_that_cannot_wrap_or_lie_about_their_shape_do_no_harm():
     no_wrap = NUMBERS.view(subclass(__array_wrap__=raising(Mine)))
     with pytest.raises(Mine):
         pinv(no_wrap)
@@ -264,7 +264,7 @@ def test_empty_shapes_of_any_size_are_quick(shape):
     assert lstsq(np.empty(shape), np.empty((*batch, m, 0))).shape == (*batch, n, 0)
 
 
-def test_solutions_that_no_memory_holds_are_a_memory_error():
+def test_solutions_too_large_for_memory_raise_memory_error():
     with pytest.raises(MemoryError):
         lstsq(np.empty((0, 3)), np.empty((0, 2**58)))
 
@@ -284,7 +284,7 @@ TOLERANCES = [-0.0, 5e-324, np.float16(2.5), 2**63, np.uint64(2**64 - 1), np.inf
 
 @both_functions
 @pytest.mark.parametrize("given", TOLERANCES)
-def test_tolerances_at_the_edge_cut_as_their_value_says(given, call):
+def test_unusual_tolerances_count_by_their_value(given, call):
     value = np.broadcast_to(np.asarray(given, float), 3)
     x, rank = call(STACK, atol=given, return_rank=True)
     assert rank.tolist() == np.where(np.array([1, 2, 3]) > value, 2, 0).tolist()
@@ -342,7 +342,7 @@ OPTIONS_REFUSED = [
 
 @both_functions
 @pytest.mark.parametrize(("name", "given", "error"), OPTIONS_REFUSED)
-def test_options_of_wrong_kinds_are_refused(name, given, error, call):
+def test_options_of_wrong_types_are_refused(name, given, error, call):
     with pytest.raises(error) as caught:
         call(STACK, **{name: given})
     assert type(caught.value) is error
@@ -383,7 +383,7 @@ def test_masked_tolerances_are_refused():
     assert pinv(STACK, atol=np.ma.array([2.5] * 3), return_rank=True)[1].tolist() == [0, 0, 2]
 
 
-def test_more_dimensions_than_numpy_broadcasts():
+def test_batches_may_have_more_dimensions_than_numpy_broadcasts():
     deep = A.reshape((1,) * 35 + A.shape)
     assert same_bits(pinv(deep, atol=np.zeros(1)).ravel(), pinv(A).ravel())
     assert lstsq(deep, B).shape == (1,) * 35 + (7, 3, 2)
@@ -393,7 +393,7 @@ def test_more_dimensions_than_numpy_broadcasts():
         pinv(deep, atol=np.zeros(2))
 
 
-def test_truth_is_any_byte_but_zero():
+def test_any_nonzero_byte_of_a_boolean_is_true():
     """Booleans may come with other bytes from files, views and other libraries."""
     a = np.frombuffer(bytes([2, 3, 0, 255]), bool).reshape(2, 2)
     expected = pinv(np.array([[1.0, 1], [0, 1]]))
@@ -403,13 +403,13 @@ def test_truth_is_any_byte_but_zero():
     assert same_bits(pinv(large), pinv(np.ones((60, 60))))
 
 
-def test_namespace_without_a_device_is_no_array_of_the_standard():
+def test_a_namespace_without_a_device_does_not_make_an_array_of_the_standard():
     given = has(__array_namespace__=lambda self: np, __array__=lambda self, *_, **__: EYE)
     assert same_bits(pinv(given), pinv(EYE))
     assert same_bits(lstsq(EYE, given), lstsq(EYE, EYE))
 
 
-def test_threads_are_not_without_number():
+def test_the_number_of_threads_is_limited():
     run_python("""
         import threading
         import numpy as np
@@ -419,7 +419,7 @@ def test_threads_are_not_without_number():
     """)
 
 
-# What the caller's code does to its own arrays, while they are read. Each had corrupted memory.
+# What the code of an argument does to arrays while they are read. Each once corrupted memory.
 MEDDLING = {
     "a reshaped by a tolerance": """
         a = rng.standard_normal((1000, 100, 2))
@@ -494,7 +494,7 @@ MEDDLING = {
 
 
 @by_name(MEDDLING)
-def test_callers_that_meddle_with_their_arrays_corrupt_nothing(case):
+def test_code_of_arguments_that_changes_arrays_corrupts_nothing(case):
     run_python(
         "import numpy as np\nfrom batchpinv import lstsq, pinv\nrng = np.random.default_rng(0)\n"
         + dedent(case)

@@ -1,5 +1,5 @@
-"""Hostile files: headers and contents that lie, that hold objects or code, that change or end while
-they are read. Each ends in one line and leaves nothing behind, or in the right answer.
+"""Hostile files: headers and contents that lie, hold objects or code, or change or end while they
+are read. Each ends in one line and leaves nothing behind, or in the right answer.
 """
 
 import os
@@ -25,7 +25,7 @@ VALUES = random_stack(2, 3, 2)
 
 
 class Trap:
-    """Makes a folder where it is unpickled, as does the code in headers below where it is run."""
+    """Makes a folder if it is unpickled, as the code in the headers below does if it is run."""
 
     def __reduce__(self):
         return os.mkdir, ("trapped",)
@@ -35,7 +35,7 @@ def npy(
     descr="'<f8'", order="False", shape="(2, 3, 2)", *, extra="", header=None, version=1,
     length=None, data=None,
 ):  # fmt: skip
-    """A .npy file, whose header may say anything, also about its own length."""
+    """A .npy file, whose header may be wrong in anything, even its own length."""
     if header is None:
         header = f"{{'descr': {descr}, 'fortran_order': {order}, 'shape': {shape}, {extra}}}"
     text = header.encode("latin1") + b"\n"
@@ -107,7 +107,7 @@ COMPUTED_FILES = {
 
 @pytest.fixture
 def command(tmp_path, monkeypatch, capsys):
-    """The command line, in an empty folder: (status, stdout, stderr) of arguments."""
+    """Runs the command line in an empty folder; returns (status, stdout, stderr)."""
     monkeypatch.chdir(tmp_path)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield lambda *arguments: (main(arguments), *capsys.readouterr())
@@ -116,7 +116,7 @@ def command(tmp_path, monkeypatch, capsys):
 
 
 @by_name(REFUSED_FILES)
-def test_file_that_lies_is_refused_in_a_line_and_leaves_nothing(command, tmp_path, case):
+def test_a_bad_file_is_refused_in_one_line_and_leaves_nothing(command, tmp_path, case):
     contents, message = case
     (tmp_path / "in.npy").write_bytes(contents)
     status, printed, complaint = command("in.npy", "out.npy", "--rank", "ranks.npy")
@@ -129,7 +129,7 @@ def test_file_that_lies_is_refused_in_a_line_and_leaves_nothing(command, tmp_pat
 
 
 @by_name(COMPUTED_FILES)
-def test_file_that_is_odd_but_sound_is_computed(command, tmp_path, case):
+def test_an_unusual_but_valid_file_is_computed(command, tmp_path, case):
     contents, a = case
     (tmp_path / "in.npy").write_bytes(contents)
     status, _, complaint = command("in.npy", "out.npy", "--rank", "ranks.npy")
@@ -140,7 +140,7 @@ def test_file_that_is_odd_but_sound_is_computed(command, tmp_path, case):
     assert sorted(os.listdir(tmp_path)) == ["in.npy", "out.npy", "ranks.npy"]
 
 
-def test_input_is_kept_whatever_link_to_it_is_the_output(command, tmp_path, capsys):
+def test_an_input_is_kept_if_the_output_is_a_link_to_it(command, tmp_path, capsys):
     (tmp_path / "in.npy").write_bytes(npy())
     os.link("in.npy", "hard.npy")
     os.symlink("in.npy", "soft.npy")
@@ -154,7 +154,7 @@ def test_input_is_kept_whatever_link_to_it_is_the_output(command, tmp_path, caps
 
 
 @pytest.mark.parametrize("ranks", ["out.npy", "./out.npy", "../{folder}/out.npy"])
-def test_ranks_in_the_place_of_the_result_are_refused(command, tmp_path, capsys, ranks):
+def test_one_file_for_result_and_ranks_is_refused(command, tmp_path, capsys, ranks):
     (tmp_path / "in.npy").write_bytes(npy())
     (tmp_path / "out.npy").write_bytes(b"kept")
     with pytest.raises(SystemExit, match="2"):
@@ -164,7 +164,7 @@ def test_ranks_in_the_place_of_the_result_are_refused(command, tmp_path, capsys,
 
 
 @pytest.mark.parametrize("path", ["loop.npy", "/dev/null", "/dev/zero", "x" * 300, "a\nb"])
-def test_paths_that_are_no_file_are_told_in_a_line(command, tmp_path, path):
+def test_paths_that_are_no_file_are_refused_in_one_line(command, tmp_path, path):
     os.symlink("loop.npy", tmp_path / "loop.npy")
     status, printed, complaint = command(path, "out.npy")
     assert (status, printed, complaint.count("\n")) == (1, "", 1)
@@ -175,7 +175,7 @@ def test_paths_that_are_no_file_are_told_in_a_line(command, tmp_path, path):
 
 
 @pytest.mark.parametrize("kept", [0.5, 0])
-def test_file_that_is_cut_off_while_it_is_read_ends_in_a_line(tmp_path, kept):
+def test_a_file_that_is_cut_off_while_it_is_read_ends_in_one_line(tmp_path, kept):
     path = tmp_path / "in.npy"
     np.save(path, random_stack(60, 300, 300))
     with subprocess.Popen(
@@ -194,7 +194,7 @@ def test_file_that_is_cut_off_while_it_is_read_ends_in_a_line(tmp_path, kept):
 
 @contextmanager
 def flipping(a, *values):
-    """Another thread writes the one and then the other value, again and again."""
+    """Another thread writes one value after the other, again and again."""
     stop = threading.Event()
 
     def flip():
@@ -212,7 +212,7 @@ def flipping(a, *values):
 
 
 @pytest.mark.parametrize("driver", ["auto", "svd"])
-def test_file_that_changes_gives_the_result_of_either(command, tmp_path, driver):
+def test_a_file_that_changes_gives_the_result_of_either_content(command, tmp_path, driver):
     np.save("in.npy", np.full((100_000, 1, 1), 2.0))
     with flipping(np.load("in.npy", mmap_mode="r+"), 4.0, 2.0):
         status, _, complaint = command("in.npy", "out.npy", "--driver", driver)
@@ -222,7 +222,7 @@ def test_file_that_changes_gives_the_result_of_either(command, tmp_path, driver)
 
 @pytest.mark.parametrize("driver", ["auto", "svd"])
 @pytest.mark.parametrize(("m", "n"), [(1, 1), (6, 6), (12, 5), (50, 60)])
-def test_entries_that_change_never_crash(m, n, driver):
+def test_entries_that_change_during_a_call_do_no_harm(m, n, driver):
     a = np.empty((60_000 // (m * n), m, n))
     one, other = random_stack(2, m, n)
     a[...] = one

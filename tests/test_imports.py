@@ -1,4 +1,4 @@
-"""What `import batchpinv` brings in and offers: no library that it does not need, the public names,
+"""What `import batchpinv` imports and offers: no library that it does not need, the public names,
 the version of the installed distribution, and docstrings whose examples run.
 """
 
@@ -22,7 +22,7 @@ FUNCTIONS = [
 ]  # fmt: skip
 
 
-def test_import_brings_in_no_foreign_library():
+def test_import_and_calls_import_no_foreign_library():
     printed = run_python("""
         import sys
         import batchpinv
@@ -61,8 +61,8 @@ def test_scipy_is_imported_when_lapack_is_first_needed():
 
 
 @pytest.mark.skipif(platform.system() != "Linux", reason="glibc's feenableexcept")
-def test_traps_and_threads_do_not_disturb_the_first_import_of_scipy():
-    """Under the caller's traps, and from many threads at once."""
+def test_scipy_can_first_be_imported_under_traps_and_by_many_threads():
+    """The traps are the callers' own, and are still set after the call."""
     run_python("""
         import ctypes, threading
         import numpy as np
@@ -96,7 +96,7 @@ def test_import_starts_no_thread_and_changes_no_blas_threads():
 def test_public_names_are_those_of_all():
     public = {name for name in vars(batchpinv) if not name.startswith("_")} | {"__version__"}
     modules = {name for name in public if inspect.ismodule(getattr(batchpinv, name))}
-    assert modules <= {"compat", "cuda", "cython_pinv"}  # where a test has imported them
+    assert modules <= {"compat", "cuda", "cython_pinv"}  # if a test has imported them
     public -= modules
     assert public == set(batchpinv.__all__)
     assert batchpinv.__all__ == sorted(batchpinv.__all__)
@@ -126,7 +126,7 @@ def test_docstrings_name_every_parameter(name):
         assert name == "LinAlgError" or parameter in documented
 
 
-def test_config_as_dicts_says_what_is_in_use():
+def test_config_as_dicts_reports_versions_libraries_and_workers():
     batchpinv.pinv(np.eye(70))  # by LAPACK
     config = show_config("dicts")
     assert list(config) == ["versions", "lapack", "workers", "simd", "cuda", "compat"]
@@ -176,7 +176,7 @@ def test_config_loads_no_lapack_and_never_raises(workers):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.parametrize("loaded", [False, True])
-def test_config_of_a_forked_child_is_that_of_its_parent(loaded):
+def test_a_forked_child_has_the_config_of_its_parent(loaded):
     run_python(f"""
         import os
         import numpy as np

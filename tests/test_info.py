@@ -1,11 +1,11 @@
-"""`return_info` says which rung answered each matrix, its rank, and whether that is certain."""
+"""`return_info` tells each matrix's rank, whether it is certain, and which rung answered."""
 
 import numpy as np
 import pytest
 
 from batchpinv import Info, Rung, lstsq, pinv, show_config
 
-LANES = show_config("dicts")["simd"]["own kernels"] != "none"
+HAS_LANES = show_config("dicts")["simd"]["own kernels"] != "none"
 TURN = np.linalg.qr(np.random.default_rng(1).standard_normal((4, 4)))[0]
 NEAR = TURN * [1, 1, 1, 1.1e-15]  # its last singular value is near the tolerance
 
@@ -24,50 +24,50 @@ def check_rungs(a, expected, **options):
     return info
 
 
-def test_small_matrices():
+def test_info_names_the_rungs_of_small_matrices():
     a = np.stack([normal(4, 4), np.ones((4, 4)), np.diag([1.0, 1, 1, 1e-9]), NEAR])
     expected = [Rung.QR_LANES, Rung.PIVOTED_LANES, Rung.SVD_LANES, Rung.EXACT_LANES]
-    if not LANES:
+    if not HAS_LANES:
         expected = [Rung.DIRECT, Rung.PIVOTED, Rung.SVD, Rung.SVD]
     info = check_rungs(a, expected, rtol=[1e-12, 1e-12, 1e-6, 1e-15])
     assert info.counts() == {rung: expected.count(rung) for rung in expected}
-    assert info.certain.tolist() == [True, True, True, LANES]
+    assert info.certain.tolist() == [True, True, True, HAS_LANES]
 
 
 @pytest.mark.parametrize("shape", [(96, 96), (200, 60), (60, 200)])
 @pytest.mark.parametrize("dtype", ["f4", "f8", "c8", "c16"])
-def test_large_matrices(shape, dtype):
+def test_info_names_the_rungs_of_large_matrices(shape, dtype):
     a = np.stack([normal(*shape), np.ones(shape), np.ones(shape)]).astype(dtype)
     check_rungs(a, [Rung.DIRECT, Rung.PIVOTED, Rung.SVD], rtol=[1e-6, 1e-5, 1e-20])
 
 
 @pytest.mark.parametrize("shape", [(200, 60), (60, 200), (1000, 100)])
 @pytest.mark.parametrize("dtype", ["f4", "f8", "c8", "c16"])
-def test_what_rounding_made_of_zero_needs_no_svd(shape, dtype):
+def test_singular_values_that_are_only_rounding_need_no_svd(shape, dtype):
     m, n = shape
     info = check_rungs((normal(m, 30) @ normal(30, n)).astype(dtype), Rung.PIVOTED)
     assert info.rank == 30
     assert info.certain
 
 
-def test_driver_svd():
+def test_driver_svd_answers_all_by_the_svd():
     check_rungs(normal(5, 3, 3), [Rung.SVD] * 5, driver="svd")
 
 
-def test_one_matrix():
+def test_info_of_one_matrix_holds_scalars():
     info = check_rungs(normal(96, 96), Rung.DIRECT)
     assert type(info.rung) is Rung
     assert info.counts() == {Rung.DIRECT: 1}
 
 
-def test_batch_dimensions_and_broadcast_tolerances():
+def test_info_has_the_batch_shape_broadcast_with_the_tolerances():
     a = normal(2, 1, 96, 96)
     info = check_rungs(a, np.full((2, 3), [Rung.DIRECT, Rung.DIRECT, Rung.SVD]), atol=[0, 1e-9, 1])
     assert info.rung.dtype == np.uint8
 
 
 @pytest.mark.parametrize("driver", ["auto", "svd"])
-def test_certain(driver):
+def test_ranks_with_a_clear_gap_are_certain(driver):
     turned = np.linalg.qr(normal(3, 3))[0]
     a = np.stack([np.eye(3), turned * [1, 1, 1e-3], np.full((3, 3), 0.1), np.zeros((3, 3))])
     info = pinv(a, driver=driver, return_info=True)[1]
@@ -91,7 +91,7 @@ def test_a_singular_value_within_rounding_of_the_tolerance_is_uncertain_by_lapac
 @pytest.mark.parametrize("driver", ["auto", "svd"])
 @pytest.mark.parametrize("n", [3, 8, 20, 60])
 @pytest.mark.parametrize("dtype", ["f4", "f8", "c8", "c16"])
-def test_what_structure_tells_is_certain_without_a_tolerance(driver, n, dtype):
+def test_ranks_that_structure_tells_are_certain_without_a_tolerance(driver, n, dtype):
     """Exactly singular, rtol = 0: zero and equal rows and columns, and permuted diagonals."""
     zero_row, zero_column, equal_rows, equal_columns = (normal(n, n) for _ in range(4))
     zero_row[1] = 0
@@ -112,7 +112,7 @@ def test_a_value_equal_to_the_tolerance_is_dropped_from_a_diagonal():
     assert info.certain.all()
 
 
-def test_failed_matrices_ended_on_the_last_rung():
+def test_failed_matrices_report_the_last_rung_and_are_not_certain():
     a = normal(3, 4, 4)
     a[1, 0, 0] = np.nan
     info = pinv(a, return_info=True, on_failure="nan")[1]
@@ -122,21 +122,21 @@ def test_failed_matrices_ended_on_the_last_rung():
 
 
 @pytest.mark.parametrize("shape", [(0, 3), (0, 3, 3), (2, 3, 0)])
-def test_nothing_to_compute(shape):
+def test_empty_matrices_and_stacks_have_no_rung(shape):
     info = check_rungs(np.ones(shape), np.full(shape[:-2], Rung.NONE))
     assert set(info.counts()) <= {Rung.NONE}
 
 
-def test_not_together_with_the_rank_alone():
+def test_return_info_and_return_rank_exclude_each_other():
     with pytest.raises(ValueError, match="give one of return_rank and return_info"):
         pinv(normal(3, 3), return_rank=True, return_info=True)
 
 
 @pytest.mark.parametrize("dtype", ["f4", "f8", "c8", "c16"])
 @pytest.mark.parametrize("k", [1, 3, 128, 1100])
-def test_systems_say_what_pinv_says(k, dtype):
-    """One by one, in blocks, and one matrix for many right-hand sides. The rung may be another one,
-    since what is dropped may change a solution, but does not depend on company."""
+def test_info_of_lstsq_has_the_ranks_of_pinv(k, dtype):
+    """In stacks and alone, and one matrix for many right-hand sides. The rung may differ from
+    pinv's, since what is dropped may change a solution, but not with the neighbours."""
     stacks = [
         (np.stack([normal(4, 4), np.ones((4, 4)), np.diag([1.0, 1, 1, 1e-9]), NEAR]), 1e-15),
         (np.stack([normal(70, 60), np.ones((70, 60)), np.full((70, 60), np.nan)]), 1e-6),
@@ -167,7 +167,7 @@ def test_systems_say_what_pinv_says(k, dtype):
         assert residuals.shape == (5, k)
 
 
-def test_a_system_of_nothing_has_no_rung():
+def test_empty_systems_have_no_rung():
     for shape, rung in ((3, 0), Rung.NONE), ((0, 3), Rung.NONE):
         _, info = lstsq(normal(*shape), normal(shape[0]), return_info=True)
         assert info == Info(0, rung, True)

@@ -98,8 +98,8 @@ def test_interrupted_systems_leave_out_alone(batch, m, n, k, workers):
     assert float(delay) < 0.5
 
 
-def test_a_matrix_that_is_left_behind_keeps_its_permit_and_nobody_else_waiting():
-    """Two processors; one thread, then both, hang in LAPACK with matrices of interrupted calls."""
+def test_a_matrix_left_inside_lapack_keeps_its_permit_and_lets_others_compute():
+    """The limit is 2. One thread, then both, hang in LAPACK with matrices of interrupted calls."""
     run_python(
         f"""{INTERRUPT}
     from children import hang_routine
@@ -136,7 +136,7 @@ def test_a_matrix_that_is_left_behind_keeps_its_permit_and_nobody_else_waiting()
 
 
 @pytest.mark.parametrize("shape", [(4, 900, 900), (1200, 1200)])
-def test_process_ends_well_after_an_interrupt_although_lapack_is_still_busy(shape):
+def test_the_process_ends_normally_after_an_interrupt_while_lapack_is_busy(shape):
     """OpenBLAS hangs or crashes if it is unloaded during a call, so the exit waits for it."""
     for _ in range(3):
         run_python(
@@ -152,7 +152,7 @@ def test_process_ends_well_after_an_interrupt_although_lapack_is_still_busy(shap
         )
 
 
-def test_interrupts_at_any_moment_lose_no_thread_and_no_hold():
+def test_interrupts_at_any_moment_lose_no_thread_and_no_hold_of_blas():
     run_python(f"""{INTERRUPT}
     import random
     from batchpinv import _pool, set_workers
@@ -183,7 +183,7 @@ def test_interrupts_at_any_moment_lose_no_thread_and_no_hold():
 
 
 def test_interrupt_of_a_loop_of_small_calls_is_caught_around_it():
-    """Seldom is it raised where the loop starts over, which CPython does not count to its `try`."""
+    """Nearly always: where the loop starts over, CPython does not count it as inside its `try`."""
     run_python(f"""{INTERRUPT}
     a, caught = np.eye(3), 0
     def is_caught():
@@ -203,9 +203,9 @@ def test_interrupt_of_a_loop_of_small_calls_is_caught_around_it():
 
 
 @pytest.mark.parametrize("name", ["_pool", "_blas"])
-def test_no_loop_stands_in_what_must_clean_up_after_an_interrupt(name):
-    """In CPython 3.13 what a signal handler raises where a loop starts over passes by a `try` or
-    `with` around it in the same function."""
+def test_no_loop_stands_in_a_try_or_with(name):
+    """In CPython 3.13, what a signal handler raises where a loop starts over bypasses a `try` or
+    `with` around the loop in the same function, so its clean-up would not run."""
     module = importlib.import_module(f"batchpinv.{name}")
     guards = (ast.Try, ast.With)
     loops = [

@@ -1,11 +1,11 @@
-"""Inside joblib's pools, of threads and of processes."""
+"""Calls inside joblib's pools of threads and of processes."""
 
 import pytest
 from children import run_python
 
 
 @pytest.mark.parametrize("backend", ["threading", "loky", "multiprocessing"])
-def test_pools_of_joblib(backend):
+def test_tasks_of_joblib_get_the_same_bits(backend):
     run_python(
         f"""
     import numpy as np

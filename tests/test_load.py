@@ -1,5 +1,5 @@
-"""Inside what other people's programs are made of: pools of threads and processes, event loops,
-signal handlers, an interpreter that ends. And the short form of `tests.load` and `tests.leaks`.
+"""Calls in pools of threads and processes, in event loops, in signal handlers, and while the
+interpreter ends; and short runs of `tests.load` and `tests.leaks`.
 """
 
 import subprocess
@@ -35,8 +35,8 @@ def work(tmp_path):
 
 @pytest.mark.parametrize("start", ["fork", "forkserver", "spawn"])
 @pytest.mark.parametrize("busy", [False, True])
-def test_processes_of_multiprocessing(work, start, busy):
-    """Also where their parent is computing while they start."""
+def test_processes_of_multiprocessing_get_the_same_bits(work, start, busy):
+    """Their parent may be computing while they start."""
     run_python(
         f"""
     {work}
@@ -65,7 +65,7 @@ def test_processes_of_multiprocessing(work, start, busy):
 
 
 @pytest.mark.parametrize("kind", ["Thread", "Process"])
-def test_executors_of_concurrent_futures(work, kind):
+def test_executors_of_concurrent_futures_get_the_same_bits(work, kind):
     run_python(
         f"""
     {work}
@@ -82,7 +82,7 @@ def test_executors_of_concurrent_futures(work, kind):
     )
 
 
-def test_executors_of_an_event_loop_which_goes_on_meanwhile(work):
+def test_an_event_loop_goes_on_while_its_executor_computes(work):
     run_python(f"""
     {work}
     import asyncio
@@ -152,7 +152,7 @@ def test_the_interpreter_may_end_while_batches_run(work, end, daemon):
     assert printed == "ended True\n"
 
 
-def test_more_workers_than_any_machine_has(work):
+def test_500_workers_get_the_same_bits(work):
     run_python(f"""
     {work}
     from work import compute
@@ -161,7 +161,7 @@ def test_more_workers_than_any_machine_has(work):
     """)
 
 
-# ---- short forms ---------------------------------------------------------------------------------
+# ---- short runs ----------------------------------------------------------------------------------
 
 
 def run_module(*arguments):
@@ -174,13 +174,13 @@ def run_module(*arguments):
     )
 
 
-def test_64_threads_with_forks_and_interrupts():
+def test_64_threads_with_forks_and_interrupts_get_right_answers():
     ran = run_module("tests.load", "--minutes", "0.2")
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "; 0 wrong; " in ran.stdout
 
 
-def test_calls_hold_nothing():
+def test_calls_leak_nothing():
     ran = run_module("tests.leaks", "--calls", "30000")
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert " 0 threads, 0 files more" in ran.stdout

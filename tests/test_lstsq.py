@@ -18,7 +18,7 @@ LANES = batchpinv.show_config("dicts")["simd"]["own kernels"] != "none"
 CASES = [case for dtype in DTYPES for case in make_cases(dtype)]
 # In units of the perturbation bound times eps.
 ALLOWED = 30
-# Every rung: in lanes, and through LAPACK.
+# Sizes for every rung, in lanes and through LAPACK.
 SHAPES = [(1, 1), (4, 4), (6, 3), (3, 6), (9, 9), (16, 16), (40, 7), (7, 40), (33, 21), (60, 60)]
 LARGE = [(200, 50), (50, 200), (70, 70), (120, 60), (60, 120)]
 
@@ -33,7 +33,8 @@ def stack_of(dtype, count, m, n, seed=0):
 
 
 def check_loosely(x, a, b, **options):
-    """Against pinv(a) @ b in the same dtype: for sizes for which 60 digits would take too long."""
+    """Compares x with pinv(a) @ b in the same dtype, where 60 digits would take too long; returns
+    the ranks."""
     inverse, rank = batchpinv.pinv(a, return_rank=True, driver="svd", **options)
     eps = np.finfo(x.dtype).eps
     size = np.linalg.norm(inverse, axis=(-2, -1))
@@ -63,7 +64,7 @@ def test_agrees_with_a_reference_of_60_digits(lstsq, case: Case):
 @pytest.mark.parametrize("k", [1, 3, 20])
 @pytest.mark.parametrize(("m", "n"), SHAPES + LARGE)
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_is_the_pseudo_inverse_times_b(lstsq, dtype, m, n, k):
+def test_solution_is_the_pseudo_inverse_times_b(lstsq, dtype, m, n, k):
     a = stack_of(dtype, 5, m, n)
     rank = max(1, 2 * min(m, n) // 3)
     a[3:] = stack_of(dtype, 2, m, rank, 1) @ stack_of(dtype, 2, rank, n, 2)
@@ -76,7 +77,7 @@ def test_is_the_pseudo_inverse_times_b(lstsq, dtype, m, n, k):
 @pytest.mark.parametrize("kind", ["indefinite", "definite", "semidefinite"])
 @pytest.mark.parametrize("n", [5, 9, 60, 100])
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_hermitian_systems(lstsq, dtype, n, kind):
+def test_hermitian_systems_are_solved_from_either_triangle(lstsq, dtype, n, kind):
     y = stack_of(dtype, 3, n, {"indefinite": n, "definite": 3 * n, "semidefinite": n // 2}[kind])
     adjoint = y.conj().swapaxes(1, 2)
     a = (y + adjoint) / 2 if kind == "indefinite" else y @ adjoint / n
@@ -103,7 +104,7 @@ def test_a_small_solution_of_a_graded_system_keeps_its_digits(lstsq, dtype, n):
 
 @pytest.mark.parametrize("exponent", [-300, -150, 150, 290])
 @pytest.mark.parametrize(("m", "n"), [(4, 4), (9, 3), (3, 9), (60, 60), (200, 50)])
-def test_scales_by_powers_of_two(lstsq, m, n, exponent):
+def test_solutions_scale_with_the_matrix_and_the_right_hand_side(lstsq, m, n, exponent):
     a, b = stack_of(np.float64, 4, m, n), stack_of(np.float64, 4, m, 2)
     x = lstsq(a, b)
     for by in 2.0**exponent, 2.0 ** (exponent * 3):
@@ -161,7 +162,7 @@ def test_tolerance_arrays_broadcast(lstsq):
 
 @pytest.mark.parametrize("k", [15, 16, 17, 70, 1100, 2500])
 @pytest.mark.parametrize(("m", "n"), [(3, 3), (60, 4), (4, 60), (70, 70), (200, 50), (900, 5)])
-def test_many_right_hand_sides(lstsq, m, n, k):
+def test_many_right_hand_sides_are_right_and_workers_change_no_bit(lstsq, m, n, k):
     a, b = stack_of(np.float64, 2, m, n), stack_of(np.float64, 2, m, k)
     done = []
     x, rank, residuals = lstsq(
@@ -330,12 +331,12 @@ def test_matrices_that_fail_are_named_without_right_hand_sides_too():
         ),
     ],
 )
-def test_messages(lstsq, a, b, error, said):
+def test_errors_name_the_argument_and_suggest_what_to_write(lstsq, a, b, error, said):
     with pytest.raises(error, match=said):
         lstsq(a, b)
 
 
-def test_what_messages_suggest_is_right():
+def test_what_error_messages_suggest_is_right():
     rng = np.random.default_rng(0)
     a = rng.standard_normal((7, 3))
     rows, windows = rng.standard_normal((5, 7)), rng.standard_normal((4, 5, 7))
@@ -352,7 +353,7 @@ def test_what_messages_suggest_is_right():
     np.testing.assert_allclose(found, batchpinv.lstsq(a[kept], b.data[kept]))
 
 
-def test_out_is_checked(lstsq):
+def test_out_of_wrong_shape_or_dtype_is_refused(lstsq):
     a, b = np.eye(3), np.ones((3, 2))
     with pytest.raises(ValueError, match=r"out must have shape \(3, 2\)"):
         lstsq(a, b, out=np.empty((2, 3)))
@@ -366,7 +367,7 @@ def test_out_is_checked(lstsq):
 
 
 def curve_fits(dtype, count=12):
-    """Overdetermined and far from consistent, of conditions from 1 to 1e7 (1e4 in single)."""
+    """Overdetermined systems, far from consistent; conditions from 1 to 1e7 (1e4 in single)."""
     t = np.linspace(0, 1, 25)[:, None]
     columns = 6 if np.finfo(dtype).dtype.itemsize == 4 else 7
     cosines = np.cos(t * np.arange(7) * 8)
@@ -396,7 +397,7 @@ def test_overdetermined_systems_lose_no_digits_to_their_condition(dtype):
     assert refined > 2
 
 
-def test_refinement_knows_no_company():
+def test_refinement_does_not_depend_on_neighbours():
     a, b = curve_fits(np.float64)
     x = batchpinv.lstsq(a, b)
     for workers in 1, 2:
@@ -407,8 +408,8 @@ def test_refinement_knows_no_company():
 
 # ---- NIST ----------------------------------------------------------------------------------------
 
-# Of each model, the powers of x, and the digits of the worst coefficient: as many as the data have
-# as doubles, or 15.
+# For each model the powers of x, and the digits that its worst coefficient must have: as many as
+# the data have as doubles, or 15.
 NIST = {
     "norris": (range(2), 13.5),
     "pontius": (range(3), 13),
@@ -425,7 +426,7 @@ NIST = {
 
 
 def read_regression(name, powers):
-    """Design, observations, and the exact coefficients for the decimals that are printed."""
+    """The design matrix and the observations, as the exact decimals of the file."""
     with (Path(__file__).parent / "data" / "nist" / f"{name}.csv").open() as file:
         _, *lines = csv.reader(file)
     data = [[Fraction(cell) for cell in line] for line in lines]
@@ -437,7 +438,7 @@ def read_regression(name, powers):
 
 
 @pytest.mark.parametrize("name", NIST)
-def test_the_digits_of_nist_regressions(name):
+def test_nist_regressions_have_the_digits_that_the_data_allow(name):
     powers, digits = NIST[name]
     design, y = read_regression(name, powers)
     exact = solve_exactly(design, y)

@@ -122,7 +122,7 @@ def check_error(error, message, a, **options):
 
 
 @pytest.mark.parametrize(("a", "error", "message"), A_ERRORS)
-def test_what_is_no_stack_of_matrices_is_refused(a, error, message):
+def test_arguments_that_are_no_stack_of_matrices_are_refused(a, error, message):
     check_error(error, message, a)
 
 
@@ -136,12 +136,12 @@ def test_matrices_too_large_for_lapack_are_refused(shape, dtype):
 
 
 @pytest.mark.parametrize(("options", "error", "message"), KEYWORD_ERRORS)
-def test_keywords_that_are_wrong_are_named(options, error, message):
+def test_wrong_keyword_arguments_are_named(options, error, message):
     check_error(error, message, STACK, **options)
 
 
 @pytest.mark.parametrize(("workers", "error", "message"), NOT_WORKERS)
-def test_workers_that_are_no_count_are_refused(workers, error, message):
+def test_wrong_numbers_of_workers_are_refused(workers, error, message):
     check_error(error, message, STACK, workers=workers)
     with pytest.raises(error, match=message), set_workers(workers):
         pass
@@ -198,7 +198,7 @@ def test_progress_bar_without_tqdm_says_what_to_install(monkeypatch):
         ("-1000", "BATCHPINV_NUM_THREADS must be positive, or negative.*got -1000"),
     ],
 )
-def test_environment_variable_that_is_no_count_is_named(monkeypatch, value, message):
+def test_a_wrong_environment_variable_is_named(monkeypatch, value, message):
     monkeypatch.setenv("BATCHPINV_NUM_THREADS", value)
     check_error(ValueError, message, np.ones((40_000, 3, 3)), out=np.zeros((40_000, 3, 3)))
     with pytest.raises(ValueError, match=message):
@@ -216,7 +216,7 @@ def test_show_config_names_its_modes(mode):
 
 
 class Quantity(np.ndarray):
-    """What those of astropy are to us; unyt's name it `units`."""
+    """An array with a unit, like those of astropy; unyt calls the unit `units`."""
 
     unit = "m"
 
@@ -226,12 +226,12 @@ class Quantity(np.ndarray):
 
 
 class Plain(np.ndarray):
-    """One without units, as astropy writes them; and without a name for its numbers."""
+    """A dimensionless array, as astropy marks it, without an attribute for its numbers."""
 
     unit = ""
 
 
-def test_units_are_not_dropped_and_not_kept():
+def test_arrays_with_units_are_refused_by_name():
     a, b, one = EYE.view(Quantity), np.ones(3).view(Quantity), np.ones(()).view(Quantity)
     calls = [
         (lambda: pinv(a), r"a has units \(m\); give its numbers, a.value, and divide .* a.unit$"),
@@ -250,8 +250,7 @@ def test_units_are_not_dropped_and_not_kept():
             call()
 
 
-def test_quantities_of_libraries_are_refused():
-    """Of those that are installed."""
+def test_quantities_of_installed_libraries_are_refused_and_the_advice_is_right():
     for module in "astropy.units", "unyt", "pint":
         if importlib.util.find_spec(module.partition(".")[0]) is None:
             continue

@@ -21,7 +21,7 @@ def load(name, prefix):
 
 
 def loops(prefix):
-    """Functions of stacks, one matrix a turn of a parallel loop."""
+    """Functions of stacks with parallel loops over their matrices."""
     pinv, lstsq = load("pinv", prefix), load("lstsq", prefix)
 
     @njit(parallel=True)
@@ -49,7 +49,7 @@ def loops(prefix):
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_parallel_loops(dtype):
+def test_parallel_loops_get_the_bits_of_the_python_functions(dtype):
     pinv_all, lstsq_all = loops(compiled.PREFIX[str(np.dtype(dtype))])
     for m, n in (4, 4), (6, 3), (3, 6), (60, 50):
         a = mixed_stack((200 if m < 9 else 10,), m, n, dtype)

@@ -1,5 +1,5 @@
-"""The test-suites of NumPy and SciPy pass with their functions replaced by `batchpinv.compat`, and
-the samples of PyTorch's tests of its own functions give the same answers here and there.
+"""The test suites of NumPy and SciPy pass with their functions replaced by `batchpinv.compat`, and
+on the samples of PyTorch's own tests, PyTorch and batchpinv give the same answers.
 """
 
 import re
@@ -13,7 +13,7 @@ from children import environment
 
 from batchpinv import pinv
 
-# Some of their tests; how many there are at least, and calls that we answer.
+# A module, its tests that are selected, how many must pass, and how many calls we must answer.
 SUITES = [
     ("numpy.linalg.tests.test_linalg", "Pinv or pinv or byteorder or Lstsq or MatrixRank", 20,
      {"numpy.linalg.pinv": 15_000, "numpy.linalg.matrix_rank": 10}),
@@ -27,7 +27,7 @@ SUITES = [
 @pytest.mark.parametrize(
     ("module", "selected", "passed", "calls"), [suite for suite in SUITES if find_spec(suite[0])]
 )
-def test_suite_of_a_peer_passes(module, selected, passed, calls, tmp_path):
+def test_suite_of_a_peer_passes_under_the_patch(module, selected, passed, calls, tmp_path):
     ran = subprocess.run(
         [sys.executable, "-P", "-m", "batchpinv.compat", "--count", "-m", "pytest",
          "-p", "no:cacheprovider", "-c", "/dev/null", "--rootdir", tmp_path, "--pyargs", module,
@@ -45,7 +45,7 @@ if find_spec("torch") and find_spec("expecttest"):  # torch.testing._internal ne
     @pytest.mark.filterwarnings("ignore:torch.qr is deprecated", "ignore::DeprecationWarning")
     @pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "complex128"])
     @pytest.mark.parametrize(("variant", "count"), [("", 24), ("singular", 48), ("hermitian", 8)])
-    def test_samples_of_pytorch_give_its_answers(variant, count, dtype):
+    def test_pinv_agrees_with_pytorch_on_the_samples_of_its_tests(variant, count, dtype):
         import torch
         from torch.testing._internal.opinfo.definitions.linalg import op_db
 
@@ -65,7 +65,7 @@ if find_spec("torch") and find_spec("expecttest"):  # torch.testing._internal ne
 
     @pytest.mark.filterwarnings("ignore:torch.qr is deprecated", "ignore::DeprecationWarning")
     @pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "complex128"])
-    def test_least_squares_of_pytorchs_samples_are_its_own(dtype, monkeypatch):
+    def test_lstsq_agrees_with_pytorch_on_the_samples_of_its_tests(dtype, monkeypatch):
         import torch
         from torch.testing._internal.opinfo.definitions.linalg import op_db
 
@@ -91,8 +91,8 @@ if find_spec("torch") and find_spec("expecttest"):  # torch.testing._internal ne
 
 
 def check_sample(torch, a, options):
-    """pinv(a) here, there, and there under the patch: to 1e-10, or, in single precision, to some
-    eps * cond."""
+    """Our pinv(a), PyTorch's, and PyTorch's under the patch agree to 1e-10, or in single precision
+    to 20 eps * cond."""
     from batchpinv.compat import patch
 
     expected = torch.linalg.pinv(a, **options).numpy()

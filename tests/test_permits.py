@@ -1,5 +1,6 @@
-"""Threads that compute, and threads inside LAPACK, are two things: callers whose matrices need no
-LAPACK wait for nobody, and others only while as many are inside as there are processors.
+"""The number of threads inside LAPACK is limited; that of other computing threads is not. Callers
+whose matrices need no LAPACK wait for nobody, and others only while as many threads are inside as
+there are processors.
 """
 
 import textwrap
@@ -8,7 +9,7 @@ import pytest
 from children import run_python
 from test_interrupts import INTERRUPT
 
-# Counts the threads inside of an LAPACK routine, and lets them wait there for `meet`.
+# Counts the threads inside an LAPACK routine, where each of them calls `meet`.
 WATCHED = """
     import threading, time
     import numpy as np
@@ -59,7 +60,7 @@ def test_small_matrices_need_no_permit_and_others_wait_for_one():
 
 
 @pytest.mark.parametrize("limit", [1, 2])
-def test_no_more_threads_are_inside_lapack_than_the_limit_and_lanes_use_them_all(limit):
+def test_no_more_threads_are_inside_lapack_than_the_limit(limit):
     run_python(f"""{WATCHED}
     meet = lambda: time.sleep(0.01)
     expected = pinv(np.stack([large] * 6), driver="svd", workers=1).tobytes()
@@ -99,7 +100,7 @@ def test_workers_that_could_only_wait_for_lapack_are_not_started():
 
 
 def test_nobody_waits_for_a_permit_with_the_gil():
-    """Small calls keep it; but a matrix of NaN goes down to LAPACK's rung."""
+    """Small calls keep the GIL, but a matrix of NaN goes down to LAPACK's rung."""
     run_python(f"""{WATCHED}
     meet = lambda: None
     block_lapack(0)
@@ -117,8 +118,8 @@ def test_nobody_waits_for_a_permit_with_the_gil():
 
 
 @pytest.mark.parametrize("callers", [2, 4])
-def test_callers_with_one_worker_each_are_side_by_side_from_the_first_call_on(callers):
-    """They meet inside LAPACK, where none could if one waited for another."""
+def test_callers_with_one_worker_each_are_inside_lapack_together(callers):
+    """They meet inside LAPACK, from the first call on. They could not if one waited for another."""
     run_python(f"""{WATCHED}
     barrier = threading.Barrier({callers})
     meet = lambda: barrier.wait(30)
@@ -137,8 +138,8 @@ def test_callers_with_one_worker_each_are_side_by_side_from_the_first_call_on(ca
     """)
 
 
-def test_brief_matrices_never_stand_behind_large_ones():
-    """As many threads as may be are inside LAPACK with large ones, and stay there."""
+def test_brief_matrices_never_wait_for_large_ones():
+    """As many threads as the limit are inside LAPACK with large matrices, and stay there."""
     run_python(f"""{WATCHED}
     leave = threading.Event()
     meet = lambda: threading.current_thread().name == "batchpinv" and leave.wait(30)
@@ -172,7 +173,7 @@ WAITING = {
 
 
 @pytest.mark.parametrize("what", WAITING)
-def test_whoever_waits_for_a_permit_can_be_interrupted(what):
+def test_a_caller_that_waits_for_a_permit_can_be_interrupted(what):
     delay = run_python(f"""{INTERRUPT}
     from batchpinv import lstsq
     from batchpinv._batch import block_lapack, unblock_lapack
@@ -200,7 +201,7 @@ def test_whoever_waits_for_a_permit_can_be_interrupted(what):
     assert float(delay) < 0.5
 
 
-def test_sixty_interrupts_leave_no_more_behind_than_lapack_takes():
+def test_sixty_interrupts_leave_no_more_matrices_in_lapack_than_the_limit():
     run_python(f"""{WATCHED}
     {textwrap.dedent(INTERRUPT).replace(chr(10), chr(10) + "    ")}
     meet = lambda: time.sleep(1)
@@ -222,7 +223,7 @@ def test_sixty_interrupts_leave_no_more_behind_than_lapack_takes():
     """)
 
 
-def test_the_end_of_the_process_waits_for_what_is_inside_lapack_and_begins_no_more():
+def test_the_end_of_the_process_waits_for_lapack_and_lets_no_more_threads_in():
     printed = run_python(f"""
     import atexit
     atexit.register(lambda: print(entered, inside))  # runs after batchpinv's own
@@ -243,8 +244,8 @@ def test_the_end_of_the_process_waits_for_what_is_inside_lapack_and_begins_no_mo
     assert inside == 0
 
 
-def test_a_matrix_of_microseconds_stands_behind_no_queue():
-    """All permits for matrices of under a millisecond are taken, and others wait for them."""
+def test_a_matrix_of_microseconds_waits_in_no_queue():
+    """All permits for matrices of under a millisecond are taken, and other threads wait."""
     run_python(f"""{WATCHED}
     leave = threading.Event()
     meet = lambda: threading.current_thread().name == "queue" and leave.wait(30)
@@ -280,8 +281,8 @@ def test_at_the_end_only_the_main_thread_enters_lapack():
     """)
 
 
-def test_callers_in_daemon_threads_are_no_danger_at_the_end():
-    """Nor to what the main thread computes in a callback that comes after ours."""
+def test_callers_in_daemon_threads_do_not_disturb_the_end_of_the_process():
+    """They do not disturb what the main thread computes in an exit callback after ours, either."""
     run_python("""
     import atexit, sys, threading, time
     atexit.register(lambda: print(pinv(np.eye(3), driver="svd").trace()))
@@ -299,8 +300,8 @@ def test_callers_in_daemon_threads_are_no_danger_at_the_end():
 
 
 @pytest.mark.parametrize("sides", [300, 300_000])
-def test_who_is_stopped_keeps_no_permit(sides):
-    """Else the end of the process, which waits for all of them, would never come."""
+def test_stopped_threads_keep_no_permit(sides):
+    """Otherwise the end of the process, which waits for all permits, would never come."""
     run_python(f"""
     import threading, time
     import numpy as np
@@ -319,8 +320,8 @@ def test_who_is_stopped_keeps_no_permit(sides):
     """)
 
 
-def test_ctrl_c_at_the_end_is_no_danger():
-    """It comes while the end waits for a matrix of a pool thread."""
+def test_ctrl_c_does_not_disturb_the_end_of_the_process():
+    """It comes while the exit waits for a matrix of a pool thread."""
     run_python(f"""{INTERRUPT}
     import threading, time
     import numpy as np

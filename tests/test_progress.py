@@ -1,4 +1,4 @@
-"""Progress: a bar or the caller's function, called on the way from the calling thread."""
+"""Progress: a bar, or the caller's function, which the calling thread calls on the way."""
 
 import math
 import threading
@@ -74,6 +74,6 @@ def test_progress_true_shows_a_bar(capsys, stack):
 
 
 @pytest.mark.parametrize("progress", [None, False])
-def test_nothing_is_shown_unasked(capfd, stack, progress):
+def test_nothing_is_shown_unless_asked_for(capfd, stack, progress):
     pinv(stack, progress=progress)
     assert capfd.readouterr() == ("", "")

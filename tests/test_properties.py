@@ -1,5 +1,5 @@
 """What holds for any matrix, by random search over shapes, ranks, spectra, dtypes and layouts.
-Bounds are in units of eps * cond, where cond is the one that the matrix was made with.
+Bounds are in units of eps * cond, where cond is the condition that the matrix was made with.
 """
 
 import numpy as np
@@ -11,9 +11,9 @@ from references import error_units, pinv_exact
 
 import batchpinv
 
-# Twice what one answer may err by (ladder.py): two that are compared, or A X and its adjoint, may
-# err in opposite ways. In lanes 13: 10 were found. LAPACK's SVD 60, since its QR iteration drops
-# off-diagonals of up to 49 eps: 79 were found.
+# Twice the bound of one answer (ladder.py), since two answers that are compared, or A X and its
+# adjoint, may err in opposite directions. One answer: 13 in lanes, and 60 by LAPACK's SVD, whose QR
+# iteration drops off-diagonals of up to 49 eps. The largest that were found are 10 and 79.
 IN_LANES, BY_LAPACK = 26, 120
 HAS_LANES = batchpinv.show_config("dicts")["simd"]["own kernels"] != "none"
 search = settings(deadline=None, max_examples=60, database=None)
@@ -45,7 +45,7 @@ def stacks(draw, dtypes=dtypes, full_rank=False, hermitian=False, most=12, decad
 
 @st.composite
 def integer_matrices(draw):
-    """Entries so small that the least singular value is far above rounding, in float32 too."""
+    """Integers so small that the least singular value is far above rounding, even in float32."""
     dtype = draw(dtypes)
     m, n = draw(st.integers(1, 5)), draw(st.integers(1, 5))
     entries = st.integers(-2, 2)
@@ -112,14 +112,14 @@ def test_the_moore_penrose_conditions_hold_for_hermitian_matrices(pinv, made, lo
 
 @search
 @given(stacks(full_rank=True, decades=2))
-def test_twice_is_back_at_a_matrix_of_full_rank(pinv, made):
+def test_the_pseudo_inverse_of_the_pseudo_inverse_is_the_matrix(pinv, made):
     a, _, cond = made
     assert np.all(norm(pinv(pinv(a)) - a) <= allowed(pinv, a, cond**2) * norm(a))
 
 
 @search
 @given(stacks(), st.sampled_from([np.conj, lambda a: a.swapaxes(-1, -2), adjoint]))
-def test_transposes_and_conjugates_go_through(pinv, made, turn):
+def test_transposes_and_conjugates_give_those_of_the_answer(pinv, made, turn):
     a, _, cond = made
     x = turn(pinv(a))
     assert np.all(norm(pinv(turn(a)) - x) <= allowed(pinv, a, cond) * norm(x))
@@ -132,8 +132,8 @@ def times(a, scale):
 
 
 def check_exact_scaling(x, y, scale):
-    """Of x = pinv(a) and y = pinv(scale * a): the same bits, but for parts of either that are so
-    small that rounding to a multiple of the least subnormal number shows."""
+    """x = pinv(a) and y = pinv(scale * a) have the same bits, up to scale; except numbers so small
+    that rounding to a multiple of the least subnormal number shows."""
     real = x.real.dtype
     info = np.finfo(real)
     x, y, back = x.view(real), y.view(real), times(y, scale).view(real)
@@ -155,8 +155,8 @@ def test_a_power_of_two_scales_the_answer_exactly(pinv, made, k):
 @search
 @given(stacks(hermitian=True, full_rank=True, decades=1), st.integers(-5, 15))
 def test_a_power_of_four_scales_the_answer_of_a_hermitian_matrix_exactly(pinv, made, k):
-    """Of four, for the square roots of eigenvalues; of full rank and above 2**-15, since LAPACK's
-    QR iteration (steqr) has absolute bounds, and scales float32 with rounding there."""
+    """Powers of four, because square roots of eigenvalues are taken; full rank and above 2**-15,
+    because LAPACK's QR iteration (steqr) has absolute bounds, and scales float32 with rounding."""
     a, _, _ = made
     x, rank = pinv(a, hermitian=True, return_rank=True)
     y, scaled_rank = pinv(times(a, 4.0**k), hermitian=True, return_rank=True)

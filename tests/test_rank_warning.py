@@ -1,4 +1,4 @@
-"""`RankWarning`: the default tolerance never drops in silence what stands out from rounding."""
+"""`RankWarning`: the default tolerance never silently drops what stands out from rounding."""
 
 import warnings
 
@@ -15,8 +15,7 @@ SHAPES = [(100, 2), (2, 100), (200, 9), (400, 5), (100, 20), (64, 700), (3000, 3
 
 
 def with_values(shape, values, dtype, seed=0):
-    """A matrix of these singular values but for rounding, and its own ones, descending, that the
-    truth is decided by: in double precision, or longer than that."""
+    """A matrix with these singular values, up to rounding."""
     rng = np.random.default_rng(seed)
     shorter, longer = min(shape), max(shape)
     is_complex = np.dtype(dtype).kind == "c"
@@ -30,7 +29,7 @@ def with_values(shape, values, dtype, seed=0):
 
 
 def warned(call, *arguments, **options):
-    """The messages of the RankWarnings of a call, which may give no others."""
+    """The messages of the RankWarnings of a call, which must give no other warnings."""
     with warnings.catch_warnings(record=True) as found:
         warnings.simplefilter("always")
         call(*arguments, **options)
@@ -44,11 +43,11 @@ def sides(a):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: f"{shape[0]}x{shape[1]}")
-def test_it_comes_if_the_default_drops_what_stands_out(shape, dtype):
+def test_a_default_that_drops_what_stands_out_warns(shape, dtype):
     eps = np.finfo(dtype).eps
     shorter, longer = min(shape), max(shape)
     values = np.geomspace(1, 0.5, shorter)
-    values[-1] = longer * eps / 2  # at least 50 eps, in double of known digits
+    values[-1] = longer * eps / 2  # at least 50 eps
     a = with_values(shape, values, dtype)
     for call in lambda **o: pinv(a, **o), lambda **o: lstsq(a, sides(a), **o):
         (message,) = warned(call)
@@ -61,7 +60,7 @@ def test_it_comes_if_the_default_drops_what_stands_out(shape, dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: f"{shape[0]}x{shape[1]}")
-def test_it_does_not_come_for_what_rounding_leaves(shape, dtype):
+def test_dropping_what_rounding_leaves_does_not_warn(shape, dtype):
     rng = np.random.default_rng(1)
     a = rng.standard_normal(shape).astype(dtype)
     if shape[0] > shape[1]:
@@ -76,7 +75,7 @@ def test_it_does_not_come_for_what_rounding_leaves(shape, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_it_does_not_come_if_a_tolerance_is_given_nor_of_squares(dtype):
+def test_a_given_tolerance_or_a_square_matrix_does_not_warn(dtype):
     a = with_values((200, 4), [1, 1, 1, 100 * np.finfo(dtype).eps], dtype)
     for options in {"rtol": 200 * np.finfo(dtype).eps}, {"rcond": 0.1}, {"atol": 0.1}, {"atol": 0}:
         assert not warned(pinv, a, **options)
@@ -86,8 +85,8 @@ def test_it_does_not_come_if_a_tolerance_is_given_nor_of_squares(dtype):
     assert not warned(pinv, square + square.T.conj(), hermitian=True)
 
 
-def test_exactly_those_values_count_that_stand_out():
-    """From noise to the tolerance: never under min(m, n) eps, always 100 eps above it."""
+def test_only_values_that_stand_out_warn():
+    """Values from noise to the tolerance: never below min(m, n) eps, always 100 eps above that."""
     eps = np.finfo(np.float32).eps
     for at, value in enumerate(np.geomspace(1, 2000, 300)):
         a = with_values((1000, 6), [1, 1, 0.5, 0.3, 0.1, value * eps], np.float32, at)
@@ -101,7 +100,7 @@ def test_exactly_those_values_count_that_stand_out():
 
 
 @pytest.mark.parametrize("driver", ["auto", "svd"])
-def test_one_warning_a_call_names_the_first_matrix(driver):
+def test_a_call_warns_once_and_names_the_first_matrix(driver):
     eps = np.finfo(np.float32).eps
     good = with_values((300, 3), [1, 0.5, 0.2], np.float32)
     cut = with_values((300, 3), [1, 0.5, 150 * eps], np.float32)
@@ -120,8 +119,8 @@ def test_one_warning_a_call_names_the_first_matrix(driver):
     assert "of the matrix that" in message
 
 
-def test_ten_thousand_suspects_that_are_none_are_all_looked_at():
-    """The pivoted columns say more of what is dropped than its singular values."""
+def test_one_value_that_stands_out_is_found_among_ten_thousand_suspects():
+    """The pivoted columns make all matrices suspect; the singular values of most clear them."""
     rng = np.random.default_rng(3)
     eps = np.finfo(np.float32).eps
     stack = np.tile(rng.standard_normal((60, 8)), (10_000, 1, 1))
@@ -133,7 +132,7 @@ def test_ten_thousand_suspects_that_are_none_are_all_looked_at():
     assert "of matrix 9999 that" in message
 
 
-def test_a_regression_with_many_rows():
+def test_the_warning_of_a_long_regression_says_what_keeps_the_values():
     rng = np.random.default_rng(4)
     a = (100 + rng.standard_normal((300_000, 40))).astype(np.float32)
     (message,) = warned(lstsq, a, np.ones(300_000, np.float32))
@@ -141,7 +140,7 @@ def test_a_regression_with_many_rows():
     assert "rtol=4.77e-06 keeps them; float64 keeps digits, too" in message
 
 
-def test_as_an_error_it_comes_when_all_is_computed():
+def test_a_warning_made_an_error_is_raised_after_all_is_computed():
     eps = np.finfo(np.float32).eps
     a = with_values((300, 3), [1, 0.5, 150 * eps], np.float32)
     out = np.full((3, 300), np.nan, np.float32)
@@ -153,7 +152,7 @@ def test_as_an_error_it_comes_when_all_is_computed():
     assert issubclass(RankWarning, np.exceptions.RankWarning)
 
 
-def test_compiled_code_takes_it_for_no_failure():
+def test_compiled_code_reports_no_failure_for_it():
     eps = np.finfo(np.float32).eps
     a = with_values((300, 3), [1, 0.5, 150 * eps], np.float32)[None]
     failed, x, rank, status = compute(a)
@@ -161,7 +160,7 @@ def test_compiled_code_takes_it_for_no_failure():
     assert np.array_equal(x, pinv(a, rtol=300 * eps))
 
 
-def test_the_namespaces_of_peers_are_as_silent_as_these():
+def test_compat_functions_do_not_warn():
     from batchpinv.compat import numpy as as_numpy
     from batchpinv.compat import scipy as as_scipy
 
@@ -174,7 +173,7 @@ def test_the_namespaces_of_peers_are_as_silent_as_these():
     assert not warned(as_scipy.lstsq, a, sides(a))
 
 
-def test_of_pytorch():
+def test_tensors_of_pytorch_warn_and_its_compat_functions_do_not():
     torch = pytest.importorskip("torch")
     from batchpinv.compat.torch import linalg
 
@@ -188,7 +187,7 @@ def test_of_pytorch():
     assert not warned(linalg.lstsq, a, b)
 
 
-def test_of_lazy_arrays_it_comes_when_they_are_computed():
+def test_lazy_arrays_warn_when_they_are_computed():
     eps = np.finfo(np.float32).eps
     a = with_values((300, 3), [1, 0.5, 150 * eps], np.float32)
     da = pytest.importorskip("dask.array")
@@ -197,7 +196,7 @@ def test_of_lazy_arrays_it_comes_when_they_are_computed():
         lazy.compute(scheduler="synchronous")
 
 
-def test_of_jax():
+def test_arrays_of_jax_warn_outside_jit_and_its_compat_functions_do_not():
     jax = pytest.importorskip("jax")
     eps = np.finfo(np.float32).eps
     a = jax.numpy.asarray(with_values((300, 3), [1, 0.5, 150 * eps], np.float32))
@@ -208,7 +207,7 @@ def test_of_jax():
     assert not warned(as_jax.pinv, a)
 
 
-def test_on_the_command_line(tmp_path, capsys):
+def test_the_command_line_prints_the_warning(tmp_path, capsys):
     a = with_values((300, 3), [1, 0.5, 150 * np.finfo(np.float32).eps], np.float32)
     np.save(tmp_path / "a.npy", a)
     given = [str(tmp_path / name) for name in ("a.npy", "x.npy")]

@@ -1,5 +1,5 @@
-"""A rank that is certain is the definition's, however near the tolerance a singular value is; so
-the drivers agree on those of which both are certain.
+"""A rank that is certain is the definition's, however near the tolerance a singular value is. So
+the drivers agree on the ranks of which both are certain.
 
 `python -m benchmarks ranks` searches for counter-examples by the million.
 """
@@ -10,7 +10,7 @@ from truth import Kind, find_compiler, find_ranks
 
 from batchpinv import Rung, lstsq, pinv
 
-# The default tolerance is tried next to singular values that stand out from rounding.
+# Some tests put singular values that stand out from rounding next to the default tolerance.
 pytestmark = pytest.mark.filterwarnings("ignore::batchpinv.RankWarning")
 
 DTYPES = ["f4", "f8", "c8", "c16"]
@@ -28,8 +28,8 @@ def normal(rng, shape, dtype):
 
 
 def check_ranks(a, **options):
-    """The certain ranks of both drivers against exact ones, where there is a compiler for these,
-    and against each other; returns the info of driver='auto'."""
+    """Compares the certain ranks of both drivers with exact ones, if a compiler for these is found,
+    and with each other; returns the info of driver='auto'."""
     infos = [pinv(a, return_info=True, driver=driver, **options)[1] for driver in ("auto", "svd")]
     auto, svd = infos
     both = auto.certain & svd.certain
@@ -49,7 +49,7 @@ def check_ranks(a, **options):
     [*((shape, False) for shape in SQUARE + OBLONG), *((shape, True) for shape in SQUARE)],
 )
 @pytest.mark.parametrize("relative", [None, 1e-4, 0.1])
-def test_singular_values_next_to_the_tolerance(dtype, shape, relative, hermitian):
+def test_certain_ranks_are_exact_next_to_the_tolerance(dtype, shape, relative, hermitian):
     rng = np.random.default_rng(5)
     k, eps = min(shape), float(np.finfo(dtype).eps)
     rtol = max(shape) * eps if relative is None else relative
@@ -72,7 +72,7 @@ def test_singular_values_next_to_the_tolerance(dtype, shape, relative, hermitian
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("n", [3, 8, 16, 40, 64])
-def test_triangles_that_hide_how_singular_they_are(dtype, n):
+def test_certain_ranks_of_nearly_singular_triangles_are_exact(dtype, n):
     upper = np.triu(np.ones((n, n)), 1)
     count = 100 if n < 20 else 10
     sines = np.linspace(0.05, 0.999, count)[:, None, None]
@@ -85,7 +85,7 @@ def test_triangles_that_hide_how_singular_they_are(dtype, n):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", [(6, 3), (8, 8), (40, 12), (64, 64), (130, 130)])
-def test_rows_and_columns_of_wild_sizes(dtype, shape):
+def test_certain_ranks_of_badly_scaled_matrices_are_exact(dtype, shape):
     rng = np.random.default_rng(8)
     count = 60 if max(shape) < 50 else 2 if max(shape) > 100 else 4
     digits = -np.log10(np.finfo(dtype).eps) * np.linspace(0, 1.2, count)[:, None]
@@ -100,7 +100,7 @@ def test_rows_and_columns_of_wild_sizes(dtype, shape):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", [(3, 3), (1000, 4), (4, 1000), (2000, 12)])
 @pytest.mark.parametrize("rtol", [0.0, 1e-15, "eps", None])
-def test_constant_columns(dtype, shape, rtol):
+def test_certain_ranks_of_constant_columns_are_exact(dtype, shape, rtol):
     """An SVD in working precision misses their smallest singular values by many eps."""
     rng = np.random.default_rng(9)
     row = normal(rng, (4, 1, shape[1]), dtype)
@@ -117,7 +117,7 @@ def test_constant_columns(dtype, shape, rtol):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", [(3, 3), (5, 8), (40, 12)])
 @pytest.mark.parametrize("multiple", [0, 0.1, 0.5, 1, 3, 10])
-def test_tolerances_near_the_last_digit(dtype, shape, multiple):
+def test_certain_ranks_are_exact_at_tolerances_of_a_few_eps(dtype, shape, multiple):
     rng = np.random.default_rng(10)
     left, right = rng.integers(-3, 4, (2, 30, max(shape), 2)).astype(dtype)
     singular = left[:, : shape[0]] @ right[:, : shape[1]].swapaxes(1, 2)
@@ -129,8 +129,8 @@ def test_tolerances_near_the_last_digit(dtype, shape, multiple):
 
 @pytest.mark.parametrize("driver", ["auto", "svd"])
 @pytest.mark.parametrize("unit", [1, 2.0**-40, 2.0**60])
-def test_what_is_left_of_a_dependent_column_is_rounding(driver, unit):
-    """However small that is beside the matrix."""
+def test_rounding_left_of_a_dependent_column_gives_no_wrong_certain_rank(driver, unit):
+    """It may be very small beside the matrix."""
     equal = [[1, 64580, 1], [0, 60944, 0], [0, 3780, 0]]
     zero = [[1, 0, 2**41, 2**42], [0, 0, 2**37, 0], [0, 0, 0, 1140472398468], [0, 0, 0, 2**35]]
     for a, rank in ((equal, 2), (zero, 3)):
@@ -144,7 +144,7 @@ def test_what_is_left_of_a_dependent_column_is_rounding(driver, unit):
 @pytest.mark.parametrize("driver", ["auto", "svd"])
 @pytest.mark.parametrize("hermitian", [False, True])
 def test_entries_that_vanish_beside_the_largest_count(dtype, driver, hermitian):
-    """The matrix is scaled on its way, and such entries may become zeros."""
+    """The matrix is scaled internally, which may make such entries zero."""
     limits = np.finfo(dtype)
     most, least = float(limits.max) / 8, float(limits.smallest_subnormal)
     for n in (2, 3, 9, 60):
@@ -159,9 +159,9 @@ def test_entries_that_vanish_beside_the_largest_count(dtype, driver, hermitian):
             assert (info.rank if info.certain else None) in ranks
 
 
-def test_a_tolerance_is_not_rounded_though_it_is_subnormal():
+def test_a_subnormal_tolerance_is_not_rounded():
     s1, least = 1.6108805820547222e-258, 5e-324
-    rtol = 3.067053208941486e-66  # times s1 a little less than `least`
+    rtol = 3.067053208941486e-66  # times s1, a little less than `least`
     for driver in ("auto", "svd"):
         assert pinv(np.diag([s1, least]), rtol=rtol, return_rank=True, driver=driver)[1] == 2
 
@@ -170,7 +170,7 @@ def test_a_tolerance_is_not_rounded_though_it_is_subnormal():
 @pytest.mark.parametrize("dtype", ["f4", "c8"])
 @pytest.mark.parametrize("n", [60, 130])
 def test_single_precision_drops_a_few_small_values_of_a_square(dtype, n, hermitian):
-    """By elimination in double, and none of the digits of the others is lost."""
+    """Elimination in double drops them, and keeps all digits of the others."""
     rng = np.random.default_rng(6)
     eps = float(np.finfo(dtype).eps)
     few = [[0.9], [0.3, 0.02], [1.3, 0.8], [0.7, 0.6, 0.5, 0.4], [1.2, 1.1, 1.5], [1e-3, 0.5]]

@@ -21,7 +21,7 @@ TEXT = "\n".join(
 SECTIONS = re.findall(r"^##?#? (.*?)\n(.*?)(?=^##?#? |\Z)", TEXT, re.MULTILINE | re.DOTALL)
 CODE = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 EXAMPLES = {title: "".join(CODE.findall(text)) for title, text in SECTIONS if CODE.search(text)}
-# Left of each bar what a user has, right of it what to write; `a` is a stack.
+# Pairs of another library's call and what to write instead; `a` is a stack.
 CALLS = re.findall(r"^\| `((?:np|scipy|torch|jnp)\.[^`]*)` \| `([^`]*)` \|", TEXT, re.MULTILINE)
 
 
@@ -215,12 +215,12 @@ def test_links_lead_somewhere():
 
 
 @pytest.mark.parametrize("title", [title for title, code in EXAMPLES.items() if installed(code)])
-def test_example(after, title):
+def test_an_example_computes_what_it_says(after, title):
     CHECKS[title](after[title])
 
 
 def stack(kind):
-    """Of rank 3 with noise of 1e-10, so that tolerances matter; Hermitian, for `pinvh`."""
+    """Matrices of rank 3 with noise of 1e-10, so that tolerances matter; or Hermitian ones."""
     rng = np.random.default_rng(5)
     left, right = rng.standard_normal((20, 5, 3)), rng.standard_normal((20, 3, 4))
     if kind == "hermitian":
@@ -249,7 +249,7 @@ MODULES = {"np": "numpy", "scipy": "scipy", "torch": "torch", "jnp": "jax"}
     ("theirs", "ours"),
     [pair for pair in CALLS if find_spec(MODULES[pair[0].partition(".")[0]])],
 )
-def test_translation(theirs, ours):
+def test_a_translated_call_means_the_same(theirs, ours):
     library = theirs.partition(".")[0]
     kind = "hermitian" if "hermitian" in ours else "general"
     a = stack(kind)

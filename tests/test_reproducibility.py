@@ -66,7 +66,7 @@ def test_a_stack_equals_a_loop_for_tall_and_wide_matrices(pinv, dtype):
 @pytest.mark.parametrize(
     "shape", [(64, 64), (128, 40), (63, 66), (2000, 2), (5000, 1), (1, 5000)], ids=str
 )
-def test_a_stack_equals_a_loop_where_blas_might_use_threads(pinv, dtype, shape):
+def test_a_stack_equals_a_loop_at_sizes_where_blas_might_use_threads(pinv, dtype, shape):
     a = mixed_stack((5,), *shape, dtype)
     expected = loop(pinv, a)
     for workers in WORKERS:
@@ -77,7 +77,7 @@ def test_a_stack_equals_a_loop_where_blas_might_use_threads(pinv, dtype, shape):
 @pytest.mark.parametrize("hermitian", [False, True])
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_the_thread_count_of_blas_changes_no_bit(pinv, dtype, hermitian):
-    """Another call may hold BLAS to one thread meanwhile, or the caller may."""
+    """Another call, or the caller, may hold BLAS to one thread meanwhile."""
     wide = [(60, 68), (40, 100), (100, 40), (200, 20), (20, 200), (2000, 2)] * (not hermitian)
     for m, n in [(18, 18), (30, 30), (50, 50), (63, 63), (90, 90), *wide]:
         a = mixed_stack((3,), m, n, dtype, hermitian)
@@ -100,8 +100,8 @@ def test_workers_change_no_bit_of_many_chunks(pinv, dtype, hermitian):
 
 
 def long_matrices(m, n, dtype):
-    """What the rungs of long matrices answer: of full rank, well and ill conditioned; of lower rank
-    and without a gap; of a few rows, repeated."""
+    """Matrices for the rungs of long matrices: full rank, well and ill conditioned; no gap; lower
+    rank; a few rows and columns, repeated."""
     draw = np.random.default_rng([m, n])
     x = draw.standard_normal((m, n)) + 1j * draw.standard_normal((m, n))
     if np.dtype(dtype).kind != "c":
@@ -114,7 +114,7 @@ def long_matrices(m, n, dtype):
     yield (x[np.arange(m) % 3][:, np.arange(n) % 5]).astype(dtype)
 
 
-@pytest.mark.filterwarnings("ignore::batchpinv.RankWarning")  # of some it drops on purpose
+@pytest.mark.filterwarnings("ignore::batchpinv.RankWarning")  # some are dropped on purpose
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("shape", [(9000, 40), (100, 4000), (2000, 150), (300_000, 6)], ids=str)
 def test_workers_share_a_long_matrix_and_change_no_bit(dtype, shape):
@@ -197,7 +197,7 @@ def test_neighbours_change_no_bit(pinv, neighbour, dtype, hermitian):
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_neighbours_of_every_rank_change_no_bit(pinv, dtype):
-    """In lanes the one of highest rank decides how long all of them work; zeros keep their sign."""
+    """In lanes the highest rank decides how many steps all take; zeros must keep their sign."""
     rng = np.random.default_rng(11)
     for m, n in [(2, 2), (3, 3), (8, 8), (12, 5), (5, 12), (24, 24), (40, 20)]:
         ranks = rng.permutation(np.repeat(np.arange(min(m, n) + 1), 3))
@@ -279,7 +279,7 @@ def one_byte_on(b):
     return b.reshape(-1).view(np.uint8)[1 : 1 - b.itemsize].view(b.dtype)
 
 
-# Of one block of memory: its shape, what of it is the input, and what is `out`.
+# The shape of a block of memory, which part of it is the input, and which is `out`.
 OVERLAPS = {
     "itself": ((150, 4, 4), lambda b: b, lambda b: b),
     "its transposes": ((150, 4, 4), lambda b: b, lambda b: b.swapaxes(-1, -2)),
@@ -367,7 +367,7 @@ def test_out_over_input_and_tolerance_at_once_gives_the_same(pinv):
 
 @pytest.mark.parametrize("dtype", [np.float64, np.complex64])
 def test_only_a_single_large_matrix_may_use_the_threads_of_blas(pinv, dtype):
-    """From 384 rows and columns on: the same to rounding, and with workers=1 the same bits."""
+    """From 384 rows and columns on it differs by rounding at most, and not if workers=1."""
     for n in (383, 384):
         a = Draw(dtype, seed=n).normal(2 * n, n).astype(dtype).reshape(2, n, n)
         a += 2 * np.sqrt(n) * np.eye(n, dtype=dtype)

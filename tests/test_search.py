@@ -1,4 +1,4 @@
-"""The search for wrong answers finds and shrinks what is put in its way, and nothing else."""
+"""The search for wrong answers finds and shrinks injected errors, and finds nothing else."""
 
 import subprocess
 import sys
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(
 
 
 def wrong_by(change):
-    """`pinv` with its first answer changed, where that answer is one."""
+    """`pinv` with its first answer changed, if that is finite and not zero."""
     original = batchpinv.pinv
 
     def pinv(a, **options):
@@ -74,7 +74,7 @@ def test_finds_a_wrong_answer_and_shrinks_it(monkeypatch, capsys, change):
 @pytest.mark.parametrize("near", [1 - 1e-9, 1 + 1e-9])
 @pytest.mark.parametrize("claims", [True, False])
 def test_finds_a_certain_rank_that_is_wrong(monkeypatch, near, claims):
-    """Off by one is allowed so near the tolerance, unless it is called certain."""
+    """So near the tolerance a rank may be off by one, unless it is called certain."""
     original = batchpinv.pinv
 
     def pinv(a, **options):

@@ -1,5 +1,5 @@
-"""Digits do not depend on company: however many right-hand sides a matrix has, each solution meets
-the same error bound, and small overdetermined systems that lose digits are refined.
+"""Accuracy does not depend on the number of right-hand sides: each solution meets the same error
+bound, and small overdetermined systems that lose digits are refined.
 """
 
 from fractions import Fraction
@@ -16,7 +16,7 @@ WIDER = {"f": np.longdouble, "d": np.longdouble, "F": np.clongdouble, "D": np.cl
 needs_more_digits = pytest.mark.skipif(
     np.finfo(np.longdouble).eps > 1e-18, reason="long double has no more digits than double"
 )
-# In units of eps times the perturbation bound. The largest that was measured is 1.2, of single
+# In units of eps times the perturbation bound. The largest that was measured is 1.2, for single
 # matrices from 25×7 to 4000×100 with conditions from 3 to 1e9.
 ALLOWED = 3
 MOST = 1000
@@ -43,7 +43,7 @@ def orthonormalise(a):
 
 
 def substitute(triangle, b, order):
-    """triangle^-1 b, its rows taken in that order."""
+    """triangle^-1 b by substitution, row by row in that order."""
     x = b.copy()
     order = list(order)
     for at, j in enumerate(order):
@@ -77,7 +77,7 @@ def units(x, a, b, exact, kappa):
 
 
 def sides_of(a, draw):
-    """Of large, of small and of next to no residual, one after the other."""
+    """Right-hand sides with a large residual, with nearly none, and with a small one, in turn."""
     b = draw.normal(a.shape[0], MOST)
     consistent = a @ draw.normal(a.shape[1], MOST) / np.sqrt(a.shape[1])
     b[:, 1::3] = consistent[:, 1::3]
@@ -86,7 +86,7 @@ def sides_of(a, draw):
 
 
 def graded(dtype, m, n, kappa, seed=0):
-    """Singular values from 1 to 1 / kappa, and right-hand sides."""
+    """A matrix with singular values from 1 to 1 / kappa, and right-hand sides."""
     draw, p = Draw(dtype, seed), min(m, n)
     u, v = (np.linalg.qr(draw.normal(size, p))[0] for size in (m, n))
     a = ((u * np.logspace(0, -np.log10(kappa), p)) @ v.conj().T).astype(dtype)
@@ -98,8 +98,8 @@ def conditions(dtype):
 
 
 def curve(dtype=np.float64):
-    """Powers up to the sixth, in single the fourth, at 25 points: conditions of 2e4 and 600, and
-    residuals for which both lose digits."""
+    """Powers up to the sixth (in single precision the fourth) at 25 points: conditions of 2e4 and
+    600, and residuals with which both would lose digits."""
     a = np.linspace(0, 1, 25)[:, None] ** np.arange(7 if np.finfo(dtype).eps < 1e-10 else 5)
     return a.astype(dtype), Draw(dtype, 5).normal(25, MOST).astype(dtype)
 
@@ -112,7 +112,7 @@ def curve(dtype=np.float64):
     ("m", "n"), [(25, 7), (65, 7), (80, 30), (200, 50), (1000, 20), (7, 65), (50, 200)]
 )
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_one_bound_for_any_number_of_sides(dtype, m, n):
+def test_errors_meet_one_bound_for_any_number_of_right_hand_sides(dtype, m, n):
     for kappa in conditions(dtype):
         a, b = graded(dtype, m, n, kappa)
         rtol = np.finfo(dtype).eps
@@ -128,8 +128,8 @@ def test_one_bound_for_any_number_of_sides(dtype, m, n):
 @needs_more_digits
 @pytest.mark.parametrize("n", [20, 60])
 @pytest.mark.parametrize("dtype", [np.float64, np.complex128], ids=str)
-def test_a_few_sides_of_a_larger_matrix_meet_the_bound_of_more(dtype, n):
-    """Seminormal equations up to a quarter as many as columns, and CholeskyQR2 from there on."""
+def test_a_few_right_hand_sides_of_a_larger_matrix_meet_the_same_bound(dtype, n):
+    """Up to n/4 of them take the seminormal equations, more take CholeskyQR2."""
     dtype = np.dtype(dtype)
     for m in (n + 40, 20 * n):
         for kappa in (3, 1e2, 1e4):
@@ -144,7 +144,7 @@ def test_a_few_sides_of_a_larger_matrix_meet_the_bound_of_more(dtype, n):
 @needs_more_digits
 @pytest.mark.parametrize(("m", "n", "rank"), [(25, 7, 4), (7, 25, 4), (60, 12, 6), (200, 60, 30)])
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_lower_rank_meets_the_bound_for_any_number_of_sides(dtype, m, n, rank):
+def test_lower_rank_meets_the_bound_for_any_number_of_right_hand_sides(dtype, m, n, rank):
     draw, wide = Draw(dtype, 2), WIDER[dtype.char]
     grades = 0.5 ** (np.arange(rank) * 6 // rank)
     left, right = draw.integers(m, rank) * grades, draw.integers(rank, n)
@@ -163,8 +163,8 @@ def test_lower_rank_meets_the_bound_for_any_number_of_sides(dtype, m, n, rank):
 @needs_more_digits
 @pytest.mark.parametrize("n", [40, 46, 70, 150])
 @pytest.mark.parametrize("dtype", [np.float64, np.complex128], ids=str)
-def test_an_inverse_that_is_one_from_one_side_only_is_not_refined_with(dtype, n):
-    """Half of the singular values small: Gauss-Jordan's X A is near I there, and not its A X."""
+def test_an_inverse_from_one_side_only_is_not_used_for_refinement(dtype, n):
+    """Half of the singular values are small: Gauss-Jordan's X A is near I there, its A X is not."""
     dtype, wide = np.dtype(dtype), WIDER[np.dtype(dtype).char]
     for seed in range(6):
         draw = Draw(dtype, seed)
@@ -182,14 +182,14 @@ def test_an_inverse_that_is_one_from_one_side_only_is_not_refined_with(dtype, n)
 
 # ---- equal terms ---------------------------------------------------------------------------------
 
-# Roundings. The largest that were measured are 7.2 and 12; without lanes 9, with
+# In units of eps. The largest that were measured are 7.2 and 12; without lanes 9, with
 # `numpy.linalg.lstsq` 600. BLAS adds up to 384 equal terms one after the other.
 EQUAL_TERMS, EQUAL_TERMS_BY_BLAS = 10, 40
 
 
 def equal_terms(kind, m, n, dtype):
-    """A matrix whose products with a constant are sums of the same number, b without rounding in
-    its range, and pinv(a) b."""
+    """(a, b, pinv(a) b): products of a with a constant are sums of equal terms, and b is exactly in
+    its range."""
     rng = np.random.default_rng([m, n])
     exact = np.full((n, 1), 0.7, dtype)
     if kind == "groups":
@@ -216,7 +216,7 @@ def equal_terms(kind, m, n, dtype):
     ],
 )
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_sums_of_equal_terms_keep_their_digits_for_any_number_of_sides(dtype, m, n, kind):
+def test_sums_of_equal_terms_keep_digits_for_any_number_of_right_hand_sides(dtype, m, n, kind):
     a, b, exact = equal_terms(kind, m, n, dtype)
     for k in sorted({1, n + 1, 130, m if m < 2000 or (n == 1 and m < 5000) else 1}):
         x = batchpinv.lstsq(a, np.repeat(b, k, axis=1))
@@ -226,12 +226,12 @@ def test_sums_of_equal_terms_keep_their_digits_for_any_number_of_sides(dtype, m,
         assert error <= allowed * np.finfo(dtype).eps * np.linalg.norm(exact), k
 
 
-# ---- refined for any number ----------------------------------------------------------------------
+# ---- refinement ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", NIST)
-def test_nist_regressions_have_the_digits_of_one_side(name):
-    """Against the exact solution for the data as doubles; other sides stand between the two."""
+def test_nist_regressions_keep_their_digits_beside_other_right_hand_sides(name):
+    """Compared with the exact solution for the data as doubles. y is the first and last column."""
     powers, _ = NIST[name]
     design, y = (part.astype(float) for part in read_regression(name, powers))
     exact = solve_exactly(*(np.vectorize(Fraction, [object])(part) for part in (design, y)))
@@ -254,7 +254,7 @@ def test_nist_regressions_have_the_digits_of_one_side(name):
 
 @pytest.mark.skipif(not LANES, reason="LAPACK's rungs refine less")
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_small_overdetermined_systems_are_refined_for_any_number_of_sides(dtype):
+def test_small_overdetermined_systems_are_refined_for_any_number_of_right_hand_sides(dtype):
     a, others = curve(dtype)
     exact = lstsq_mp(a, others[:, :1]).x
     for k in numbers_of_sides(a.shape[1]):
@@ -268,7 +268,7 @@ def test_small_overdetermined_systems_are_refined_for_any_number_of_sides(dtype)
 
 @pytest.mark.skipif(not LANES, reason="LAPACK's rungs refine less")
 @pytest.mark.parametrize("m", [12, 65, 500])
-def test_one_column_loses_no_more_than_a_digit_for_any_number_of_sides(m):
+def test_one_column_loses_at_most_a_digit_for_any_number_of_right_hand_sides(m):
     rng = np.random.default_rng(m)
     a, b = rng.standard_normal((m, 1)), rng.standard_normal((m, MOST))
     b[:, ::2] -= a * (a.T @ b[:, ::2]) / (a.T @ a) * (1 - 1e-9)  # nearly orthogonal
@@ -313,7 +313,7 @@ def test_refined_columns_scale_by_powers_of_two(k, exponent):
 
 
 @pytest.mark.parametrize("k", [6, 7, 130])
-def test_refinement_of_some_leaves_the_others(k):
+def test_refinement_of_some_matrices_does_not_change_the_others(k):
     """A matrix of lower rank, and one that is not refined, beside those that are."""
     a, b = curve()
     rng = np.random.default_rng(0)

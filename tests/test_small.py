@@ -1,4 +1,4 @@
-"""A few small ndarrays are computed at once; what is returned or raised is as if they were not."""
+"""Calls of a few small ndarrays take a short way (`_small`), but return and raise the same."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from cases import same_bits
 import batchpinv
 from batchpinv import _small
 
-LANES = batchpinv.show_config("dicts")["simd"]["own kernels"] != "none"
+HAS_LANES = batchpinv.show_config("dicts")["simd"]["own kernels"] != "none"
 DTYPES = ["f", "d", "F", "D"]
 SMALL = [(1, 1), (2, 2), (3, 3), (1, 7), (6, 3), (3, 6), (6, 7), (8, 8), (20, 6), (6, 20), (31, 8)]
 SMALL += [(12, 12), (3, 86), (200, 8), (1, 2048)]
@@ -15,7 +15,7 @@ SHAPES = [*SMALL, (16, 16), (17, 17), (2049, 1)]
 
 
 class Elsewhere:
-    """In the place of `_small`: knows no call."""
+    """Takes the place of `_small`, and accepts no call."""
 
     @staticmethod
     def pinv(*_):
@@ -26,7 +26,7 @@ class Elsewhere:
 
 @pytest.fixture
 def usual(monkeypatch):
-    """Calls a function the usual way."""
+    """Calls a function without the short way."""
 
     def call(function, *arguments, **options):
         with monkeypatch.context() as patch:
@@ -96,9 +96,9 @@ def test_ranks_and_rungs_are_those_of_the_usual_way(m, n, dtype, usual):
                 assert is_same(found, expected)
 
 
-@pytest.mark.skipif(not LANES, reason="without lanes there is no other way")
+@pytest.mark.skipif(not HAS_LANES, reason="the short way needs lanes")
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_plain_calls_are_known(dtype):
+def test_plain_calls_take_the_short_way(dtype):
     rng = np.random.default_rng(0)
     for m, n in SMALL:
         a, b = draw(rng, dtype, m, n), draw(rng, dtype, m)
@@ -109,7 +109,7 @@ def test_plain_calls_are_known(dtype):
 
 
 def odd_call(rng):
-    """Operands and options as somebody might give them, or mistake them."""
+    """Operands and options that somebody may give, right or wrong."""
 
     def one_of(*choices):
         return choices[rng.integers(len(choices))]
@@ -190,5 +190,5 @@ def compare_odd_calls(count, usual, seed=0):
             assert is_same(found, expected), (at, function, operands, options, found, expected)
 
 
-def test_odd_calls_end_as_the_usual_way(usual):
+def test_odd_calls_end_as_they_do_the_usual_way(usual):
     compare_odd_calls(3000, usual)

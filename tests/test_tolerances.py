@@ -27,8 +27,8 @@ def kept(pinv, a, *args, **options):
 
 @pytest.mark.parametrize("m", [3, 6])
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_columns_that_are_nothing_beside_the_others_are_dropped(pinv, dtype, m):
-    """Down to those whose squares underflow, beside one that is dropped under any wide gap."""
+def test_columns_that_are_negligible_beside_the_others_are_dropped(pinv, dtype, m):
+    """Their squares may underflow, and another column is dropped beside them."""
     draw = Draw(dtype, 5)
     roots = np.sqrt(draw.tiny) * np.logspace(-4, 4, 100)
     a = np.array([draw.normal(m, 3) * [1, 1e-4, root] for root in roots], dtype)
@@ -61,7 +61,7 @@ def test_integers_have_the_eps_of_float64(pinv):
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_rtol_is_zero_where_atol_is_above_zero(pinv, dtype):
+def test_rtol_is_zero_if_atol_is_above_zero(pinv, dtype):
     a = diagonal([1, EPS[dtype] / 4], dtype)
     assert kept(pinv, a, atol=EPS[dtype] / 8) == 2
     assert kept(pinv, a, atol=EPS[dtype] / 8, rtol=EPS[dtype]) == 1
@@ -73,7 +73,7 @@ def test_an_atol_of_zero_keeps_the_default_rtol(pinv, atol):
     assert kept(pinv, diagonal([1, 1e-17]), atol=atol) == 1
 
 
-def test_whether_atol_is_given_is_decided_for_each_matrix(pinv):
+def test_the_default_rtol_depends_on_the_atol_of_each_matrix(pinv):
     a = diagonal([1, 1e-17])
     assert kept_each(pinv, a, atol=[0, 1e-18, 1e-16]) == [1, 2, 1]
 
@@ -148,7 +148,7 @@ def test_an_rtol_of_zero_keeps_all_but_zero(pinv, dtype):
     [{"atol": np.inf}, {"rtol": np.inf}, {"rtol": 1}, {"atol": 1e300}, {"atol": 0, "rtol": 1e300}],
     ids=str,
 )
-def test_a_tolerance_above_all_gives_zero(pinv, tolerance, hermitian):
+def test_a_tolerance_above_all_singular_values_gives_zero(pinv, tolerance, hermitian):
     a = np.array([[2.0, 1.0], [1.0, -3.0]])
     x, rank = pinv(a, hermitian=hermitian, return_rank=True, **tolerance)
     assert rank == 0
@@ -196,7 +196,7 @@ STEPS = diagonal([8, 4, 2, 1])
     [list, tuple, *(np.dtype(code).newbyteorder(order) for code in "efdg" for order in "<>")],
     ids=str,
 )
-def test_tolerance_arrays_of_every_kind_of_real(pinv, name, kind):
+def test_tolerance_arrays_may_have_any_real_dtype(pinv, name, kind):
     tolerances = [0.5, 0.25, 0.125, 1]
     given = np.array(tolerances, kind) if isinstance(kind, np.dtype) else kind(tolerances)
     options = {"rtol": 0} if name == "atol" else {}
@@ -205,7 +205,7 @@ def test_tolerance_arrays_of_every_kind_of_real(pinv, name, kind):
 
 
 @pytest.mark.parametrize("code", ["b", "u1", "i8", ">i4"])
-def test_tolerance_arrays_of_integers(pinv, code):
+def test_tolerance_arrays_may_hold_integers(pinv, code):
     assert kept_each(pinv, STEPS, atol=np.array([0, 1, 2, 4, 8], code)) == [4, 3, 2, 1, 0]
     assert kept_each(pinv, STEPS, rtol=np.array([0, 1], code)) == [4, 0]
 

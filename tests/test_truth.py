@@ -63,7 +63,7 @@ def test_ranks_are_those_of_an_svd_in_60_digits(dtype, shape):
 
 
 @pytest.mark.parametrize("dtype", ["f4", "f8", "c8", "c16"])
-def test_exact_ranks_of_products_of_integers(dtype):
+def test_ranks_of_products_of_integers_are_exact(dtype):
     rng = np.random.default_rng(3)
     for m, n, r in [(3, 3, 2), (5, 9, 3), (30, 20, 11), (200, 4, 1), (8, 8, 8)]:
         left, right = rng.integers(-3, 4, (2, 20, max(m, n), r))
@@ -89,7 +89,7 @@ def test_hilbert_matrices_are_invertible():
         assert find_ranks(a, rtol=1e-8)[0] == np.count_nonzero(high > 1e-8 * high[0])
 
 
-def test_ties_on_diagonals():
+def test_ties_on_diagonals_are_found():
     a = np.stack([np.diag(d) for d in ([4.0, 2, 1], [4.0, 1, 1], [8.0, 2, 2], [1.0, 1, 1])])
     rank, kind = find_ranks(a, rtol=0.25)
     assert rank.tolist() == [2, 1, 1, 3]
@@ -101,8 +101,8 @@ def test_ties_on_diagonals():
     assert find_ranks(large, rtol=0.25) == (1, Kind.UNKNOWN)
 
 
-def test_ties_of_irrational_singular_values():
-    """Twice as large a copy beside: s1 is irrational, and half of it is a singular value."""
+def test_ties_of_irrational_singular_values_are_found():
+    """A block beside its double: s1 is irrational, and half of it is a singular value."""
     block = np.array([[1.0, 1], [0, 1]])
     a = np.kron(np.diag([2.0, 1]), block)
     assert find_ranks(a, rtol=0.5) == (1, Kind.TIE)
@@ -120,7 +120,7 @@ def test_ties_of_irrational_singular_values():
     ("bits", "kind"),
     [(70, Kind.BINARY128), (90, Kind.PAIRS), (150, Kind.PAIRS), (300, Kind.RATIONAL)],
 )
-def test_near_ties(bits, kind):
+def test_near_ties_are_told_from_ties(bits, kind):
     """Singular values 5, 5 and 5 (1 +- 2^-bits) 2^-20, and a tolerance of 5 2^-20."""
     a = np.zeros((3, 4, 4))
     a[:, :2, :2] = [[3, -4], [4, 3]]
@@ -132,7 +132,7 @@ def test_near_ties(bits, kind):
     assert find_ranks(a, rtol=2.0**-20 * (1 + EPS))[0].tolist() == [2, 2, 2]
 
 
-def test_tolerances_that_leave_nothing():
+def test_tolerances_above_all_singular_values_give_rank_0():
     a = np.stack([np.eye(3), np.ones((3, 3)), np.zeros((3, 3))])
     for tolerances in ((0, 1.0), (0, 2.0), (np.inf, 0), (10.0, 0)):
         assert find_ranks(a, *tolerances)[0].tolist() == [0, 0, 0]
@@ -141,7 +141,7 @@ def test_tolerances_that_leave_nothing():
 
 
 @pytest.mark.parametrize("scale", [5e-324, 2.0**-1060, 2.0**-600, 2.0**1000])
-def test_scales_from_subnormal_to_huge(scale):
+def test_matrices_of_any_scale_have_the_right_rank(scale):
     a = np.array([[1.0, 2, 3], [4, 5, 6], [7, 8, 9]]) * scale
     assert find_ranks(a)[0] == 2
     assert find_ranks(a, rtol=1e-15)[0] == 2
@@ -150,7 +150,7 @@ def test_scales_from_subnormal_to_huge(scale):
     assert high[0] / scale == pytest.approx(16.848, rel=0.5 / 16 if scale < 1e-300 else 1e-4)
 
 
-def test_entries_from_subnormal_to_huge():
+def test_entries_from_subnormal_to_huge_count():
     a = np.diag([1e308, 1.0, 5e-324])
     a[0, 1] = 1e300
     assert find_ranks(a)[0] == 3
@@ -158,7 +158,7 @@ def test_entries_from_subnormal_to_huge():
     assert find_ranks(a, atol=1e-320)[0] == 2
 
 
-def test_not_finite_and_empty():
+def test_matrices_that_are_not_finite_have_rank_minus_1_and_empty_ones_0():
     a = np.ones((3, 2, 2))
     a[0, 0, 0], a[1, 1, 1] = np.nan, -np.inf
     rank, kind = find_ranks(a)
@@ -170,7 +170,7 @@ def test_not_finite_and_empty():
 
 
 @pytest.mark.parametrize("lower", [True, False])
-def test_hermitian_matrices_from_one_triangle(lower):
+def test_hermitian_matrices_are_read_from_one_triangle(lower):
     rng = np.random.default_rng(5)
     half = normal(rng, (6, 4, 4), complex)
     exact = half + half.conj().swapaxes(1, 2)
@@ -191,7 +191,7 @@ def test_parts_of_a_stack_are_put_together():
     assert np.array_equal(find_ranks(a, rtol=0.5)[0], expected)
 
 
-def test_rounded_singular_matrices_are_what_they_are():
+def test_a_singular_matrix_that_rounding_made_regular_has_full_rank():
     """The third column is the sum of the others, but for the rounding of one entry."""
     a = np.array([[0.1, 0.2, 0.1 + 0.2], [1, 2, 3], [4, 3, 7]])
     assert find_ranks(a) == (3, Kind.BINARY128)

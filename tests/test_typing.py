@@ -1,5 +1,5 @@
-"""Types: mypy --strict accepts the installed package and a typed caller of it, and the stubs say
-what the compiled modules are."""
+"""Types: mypy --strict accepts the installed package and a typed caller of it, and the stubs agree
+with the compiled modules."""
 
 import subprocess
 import sys
@@ -38,11 +38,11 @@ def test_mypy_strict_finds_nothing(target, tmp_path_factory):
 
 
 COMPILED = ["_batch", "_lapack", "_libraries._xla", "_small", "_truncation", "cython_pinv"]
-# What Cython adds to a module, and no stub names.
+# Names that Cython adds to a module, and that stubs leave out.
 OF_CYTHON = r".*\.__(test__|reduce_cython__|setstate_cython__|pyx_capi__)"
 
 
-def test_stubs_say_what_the_compiled_modules_are(tmp_path):
+def test_stubs_agree_with_the_compiled_modules(tmp_path):
     allowed = tmp_path / "allowed"
     allowed.write_text(OF_CYTHON + "\n")
     modules = [f"batchpinv.{name}" for name in COMPILED]

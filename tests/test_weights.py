@@ -37,7 +37,7 @@ class Numbers:
 
 
 def augment(a, b, weights, damping):
-    """The plain system that is meant, in more digits."""
+    """The plain system that the weighted and damped one stands for, in more digits."""
     wide = WIDER[a.dtype.char]
     weights = np.broadcast_to(weights, a.shape[:1]).astype(np.longdouble)
     root = np.sqrt(weights)[:, None]
@@ -51,7 +51,7 @@ def augment(a, b, weights, damping):
 
 
 def check(x, f, g, eps, exact=None):
-    """Within ALLOWED of what a backward stable method may leave (Wedin)."""
+    """x is within ALLOWED times the error bound of a backward stable method (Wedin)."""
     exact = solve_wide(f, g) if exact is None else exact
     values = np.linalg.svd(f.astype(complex), compute_uv=False)
     cond = values[0] / values[-1]
@@ -110,7 +110,7 @@ def test_the_pseudo_inverse_gives_the_solutions(pinv, dtype, m, n, damping):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("m", "n"), SHAPES)
 @pytest.mark.parametrize("damping", [0, 0.3])
-def test_covariance_leverage_and_residuals(lstsq, dtype, m, n, damping):
+def test_covariance_leverage_and_residuals_are_right(lstsq, dtype, m, n, damping):
     a, b, weights = system(Numbers(m, n), dtype, m, n)
     options = {"weights": weights, "damping": damping}
     x, residuals, covariance, leverage = lstsq(
@@ -135,8 +135,8 @@ def test_covariance_leverage_and_residuals(lstsq, dtype, m, n, damping):
 
 
 @pytest.mark.parametrize(("m", "n", "root"), [(4, 2, 0), (6, 3, 0), (6, 3, 1), (3, 5, 1)])
-def test_normal_equations_in_rational_numbers(m, n, root):
-    """Of weights and a damping whose square roots are rational."""
+def test_solutions_agree_with_normal_equations_in_rational_numbers(m, n, root):
+    """The weights and the damping have rational square roots."""
     rng = np.random.default_rng(0)
     a, b = rng.integers(-9, 10, (m, n)), rng.integers(-9, 10, m)
     roots, half = rng.integers(1, 9, m), Fraction(root, 4)
@@ -148,12 +148,12 @@ def test_normal_equations_in_rational_numbers(m, n, root):
     np.testing.assert_allclose(x, exact, rtol=1e-12)
 
 
-# ---- rows that are absent ------------------------------------------------------------------------
+# ---- rows of weight 0 ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("m", "n"), [(6, 3), (30, 7), (80, 60), (900, 40)])
-def test_rows_of_weight_0_are_not_looked_at(dtype, m, n):
+def test_rows_of_weight_0_are_not_read(dtype, m, n):
     a, b, weights = system(Numbers(m, n), dtype, m, n, batch=(5,))
     absent = weights == 0
     spoilt_a, spoilt_b = a.copy(), b.copy()
@@ -167,7 +167,7 @@ def test_rows_of_weight_0_are_not_looked_at(dtype, m, n):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_padded_group_has_the_rank_and_the_solution_of_the_group(dtype):
-    """The default tolerance counts the rows that are there."""
+    """The default tolerance counts only rows with a positive weight."""
     eps = float(np.finfo(dtype).eps)
     group = np.diag([1, 6 * eps, 2 * eps]).astype(dtype)  # the tolerance is 3 eps
     padded = np.full((400, 3), np.nan, dtype)
@@ -182,7 +182,7 @@ def test_a_padded_group_has_the_rank_and_the_solution_of_the_group(dtype):
     assert lstsq(padded, b, weights=weights, rtol=400 * eps, return_rank=True)[1] == 1
 
 
-def test_masks_are_weights():
+def test_masks_may_be_weights():
     rng = np.random.default_rng(0)
     design, y = rng.standard_normal((40, 3)), rng.standard_normal((7, 40))
     mask = rng.random(y.shape) < 0.7
@@ -191,7 +191,7 @@ def test_masks_are_weights():
         np.testing.assert_allclose(one, lstsq(design[kept], values[kept]), rtol=1e-12)
 
 
-def test_all_rows_absent():
+def test_a_matrix_whose_weights_are_all_0_is_solved_by_zeros():
     x, rank, covariance, leverage = lstsq(
         np.full((4, 2), np.nan),
         np.full(4, np.nan),
@@ -211,7 +211,7 @@ def test_all_rows_absent():
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("factor", [1e-300, 1e-12, 1e12, 1e300])
-def test_all_weights_times_a_number_change_no_solution(dtype, factor):
+def test_a_common_factor_of_the_weights_changes_no_solution(dtype, factor):
     a, b, weights = system(Numbers(7), dtype, 12, 4)
     x, rank = lstsq(a, b, weights=weights, return_rank=True)
     scaled, same = lstsq(a, b, weights=weights * factor, return_rank=True)
@@ -221,7 +221,7 @@ def test_all_weights_times_a_number_change_no_solution(dtype, factor):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", [(12, 4), (90, 60)])
-def test_powers_of_four_change_no_bit(dtype, shape):
+def test_a_common_factor_that_is_a_power_of_four_changes_no_bit(dtype, shape):
     a, b, weights = system(Numbers(8), dtype, *shape)
     x = lstsq(a, b, weights=weights)
     assert same_bits(x, lstsq(a, b, weights=weights * 4.0**100))
@@ -230,8 +230,8 @@ def test_powers_of_four_change_no_bit(dtype, shape):
 @needs_more_digits
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", [(12, 4), (65, 7), (90, 60), (600, 20)])
-def test_weights_that_differ_by_1e12(dtype, shape):
-    """The heavy rows, in any order, are met as closely as the condition of sqrt(W) A says."""
+def test_weights_that_differ_by_1e12_keep_the_error_bound(dtype, shape):
+    """Heavy rows, in any order, are fitted as closely as the condition of sqrt(W) A says."""
     draw = Numbers(9, shape[0])
     a, b, weights = system(draw, dtype, *shape)
     weights = np.where(draw.rng.random(shape[0]) < 0.5, 1e12, 1) * weights
@@ -242,7 +242,7 @@ def test_weights_that_differ_by_1e12(dtype, shape):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", [(6, 3), (70, 50)])
 @pytest.mark.parametrize("size", ["small", "large"])
-def test_matrices_at_the_ends_of_the_range(dtype, shape, size):
+def test_weighted_matrices_at_the_ends_of_the_range_lose_no_digits(dtype, shape, size):
     """sqrt(W) A neither overflows, nor loses digits to underflow."""
     a, b, weights = system(Numbers(10), dtype, *shape)
     info = np.finfo(dtype)
@@ -283,7 +283,7 @@ def test_singular_matrices_keep_their_rank_under_damping(dtype, shape):
     assert error < 1e4 * np.finfo(dtype).eps * np.abs(a).max() ** 2
 
 
-def test_damping_under_the_rounding_is_uncertain_and_computed_all_the_same():
+def test_damping_below_rounding_is_uncertain_but_computed():
     a = np.outer(np.arange(1.0, 71), np.arange(1.0, 61))
     x, info = pinv(a, damping=1e-40, return_info=True)
     assert info.rank == 60
@@ -292,18 +292,18 @@ def test_damping_under_the_rounding_is_uncertain_and_computed_all_the_same():
 
 
 @pytest.mark.parametrize("name", ["atol", "rtol", "rcond"])
-def test_no_tolerance_beside_damping(name):
+def test_a_tolerance_beside_damping_is_refused(name):
     with pytest.raises(ValueError, match=f"{name} has no meaning beside damping"):
         pinv(np.eye(3), damping=0.1, **{name: 1e-3})
     np.testing.assert_array_equal(pinv(np.eye(3), damping=0, **{name: 1e-3}), np.eye(3))
 
 
-# ---- company, layouts, failures ------------------------------------------------------------------
+# ---- neighbours, layouts, failures ---------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", [(6, 4), (20, 30), (80, 60), (700, 30)])
-def test_same_bits_in_any_company_and_layout(dtype, shape):
+def test_neighbours_workers_and_layouts_change_no_bit(dtype, shape):
     a, b, weights = system(Numbers(13), dtype, *shape, batch=(11,))
     damping = np.where(np.arange(11) % 2 == 0, 0, 0.2)
     wanted = {"return_covariance": True, "return_leverage": True, "return_residuals": True}
@@ -333,7 +333,7 @@ def test_same_bits_in_any_company_and_layout(dtype, shape):
 
 
 @pytest.mark.parametrize("shape", [(6, 4), (80, 60)])
-def test_one_design_for_many_weights_and_right_hand_sides(shape):
+def test_one_design_for_many_weights_equals_copies_of_it(shape):
     draw = Numbers(14)
     a = draw.normal("d", *shape)
     b = draw.normal("d", 50, shape[0])
@@ -348,7 +348,7 @@ def test_one_design_for_many_weights_and_right_hand_sides(shape):
 
 @pytest.mark.parametrize("shape", [(6, 4), (80, 60), (400, 300)])
 @pytest.mark.parametrize("name", ["atol", "rtol", "damping"])
-def test_one_matrix_with_options_of_its_own_for_each_right_hand_side(shape, name):
+def test_one_matrix_may_have_other_options_for_each_right_hand_side(shape, name):
     numbers = Numbers(18)
     a, b = numbers.normal("d", *shape), numbers.normal("d", 6, shape[0])
     weights = numbers.rng.random(shape[0])
@@ -363,7 +363,7 @@ def test_one_matrix_with_options_of_its_own_for_each_right_hand_side(shape, name
 @pytest.mark.parametrize("many", [3, 130, 700])
 @pytest.mark.parametrize("shape", [(9, 4), (90, 60), (900, 30)])
 @needs_more_digits
-def test_many_right_hand_sides(many, shape):
+def test_many_right_hand_sides_keep_the_error_bound(many, shape):
     a, b, weights = system(Numbers(15), "d", *shape, k=many)
     x = lstsq(a, b, weights=weights)
     check(x, *augment(a, b, weights, 0), np.finfo("d").eps)
@@ -371,7 +371,7 @@ def test_many_right_hand_sides(many, shape):
 
 @pytest.mark.parametrize("bad", [-1, np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("shape", [(6, 4), (80, 60)])
-def test_a_bad_weight_spoils_its_own_matrix_only(bad, shape):
+def test_a_bad_weight_spoils_only_its_own_matrix(bad, shape):
     a, b, weights = system(Numbers(16), "d", *shape, batch=(9,))
     good = lstsq(a, b, weights=weights)
     weights[3, 1] = bad
@@ -391,7 +391,7 @@ def test_a_bad_weight_spoils_its_own_matrix_only(bad, shape):
     assert not np.isnan(damped[others]).any()
 
 
-def test_what_is_covariance_good_for():
+def test_covariance_keeps_the_digits_that_the_gram_matrix_loses():
     """pinv(a.T @ a) loses half of the digits."""
     draw = Numbers(17)
     u, _ = np.linalg.qr(draw.normal("d", 40, 4))
@@ -427,12 +427,12 @@ def test_what_is_covariance_good_for():
         ({"return_covariance": "both"}, ValueError, "return_covariance must be"),
     ],
 )
-def test_what_is_refused(options, error, message):
+def test_wrong_weights_damping_and_options_are_refused(options, error, message):
     with pytest.raises(error, match=message):
         lstsq(np.ones((2, 4, 2)), np.ones((2, 4)), **options)
 
 
-def test_empty_systems():
+def test_empty_systems_have_zero_solutions_and_the_covariance_of_their_damping():
     x, covariance, leverage = lstsq(
         np.empty((3, 0, 2)),
         np.empty((3, 0)),
@@ -460,10 +460,6 @@ def test_no_stack_of_weighted_matrices_is_made():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     lstsq(a, b, weights=weights, return_covariance="diagonal")
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000  # KiB
-
-
-def test_plain_calls_do_not_notice():
-    assert batchpinv.lstsq(np.eye(3), np.ones(3)).tolist() == [1, 1, 1]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -1,4 +1,4 @@
-"""Weights, damping and covariances of arrays of other libraries: the numbers are NumPy's, and the
+"""Weights, damping and covariances of other libraries' arrays: the numbers are NumPy's, and the
 derivatives are right.
 """
 
@@ -7,7 +7,7 @@ import pytest
 
 from batchpinv import lstsq, pinv
 
-# Other packages' warnings of their own parts.
+# Other packages' warnings about themselves.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 WANTED = {
     "return_rank": True,
@@ -72,7 +72,7 @@ def test_torch_gives_numpys_numbers(torch, m, n, kind):
 
 @pytest.mark.parametrize("kind", [float, complex])
 @pytest.mark.parametrize(("m", "n"), SHAPES)
-def test_torch_derivatives(torch, m, n, kind):
+def test_torch_derivatives_are_right(torch, m, n, kind):
     given = tensors(torch, m, n, kind)
 
     def check(function, inputs):
@@ -88,15 +88,15 @@ def test_torch_derivatives(torch, m, n, kind):
 
 @pytest.mark.parametrize("kind", [float, complex])
 @pytest.mark.parametrize(("m", "n"), SHAPES)
-def test_torch_second_derivatives(torch, m, n, kind):
+def test_torch_second_derivatives_are_right(torch, m, n, kind):
     given = tensors(torch, m, n, kind)
     check = torch.autograd.gradgradcheck
     assert check(lambda a, b, w, d: lstsq(a, b, weights=w, damping=d), given)
     assert check(lambda a, w: pinv(a, weights=w), [given[0], given[2]])
 
 
-def test_torch_derivatives_at_the_ends(torch):
-    """Of a weight and of a damping of 0 they are one-sided, and finite."""
+def test_torch_derivatives_are_finite_where_a_weight_or_the_damping_is_0(torch):
+    """They are one-sided there."""
     a, b, weights, _ = system(6, 3, batch=())
     weights[1] = 0
     given = [torch.from_numpy(part) for part in (a, b)]
@@ -113,7 +113,7 @@ def test_torch_derivatives_at_the_ends(torch):
     assert d.grad == pytest.approx(slope, rel=1e-4)
 
 
-def test_torch_rows_that_are_absent_have_no_derivative(torch):
+def test_torch_derivatives_are_0_for_rows_of_weight_0(torch):
     a, b, weights, _ = system(6, 3, batch=())
     weights[1], a[1], b[1] = 0, np.nan, np.inf
     given = [torch.from_numpy(part).requires_grad_() for part in (a, b, weights)]
@@ -130,7 +130,7 @@ def test_torch_rows_that_are_absent_have_no_derivative(torch):
     assert torch.isfinite(tangent).all()
 
 
-def test_torch_transforms_and_compilers(torch):
+def test_torch_transforms_and_compile_give_the_eager_results(torch):
     a, b, weights, damping = tensors(torch, 6, 4, float, False)
     expected = lstsq(a, b, weights=weights)
     mapped = torch.func.vmap(lambda a, b, w: lstsq(a, b, weights=w))(a, b, weights)
@@ -159,7 +159,7 @@ def test_torch_transforms_and_compilers(torch):
     )
 
 
-def test_torch_out_takes_no_weights_that_are_differentiated(torch):
+def test_torch_out_refuses_weights_that_require_gradients(torch):
     a, b, weights, _ = tensors(torch, 6, 4, float, False)
     out = torch.empty(2, 4, 3, dtype=torch.float64)
     assert lstsq(a, b, weights=weights, out=out) is out
@@ -197,7 +197,7 @@ def test_jax_gives_numpys_numbers(jax, m, n, kind):
 
 @pytest.mark.parametrize("kind", [float, complex])
 @pytest.mark.parametrize(("m", "n"), SHAPES)
-def test_jax_derivatives(jax, m, n, kind):
+def test_jax_derivatives_are_right(jax, m, n, kind):
     from jax.test_util import check_grads
 
     a, b, w, d = map(jax.numpy.asarray, system(m, n, kind))
@@ -207,7 +207,7 @@ def test_jax_derivatives(jax, m, n, kind):
     check_grads(lambda a, w, d: pinv(a, weights=w, damping=d), (a, w, d), 1)
 
 
-def test_jax_rows_that_are_absent_have_no_derivative(jax):
+def test_jax_derivatives_are_0_for_rows_of_weight_0(jax):
     a, b, weights, _ = system(6, 3, batch=())
     weights[1], a[1], b[1] = 0, np.nan, np.nan
     gradients = jax.grad(lambda a, b, w: lstsq(a, b, weights=w).sum(), (0, 1, 2))(a, b, weights)
@@ -219,7 +219,7 @@ def test_jax_rows_that_are_absent_have_no_derivative(jax):
 # ---- Dask, xarray, the array API -----------------------------------------------------------------
 
 
-def test_dask():
+def test_dask_gives_numpys_numbers():
     da = pytest.importorskip("dask.array")
     design, y, weights, expected = pixels()
     lazy = [da.from_array(part, chunks=(20, 30)) for part in (y, weights)]
@@ -238,8 +238,7 @@ def test_dask():
         pinv(whole, weights=da.from_array(weights, chunks=(20, 10)))
 
 
-def test_xarray():
-    """Weights are matched by name, too."""
+def test_xarray_gives_numpys_numbers_and_matches_weights_by_name():
     xr = pytest.importorskip("xarray")
     design, y, weights, expected = pixels()
     a = xr.DataArray(design, dims=("time", "term"), coords={"term": list("abc")})
@@ -255,7 +254,7 @@ def test_xarray():
     assert agree([inverse], [pinv(design, weights=weights)])
 
 
-def test_array_api():
+def test_array_api_gives_numpys_numbers():
     xp = pytest.importorskip("array_api_strict")
     design, y, weights, expected = pixels()
     found = lstsq(xp.asarray(design), xp.asarray(y), weights=xp.asarray(weights), **WANTED)

@@ -88,7 +88,7 @@ def test_set_workers_belongs_to_its_asyncio_task(cpus):
     assert get_workers() == cpus
 
 
-def test_environment_variable_is_the_default_under_set_workers(cpus, monkeypatch):
+def test_environment_variable_is_the_default_below_set_workers(cpus, monkeypatch):
     for value, workers in [("5", 5), ("-1", cpus), (" 3 ", 3), ("", cpus)]:
         monkeypatch.setenv("BATCHPINV_NUM_THREADS", value)
         assert get_workers() == workers

@@ -105,7 +105,7 @@ template <> struct Facts<Quad> {
     static Quad tiny() { return power_of_two(-8000); }
 };
 #if LDBL_MANT_DIG == 64
-using Extended = long double; // of x87: 64 bits, computed by the processor
+using Extended = long double; // x87's 64 bits, in hardware
 template <> struct Facts<Extended> {
     static Extended unit() { return 0x1p-64L; }
     static Extended tiny() { return 0x1p-8000L; }
@@ -189,8 +189,8 @@ template <class T> struct Bidiagonal {
 };
 
 // Turns x[0..count) into the vector v of the reflection I - v v^H / scale that maps x to a multiple
-// of the first unit vector; returns |x|^2. scale is 0 if there is nothing to
-// reflect, or so little that its squares underflow.
+// of the first unit vector; returns |x|^2. scale is 0 if there is nothing to reflect, or so little
+// that its squares underflow.
 template <class T> T make_reflection(Complex<T> *x, std::int64_t count, T &scale) {
     T tail = T(0.0);
     for (std::int64_t i = 1; i < count; ++i)
@@ -209,7 +209,7 @@ template <class T> T make_reflection(Complex<T> *x, std::int64_t count, T &scale
     return total;
 }
 
-// The same for a real x, whose numbers have no parts.
+// The same for a real x.
 template <class T> T make_reflection(T *x, std::int64_t count, T &scale) {
     T tail = T(0.0);
     for (std::int64_t i = 1; i < count; ++i)
@@ -235,7 +235,7 @@ void reflect(const S *v, S *y, std::int64_t count, const T &inverse_scale) {
         y[i] = y[i] - v[i] * product;
 }
 
-// Householder QR of the tall matrix a (column-major, rows x n), then R is left in n x n.
+// Householder QR of the tall matrix a (column-major, rows x n), which is replaced by R, n x n.
 template <class S> void to_triangle(std::vector<S> &a, std::int64_t rows, std::int64_t n) {
     using T = typename RealOf<S>::Type;
     std::vector<S> triangle(n * n, S{});
@@ -377,7 +377,7 @@ template <class T> Bracket<T> bracket(const Bidiagonal<T> &b, int k, double esti
 template <class T> void refine(const Bidiagonal<T> &b, int k, const T &width, Bracket<T> &found) {
     while (width < found.high - found.low) {
         const T middle = (found.low + found.high) * T(0.5);
-        // Rounding may leave nothing between them.
+        // There may be no number between them.
         if (middle == found.low || middle == found.high)
             return;
         (count_above(b.d2, b.e2, middle) >= k ? found.low : found.high) = middle;
@@ -428,7 +428,7 @@ Counts count_ranks(const Bidiagonal<T> &b, std::int64_t rows, const T &atol, con
 
 // Arithmetic modulo a prime p = 1 (mod 4), where -1 has a square root: Gaussian integers map into
 // it, sums to sums and products to products. The rank modulo p is at most the rank, and less only
-// if p divides every one of the largest minors that are not zero.
+// if p divides all of the largest minors that are not zero.
 class Field {
   public:
     explicit Field(std::uint64_t p) : p_(p), powers_(2047) {
@@ -451,7 +451,7 @@ class Field {
         int exponent;
         const double fraction = std::frexp(std::fabs(x), &exponent);
         const int shift = exponent - 53 + 1074;
-        // Subnormal numbers have fewer digits, and end in zeros here.
+        // Subnormal numbers have fewer digits: the bits that are shifted out are zeros.
         auto mantissa = static_cast<std::uint64_t>(std::ldexp(fraction, 53));
         if (shift < 0)
             mantissa >>= -shift;
@@ -590,7 +590,7 @@ Kind find_rank(const Matrix &a, double atol, double rtol, std::int64_t &rank) {
     rank = found.least;
     if (found.least == found.most)
         return Kind::binary128;
-    // If that many are not zero, and so many are above tol, then all others are zero.
+    // If as many values are not zero as are certainly above tol, all others are zero.
     const int exact = exact_rank(a);
     const bool is_zero = atol == 0 && rtol == 0;
     rank = is_zero ? exact : found.least;
@@ -629,8 +629,8 @@ template <class T> void find_values(const Matrix &matrix, double *high, double *
 
 extern "C" {
 
-// For a stack of `count` matrices and as many tolerances: ranks, and how each was decided. The rank
-// of an undecided one is that without the singular values that are equal to tol in 60 digits.
+// For a stack of `count` matrices and as many tolerances: ranks, and how each was decided. An
+// undecided rank does not count the singular values that are equal to tol in 60 digits.
 void truth_ranks(std::int64_t count, std::int64_t m, std::int64_t n, int parts, const double *a,
                  const double *atol, const double *rtol, std::int64_t *rank, std::int8_t *kind) {
     for (std::int64_t i = 0; i < count; ++i) {
@@ -639,7 +639,8 @@ void truth_ranks(std::int64_t count, std::int64_t m, std::int64_t n, int parts, 
     }
 }
 
-// All singular values of each matrix, descending, as high + low: in binary128, or faster.
+// All singular values of each matrix, descending, as high + low: in binary128, or if fast, in
+// Extended.
 void truth_values(std::int64_t count, std::int64_t m, std::int64_t n, int parts, const double *a,
                   double *high, double *low, int fast) {
     for (std::int64_t i = 0; i < count; ++i) {

@@ -1,10 +1,10 @@
-"""The ranks that the definition gives, and singular values with 30 digits: what tests and the
-search for wrong ranks compare with. It shares nothing with the package, nor with LAPACK.
+"""The ranks that the definition gives, and singular values with 30 digits: the references of tests
+and of `python -m benchmarks ranks`. They share no code with the package, nor with LAPACK.
 
-Every matrix goes through `truth.cpp`, which the C++ compiler makes a library of at the first call:
-binary128, and for matrices that are within its rounding errors of the tolerance, exact ranks or
-more than 60 digits. What is left are singular values equal to the tolerance, or as good as equal;
-small matrices of that kind are decided here, with integers of any length.
+Every matrix goes through `truth.cpp`, which is compiled at the first call: binary128, and if a
+singular value is within its rounding errors of the tolerance, exact ranks or more than 60 digits.
+This leaves singular values that equal the tolerance, or nearly so. For small matrices they are
+decided here, with integers of any length.
 """
 
 import ctypes
@@ -24,23 +24,23 @@ from pathlib import Path
 import numpy as np
 
 SOURCE = Path(__file__).with_name("truth.cpp")
-# Matrices of at most so many real columns have their characteristic polynomial formed.
+# The characteristic polynomial is formed for matrices with at most so many real columns.
 MOST_COLUMNS = 16
 _UNDECIDED = 3  # of truth.cpp
-# Work of one thread at a time, a few milliseconds: multiplications, but for a factor.
+# Work of one part in m n min(m, n): a few milliseconds.
 _PART = 10_000
 
 
 class Kind(IntEnum):
-    """How a rank was decided. The first five are exact."""
+    """How a rank was decided. All but UNKNOWN are exact."""
 
     NOT_FINITE = -1
     """Some entry is NaN or infinite; the rank is -1."""
     BINARY128 = 0
     """No singular value is within the rounding errors of binary128 of the tolerance."""
     EXACT = 1
-    """By the exact rank: all singular values that are not > tol are zero. It is that modulo two
-    primes near 2^62, of which both had to divide all of the largest minors to make it wrong."""
+    """By the exact rank: all singular values that are not > tol are zero. It is computed modulo two
+    primes near 2^62, and is wrong only if both divide all of the largest nonzero minors."""
     PAIRS = 2
     """As BINARY128, with 226 bits."""
     RATIONAL = 3
@@ -68,7 +68,7 @@ def load_library():
     """truth.cpp compiled; kept in the user's cache until it changes."""
     compiler = find_compiler()
     if not compiler:
-        raise RuntimeError("the ranks to compare with take a C++ compiler with binary128, like g++")
+        raise RuntimeError("exact ranks need a C++ compiler with binary128, such as g++")
     command = [compiler, "-std=c++17", "-O2", "-ffp-contract=off", "-shared", "-fPIC"]
     key = hashlib.sha256(" ".join(command).encode() + SOURCE.read_bytes()).hexdigest()[:16]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "batchpinv-tests"
@@ -81,7 +81,7 @@ def load_library():
         with tempfile.TemporaryDirectory(dir=cache) as folder:
             made = Path(folder) / "truth.so"
             subprocess.run([*command, str(SOURCE), "-o", str(made)], check=True)
-            made.replace(path)  # at once, for other processes
+            made.replace(path)  # atomic, for other processes
     library = ctypes.CDLL(str(path))
     sizes, pointer = [ctypes.c_int64] * 3, ctypes.c_void_p
     library.truth_ranks.argtypes = [*sizes, ctypes.c_int, *[pointer] * 5]
@@ -94,7 +94,7 @@ def find_ranks(a, atol=0.0, rtol=0.0, hermitian=False, lower=True):
     """(rank, kind): how many singular values of each matrix are > max(atol, rtol s1), and the
     `Kind` of that decision. Both have the batch shape of `a`; tolerances broadcast with it.
 
-    Where `hermitian`, one triangle of `a` and the real parts of its diagonal are read.
+    If `hermitian`, one triangle of `a` and the real parts of its diagonal are read.
     """
     a = np.asarray(a)
     if hermitian:
@@ -116,9 +116,9 @@ def find_ranks(a, atol=0.0, rtol=0.0, hermitian=False, lower=True):
 
 def singular_values(a, fast=False):
     """(high, low), whose sums are the singular values of each matrix, descending. Shape
-    (*, min(m, n)) each; 0 where a matrix is not finite.
+    (*, min(m, n)) each; NaN for a matrix that is not finite.
 
-    Their error is about max(m, n) 1e-32 s1; if `fast`, where long double has 64 bits,
+    Their error is about max(m, n) 1e-32 s1. If `fast`, and long double has 64 bits, it is
     sqrt(max(m, n)) 1e-19 s1, in a twentieth of the time.
     """
     a = np.asarray(a)
@@ -132,7 +132,7 @@ def singular_values(a, fast=False):
 
 
 def from_triangle(a, lower=True):
-    """The Hermitian matrices of which one triangle is given."""
+    """The Hermitian matrices that one triangle gives."""
     strict = np.tril(a, -1) if lower else np.triu(a, 1)
     diagonal = np.where(np.eye(a.shape[-1], dtype=bool), a.real, 0)
     return (strict + diagonal + strict.conj().swapaxes(-1, -2)).astype(a.dtype)
@@ -146,7 +146,7 @@ def _entries(a):
 
 
 def _in_threads(function, entries, m, n, others, *options):
-    """Calls `function` for parts of the stack; `others` are its other arrays, a row a matrix."""
+    """Calls `function` for parts of the stack; `others` are its other arrays, a row per matrix."""
     parts = 2 if entries.dtype.kind == "c" else 1
     step = max(1, _PART // (m * n * min(m, n) * parts))
 
@@ -186,7 +186,7 @@ def _decide(entries, rank, atol, rtol):
         below, above = (max(atol2, rtol2 * x) for x in (low, high))
         counts = [_roots_above(p, x) for x in (below, above)]
         if counts[0] == counts[1]:
-            # `low` is no root, and below the largest one; a tie with atol stays one.
+            # A tie here is one with atol: `low` is below the largest root, and no root itself.
             is_tie = below == above and _value(p, below) == 0
             return counts[1] // parts, Kind.TIE if is_tie else Kind.RATIONAL
         common = _common_divisor(p, [c * rtol2**k for k, c in enumerate(p)])

@@ -106,7 +106,7 @@ except LinAlgError as error:
 
 
 class Tensor:
-    """As much of another library's array as the types look at."""
+    """The part of another library's array that the types look at."""
 
     requires_grad = False
 
@@ -121,7 +121,7 @@ def with_another_library(a: Tensor) -> None:
 
 
 class Lazy:
-    """The same of Dask's."""
+    """The same for Dask."""
 
     def compute_chunk_sizes(self) -> "Lazy":
         return self
@@ -134,7 +134,7 @@ def with_chunks(a: Lazy) -> None:
 
 
 class Labelled:
-    """The same of xarray's."""
+    """The same for xarray."""
 
     def broadcast_like(self, other: Any) -> "Labelled":
         return self
