@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from batchpinv import Rung, pinv
-from batchpinv._batch import backward_errors
+from batchpinv._batch import backward_errors, is_in_lanes
 
 from .cases import SHAPES, Case
 from .errors import METHODS, evidence
@@ -30,7 +30,7 @@ def shares(dtypes: Sequence[str], sizes: Sequence[str]) -> list[Result]:
             found = [
                 share(Case(kind, m, n, min(count, _ENTRIES // (m * n)), dtype))
                 for m, n, count in SHAPES
-                if count > 1 and is_in_lanes(m, n, dtype)
+                if count > 1 and is_in_lanes(m, n, dtype.startswith("complex"))
                 and (not sizes or f"{m}x{n}" in sizes)
             ]  # fmt: skip
             rungs = [rung for rung in Rung if any(rung.name.lower() in row for row in found)]

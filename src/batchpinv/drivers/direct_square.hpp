@@ -9,6 +9,7 @@
 
 #include "certified.hpp"
 #include "gauss_jordan.hpp"
+#include "random_bits.hpp"
 #include "smallest.hpp"
 #include "spectrum.hpp"
 
@@ -45,11 +46,8 @@ template <class T, class C> class Square {
           rounding(rounding_of<double>(Method::elimination, n, n)), lapack(bench.routines) {
         if (widened)
             smallest.emplace(bench.routines, n);
-        std::uint32_t state = 1;
-        for (blas_int j = 0; j < probes * n; ++j) {
-            state = 1664525 * state + 1013904223;
-            signs[j] = state >> 31 ? 1 : -1;
-        }
+        for (std::int64_t j = 0; j < std::int64_t(probes) * n; ++j)
+            signs[j] = random_bits(j) >> 63 ? 1 : -1;
     }
 
     Finding factorise(C *w, Tolerance<double> tolerance) {

@@ -24,7 +24,9 @@ class Solver : public InArena {
 // lanes, so longer ones are left to LAPACK where a stack would still gain. `parts`: 2 if complex,
 // else 1.
 constexpr bool suits_lanes(std::int64_t longer, std::int64_t shorter, int parts) {
-    return shorter <= (parts == 2 ? 32 : 48) && longer * shorter * parts <= 4096;
+    constexpr std::int64_t most_real = 48, most_complex = 32;
+    static_assert(most_real <= MOST_COLUMNS);
+    return shorter <= (parts == 2 ? most_complex : most_real) && longer * shorter * parts <= 4096;
 }
 
 // The shorter sides up to which the lanes' SVD in double is faster than LAPACK's.

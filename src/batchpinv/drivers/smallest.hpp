@@ -12,6 +12,7 @@
 #pragma once
 
 #include "norms.hpp"
+#include "random_bits.hpp"
 #include "rule.hpp"
 
 namespace batchpinv {
@@ -115,11 +116,8 @@ template <class C> class Smallest {
     }
 
     void start() {
-        std::uint32_t state = 1;
-        for (std::int64_t i = 0; i < std::int64_t(n) * width; ++i) {
-            state = 1664525 * state + 1013904223;
-            v[i] = state / 4294967296.0 - 0.5;
-        }
+        for (std::int64_t i = 0; i < std::int64_t(n) * width; ++i)
+            v[i] = std::ldexp(static_cast<double>(random_bits(i) >> 11), -53) - 0.5;
     }
 
     // Gram-Schmidt, twice (Giraud, Langou and Rozloznik, Comput. Math. Appl. 50, 2005).
