@@ -134,7 +134,7 @@ def test_operands_that_do_not_fit():
         lstsq(a, xr.DataArray(np.ones((6, 3)), dims=("scan", "term")))
     with pytest.raises(ValueError, match="a must have two or more dimensions"):
         pinv(a[0, 0, 0])
-    with pytest.raises(TypeError, match="out is not for labelled arrays"):
+    with pytest.raises(TypeError, match="lstsq of labelled arrays takes no out"):
         lstsq(a, a[..., 0], out=np.empty((5, 4, 3)))
 
 
