@@ -137,7 +137,7 @@ def _aligned_out(a: Any, options: Options) -> Any:
     return memory[start : start + size].view(a.dtype).reshape(shape)
 
 
-# ---- traced -------------------------------------------------------------------------------------
+# ---- traced or sharded --------------------------------------------------------------------------
 
 
 class _CallAttributes(NamedTuple):
@@ -164,7 +164,7 @@ class _CallAttributes(NamedTuple):
 
 
 def _traced(a: Any, b: Any, options: Options) -> Result:
-    """The results under a transform. Errors are those of concrete arrays, if shapes show them."""
+    """The results for traced or sharded arrays. What shapes show to be wrong raises at once."""
     if jax.default_backend() != "cpu":
         raise TypeError(
             f"batchpinv computes traced code of JAX on the CPU, but this code is for "

@@ -29,7 +29,7 @@ _PLAIN = (Tensor, torch.nn.Parameter)
 _transforms_active = getattr(torch._C, "_are_functorch_transforms_active", lambda: True)
 _count_modes = getattr(torch._C, "_len_torch_dispatch_stack", lambda: 1)
 _is_tracing = getattr(torch._C, "_is_tracing", lambda: True)
-# A formula of up to so many entries is computed by NumPy: that takes 0.55 to 1.1 of the time of one
+# Formulas of at most this many entries are computed by NumPy: in 0.55 to 1.1 of the time of one
 # thread of PyTorch, for 1 to 25 matrices of 20x8. Larger ones may gain from PyTorch's threads.
 _SMALL = 4096
 

@@ -126,7 +126,7 @@ class Direct(ABC):
         self.stream.multiply(self.code, *adjoint, rows, cols, inner, a, b, to, self.batch, adds)
 
     def _measure(self, row: int, a: Columns, size: int) -> None:
-        """Write squared norms into a row, of packed matrices with `size` entries."""
+        """Write the squared norms of packed matrices with `size` entries into a row."""
         vectors = Columns(a.at, size, size)
         to = self.norms + row * self.batch * self.dtype.itemsize
         self._multiply(Columns(to, 1, 1), 1, 1, size, vectors, vectors, (True, False))
@@ -155,7 +155,7 @@ class Direct(ABC):
 
 
 class Inverses(Direct):
-    """Of squares, by LU. Solutions B X^-1 are refined once, by the residual times X^-1."""
+    """Of square ones, by LU. Solutions B X^-1 are refined once, by the residual times X^-1."""
 
     method = "device_inverse"
     checks = 2

@@ -2,8 +2,8 @@
 
 The libraries read memory as column-major, so they see the transpose of what the caller has in C
 order: for A (m x n) they see X = A^T, with p = n rows and q = m columns. X^+ (q x p), read in C
-order, is A^+. Right-hand sides b (m x k) are B = b^T; their solutions are the rows of B X^+ (k x
-p). Nothing is conjugated, even if numbers are complex.
+order, is A^+. Right-hand sides b (m x k) are B = b^T; solutions are the rows of B X^+ (k x p).
+Nothing is conjugated, even if numbers are complex.
 """
 
 from __future__ import annotations

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from ._members import Indices, Members, Problem
 from ._shim import Stream
 
-# By the bytes of a real number, e: the libraries take matrices of norms from 2**-e to 2**e as they
-# are.
+# e, by the bytes of a real number: matrices with norms from 2**-e to 2**e are taken as they are.
 _SAFE = {4: 40, 8: 350}
 
 

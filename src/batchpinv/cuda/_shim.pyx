@@ -1,5 +1,5 @@
 # cython: language_level=3, embedsignature=True, freethreading_compatible=True
-"""The shim for Python: it takes addresses and sizes, raises exceptions, and releases the GIL."""
+"""The shim for Python: takes addresses and sizes, raises CudaError. Its streams release the GIL."""
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_IsValid

@@ -87,7 +87,7 @@ class Stack:
     @cached_property
     def direct(self) -> Direct | None:
         """The direct rung, if there is one. Gram matrices lose half of the digits, so in single
-        precision they are made in double, if the array's library can convert."""
+        precision they are made in double, if the library converts in the stream's order."""
         problem = self.problem
         if not self.trusted or min(problem.m, problem.n) > _LARGEST_DIRECT:
             return None
