@@ -1,7 +1,7 @@
-"""A CUDA device that is not there: NVIDIA's libraries are played by `cuda_standin.c`, and arrays
-lie in what it says is the device's memory.
+"""A simulated CUDA device: `cuda_standin.c` stands in for NVIDIA's libraries, and arrays lie in
+memory that it calls the device's.
 
-What comes from it says that the right calls were made in the right order; nothing of a GPU.
+What passes here made the right calls in the right order. It says nothing of a real GPU.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ TO_DEVICE, TO_HOST = 1, 2
 
 
 def build(folder: str, *defines: str) -> str:
-    """The path of the libraries, compiled."""
+    """Compile the stand-in; returns its path."""
     blas_int = getattr(cython_blas, "_blas_int_size", lambda: 4)()
     path = os.path.join(folder, "standin.so")
     flags = ["-std=c11", "-O2", "-fcx-limited-range", f"-DBLAS_INT=int{8 * blas_int}_t", *defines]
@@ -38,7 +38,7 @@ def build(folder: str, *defines: str) -> str:
 
 
 def load(path: str) -> ctypes.CDLL:
-    """The libraries, with the LAPACK that they compute by."""
+    """The stand-in, with the LAPACK that it computes by."""
     library = ctypes.CDLL(path)
     library.standin_complaints.restype = c_char_p
     library.standin_count.restype = c_int64
@@ -56,7 +56,7 @@ def load(path: str) -> ctypes.CDLL:
 
 @functools.cache
 def libraries(*defines: str, **knobs: int) -> ctypes.CDLL:
-    """Those of this process; batchpinv opens the same, once and for all."""
+    """This process's stand-in, which batchpinv opens, too, once for all."""
     global _library
     with tempfile.TemporaryDirectory() as folder:
         path = build(folder, *defines)
@@ -75,7 +75,7 @@ _library: ctypes.CDLL
 
 
 class Device:
-    """One process's view of them, for tests."""
+    """Controls of this process's stand-in, for tests."""
 
     def set(self, name: str, value: int) -> None:
         assert _library.standin_set(name.encode(), value) == 0, name
@@ -96,7 +96,7 @@ class Device:
 
 
 class DeviceError(RuntimeError):
-    """What an array library raises where a call of its own fails."""
+    """Raised by the arrays here if a call of their own fails."""
 
 
 def check(status: int) -> None:
@@ -105,7 +105,7 @@ def check(status: int) -> None:
 
 
 class Memory:
-    """Of the current device; freed with its last user."""
+    """Memory of the current device, freed with its last user."""
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -118,7 +118,7 @@ class Memory:
             _library.cudaFree(self.pointer)
 
     def numpy(self) -> np.ndarray:
-        """Its bytes on the host, once all is done."""
+        """Its bytes on the host, after all queued work."""
         check(_library.cudaDeviceSynchronize())
         raw = np.empty(self.size, np.uint8)
         check(
@@ -130,7 +130,7 @@ class Memory:
 
 
 class Stream:
-    """One of its own, that waits for no other by itself."""
+    """A new non-blocking stream: by itself it waits for no other."""
 
     def __enter__(self):
         self.handle = c_void_p()
@@ -143,14 +143,14 @@ class Stream:
         check(_library.cudaStreamDestroy(self.handle))
 
     def copy(self, to, array):
-        """From the host, in the stream's own time."""
+        """Queue a copy from the host."""
         at = c_void_p(to.pointer)
         source = c_void_p(array.ctypes.data)
         check(_library.cudaMemcpyAsync(at, source, c_size_t(array.nbytes), TO_DEVICE, self.handle))
 
 
 class Array:
-    """An array on the device, as small as can be: the array API standard's names that are used.
+    """An array on the device, with only those names of the array API standard that are used.
 
     It is read through the CUDA array interface.
     """
@@ -186,7 +186,7 @@ class Array:
 
     @classmethod
     def of(cls, array, device=0, read_only=False):
-        """A copy of an ndarray, with the same strides; what lies between is copied with it."""
+        """A copy of an ndarray, with the same strides and the bytes between its elements."""
         array = np.asanyarray(array)
         low, high = np.lib.array_utils.byte_bounds(array) if array.size else (0, 0)
         made = cls.empty((high - low,), np.uint8, device)
@@ -197,7 +197,7 @@ class Array:
         return cls(array.shape, array.strides, array.dtype, made.memory, start, device, read_only)
 
     def numpy(self):
-        """A copy on the host, once all is done."""
+        """A copy on the host, after all queued work."""
         check(_library.cudaDeviceSynchronize())
         if not self.size:
             return np.empty(self.shape, self.dtype)
@@ -242,7 +242,7 @@ class Array:
 
 
 class DlpackArray(Array):
-    """The same, read through DLPack, of the version before 1 or the first."""
+    """The same, read through DLPack: version 1, or the one before."""
 
     versioned = True
     __cuda_array_interface__ = property()  # there is none
@@ -298,7 +298,7 @@ def astype(array, dtype):
 def namespace(kind):
     names = ("float32", "float64", "complex64", "complex128", "int64", "uint8")
     return SimpleNamespace(
-        __name__="played",
+        __name__="standin",
         empty=lambda shape, *, dtype, device: kind.empty(shape, dtype, device),
         astype=astype,
         **{name: np.dtype(name) for name in names},

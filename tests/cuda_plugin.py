@@ -1,5 +1,5 @@
-"""A pytest plugin: the tests of `pinv` and `lstsq` on the CPU run with every array on the device
-that `cuda_device` plays. It comes before they are collected, since they import functions by name.
+"""A pytest plugin: the CPU's tests of `pinv` and `lstsq` run with every array on the simulated
+device of `cuda_device`. It is loaded before they are, since they import functions by name.
 
     PYTHONPATH=tests python -m pytest -p cuda_plugin tests/test_reproducibility.py
 """
@@ -15,22 +15,22 @@ from cuda_device import Array, Device, DlpackArray, libraries
 import batchpinv
 from batchpinv import Info
 
-# Names of tests that ask what is not asked of a device, and why.
+# Patterns of the tests that do not apply to a device, and why not.
 LEFT_OUT = {
-    "a_matrix_gives|subclass|masked|reads_as_integers": "of kinds of arrays that are never there",
-    "exactly_hermitian": "products of matrices are Hermitian to rounding there",
-    "any_layout_equals_a_loop": "of kinds of arrays that are never there",
-    r"\[svd": "there is one driver, and that of auto is it",
-    "pickling|workers|blas|no_memory|second_svd|no_svd_converges": "of the CPU's own parts",
-    "to_their_condition|nist|refinement": "extra-precise refinement is the CPU's",
-    r"1e-310, 0, -1\]|\[1, 1e-310\]": "of reciprocals that overflow beside others that do not",
+    "a_matrix_gives|subclass|masked|reads_as_integers": "kinds of arrays that no device has",
+    "exactly_hermitian": "there products are Hermitian only to rounding",
+    "any_layout_equals_a_loop": "kinds of arrays that no device has",
+    r"\[svd": "the only driver there is auto",
+    "pickling|workers|blas|no_memory|second_svd|no_svd_converges": "parts that only the CPU has",
+    "to_their_condition|nist|refinement": "only the CPU refines in extra precision",
+    r"1e-310, 0, -1\]|\[1, 1e-310\]": "reciprocals that overflow beside others that do not",
 }
 
 _kinds = itertools.cycle([Array, DlpackArray])
 
 
 def on_device(function, operands):
-    """The same, for so many operands, which are put on the device and brought back."""
+    """The function with its first `operands` arguments on the device; results are brought back."""
     made_at = inspect.signature(function).parameters
 
     @functools.wraps(function)

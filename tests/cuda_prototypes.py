@@ -4,7 +4,7 @@
     python -m tests.cuda_prototypes FOLDERS...      with the headers of CUDA themselves
 
 Wheels hold declarations for Cython, which are compared as text; headers are left to the compiler,
-which compares types. Ends with an error where a function is missing or differs.
+which compares types. Ends with an error if a function is missing or differs.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def ours() -> dict[str, list[str]]:
         "#define ONE(library, type, name, parameters) @@library##name parameters\n"
         "#define TYPED(library, name, parameters) @@library##name parameters\n" + FOUR + LISTS
     )
-    # Two have rows for complex matrices, which are real ones to them: all four are two functions.
+    # dgmm and gemmBatched are only called with real matrices: their four entries are two functions.
     found = re.findall(r"@@(\w+) \((.*?)\)\s*(?=@@|$)", text, re.DOTALL)
     return {name: [normal(each) for each in split(parameters)] for name, parameters in found}
 
@@ -64,7 +64,7 @@ def split(parameters: str) -> list[str]:
 
 
 def normal(parameter: str, named: bool = False) -> str:
-    """A type in one way of writing it."""
+    """A type, written in one way."""
     text = re.sub(r"\b(enum|struct)\s+", "", parameter)
     if named:
         text, brackets, _ = text.partition("[")

@@ -1,8 +1,8 @@
-"""Opens NVIDIA's own runtime, with cuBLAS and cuSOLVER played beside it.
+"""Opens NVIDIA's own runtime beside the stand-in for cuBLAS and cuSOLVER.
 
     python -m tests.cuda_runtime LIBCUDART
 
-Where there is no driver, ends with an error unless that is what the error says.
+Without a driver, it ends with an error unless that is the reason that is given.
 """
 
 import contextlib
@@ -20,8 +20,8 @@ from batchpinv.cuda import CudaUnavailable
 from batchpinv.cuda._find import describe, open_cuda
 
 with tempfile.TemporaryDirectory() as folder:
-    played = build(folder)
-    os.environ[VARIABLE] = ":".join([sys.argv[1], played, played])
+    standin = build(folder)
+    os.environ[VARIABLE] = ":".join([sys.argv[1], standin, standin])
     with contextlib.suppress(CudaUnavailable):
         open_cuda()
     found = describe()["loaded"]

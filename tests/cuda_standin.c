@@ -1,5 +1,5 @@
 /* The parts of cudart, cuBLAS and cuSOLVER that batchpinv calls, over host memory and LAPACK, so that its CUDA
-   path is tested where there is no GPU. Work is queued and runs when the program synchronises, arguments are
+   path is tested without a GPU. Work is queued and runs when the program synchronises, arguments are
    checked as NVIDIA's manuals state them, and a breach is logged (standin_complaints) and refused. The file
    includes itself once per dtype; one lock guards everything. */
 #ifndef T
@@ -36,7 +36,7 @@ static const struct { int invalid, not_initialized, execution_failed, internal; 
 /* S, D, C, Z throughout. */
 static const int ELEMENT[4] = {4, 8, 8, 16}, REAL[4] = {4, 8, 4, 8}, CUDA_TYPE[4] = {0, 1, 4, 5};
 
-/* ---- what tests set ---- */
+/* ---- settings for tests ---- */
 
 #define KNOBS(K)                                                                                        \
     K(devices, 1) K(driver, 13050) K(runtime_version, 13050) K(cublas_version, 131000)                  \
@@ -44,13 +44,13 @@ static const int ELEMENT[4] = {4, 8, 8, 16}, REAL[4] = {4, 8, 4, 8}, CUDA_TYPE[4
     K(no_convergence, 0)        /* batched calls: member i fails where i % k == 0; 0 is never */        \
     K(no_convergence_single, 0) /* calls on one matrix: all fail */                                     \
     K(singular, 0)              /* LU and Cholesky decompositions: member i fails where i % k == 0 */        \
-    K(growth, 0)                /* LU decompositions: entries of U are wrong by so many 1e-18 of themselves */ \
-    K(nan_batched, 0) K(nan_single, 1) /* 1: the call is refused; 0: the member's info says it */       \
-    K(staging, 1)               /* what is copied from the host may change when the call has returned */    \
-    K(jacobi_numbers, 0)        /* workspace of gesvdjBatched and syevjBatched, in numbers a matrix */     \
+    K(growth, 0)                /* LU decompositions: the relative error of entries of U, in 1e-18 */ \
+    K(nan_batched, 0) K(nan_single, 1) /* for a NaN: 1, the call is refused; 0, the member's info tells */       \
+    K(staging, 1)               /* 1: what is copied from the host may change once the call has returned */    \
+    K(jacobi_numbers, 0)        /* workspace of gesvdjBatched and syevjBatched, in numbers per matrix */     \
     K(gesvdp_error, 0)          /* h_err_sigma, in 1e-18 of the largest singular value */               \
     K(zeroed_workspace, 1)      /* XsyevBatched wants its workspace zero */                             \
-    K(syev_bytes, 1009) K(host_bytes, 37) /* workspace of XsyevBatched a matrix; host workspace */      \
+    K(syev_bytes, 1009) K(host_bytes, 37) /* workspace of XsyevBatched per matrix; host workspace */      \
     K(dwell_us, 0)              /* how long a call stays inside its handle before it takes the lock */
 #define KNOB_ENUM(name, value) knob_##name,
 #define KNOB_NAME(name, value) #name,
@@ -341,7 +341,8 @@ static Counter *counter(const char *symbol)
     return &counters[n_counters++];
 }
 
-/* Counts the call; the status to fail with, if a test asked for one. What only releases never fails. */
+/* Counts the call; returns the status to fail with, if a test asked for one. Calls that release something fail only if
+   the test named them. */
 static int tick(const char *symbol, int library)
 {
     Counter *k = counter(symbol);
@@ -371,7 +372,7 @@ static int enter(Call *c)
 
 #define NO_HANDLE ((void *)-1)
 
-/* Handles that a thread is inside of, under a lock of its own, so that a second thread shows while the first works. */
+/* Handles that a thread is inside of. They have their own lock, so that a second thread is seen while the first works. */
 static pthread_mutex_t claim_lock = PTHREAD_MUTEX_INITIALIZER;
 static const void *claims[64];
 
@@ -1048,7 +1049,7 @@ static bool x_query(const Args *a, int64_t bytes)
     return a->device_out;
 }
 
-/* The host workspace is touched during the call only: until when it must live is nowhere said. */
+/* The host workspace is touched during the call only: no manual says how long it must live. */
 static int x_workspace(Call *c, Args *a, int i, int64_t bytes)
 {
     REQUIRE(i + 1, a->lwork >= bytes, "workspaceInBytesOnDevice, returned by bufferSize");
@@ -1061,7 +1062,7 @@ static int x_workspace(Call *c, Args *a, int i, int64_t bytes)
 
 static int64_t columns(char job, int64_t all, int64_t some) { return job == 'A' ? all : job == 'S' ? some : 0; }
 
-/* Where the parameters of an SVD stand. */
+/* The positions of an SVD's parameters. */
 typedef struct { int m, n, A, lda, S, U, ldu, V, ldv, work, info; } Where;
 static const Where BATCHED = {2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13},
                    X = {4, 5, 7, 8, 10, 12, 13, 15, 16, 18, 22};
@@ -1109,7 +1110,7 @@ static int decompose(Call *c, Args *a, void (*run)(Op *))
     return 0;
 }
 
-/* Jobs that check ldu and ldv as the manual does, and then those that say what is written. */
+/* First the jobs by which ldu and ldv are checked, as in the manual; then those that say what is written. */
 static void set_jobs(Args *a, char job) { a->ju = a->jv = job; }
 
 static int gesvdj_batched(Call *c, Args *a)
@@ -1140,7 +1141,7 @@ static int xgesvd(Call *c, Args *a)
     a->code = a->sort = 1; /* "how many superdiagonals of an intermediate bidiagonal form did not converge" */
     REQUIRE(2, is_job(a->ju), "jobu, jobvt are none of 'N', 'O', 'S', 'A'");
     REQUIRE(3, is_job(a->jv), "jobu, jobvt are none of 'N', 'O', 'S', 'A'");
-    REQUIRE(2, a->ju != 'O' && a->jv != 'O', "'O' is not played by this stand-in");
+    REQUIRE(2, a->ju != 'O' && a->jv != 'O', "this stand-in does not have 'O'");
     TRY(svd_sizes(c, a, &X));
     REQUIRE(4, a->m >= a->n, "Remark 1: gesvd only supports m>=n");
     TRY(check_params(c, a, 6));
@@ -1321,7 +1322,7 @@ static bool forced(const Args *a, int64_t member)
 
 static bool is_singular(int64_t member) { return KNOB(singular) && member % KNOB(singular) == 0; }
 
-/* Where sorting is off, the values are in some other order. */
+/* If sorting is off, the values are in some other order. */
 static int64_t place(const Args *a, int64_t j, int64_t k) { return a->sort || j >= k ? j : (j + 1) % k; }
 
 static void poison(const Args *a)
@@ -1514,7 +1515,7 @@ typedef void (*N(getrf_t))(BLAS_INT *, BLAS_INT *, T *, BLAS_INT *, BLAS_INT *, 
 typedef void (*N(getri_t))(BLAS_INT *, T *, BLAS_INT *, BLAS_INT *, T *, BLAS_INT *, BLAS_INT *);
 typedef void (*N(potrf_t))(char *, BLAS_INT *, T *, BLAS_INT *, BLAS_INT *);
 
-/* "A destroyed": NaN. A member that failed gets NaN where its input had one, otherwise numbers that mean nothing. */
+/* "A destroyed": NaN. A member that failed gets NaN if its input had one, otherwise meaningless numbers. */
 static void N(svd)(Op *op)
 {
     Args *a = &op->a;
@@ -1680,7 +1681,7 @@ static void N(trsm)(Op *op)
     }
 }
 
-/* Of a member with NaN neither info nor what is computed of it can be relied on. */
+/* If a member has NaN, neither its info nor its result can be relied on. */
 static bool N(is_spoilt)(const Args *a, T *A)
 {
     Args whole = {.ju = 'A', .m = a->n, .n = a->n, .lda = a->lda};
@@ -1712,7 +1713,7 @@ static void N(getrf)(Op *op)
     free(pivots);
 }
 
-/* "A[i] and C[i] ... memory space must not overlap"; where U is singular, C holds numbers that mean nothing. */
+/* "A[i] and C[i] ... memory space must not overlap"; if U is singular, C holds meaningless numbers. */
 static void N(getri)(Op *op)
 {
     Args *a = &op->a;

@@ -1,6 +1,6 @@
-"""Arrays on a CUDA device, played by `cuda_standin.c`: right calls, right order, right memory.
+"""Arrays on the CUDA device that `cuda_standin.c` simulates: the right calls, order and memory.
 
-What passes here says nothing of a GPU; `python -m batchpinv.cuda` does, where there is one.
+What passes here says nothing of a real GPU; `python -m batchpinv.cuda` tests one.
 """
 
 import gc
@@ -48,7 +48,7 @@ def no_direct_rung(monkeypatch):
 
 @pytest.fixture(params=["direct", "batched eigenvalues", "one by one"])
 def ways(request, monkeypatch):
-    """As it comes; without the direct rung; and larger matrices one after the other, too."""
+    """All rungs; without the direct rung; and without batched eigenvalues, too."""
     if request.param != "direct":
         monkeypatch.setattr(stack_module, "_LARGEST_DIRECT", 0)
     if request.param == "one by one":
@@ -70,7 +70,7 @@ def random_stack(*shape, dtype="d", hermitian=False, rank=None, seed=0):
 
 
 def check_close(x, y, scale=2000):
-    """To rounding, for matrices that are not far from singular."""
+    """Equal to rounding, if matrices are well conditioned."""
     eps = np.finfo(y.dtype).eps
     assert x.dtype == y.dtype
     assert x.shape == y.shape
@@ -138,7 +138,7 @@ def test_integers_and_booleans_are_computed_in_double_precision(code):
 
 
 @pytest.mark.parametrize("shape", [(0, 3, 2), (4, 0, 3), (4, 3, 0), (0, 0), (2, 0, 3, 3)])
-def test_what_is_empty_reaches_no_library(shape, device):
+def test_empty_arrays_reach_no_library(shape, device):
     a = Array.of(np.zeros(shape))
     calls = device.count("cublasDgemmStridedBatched")
     x, rank = pinv(a, return_rank=True)
@@ -150,7 +150,7 @@ def test_what_is_empty_reaches_no_library(shape, device):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("exponent", [-300, -130, -60, 60, 120, 300])
 @pytest.mark.parametrize("shape", [(3, 3), (40, 36)])
-def test_no_scale_is_out_of_reach(shape, exponent, dtype):
+def test_matrices_of_any_scale_are_computed(shape, exponent, dtype):
     if np.dtype(dtype).char in "fF" and abs(exponent) > 125:
         exponent //= 10
     a = random_stack(5, *shape, dtype=dtype)
@@ -189,7 +189,7 @@ def test_any_layout_is_read(shape, layout, dtype):
 
 
 @pytest.mark.parametrize("dtype", ["d", "D"])
-def test_numbers_that_are_not_aligned_are_read_and_written(dtype):
+def test_unaligned_memory_is_read_and_written(dtype):
     a = random_stack(4, 5, 3, dtype=dtype)
     given = Array.of(np.concatenate([np.zeros(4, np.uint8), a.reshape(-1).view(np.uint8)]))
     given = Array(a.shape, a.strides, a.dtype, given.memory, offset=4)
@@ -200,7 +200,7 @@ def test_numbers_that_are_not_aligned_are_read_and_written(dtype):
 
 
 @pytest.mark.parametrize("layout", ["plain", *list(LAYOUTS)[:-1]])
-def test_out_of_any_layout_is_filled_and_nothing_beside_it(layout):
+def test_out_of_any_layout_is_filled_and_nothing_else_is_written(layout):
     a = random_stack(6, 5, 4)
     plain = np.full((6, 4, 5), 7.0)
     out = Array.of(LAYOUTS[layout](plain) if layout != "plain" else plain)
@@ -253,7 +253,7 @@ def test_the_input_stays_as_it_was():
         (lambda: Array.of(np.zeros((3, 4, 4)), read_only=True), ValueError, "out is read-only"),
     ],
 )
-def test_an_out_that_will_not_do_is_refused(out, error, words):
+def test_an_unsuitable_out_is_refused(out, error, words):
     with pytest.raises(error, match=words):
         pinv(Array.of(random_stack(3, 4, 4)), out=out())
 
@@ -288,7 +288,7 @@ def test_memory_is_given_back(device):
     assert device.count("live_blocks") == blocks
 
 
-def test_chunks_give_the_bits_of_one(device, monkeypatch):
+def test_several_chunks_give_the_bits_of_one(device, monkeypatch):
     for shape, hermitian in [((20, 40, 33), False), ((20, 40, 40), True), ((90, 5, 4), False)]:
         a = random_stack(*shape, hermitian=hermitian)
         whole = pinv(Array.of(a), hermitian=hermitian).numpy()
@@ -302,18 +302,18 @@ def test_chunks_give_the_bits_of_one(device, monkeypatch):
         assert parts.numpy().tobytes() == whole.tobytes()
         assert len(chunks) > 1
         assert chunks[-1] == (shape[0], shape[0])
-        # Once each, and twice if something is left; at the end, and for the arrays here.
+        # One for each chunk, two if something is left; the others: at the end, and in this test.
         waits = (2 if hermitian else 1) * len(chunks)
         assert device.count("synchronisations") - before <= waits + 4
         monkeypatch.undo()
 
 
-def test_a_side_may_be_longer_than_the_root_of_what_is_counted():
+def test_a_side_may_exceed_the_root_of_the_largest_int():
     a = random_stack(50_000, 1)
     check_close(pinv(Array.of(a)).numpy(), pinv(a))
 
 
-def test_matrices_are_counted_in_32_bits():
+def test_lengths_of_chunks_are_counted_in_32_bits():
     def most(routine, m, n, hermitian=False):
         problem = Problem(m, n, None, np.dtype("d"), True if hermitian else None)
         return Svd(routine, False, problem, PlainStream(0, 0)).most
@@ -329,8 +329,8 @@ def test_matrices_are_counted_in_32_bits():
 
 @pytest.mark.usefixtures("no_direct_rung")
 @pytest.mark.parametrize("hermitian", [False, True])
-def test_no_routine_is_asked_for_far_too_much(hermitian, device):
-    """Some of them count in 32 bits how many numbers of workspace they need."""
+def test_no_routine_is_asked_for_far_too_many_matrices(hermitian, device):
+    """Some count their workspace in 32 bits."""
     device.set("jacobi_numbers", 1 << 16)
     chunks = []
 
@@ -347,7 +347,7 @@ def test_no_routine_is_asked_for_far_too_much(hermitian, device):
 
 
 @pytest.mark.parametrize("shape", [(4, 4), (40, 33), (100, 7)])
-def test_tolerances_are_numbers_or_arrays_here_or_there(shape):
+def test_tolerances_are_numbers_or_arrays_on_host_or_device(shape):
     a = random_stack(3, *shape)
     s = np.linalg.svd(a, compute_uv=False)
     between = (s[:, 1] + s[:, 2]) / 2
@@ -395,7 +395,7 @@ def test_a_bad_matrix_spoils_only_itself(shape, dtype, refused, device):
 @pytest.mark.usefixtures("no_direct_rung")
 @pytest.mark.parametrize("hermitian", [False, True])
 @pytest.mark.parametrize("n", [5, 40])
-def test_what_does_not_converge_is_done_again_alone(n, hermitian, device):
+def test_matrices_that_do_not_converge_are_computed_again_alone(n, hermitian, device):
     a = random_stack(7, n, n, hermitian=hermitian)
     expected = pinv(Array.of(a), hermitian=hermitian).numpy()
     device.set("no_convergence", 3)
@@ -415,7 +415,7 @@ def test_what_does_not_converge_is_done_again_alone(n, hermitian, device):
 
 
 @pytest.mark.usefixtures("no_direct_rung")
-def test_the_polar_decomposition_is_left_where_it_perturbs(device, monkeypatch):
+def test_gesvd_takes_over_if_gesvdp_perturbs_too_much(device, monkeypatch):
     monkeypatch.setattr(stack_module, "_LARGEST_ORDER", 0)
     a = random_stack(2, 40, 33)
     for error, again in [(0, 0), (100, 0), (10**6, 2)]:  # in 1e-18 of the largest singular value
@@ -481,18 +481,18 @@ def test_work_is_done_in_the_stream_of_the_array(device):
         check_close(x.numpy(), pinv(a))
 
 
-def test_it_waits_for_what_other_streams_still_do(device):
+def test_the_stream_waits_for_work_on_other_streams(device):
     a, atol = random_stack(4, 5, 5), np.array([0, 1e9, 0, 0])
     with Stream() as stream, Stream() as other:
         given, tolerance, out = Array.of(a), Array.of(np.zeros(4)), Array.of(np.zeros((4, 5, 5)))
         given.stream, tolerance.stream, out.stream = stream.pointer, other.pointer, other.pointer
-        other.copy(tolerance, atol)  # not done before somebody waits for it
+        other.copy(tolerance, atol)  # does not run before somebody waits for it
         _, rank = pinv(given, atol=tolerance, out=out, return_rank=True)
         assert rank.numpy().tolist() == [5, 0, 5, 5]
 
 
-def test_all_is_done_when_it_returns(device, monkeypatch):
-    given, freed = Array.of(random_stack(4, 5, 5)), []  # to free memory is to wait, too
+def test_all_work_is_done_when_a_call_returns(device, monkeypatch):
+    given, freed = Array.of(random_stack(4, 5, 5)), []  # freeing memory would wait, too
     monkeypatch.setattr(Memory, "__del__", lambda memory: freed.append(memory.pointer))
     for hermitian in (False, True):
         pinv(given, hermitian=hermitian, lower=False, return_rank=True)
@@ -502,7 +502,7 @@ def test_all_is_done_when_it_returns(device, monkeypatch):
 
 
 @pytest.mark.parametrize("shape", [(9, 3, 3), (9, 40, 33), (9, 60, 5), (9, 5, 60)])
-def test_memory_of_the_host_is_kept_until_it_is_read(shape, device):
+def test_host_memory_is_kept_until_it_is_read(shape, device):
     a = random_stack(*shape)
     a[::2] *= 1e200
     expected = pinv(Array.of(a)).numpy()
@@ -517,7 +517,7 @@ def test_a_stream_that_captures_a_graph_is_refused(device):
         pinv(given)
 
 
-def test_other_devices_than_the_current_one(device):
+def test_arrays_on_other_devices_than_the_current_one(device):
     device.set("devices", 3)
     for number in (1, 2, 0):
         a = random_stack(4, 5, 5, seed=number)
@@ -586,7 +586,7 @@ def test_a_forked_child_is_refused():
 
 @pytest.mark.parametrize("versioned", [True, False])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_arrays_that_speak_only_dlpack(dtype, versioned):
+def test_arrays_that_have_only_dlpack(dtype, versioned):
     for a in (
         random_stack(4, 5, 3, dtype=dtype),
         random_stack(4, 3, 5, dtype=dtype).swapaxes(1, 2),
@@ -606,20 +606,20 @@ def test_an_array_of_no_library_is_refused():
         pinv(Bare())
 
 
-def test_memory_of_the_host_is_refused():
+def test_an_array_whose_memory_is_on_the_host_is_refused():
     given = Array.of(np.eye(3))
     array = np.eye(3)
     interface = {**given.__cuda_array_interface__, "data": (array.ctypes.data, False)}
 
-    class Liar(Array):
+    class OnHost(Array):
         __cuda_array_interface__ = interface
 
-    liar = Liar(given.shape, given.strides, given.dtype, given.memory)
+    on_host = OnHost(given.shape, given.strides, given.dtype, given.memory)
     with pytest.raises(CudaError, match="is in no memory of a CUDA device"):
-        pinv(liar)
+        pinv(on_host)
 
 
-def test_masked_and_unknown_numbers_are_refused():
+def test_masks_and_unknown_dtypes_are_refused():
     given = Array.of(np.eye(3))
     masked = Array.of(np.eye(3))
     masked.mask = given

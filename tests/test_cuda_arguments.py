@@ -1,5 +1,5 @@
-"""The stand-in sees every wrong argument of the batched routines by pointers: faults are planted
-one at a time. Without any it has nothing to complain of, and computes what LAPACK does.
+"""The stand-in sees every wrong argument of the routines that take arrays of pointers: faults are
+planted one at a time. Without a fault it complains of nothing, and computes what LAPACK does.
 """
 
 from contextlib import suppress
@@ -69,14 +69,14 @@ class Stage:
 def stage(device):
     stage = Stage()
     stage.call("cublasDgetrfBatched", stage.arguments("cublasDgetrfBatched"))
-    stage.arrays["a"] = Array.of(stage.a)  # pivots are those of getrf, and a is as it was
+    stage.arrays["a"] = Array.of(stage.a)  # the pivots are those of getrf, and a is as it was
     stage.pointers["a"] = stage.point(stage.addresses("a"))
     yield stage
     stage.close()
 
 
 HOST = "no live device memory"
-# By routine: the place of an argument, what is given there, and what is said of it.
+# By routine: the position of an argument, a wrong value, and words of the complaint.
 SIZES = {
     "cublasDgemmBatched": {
         (1, 3): "transa is", (2, -1): "transb is", (3, 0): "empty", (4, 0): "empty",
@@ -96,7 +96,8 @@ SIZES = {
         (1, 2): "uplo is", (2, 0): "zero", (4, N - 1): "lda<max", (6, 0): "zero"
     },
 }  # fmt: skip
-# The places of arrays of pointers, of other arrays on the device, and of numbers on the host.
+# The positions of arrays of pointers; which is written; the positions of other arrays on the
+# device, and of scalars on the host.
 POINTERS = {
     "cublasDgemmBatched": {"a": 7, "b": 9, "c": 12},
     "cublasDtrsmBatched": {"a": 8, "b": 10},
@@ -120,7 +121,7 @@ SCALARS = {"cublasDgemmBatched": (6, 11), "cublasDtrsmBatched": (7,)}
 
 
 @pytest.mark.parametrize("routine", SIZES)
-def test_right_arguments_are_not_complained_of(routine, stage, device):
+def test_right_arguments_raise_no_complaint(routine, stage, device):
     if routine == "cublasDgetriBatched":
         stage.call("cublasDgetrfBatched", stage.arguments("cublasDgetrfBatched"))
     assert stage.call(routine, stage.arguments(routine)) == 0
@@ -142,7 +143,7 @@ def test_right_arguments_are_not_complained_of(routine, stage, device):
     ("routine", "place", "value", "words"),
     [(name, *fault, words) for name, faults in SIZES.items() for fault, words in faults.items()],
 )
-def test_sizes_and_enumerations(routine, place, value, words, stage, device):
+def test_wrong_sizes_and_enumerations_are_refused(routine, place, value, words, stage, device):
     arguments = stage.arguments(routine)
     arguments[place] = value
     assert stage.call(routine, arguments) != 0
@@ -152,7 +153,7 @@ def test_sizes_and_enumerations(routine, place, value, words, stage, device):
 @pytest.mark.parametrize(
     ("routine", "name"), [(name, array) for name in POINTERS for array in POINTERS[name]]
 )
-def test_arrays_of_pointers(routine, name, stage, device):
+def test_wrong_arrays_of_pointers_are_seen(routine, name, stage, device):
     place, arguments = POINTERS[routine][name], stage.arguments(routine)
     addresses = stage.addresses(name)
     host = np.array(addresses, np.uint64)
@@ -194,7 +195,7 @@ def test_what_is_read_must_not_be_what_is_written(routine, stage, device):
 @pytest.mark.parametrize(
     ("routine", "name"), [(name, array) for name in NUMBERS for array in NUMBERS[name]]
 )
-def test_pivots_and_infos(routine, name, stage, device):
+def test_wrong_pivots_and_infos_are_refused(routine, name, stage, device):
     place = NUMBERS[routine][name]
     host, short = np.zeros(99, np.intc), Array.of(np.zeros(1, np.intc))
     for given in (None, c_void_p(host.ctypes.data), c_void_p(short.pointer)):
@@ -205,7 +206,7 @@ def test_pivots_and_infos(routine, name, stage, device):
         assert any(words in complaints for words in ("NULL", HOST, "block has"))
 
 
-def test_pivots_of_no_decomposition(stage, device):
+def test_pivots_of_no_decomposition_are_seen(stage, device):
     stage.arrays["pivots"] = Array.of(np.zeros(BATCH * N, np.intc))
     stage.call("cublasDgetriBatched", stage.arguments("cublasDgetriBatched"))
     assert "no pivots of getrfBatched" in device.complaints()
@@ -214,7 +215,7 @@ def test_pivots_of_no_decomposition(stage, device):
 @pytest.mark.parametrize(
     ("routine", "place"), [(name, i) for name in SCALARS for i in SCALARS[name]]
 )
-def test_numbers_on_the_host(routine, place, stage, device):
+def test_scalars_on_the_device_are_refused(routine, place, stage, device):
     arguments = stage.arguments(routine)
     arguments[place] = c_void_p(stage.arrays["c"].pointer)
     assert stage.call(routine, arguments) != 0
@@ -222,7 +223,7 @@ def test_numbers_on_the_host(routine, place, stage, device):
 
 
 @pytest.mark.parametrize("routine", [name for name in SIZES if "blas" in name])
-def test_handles_of_fewer_digits(routine, stage, device):
+def test_handles_that_compute_with_fewer_digits_are_seen(routine, stage, device):
     for mode in (0, 1, 3, 4):
         assert stage.library.cublasSetMathMode(stage.blas, mode) == 0
         stage.call(routine, stage.arguments(routine))
@@ -232,7 +233,7 @@ def test_handles_of_fewer_digits(routine, stage, device):
 
 
 @pytest.mark.parametrize("routine", SIZES)
-def test_handles_that_are_none(routine, stage, device):
+def test_handles_of_the_other_library_are_refused(routine, stage, device):
     arguments = stage.arguments(routine)
     arguments[0] = stage.solver if "blas" in routine else stage.blas
     assert stage.call(routine, arguments) != 0
@@ -250,7 +251,7 @@ def stack(shape, hermitian):
 
 
 @pytest.mark.parametrize(("shape", "hermitian"), STACKS)
-def test_a_workspace_that_is_too_short(shape, hermitian, device, monkeypatch):
+def test_a_workspace_that_is_too_short_is_seen(shape, hermitian, device, monkeypatch):
     needed = _direct.Direct.work_bytes
     monkeypatch.setattr(_direct.Direct, "work_bytes", lambda self, batch: needed(self, batch) - 256)
     with pytest.raises(CudaError):
@@ -260,7 +261,7 @@ def test_a_workspace_that_is_too_short(shape, hermitian, device, monkeypatch):
 
 
 @pytest.mark.parametrize(("shape", "hermitian"), STACKS)
-def test_pieces_of_a_workspace_that_overlap(shape, hermitian, device, monkeypatch):
+def test_pieces_of_a_workspace_that_overlap_are_seen(shape, hermitian, device, monkeypatch):
     def take(self, size):
         at, self.end = self.end, self.end + (size // 2 + 7) // 8 * 8
         return at
@@ -272,7 +273,7 @@ def test_pieces_of_a_workspace_that_overlap(shape, hermitian, device, monkeypatc
 
 
 @pytest.mark.parametrize(("shape", "hermitian"), STACKS)
-def test_pointers_that_stay_on_the_host(shape, hermitian, device, monkeypatch):
+def test_pointers_that_stay_on_the_host_are_seen(shape, hermitian, device, monkeypatch):
     kept = []
 
     def point(self, *matrices):

@@ -1,5 +1,5 @@
-"""On a device full rank is certified by norms, without singular values; what is not certain goes on
-in one stack, and the device is waited for no more often than that takes.
+"""On a device norms certify full rank, without singular values. Matrices that are not certain go on
+in one stack, and nothing waits for the device more often than that takes.
 """
 
 import numpy as np
@@ -11,7 +11,7 @@ from batchpinv.cuda import _stack as stack_module
 from batchpinv.cuda._rule import Row
 
 DTYPES = ["f", "d", "F", "D"]
-# The decompositions of which one takes over.
+# Decompositions that take over, by their names without the letter of the dtype.
 OTHERS = ["gesvdjBatched", "syevjBatched", "heevjBatched"]
 
 pytestmark = pytest.mark.usefixtures("device")
@@ -44,7 +44,7 @@ def error(x, y):
 @pytest.mark.parametrize("definite", [False, True])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("n", [1, 4, 33])
-def test_squares(n, dtype, definite, device):
+def test_squares_of_full_rank_are_answered_directly(n, dtype, definite, device):
     a = stack_with(10, 5, n, n, dtype, definite)
     x, info = pinv(Array.of(a), hermitian=definite, return_info=True)
     assert (info.rung == Rung.DIRECT).all()
@@ -60,7 +60,7 @@ def test_squares(n, dtype, definite, device):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", [(9, 2), (2, 9), (40, 39), (33, 40), (300, 5)])
-def test_tall_and_wide(shape, dtype, device):
+def test_tall_and_wide_matrices_of_full_rank_are_answered_directly(shape, dtype, device):
     a = stack_with(10, 5, *shape, dtype)
     x, info = pinv(Array.of(a), return_info=True)
     assert (info.rung == Rung.DIRECT).all()
@@ -71,7 +71,7 @@ def test_tall_and_wide(shape, dtype, device):
 
 @pytest.mark.parametrize("shape", [(20, 20), (60, 9), (9, 60)])
 @pytest.mark.parametrize("condition", [1e2, 1e4, 1e6])
-def test_digits_are_those_of_the_condition(shape, condition):
+def test_errors_are_bounded_by_the_condition(shape, condition):
     a = stack_with(condition, 4, *shape)
     x, info = pinv(Array.of(a), return_info=True)
     assert (info.rung == Rung.DIRECT).all()
@@ -80,8 +80,8 @@ def test_digits_are_those_of_the_condition(shape, condition):
     assert error(x.numpy(), y) < 20 * condition
 
 
-def test_single_precision_is_made_double_where_gram_matrices_need_it(device, monkeypatch):
-    """By a library whose work keeps the stream's order."""
+def test_gram_matrices_of_single_precision_are_computed_in_double(device, monkeypatch):
+    """If the work of the arrays' library keeps the stream's order."""
     a = stack_with(1e4, 4, 40, 6, "f")
     assert (pinv(Array.of(a), return_info=True)[1].rung == Rung.SVD).all()
     start = stack_module.Stack.__init__
@@ -101,7 +101,7 @@ def test_single_precision_is_made_double_where_gram_matrices_need_it(device, mon
 
 
 @pytest.mark.parametrize("shape", [(5, 5), (9, 4), (4, 9)])
-def test_the_rest_goes_on_in_one_stack(shape, device):
+def test_uncertain_matrices_go_on_in_one_stack(shape, device):
     a = stack_with(10, 30, *shape)
     a[3::4] = 0
     a[5::9, 0] = a[5::9, 1]
@@ -121,7 +121,7 @@ def test_the_rest_goes_on_in_one_stack(shape, device):
 
 
 def test_a_chunk_waits_once_and_once_more_if_something_is_left(device):
-    """Beside that: for the caller's array to come, and at the end of the call."""
+    """The call waits once more at its end."""
     for bad, waits in ((0, 1), (1, 2), (9, 2)):
         a = stack_with(10, 9, 6, 6)
         a[:bad, 0] = a[:bad, 1]
@@ -132,7 +132,7 @@ def test_a_chunk_waits_once_and_once_more_if_something_is_left(device):
 
 
 @pytest.mark.parametrize("shape", [(6, 6), (12, 5)])
-def test_a_value_near_the_tolerance_is_left_to_its_decomposition(shape):
+def test_matrices_with_a_value_near_the_tolerance_are_decomposed(shape):
     a = stack_with(1e3, 3, *shape)
     s = np.linalg.svd(a, compute_uv=False)[:, -1]
     for factor, rung in ((0.01, Rung.DIRECT), (0.999, Rung.SVD), (1.001, Rung.SVD)):
@@ -146,8 +146,8 @@ def test_a_value_near_the_tolerance_is_left_to_its_decomposition(shape):
 @pytest.mark.parametrize(
     ("shape", "hermitian"), [((5, 5), False), ((5, 5), True), ((9, 4), False), ((4, 9), False)]
 )
-def test_what_a_factorisation_refuses_is_left(shape, hermitian, device):
-    """Whatever numbers it leaves behind."""
+def test_matrices_that_a_factorisation_refuses_are_decomposed(shape, hermitian, device):
+    """Whatever numbers the factorisation leaves behind."""
     a = stack_with(10, 9, *shape, definite=hermitian)
     device.set("singular", 4)
     x, info = pinv(Array.of(a), hermitian=hermitian, return_info=True)
@@ -155,8 +155,8 @@ def test_what_a_factorisation_refuses_is_left(shape, hermitian, device):
     assert np.allclose(x.numpy(), pinv(a, hermitian=hermitian), rtol=1e-10)
 
 
-def test_an_inverse_that_has_lost_digits_is_left(device):
-    """As where the elements of U have grown: A X is not near I."""
+def test_matrices_whose_inverse_has_lost_digits_are_decomposed(device):
+    """If the elements of U have grown, A X is not near I."""
     a = stack_with(10, 6, 8, 8)
     for growth, rung in ((0, Rung.DIRECT), (200, Rung.DIRECT), (10**6, Rung.SVD)):
         device.set("growth", growth)  # in 1e-18
@@ -165,7 +165,7 @@ def test_an_inverse_that_has_lost_digits_is_left(device):
         assert error(x.numpy(), pinv(a)) < 100
 
 
-def test_indefinite_matrices_are_left():
+def test_indefinite_matrices_are_decomposed():
     a = stack_with(10, 4, 6, 6, definite=True)
     a[1] *= -1
     a[2] -= 0.5 * np.eye(6)
@@ -182,7 +182,7 @@ def test_indefinite_matrices_are_left():
         "CUBLAS_EMULATE_DOUBLE_PRECISION",
     ],
 )
-def test_nothing_is_certain_where_the_environment_takes_digits(name, device, monkeypatch):
+def test_nothing_is_certain_if_the_environment_allows_fewer_digits(name, device, monkeypatch):
     a = stack_with(10, 4, 5, 5)
     monkeypatch.setenv(name, "0")
     assert pinv(Array.of(a), return_info=True)[1].certain.all()
@@ -220,7 +220,7 @@ def test_rows_of_the_device_are_four_times_those_of_the_cpu():
         assert (finer.absolute, finer.relative) == (row.absolute / 2, row.relative / 2)
 
 
-def test_what_a_routine_adds_is_an_error_beside_its_rounding():
+def test_the_perturbation_of_a_routine_adds_to_its_rounding():
     row = Row("device_svd", 2.0**-52, 100, 50)
     values = np.array([[1.0, 1e-6]])
     for error, certain in ((0, True), (4e-7, True), (6e-7, False)):

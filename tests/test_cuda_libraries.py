@@ -1,7 +1,8 @@
-"""What is asked of PyTorch, CuPy and Numba for arrays of theirs on a CUDA device.
+"""What is asked of PyTorch, JAX, CuPy and Numba for their arrays on a CUDA device.
 
-PyTorch's tensors are real ones of the CPU, whose memory is said to be the played device's. CuPy and
-Numba make no array without a GPU: here are the few of their functions that are called, by name.
+Arrays of PyTorch and JAX are real ones on the CPU, whose memory is registered as the simulated
+device's. CuPy and Numba make no array without a GPU, so the few functions that are called are
+replaced.
 """
 
 import contextlib
@@ -43,7 +44,7 @@ if find_spec("torch"):
 
     @pytest.fixture
     def on_device(monkeypatch):
-        """A function that says of a tensor's memory that it is the device's; new ones' is, too."""
+        """A function that registers a tensor's memory as the device's, as is done for new ones."""
         kept, empty = [], torch.empty
 
         def register(tensor):
@@ -57,7 +58,7 @@ if find_spec("torch"):
         monkeypatch.setattr(torch, "empty", lambda *a, **k: register(empty(*a, **k)))
         packed = torch.Tensor.contiguous
 
-        def contiguous(tensor):  # what is before it on the stream is done by then
+        def contiguous(tensor):  # earlier work on the stream must be done
             libraries().cudaDeviceSynchronize()
             return register(packed(tensor))
 
@@ -82,7 +83,7 @@ if find_spec("torch"):
         libraries().cudaDeviceSynchronize()
 
     @pytest.mark.parametrize("dtype", DTYPES)
-    def test_tensors(on_device, dtype):
+    def test_tensors_on_a_device(on_device, dtype):
         a = random_stack(4, 5, 3, dtype=dtype)
         for given in (torch.tensor(a), torch.tensor(a).mT.contiguous().mT, torch.tensor(a).mT):
             x, rank, *_ = _compute.pinv(on_device(given), Options(wants_rank=True))
@@ -98,7 +99,7 @@ if find_spec("torch"):
         assert rank.shape == ()
         assert rank.item() == 3
 
-    def test_tensors_are_contiguous_whichever_triangle_is_read(on_device):
+    def test_results_are_contiguous_whichever_triangle_is_read(on_device):
         a = random_stack(3, 4, 4, dtype="complex128")
         for lower in (True, False):
             x, *_ = _compute.pinv(on_device(torch.tensor(a)), Options(hermitian=True, lower=lower))
@@ -106,7 +107,7 @@ if find_spec("torch"):
             assert x.is_contiguous()
             check_close(x.numpy(), pinv(a, hermitian=True, lower=lower))
 
-    def test_tolerances_that_are_lazy_negatives(on_device, monkeypatch):
+    def test_tolerances_that_are_lazy_negatives_are_resolved(on_device, monkeypatch):
         monkeypatch.setattr(_compute, "is_on_cuda", torch.is_tensor)
         resolve = torch.Tensor.resolve_neg
         monkeypatch.setattr(torch.Tensor, "resolve_neg", lambda a: on_device(resolve(a)))
@@ -121,12 +122,12 @@ if find_spec("torch"):
             with pytest.raises(TypeError, match=r"a has dtype .*float16; accepted are float32"):
                 _compute.pinv(on_device(torch.ones(2, 2, dtype=dtype)), Options())
 
-    def test_tensors_of_integers(on_device):
+    def test_tensors_of_integers_are_computed_in_double(on_device):
         x, *_ = _compute.pinv(on_device(torch.tensor([[1, 2], [3, 5]])), Options())
         wait()
         check_close(x.numpy(), np.array([[-5.0, 2], [3, -1]]))
 
-    def test_out_of_pytorch(on_device, monkeypatch):
+    def test_out_may_be_a_tensor(on_device, monkeypatch):
         monkeypatch.setattr(_compute, "is_on_cuda", torch.is_tensor)
         a = random_stack(4, 5, 3, dtype="float64")
         out = on_device(torch.zeros(4, 5, 3, dtype=torch.float64)).mT
@@ -137,7 +138,7 @@ if find_spec("torch"):
 
     @pytest.fixture
     def cuda_tensors(on_device, monkeypatch):
-        """The same, and every tensor says that it is on a device; the modules of PyTorch ask it."""
+        """The same, and every tensor says that it is on a device: `_torch` reads `is_cuda`."""
         monkeypatch.setattr(_compute, "is_on_cuda", torch.is_tensor)
         monkeypatch.setattr(torch.Tensor, "is_cuda", True, raising=False)
         return on_device
@@ -178,7 +179,7 @@ if find_spec("torch"):
         for found, expected in zip(gradients(True), gradients(False), strict=True):
             check_close(found, expected)
 
-    def test_two_devices_of_tensors_are_refused():
+    def test_tensors_on_two_devices_are_refused():
         with pytest.raises(ValueError, match="b is on the device meta, but a is on cpu"):
             lstsq(torch.ones(3, 2), torch.ones(3, device="meta"))
 
@@ -192,7 +193,7 @@ if find_spec("jax"):
 
     @pytest.fixture
     def jax_on_device(monkeypatch):
-        """A function that says of an array's memory that it is the device's; new ones' is, too."""
+        """A function that registers an array's memory as the device's, as is done for new ones."""
         kept, empty = [], jnp.empty
 
         def register(array):
@@ -236,8 +237,8 @@ if find_spec("jax"):
         check_close(np.asarray(rest), other)
         assert np.array_equal(np.asarray(given[0]), a)
 
-    def test_jax_is_asked_to_let_the_stream_wait():
-        """DLPack's part that the test above replaces; CPU arrays know no stream."""
+    def test_dlpack_of_jax_is_asked_to_let_the_stream_wait():
+        """The part of DLPack that the fixture replaces; arrays on the CPU know no stream."""
         asked = []
 
         class Exporting:
@@ -272,11 +273,11 @@ class Foreign(Array):
 
 
 def make_class(module, stream):
-    """Such a class of that module's, whose arrays are made on a stream."""
+    """The class Foreign as that module's, for arrays that are made on a stream."""
     return type("ndarray", (Foreign,), {"__module__": module, "stream": stream.pointer})
 
 
-def test_cupy(monkeypatch):
+def test_arrays_of_cupy(monkeypatch):
     cupy, used = ModuleType("cupy"), []
     with Stream() as stream:
         kind = make_class("cupy._core.core", stream)
@@ -300,7 +301,7 @@ def test_cupy(monkeypatch):
 
 
 def test_cupy_on_another_device_than_the_current_one(monkeypatch, device):
-    """Its arrays tell the current stream of the current device, wherever they are."""
+    """CuPy's arrays name the current stream of the current device, wherever they are."""
     device.set("devices", 2)
     cupy, kind = ModuleType("cupy"), type("ndarray", (Foreign,), {"__module__": "cupy"})
 
@@ -327,7 +328,7 @@ def test_cupy_on_another_device_than_the_current_one(monkeypatch, device):
         check_close(x.numpy(), pinv(a))
 
 
-def test_numba(monkeypatch):
+def test_arrays_of_numba(monkeypatch):
     numba, used = ModuleType("numba"), []
     with Stream() as stream:
         kind = make_class("numba.cuda.cudadrv.devicearray", stream)
@@ -373,7 +374,7 @@ def test_report_of_a_device(monkeypatch, capsys):
             return Doubled.of(self.numpy() * factor)
 
     bench = report.Bench(
-        "played",
+        "standin",
         "no device",
         Doubled.of,
         lambda x: x.numpy(),

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("device")
 
 @pytest.fixture(params=["direct", "batched eigenvalues", "one by one"])
 def ways(request, monkeypatch):
-    """As it comes; without the direct rung; and larger matrices one after the other, too."""
+    """All rungs; without the direct rung; and without batched eigenvalues, too."""
     if request.param != "direct":
         monkeypatch.setattr(stack_module, "_LARGEST_DIRECT", 0)
     if request.param == "one by one":
@@ -31,7 +31,7 @@ def random_stack(*shape, dtype="d", seed=0):
 
 
 def systems(count, m, n, k, dtype="d"):
-    """Of full rank, of half of it, and of none."""
+    """Systems of full rank, of half of it, and of rank 0."""
     a, b = random_stack(count, m, n, dtype=dtype), random_stack(count, m, k, dtype=dtype, seed=1)
     half = max(1, min(m, n) // 2)
     a[1] = a[1, :, :half] @ random_stack(half, n, dtype=dtype, seed=2)
@@ -73,7 +73,7 @@ def test_solutions_are_those_of_the_cpu(shape, dtype, k):
 @pytest.mark.parametrize("lower", [True, False])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("n", [1, 5, 33])
-def test_of_hermitian_matrices_one_triangle_is_read(n, dtype, lower):
+def test_only_one_triangle_of_hermitian_matrices_is_read(n, dtype, lower):
     root, b = systems(4, n, n + 2, 3, dtype)
     a = root @ root.conj().swapaxes(-1, -2) / n  # definite, semidefinite, zero
     a[3] -= np.eye(n)
@@ -81,7 +81,7 @@ def test_of_hermitian_matrices_one_triangle_is_read(n, dtype, lower):
     check(a, b, hermitian=True, lower=lower)
 
 
-def test_of_full_rank_no_singular_values_are_needed():
+def test_systems_of_full_rank_need_no_singular_values():
     for m, n in [(5, 5), (7, 3), (3, 7)]:
         info = check(random_stack(4, m, n), random_stack(4, m, 2))
         assert (info.rung == Rung.DIRECT).all()
@@ -111,7 +111,7 @@ def test_batches_broadcast_and_vectors_stay_vectors(a, b):
     [((0, 5, 3), (0, 5, 2)), ((4, 0, 3), (4, 0, 2)), ((4, 5, 0), (4, 5, 2)), ((4, 5, 3), (4, 5, 0)),
      ((0, 3), (0,)), ((5, 0), (5,)), ((5, 3), (0, 5, 2))],
 )  # fmt: skip
-def test_what_is_empty(a, b):
+def test_empty_operands(a, b):
     check(random_stack(*a), random_stack(*b, seed=1))
 
 
@@ -164,7 +164,7 @@ def test_out_is_filled_and_may_be_the_operands(shapes):
 
 
 def test_small_solutions_keep_their_digits():
-    """Though the pseudo-inverse is large: products with it would lose six."""
+    """Though the pseudo-inverse is large: products with it would lose six digits."""
     rng = np.random.default_rng(0)
     for m, n in [(8, 8), (20, 6), (6, 20)]:
         u, v = (np.linalg.qr(rng.standard_normal((side, side)))[0] for side in (m, n))
@@ -192,7 +192,7 @@ def test_a_bad_matrix_spoils_only_itself():
 
 @pytest.mark.usefixtures("ways")
 @pytest.mark.parametrize("shape", [(5, 5), (7, 3), (3, 7)])
-def test_a_bad_side_spoils_only_its_own_column(shape):
+def test_a_bad_right_hand_side_spoils_only_its_own_column(shape):
     a, b = random_stack(3, *shape), random_stack(3, shape[0], 3, seed=1)
     expected = lstsq(Array.of(a), Array.of(b)).numpy()
     b[1, 0, 1] = np.nan
@@ -203,7 +203,7 @@ def test_a_bad_side_spoils_only_its_own_column(shape):
 
 
 @pytest.mark.parametrize("exponent", [-300, 120, 300])
-def test_no_scale_is_out_of_reach(exponent):
+def test_matrices_of_any_scale_are_solved(exponent):
     a, b = random_stack(5, 4, 4), random_stack(5, 4, 2, seed=1)
     scaled = a.copy()
     scaled[1::2] = np.ldexp(scaled[1::2], exponent)
@@ -229,12 +229,12 @@ def test_work_is_done_in_the_stream_of_the_arrays():
         given, sides = Array.of(np.zeros_like(a)), Array.of(np.zeros_like(b))
         given.stream, sides.stream = stream.pointer, other.pointer
         stream.copy(given, a)
-        other.copy(sides, b)  # not done before somebody waits for it
+        other.copy(sides, b)  # does not run before somebody waits for it
         x = lstsq(given, sides)
         check_close(x.numpy(), lstsq(a, b))
 
 
-def test_memory_of_the_host_is_kept_until_it_is_read(device):
+def test_host_memory_is_kept_until_it_is_read(device):
     a, b = systems(6, 6, 4, 2)
     a[4] *= 1e200
     expected = lstsq(Array.of(a), Array.of(b)).numpy()
@@ -263,9 +263,9 @@ def test_any_call_may_fail_and_the_next_is_right(shape, device):
     assert nth > 20
 
 
-def test_operands_of_two_places_are_refused():
+def test_operands_in_two_places_are_refused():
     a, b = random_stack(4, 3), random_stack(4)
-    with pytest.raises(TypeError, match="b must be an array of played on the device of a; got nu"):
+    with pytest.raises(TypeError, match="b must be an array of standin on the device of a; got nu"):
         lstsq(Array.of(a), b)
     with pytest.raises(TypeError, match="a is not on a CUDA device, but b is"):
         lstsq(a, Array.of(b))

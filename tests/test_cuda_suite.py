@@ -1,4 +1,4 @@
-"""The tests of `pinv` and `lstsq` on the CPU pass with every array on the played CUDA device."""
+"""The CPU's tests of `pinv` and `lstsq` pass with every array on the simulated CUDA device."""
 
 import re
 import subprocess

@@ -1,5 +1,5 @@
-"""Where CUDA cannot be used the error says why, an old CUDA does without what it lacks, and a
-machine without arrays on a device pays nothing.
+"""If CUDA cannot be used, the error says why. An old CUDA does without what it lacks. Without
+arrays on a device nothing is loaded.
 """
 
 import re
@@ -27,7 +27,7 @@ UNUSABLE = [
 
 
 @pytest.mark.parametrize(("knobs", "defines", "words"), UNUSABLE)
-def test_why_cuda_cannot_be_used(knobs, defines, words, tmp_path):
+def test_the_error_says_why_cuda_cannot_be_used(knobs, defines, words, tmp_path):
     path = build(str(tmp_path), *defines)
     found = run_python(
         f"""
@@ -56,7 +56,7 @@ def test_why_cuda_cannot_be_used(knobs, defines, words, tmp_path):
     assert re.search(words, found), found
 
 
-def test_without_libraries_it_says_so_and_what_to_do(tmp_path):
+def test_wrong_paths_of_libraries_are_named(tmp_path):
     nowhere = ":".join([str(tmp_path / "nothing.so")] * 3)
     for given, words in [(nowhere, "nothing.so"), ("one:two", "must hold three paths")]:
         reason = run_python(
@@ -76,7 +76,7 @@ def test_without_libraries_it_says_so_and_what_to_do(tmp_path):
 @pytest.mark.parametrize(
     ("version", "defines"), [(11702, ()), (11602, ("-DSTANDIN_WITHOUT_XSYEVBATCHED",))]
 )
-def test_versions_without_batched_eigenvalues_do_it_one_by_one(version, defines, tmp_path):
+def test_versions_without_batched_eigenvalues_decompose_one_by_one(version, defines, tmp_path):
     run_python(f"""
         import numpy as np
         import cuda_device

@@ -1,4 +1,4 @@
-"""Dask's arrays: lazy, a task a chunk, the bits of the whole; on the threads of this process."""
+"""Dask's arrays: lazy, one task for each chunk, the bits of the whole stack."""
 
 import dask
 import dask.array as da
@@ -26,7 +26,7 @@ def stack(*shape, chunks, dtype="float64", seed=0):
 
 
 def assert_same(lazy, expected, rtol=0):
-    """Its description says what it will be, and it is that; bit for bit where no rtol is given."""
+    """Shape, dtype and meta are right, and so are the values: bit for bit if rtol is 0."""
     assert isinstance(lazy, da.Array)
     assert lazy.shape == expected.shape
     assert lazy.dtype == expected.dtype
@@ -89,7 +89,7 @@ def test_results_together_take_one_pass():
 
 
 def test_info_tells_which_ranks_are_certain():
-    """Not if the tolerance is 0 and a matrix is singular, but not by zero or equal rows."""
+    """If the tolerance is 0, not those of singular matrices, unless rows are zero or equal."""
     a = np.stack([np.eye(2), [[3.0, 7], [9, 21]], [[1, 0.5], [0.5, 0.25]], np.eye(2)])
     info = pinv(da.from_array(a, chunks=(2, 2, 2)), rtol=0, return_info=True)[1]
     assert info.certain.compute().tolist() == [True, False, False, True]
@@ -181,7 +181,7 @@ def test_systems_may_be_partly_of_numpy():
     assert_same(lstsq(lazy, b, rtol=rtol), lstsq(a, b, rtol=rtol))
 
 
-def test_chunks_of_unknown_length_are_taken_as_they_come():
+def test_chunks_of_unknown_length_are_computed():
     _, lazy = stack(9, 4, 3, chunks=(3, 4, 3))
     kept = np.array([True, False, True] * 3)
     for chosen in (lazy[da.from_array(kept, chunks=3)], lazy[da.from_array(~kept, chunks=3)]):
@@ -215,7 +215,7 @@ def test_each_task_has_one_worker_unless_told_otherwise(monkeypatch):
     assert seen[6:] == [2] * 3
 
 
-def test_failures_are_named_by_their_place_in_the_whole():
+def test_failures_are_named_by_their_index_in_the_whole_batch():
     a, _ = stack(9, 2, 4, 3, chunks=-1)
     a[7, 1, 0, 0] = np.nan
     lazy = da.from_array(a, chunks=(3, 1, 4, 3))
@@ -279,13 +279,13 @@ class Quantity(np.ndarray):
         (lambda a: pinv(a, progress=True), ValueError, "dask.diagnostics"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_said_at_once(call, error, message):
+def test_wrong_calls_raise_at_once(call, error, message):
     lazy = stack(5, 4, 3, chunks=(2, 4, 3))[1]
     with pytest.raises(error, match=message):
         call(lazy)
 
 
-def test_what_the_messages_recommend_works():
+def test_the_advice_of_messages_works():
     a, _ = stack(6, 4, 4, chunks=-1)
     lazy = da.from_array(a, chunks=(2, 2, 2))
     assert_same(pinv(lazy.rechunk({1: -1, 2: -1})), pinv(a))

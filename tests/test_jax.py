@@ -1,4 +1,4 @@
-"""JAX arrays in and out: without a copy, under its transforms, with its checks of derivatives."""
+"""JAX's arrays: without a copy, under JAX's transforms, with JAX's own checks of derivatives."""
 
 import inspect
 import re
@@ -147,7 +147,7 @@ def test_integers_are_computed_in_the_default_precision():
     assert pinv(jnp.ones((2, 2), int)).dtype == "float64"
 
 
-def test_what_cannot_be_computed_is_refused():
+def test_operands_and_options_that_are_not_supported_are_refused():
     a = normal(3, 3)
     with pytest.raises(TypeError, match="JAX arrays cannot be written to: out must be None"):
         pinv(a, out=np.empty((3, 3)))
@@ -156,7 +156,7 @@ def test_what_cannot_be_computed_is_refused():
     for function in (pinv, jax.jit(pinv)):
         with pytest.raises(ValueError, match=r"two or more dimensions, \(\*, m, n\); got 1"):
             function(a[0])
-    with pytest.raises(ValueError, match="no progress under a transform"):
+    with pytest.raises(ValueError, match="progress cannot be reported under a transform"):
         jax.jit(lambda a: pinv(a, progress=True))(a)
     with pytest.raises(ValueError, match="rcond is the old name of rtol"):
         jax.jit(lambda a: pinv(a, 0.1, rtol=0.1))(a)
@@ -195,7 +195,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("function", "error", "message"), WRONG)
-def test_errors_are_the_same_where_nothing_is_computed(function, error, message):
+def test_errors_are_the_same_if_only_shapes_are_known(function, error, message):
     a = normal(2, 3, 4)
     for run in function, jax.jit(function), lambda a: jax.eval_shape(function, a):
         with pytest.raises(error, match=message):
@@ -220,7 +220,7 @@ def test_dtypes_under_jit_are_those_of_eager_calls(dtype):
             assert one.shape == other.shape
 
 
-# At once, and by stages.
+# The first is computed at once, the others by stages.
 OPTIONS = [{}, {"rtol": 1e-3, "return_rank": True}, {"on_failure": "nan", "driver": "svd"}]
 
 
@@ -245,7 +245,7 @@ def test_compiled_code_gives_the_same_bits(shape, compiled, monkeypatch):
     jax.clear_caches()
 
 
-def test_systems_are_solved_where_no_derivative_is_asked_for():
+def test_no_pseudo_inverse_is_formed_without_a_derivative():
     code = jax.jit(lstsq).lower(normal(5, 3), normal(5)).as_text()
     assert "batchpinv_lstsq" in code
     assert "batchpinv_pinv" not in code
@@ -299,7 +299,7 @@ def test_structures_are_those_that_xla_declares(tmp_path):
     subprocess.run([*command, f"-I{jax.ffi.include_dir()}", program], check=True)
 
 
-def test_single_precision_where_jax_has_no_other():
+def test_results_are_in_single_precision_if_jax_has_no_other():
     run_python("""
         import jax, jax.numpy as jnp
         import numpy as np

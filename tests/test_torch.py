@@ -1,4 +1,4 @@
-"""PyTorch tensors in and out: in place, with PyTorch's checks of derivatives and of operators."""
+"""PyTorch's tensors: in place, and with PyTorch's own checks of derivatives and operators."""
 
 from typing import ClassVar
 
@@ -102,7 +102,7 @@ def test_info_tells_rank_and_rung():
         assert [type(t) for t in info] == [torch.Tensor] * 3
 
 
-def test_numpy_takes_tensors_for_tolerances():
+def test_tolerances_of_ndarrays_may_be_tensors():
     a = np.eye(3)
     np.testing.assert_array_equal(pinv(a, rtol=torch.tensor(0.1)), a)
 
@@ -111,7 +111,7 @@ def test_integers_are_computed_in_double():
     assert pinv(torch.ones(2, 2, dtype=torch.int32)).dtype == torch.float64
 
 
-def test_what_cannot_be_computed_is_refused():
+def test_operands_and_options_that_are_not_supported_are_refused():
     a = torch.eye(3)
     with pytest.raises(TypeError, match=r"layout torch.sparse_coo; give a.to_dense\(\)"):
         pinv(a.to_sparse())
@@ -127,9 +127,9 @@ def test_what_cannot_be_computed_is_refused():
     with pytest.raises(ValueError, match="supports no automatic differentiation"):
         pinv(a.requires_grad_(), out=torch.empty(3, 3))
     tolerance = torch.tensor(0.1, requires_grad=True)
-    with pytest.raises(ValueError, match=r"no derivative by rtol; give rtol.detach\(\)"):
+    with pytest.raises(ValueError, match=r"no derivative with respect to rtol; give rtol.det"):
         pinv(a, rtol=tolerance)
-    with pytest.raises(ValueError, match="no progress under a gradient"):
+    with pytest.raises(ValueError, match="progress cannot be reported under a gradient"):
         pinv(a, progress=True)
     with pytest.raises(ValueError, match="rcond is the old name of rtol"):
         pinv(a, 0.1, rtol=0.1)
@@ -236,7 +236,7 @@ def test_gradient_of_a_batch_that_tolerances_widen_adds_up():
     torch.testing.assert_close(twice, 2 * once)
 
 
-def test_nothing_is_kept_where_no_gradient_is_wanted():
+def test_nothing_is_kept_if_no_gradient_is_wanted():
     a = normal(3, 3).requires_grad_()
     with torch.no_grad():
         assert not pinv(a).requires_grad
@@ -265,7 +265,7 @@ def test_derivatives_pass_on_the_samples_of_pytorch(variant, dtype):
         assert gradgradcheck(function, inputs, fast_mode=True)
 
 
-def test_functions_of_functions():
+def test_transforms_of_transforms():
     a = normal(4, 3)
     forward, reverse = jacfwd(pinv)(a), jacrev(pinv)(a)
     torch.testing.assert_close(forward, reverse)
@@ -422,7 +422,7 @@ def test_vmap_of_gradients():
     torch.testing.assert_close(found, expected)
 
 
-@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # its own
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # theirs
 @pytest.mark.parametrize("requires_grad", [False, True])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_operator_passes_the_checks_of_pytorch(dtype, requires_grad):
@@ -479,7 +479,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("function", "error", "message"), WRONG)
-def test_errors_are_the_same_where_nothing_is_computed(function, error, message):
+def test_errors_are_the_same_if_only_shapes_are_known(function, error, message):
     a = torch.ones(2, 3, 4)
     for given in a, torch.ones(2, 3, 4, requires_grad=True), a.to("meta"):
         with pytest.raises(error, match=message):
@@ -533,7 +533,7 @@ def test_autocast_changes_no_precision():
     torch.testing.assert_close(ga, expected_ga, rtol=1e-4, atol=1e-4)
 
 
-def test_results_lie_where_a_does_whatever_the_default_device():
+def test_results_are_on_the_device_of_a_whatever_the_default():
     a, b = torch.randn(3, 5, 4), torch.randn(3, 5)
     c = a.clone().requires_grad_()
     with torch.device("meta"):
@@ -629,7 +629,7 @@ def test_operands_of_systems_may_be_of_different_kinds_and_dtypes():
     assert lstsq(torch.ones(2, 2, dtype=torch.int32), torch.ones(2)).dtype == torch.float64
 
 
-def test_solutions_may_be_put_over_the_right_hand_sides():
+def test_solutions_may_overwrite_the_right_hand_sides():
     a, b = normal(5, 4, 4), normal(5, 4, 2, seed=1)
     expected = lstsq(a.numpy(), b.numpy())
     assert lstsq(a, b, out=b) is b
@@ -674,11 +674,11 @@ def test_solutions_under_vmap_and_compile():
     torch.testing.assert_close(found, expected)
 
 
-def test_systems_that_cannot_be_solved_are_refused():
+def test_systems_that_are_not_supported_are_refused():
     a, b = torch.eye(3), torch.ones(3, requires_grad=True)
     with pytest.raises(ValueError, match="supports no automatic differentiation"):
         lstsq(a, b, out=torch.empty(3))
-    with pytest.raises(ValueError, match="no derivative by atol"):
+    with pytest.raises(ValueError, match="no derivative with respect to atol"):
         lstsq(a, torch.ones(3), atol=torch.tensor(0.1, requires_grad=True))
     with pytest.raises(TypeError, match=r"b has the layout torch.sparse_coo; give b.to_dense\(\)"):
         lstsq(a, torch.ones(3, 1).to_sparse())
@@ -752,7 +752,7 @@ def test_arrays_of_dask_are_refused_beside_tensors():
 
 @pytest.fixture
 def always_ours(monkeypatch):
-    """Also where PyTorch is as fast."""
+    """All calls are ours, even if PyTorch is as fast."""
     for pays in ("_pinv_pays", "_lstsq_pays"):
         monkeypatch.setattr(compat_torch, pays, lambda *given: True)
 
@@ -822,7 +822,7 @@ def answered(name):
     [((3, 3), 1, 0), ((10_000, 2), 1, 0), ((63, 3, 3), 1, 0), ((300, 300), 1, 0),
      ((64, 3, 3), 1, 1), ((100_000, 10), 1, 1), ((10, 100_000), 1, 1), ((50, 5), 20_000, 1)],
 )  # fmt: skip
-def test_least_squares_are_ours_from_where_they_are_faster(a, k, is_ours):
+def test_least_squares_are_ours_if_they_are_faster(a, k, is_ours):
     a = normal(*a)
     b = normal(*a.shape[:-1], k)
     before = answered("lstsq")
@@ -891,7 +891,7 @@ def test_subclasses_and_modes_see_pytorchs_own_functions():
             torch.linalg.pinv(a)
         assert seen == ["aten.linalg_pinv.atol_rtol_tensor"]
         before = answered("pinv")
-        torch.set_default_device("cpu")  # a mode, too, but one that looks at no such function
+        torch.set_default_device("cpu")  # a mode, too, but it ignores such functions
         try:
             torch.linalg.pinv(a)
         finally:
@@ -899,7 +899,7 @@ def test_subclasses_and_modes_see_pytorchs_own_functions():
         assert answered("pinv") == before + 1
 
 
-def test_what_is_recorded_under_the_patch_needs_no_batchpinv(tmp_path):
+def test_programs_recorded_under_the_patch_need_no_batchpinv(tmp_path):
     class Fit(torch.nn.Module):
         def forward(self, a):
             return torch.linalg.pinv(a) + a.pinverse()

@@ -1,4 +1,4 @@
-"""Labelled arrays of xarray, in memory and chunked by Dask: as they are, and by `apply_ufunc`."""
+"""Labelled arrays of xarray, in memory and chunked by Dask: directly, and by `apply_ufunc`."""
 
 import numpy as np
 import pytest
@@ -37,7 +37,7 @@ def test_labels_and_chunks_are_kept(chunks):
     np.testing.assert_array_equal(x.compute(), pinv(a.values))
 
 
-# ---- as they are ---------------------------------------------------------------------------------
+# ---- directly -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("chunks", [None, {"y": 2}])
@@ -92,8 +92,8 @@ def test_out_is_filled():
 
 @pytest.mark.parametrize("chunked", [False, True])
 @pytest.mark.parametrize("dims", [("scan",), ("scan", "day"), ("day", "scan", "hour")])
-def test_a_design_for_all_sides(dims, chunked):
-    """One design; b has its dimensions in any order, and x has them, too."""
+def test_one_design_for_all_right_hand_sides(dims, chunked):
+    """The dimensions of b may be in any order, and x has them in the same."""
     sizes = {"scan": 6, "day": 7, "hour": 2}
     b = np.random.default_rng(1).standard_normal([sizes[dim] for dim in dims])
     b = xr.DataArray(b, dims=dims, coords={dim: range(10, 10 + sizes[dim]) for dim in dims})
@@ -126,7 +126,7 @@ def test_a_design_for_each_pixel(chunked):
     np.testing.assert_allclose(x.transpose("y", "x", "term"), expected, rtol=1e-13)
 
 
-def test_operands_that_do_not_fit():
+def test_operands_that_do_not_fit_are_refused():
     a = designs()
     with pytest.raises(ValueError, match="b must have the dimension 'scan' of a"):
         lstsq(a, xr.DataArray(np.ones(6), dims="time"))
@@ -134,10 +134,10 @@ def test_operands_that_do_not_fit():
         lstsq(a, xr.DataArray(np.ones((6, 3)), dims=("scan", "term")))
     with pytest.raises(ValueError, match="a must have two or more dimensions"):
         pinv(a[0, 0, 0])
-    with pytest.raises(TypeError, match="out is not for labelled arrays"):
+    with pytest.raises(TypeError, match="lstsq of labelled arrays takes no out"):
         lstsq(a, a[..., 0], out=np.empty((5, 4, 3)))
 
 
-def test_sides_without_names():
+def test_right_hand_sides_without_names():
     a, b = designs(), np.ones((5, 4, 6))
     np.testing.assert_array_equal(lstsq(a, b), lstsq(a.values, b))

@@ -1,9 +1,9 @@
-"""Array libraries: each has a module here, NumPy's among them, found without importing the library.
+"""One module for each array library, NumPy's included, chosen without importing any library.
 
-A module has two functions, `pinv(a, options)` and `lstsq(a, b, options)`. Those of libraries whose
-arrays lie in the CPU's memory read them as ndarrays without a copy, let `_numpy` fill one, and
-return it as the library's own array. To add a library, copy the shortest, `_array_api.py`, and name
-it in `find_library`.
+A module has two functions, `pinv(a, options)` and `lstsq(a, b, options)`. If arrays lie in the
+CPU's memory, the functions read them as ndarrays without a copy, let `_numpy` compute, and return
+the result as the library's own array. To add a library, copy the shortest module, `_array_api.py`,
+and name it in `find_library`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Library(Protocol):
 
 
 def find_library(*operands: object) -> Library:
-    """Whose arrays the operands are; NumPy is for all that it reads."""
+    """The module for the first operand that belongs to another library; else NumPy's."""
     for a in operands:
         if type(a) is np.ndarray:
             continue
@@ -56,6 +56,6 @@ def find_library(*operands: object) -> Library:
 
 
 def _is(a: object, module: str, name: str) -> bool:
-    """Whether `a` is of that class; nobody has such an object who has not imported its module."""
+    """Whether `a` is of that class. If its module is not imported, no such object exists."""
     owner = getattr(sys.modules.get(module), name, None)
     return owner is not None and isinstance(a, owner)

@@ -1,4 +1,4 @@
-"""Arrays that follow the array API standard, and lie in the CPU's memory: through DLPack."""
+"""Arrays in the CPU's memory that follow the array API standard, read through DLPack."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def lstsq(a: Any, b: Any, options: Options) -> Result:
 
 
 def _deliver(found: Result, like: Any, options: Options) -> Result:
-    """The results as arrays of the library and on the device of `like`."""
+    """The results as arrays of the library of `like`, on its device."""
     xp, device = like.__array_namespace__(), like.device
 
     def place(part: Any) -> Any:
@@ -56,7 +56,7 @@ def _check_devices(options: Options, **operands: Any) -> None:
         if type(array) is type(first) and array.device != first.device:
             raise ValueError(
                 f"{name} is on the device {first.device}, and {other} is on {array.device}: "
-                "move one of them by its to_device"
+                "move one of them with to_device"
             )
 
 
@@ -65,7 +65,7 @@ def _read_options(options: Options) -> Options:
 
 
 def _read(name: str, given: Any) -> Any:
-    """The same memory as an ndarray, where it is such an array."""
+    """The same memory as an ndarray, if `given` is such an array; else `given`."""
     if not is_standard(given):
         return given
     device, _ = given.__dlpack_device__()

@@ -1,7 +1,7 @@
-"""Dask's arrays: lazy, chunked along the batch; a task computes a chunk by its library's module.
+"""Dask's arrays: lazy, and chunked along the batch.
 
-So chunks may be of any library that has one. A task computes in one thread where nothing
-else is asked for, since Dask brings the threads.
+A task computes a chunk by the module of the chunk's own library, so chunks may be of any library
+that has a module here. By default a task uses one thread, since Dask runs tasks in its own threads.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from .._options import Options, Result
 from .._tolerance import broadcast_batch, resolve_tolerances
 from . import find_library
 
-# What blockwise calls the axes of one matrix and of its right-hand sides; those of the batch are
-# counted from the last one, -1.
+# Labels for blockwise: rows and columns of a, columns of b, the second axis of a covariance. The
+# axes of the batch are labelled from the last one on: -1, -2, ...
 _M, _N, _K, _N2 = range(4)
 _TOLERANCES = "atol", "rtol", "rcond"
 
@@ -39,8 +39,8 @@ def pinv(a: Any, options: Options) -> Result:
     example = _example(a)
     x, *_ = find_library(example).pinv(example, scalars)
     operands = {"a": (a, (_M, _N))} | _tolerances(options, a, x.dtype) | _system(options, a)
-    call = _Call(pinv_chunk, operands, (_N, _M), x, scalars._asdict())
-    return _parts(call, (_N, _M), a, x, options)
+    layer = _Layer(pinv_chunk, operands, (_N, _M), x, scalars._asdict())
+    return _parts(layer, (_N, _M), a, x, options)
 
 
 def lstsq(a: Any, b: Any, options: Options) -> Result:
@@ -60,22 +60,22 @@ def lstsq(a: Any, b: Any, options: Options) -> Result:
     operands = {"a": (a, (_M, _N)), "b": (b, (_M, *sides))}
     operands |= _tolerances(options, a, x.dtype) | _system(options, a)
     keywords = {**scalars._asdict(), "is_vector": is_vector}
-    call = _Call(lstsq_chunk, operands, (_N, *sides), x, keywords)
-    return _parts(call, (_N, *sides), a, x, options)
+    layer = _Layer(lstsq_chunk, operands, (_N, *sides), x, keywords)
+    return _parts(layer, (_N, *sides), a, x, options)
 
 
-def _parts(call: _Call, core: Labels, a: Any, x: Any, options: Options) -> Result:
+def _parts(layer: _Layer, core: Labels, a: Any, x: Any, options: Options) -> Result:
     """The results of one layer of tasks, each lazy."""
     if not _wants_more(options):
-        return Result(call.result)
+        return Result(layer.result)
     m, n = a.shape[-2:]
     return Result(
-        call.part(0, core, x),
-        call.part(1, (), np.empty(0, np.int64)) if options.wants_rank else None,
-        call.part(2, (), np.empty(0, np.uint8)) if options.wants_rung else None,
-        call.part(3, core[1:], np.abs(x)) if options.wants_residuals else None,
-        call.part(4, _covariance(options), x, {_N2: n}) if options.wants_covariance else None,
-        call.part(5, (_M,), np.abs(x), {_M: m}) if options.wants_leverage else None,
+        layer.part(0, core, x),
+        layer.part(1, (), np.empty(0, np.int64)) if options.wants_rank else None,
+        layer.part(2, (), np.empty(0, np.uint8)) if options.wants_rung else None,
+        layer.part(3, core[1:], np.abs(x)) if options.wants_residuals else None,
+        layer.part(4, _covariance(options), x, {_N2: n}) if options.wants_covariance else None,
+        layer.part(5, (_M,), np.abs(x), {_M: m}) if options.wants_leverage else None,
     )
 
 
@@ -84,7 +84,7 @@ def _covariance(options: Options) -> Labels:
 
 
 def _wants_more(options: Options) -> bool:
-    """Nobody wants rungs without ranks."""
+    """Whether results beside x are wanted; rungs are only wanted together with ranks."""
     wants_spread = bool(options.wants_covariance) or options.wants_leverage
     return options.wants_rank or options.wants_residuals or wants_spread
 
@@ -95,7 +95,7 @@ def _wants_more(options: Options) -> bool:
 def pinv_chunk(
     start: tuple[int | None, ...], names: Sequence[str], *chunks: Any, **keywords: Any
 ) -> Any:
-    """The pseudo-inverses of a chunk of the batch; with ranks and rungs if they are wanted."""
+    """The pseudo-inverses of a chunk of the batch; all results if more is wanted."""
     given = _named(names, chunks)
     a, options = given.pop("a"), Options(**{**keywords, **given})
     with _located(start):
@@ -110,7 +110,7 @@ def lstsq_chunk(
     is_vector: bool,
     **keywords: Any,
 ) -> Any:
-    """The solutions of a chunk of the batch; with ranks and residuals if any are wanted."""
+    """The solutions for a chunk of the batch; all results if more is wanted."""
     given = _named(names, chunks)
     a, b = given.pop("a"), given.pop("b")
     if is_vector:
@@ -125,9 +125,9 @@ def lstsq_chunk(
 
 
 def take_part(found: Any, index: int, part_dtype: np.dtype[Any]) -> Any:
-    """One of the results of a task, which blockwise hands over in a list for each summed axis.
+    """One of the results of a task. blockwise wraps it in a list for each axis summed over.
 
-    For one matrix it may be a plain integer, which becomes an array of that dtype.
+    For one matrix a result may be a plain integer, which becomes an array of that dtype.
     """
     while isinstance(found, list):
         found = found[0]
@@ -135,7 +135,7 @@ def take_part(found: Any, index: int, part_dtype: np.dtype[Any]) -> Any:
 
 
 def _named(names: Sequence[str], chunks: Sequence[Any]) -> dict[str, Any]:
-    """The operands by name; a and b of a system come in a list, since they share an axis."""
+    """The operands by name. blockwise passes those of a system in a list, since x has no axis m."""
     return {
         name: chunk[0] if isinstance(chunk, list) else chunk
         for name, chunk in zip(names, chunks, strict=True)
@@ -144,7 +144,7 @@ def _named(names: Sequence[str], chunks: Sequence[Any]) -> dict[str, Any]:
 
 @contextmanager
 def _located(start: tuple[int | None, ...]) -> Iterator[None]:
-    """Names failures by their indices in the whole batch, where the sizes of chunks are known."""
+    """Give failures their indices in the whole batch, if the sizes of chunks are known."""
     try:
         yield
     except LinAlgError as error:
@@ -159,8 +159,8 @@ def _located(start: tuple[int | None, ...]) -> Iterator[None]:
 # ---- the graph ----------------------------------------------------------------------------------
 
 
-class _Call:
-    """A layer of tasks: one for each chunk of the broadcast batch, and of right-hand sides."""
+class _Layer:
+    """A layer of tasks: one for each chunk of the broadcast batch and of the right-hand sides."""
 
     def __init__(
         self,
@@ -195,7 +195,7 @@ class _Call:
     def part(
         self, index: int, core: Labels, example: Any, sizes: dict[int, int] | None = None
     ) -> Any:
-        """One of several results of each task; `sizes`: of axes that the first result has not."""
+        """One of several results of each task. `sizes` are those of axes that x does not have."""
         labels = (*self._batch, *core)
         all_labels = (*self._batch, *self._core)
         meta = self._meta(example, core)
@@ -210,7 +210,7 @@ class _Call:
 
 
 def _starts(chunks: Sequence[tuple[int, ...]]) -> ArrayValuesDep:
-    """Where in the batch each chunk begins; None in each axis whose chunk sizes are not known."""
+    """Where in the batch each chunk begins; None if an earlier chunk is of unknown size."""
     axes = [
         [None if np.isnan(start) else start for start in accumulate(sizes[:-1], initial=0)]
         for sizes in chunks
@@ -220,11 +220,11 @@ def _starts(chunks: Sequence[tuple[int, ...]]) -> ArrayValuesDep:
     return ArrayValuesDep(tuple(chunks), values)
 
 
-# ---- what is asked, checked before anything is computed -----------------------------------------
+# ---- checks, before anything is computed --------------------------------------------------------
 
 
 def _scalars(options: Options) -> Options:
-    """A task's options, without the tolerances that are arrays."""
+    """A task's options. Those that are arrays are left out: they are operands."""
     if options.out is not None:
         raise TypeError("Dask arrays are lazy: out must be None; dask.array.store writes a result")
     if options.progress:
@@ -239,7 +239,7 @@ def _scalars(options: Options) -> Options:
 
 
 def _tolerances(options: Options, a: Any, dtype: np.dtype[Any]) -> Operands:
-    """The tolerances that are arrays; of Dask's, the values are only seen by the tasks."""
+    """The tolerances that are arrays. The values of Dask's are checked by the tasks."""
     given = {name: getattr(options, name) for name in _TOLERANCES}
     seen = {name: 0.0 if isinstance(tol, da.Array) else tol for name, tol in given.items()}
     m, n = a.shape[-2:]
@@ -253,7 +253,7 @@ def _tolerances(options: Options, a: Any, dtype: np.dtype[Any]) -> Operands:
 
 
 def _system(options: Options, a: Any) -> Operands:
-    """Weights, and dampings that are arrays."""
+    """The weights, and the damping if it is an array."""
     m = a.shape[-2]
     found: Operands = {}
     if options.weights is not None:
@@ -276,7 +276,7 @@ def _system(options: Options, a: Any) -> Operands:
 
 
 def _as_dask(name: str, given: Any, core: int) -> Any:
-    """`given`, or NumPy's array in chunks that leave the last `core` axes whole."""
+    """`given`, as an array of Dask. NumPy's is cut into chunks, but not in the last `core` axes."""
     if isinstance(given, da.Array):
         return given
     array = as_array(given, name)
@@ -309,10 +309,10 @@ def _is_known(shape: tuple[Any, ...]) -> bool:
 
 
 def _comparable(shape: tuple[Any, ...]) -> tuple[Any, ...]:
-    """With None for unknown sizes, which are NaN and equal nothing."""
+    """The shape with None for unknown sizes; Dask's NaN does not equal itself."""
     return tuple(None if np.isnan(size) else size for size in shape)
 
 
 def _example(array: Any) -> Any:
-    """No matrix of that size, of the library and dtype that the chunks are of."""
+    """An empty stack of matrices of that size, of the library and dtype of the chunks."""
     return np.empty_like(array._meta, shape=(0, *array.shape[-2:]))

@@ -1,8 +1,8 @@
-"""JAX's arrays on the CPU; under jit, vmap, jvp and grad by a foreign function of XLA with a
-derivative rule. Concrete arrays on a CUDA device are computed there.
+"""JAX's arrays. Concrete ones are computed by `_numpy`, or on their CUDA device. Under jit, vmap,
+jvp and grad, XLA calls a foreign function (`_xla`), which has derivative rules here.
 
-No matrix is copied: concrete arrays are answered in memory that JAX takes over, and compiled code
-hands over its own buffers (`_xla`).
+No matrix is copied: JAX takes over the memory of pseudo-inverses, and compiled code passes its own
+buffers.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from .._tolerance import broadcast_batch, read_tolerance
 from .._workers import resolve_workers
 from . import _numpy, _xla
 
-_ALIGNED = 64  # bytes: what JAX wants of memory that it takes over
+_ALIGNED = 64  # bytes: the alignment of memory that JAX can take over
 
 
 def _register() -> bool:
-    """Whether XLA takes our functions, as it does where it knows their version of its interface."""
+    """Whether XLA accepts our functions: it does if it knows their version of its interface."""
     try:
         for name, target in _xla.targets().items():
             jax.ffi.register_ffi_target(name, target, platform="cpu")
@@ -82,7 +82,7 @@ def _in_one_dtype(*operands: Any, options: Options) -> list[Any]:
 
 
 def _are_on_cuda(options: Options, *arrays: Any) -> bool:
-    """Whether all arrays are there, and the matrices each on one CUDA device."""
+    """Whether nothing is traced, and each operand lies on one CUDA device."""
     tolerances = (options.atol, options.rtol, options.rcond)
     if any(isinstance(given, jax.core.Tracer) for given in (*arrays, *tolerances)):
         return False
@@ -90,7 +90,7 @@ def _are_on_cuda(options: Options, *arrays: Any) -> bool:
 
 
 def _is_concrete(options: Options, *arrays: Any) -> bool:
-    """Whether all arrays are there, each on one CPU device. TypeError if one is on a GPU."""
+    """Whether nothing is traced, and each array lies on one CPU device. TypeError if on a GPU."""
     given = dict(zip("ab", arrays, strict=False))
     names = "atol", "rtol", "rcond", "weights", "damping"
     given |= {name: getattr(options, name) for name in names}
@@ -109,7 +109,7 @@ def _is_concrete(options: Options, *arrays: Any) -> bool:
 
 
 def _device_of(a: Any) -> Any:
-    """Where results belong, if that is not the default device."""
+    """The device for results; None if it is the default one."""
     (device,) = a.devices()
     return None if device == jax.devices("cpu")[0] else device
 
@@ -121,7 +121,7 @@ def _put(part: Any, device: Any) -> Any:
 
 
 def _aligned_out(a: Any, options: Options) -> Any:
-    """Memory for the result; None where shapes do not fit, which others say better."""
+    """Memory for the result; None if shapes do not fit, for which `_numpy` raises the error."""
     scalars = (options.atol, options.rtol, options.rcond, options.damping)
     try:
         weights = np.shape(options.weights)[:-1]
@@ -137,11 +137,11 @@ def _aligned_out(a: Any, options: Options) -> Any:
     return memory[start : start + size].view(a.dtype).reshape(shape)
 
 
-# ---- traced -------------------------------------------------------------------------------------
+# ---- traced or sharded --------------------------------------------------------------------------
 
 
-class _Call(NamedTuple):
-    """What compiled code tells beside its arrays; see `_xla`."""
+class _CallAttributes(NamedTuple):
+    """What compiled code passes beside arrays: the attributes that `_xla` reads."""
 
     atol: float
     rtol: float
@@ -156,7 +156,7 @@ class _Call(NamedTuple):
     def lower(self) -> bool:
         return not self.flags & _xla.UPPER
 
-    def without_results(self) -> _Call:
+    def without_results(self) -> _CallAttributes:
         """The same for the first result alone."""
         others = _xla.RANK | _xla.RUNG | _xla.RESIDUALS
         others |= _xla.COVARIANCE | _xla.DIAGONAL | _xla.LEVERAGE
@@ -164,14 +164,14 @@ class _Call(NamedTuple):
 
 
 def _traced(a: Any, b: Any, options: Options) -> Result:
-    """The errors are those of concrete arrays, as far as these are known."""
+    """The results for traced or sharded arrays. What shapes show to be wrong raises at once."""
     if jax.default_backend() != "cpu":
         raise TypeError(
-            f"batchpinv computes traced code of JAX on the CPU, and this is for "
+            f"batchpinv computes traced code of JAX on the CPU, but this code is for "
             f"{jax.default_backend()}: call it outside of jit, or set JAX_PLATFORMS=cpu"
         )
     if options.progress:
-        raise ValueError("there is no progress under a transform of JAX")
+        raise ValueError("progress cannot be reported under a transform of JAX")
     result_dtype(a.dtype)
     check_matrices(a.shape)
     weights_shape = None if options.weights is None else np.shape(options.weights)
@@ -206,8 +206,8 @@ def _traced(a: Any, b: Any, options: Options) -> Result:
     return Result(**found)
 
 
-def _read_options(options: Options) -> tuple[_Call, dict[str, Any]]:
-    """And the tolerances that are arrays. Plain numbers keep all their digits."""
+def _read_options(options: Options) -> tuple[_CallAttributes, dict[str, Any]]:
+    """The call, which keeps tolerances that are numbers in float64; and those that are arrays."""
     if options.rcond is not None and options.rtol is not None:
         raise ValueError("rcond is the old name of rtol: give one of them, not both")
     relative = "rtol" if options.rcond is None else "rcond"
@@ -245,12 +245,12 @@ def _read_options(options: Options) -> tuple[_Call, dict[str, Any]]:
         flags |= flag
         arrays[key] = jnp.asarray(given, jnp.asarray(0.0).dtype)
     workers = 0 if options.workers is None else resolve_workers(options.workers)
-    return _Call(fixed["atol"], fixed["rtol"], flags, workers), arrays
+    return _CallAttributes(fixed["atol"], fixed["rtol"], flags, workers), arrays
 
 
 def _read_system(a: Any, options: Options) -> dict[str, tuple[Any, int]]:
-    """Weights and damping, ones and zero where they are not given, and how many dimensions each has
-    beside those of the batch."""
+    """Weights and damping (by default ones and zero), each with the number of its dimensions beside
+    those of the batch."""
     m = a.shape[-2]
     real = jnp.asarray(0.0).dtype
     weights, damping = options.weights, options.damping
@@ -271,13 +271,13 @@ def _with_ndim(given: Any, ndim: int) -> Any:
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(2,))
-def _pinv(a: Any, tolerances: list[Any], call: _Call) -> dict[str, Any]:
+def _pinv(a: Any, tolerances: list[Any], call: _CallAttributes) -> dict[str, Any]:
     m, n = a.shape[-2:]
     return _compute("batchpinv_pinv", [a], tolerances, call, {"x": (n, m)})
 
 
 @_pinv.defjvp
-def _pinv_jvp(call: _Call, primals: Any, tangents: Any) -> Any:
+def _pinv_jvp(call: _CallAttributes, primals: Any, tangents: Any) -> Any:
     a, tolerances = primals
     found = _pinv(a, tolerances, call)
     x = found["x"]
@@ -286,12 +286,12 @@ def _pinv_jvp(call: _Call, primals: Any, tangents: Any) -> Any:
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(3,))
-def _lstsq(a: Any, b: Any, tolerances: list[Any], call: _Call) -> dict[str, Any]:
+def _lstsq(a: Any, b: Any, tolerances: list[Any], call: _CallAttributes) -> dict[str, Any]:
     k = b.shape[-1]
     return _compute("batchpinv_lstsq", [a, b], tolerances, call, {"x": (a.shape[-1], k)})
 
 
-def _lstsq_jvp(call: _Call, primals: Any, tangents: Any) -> Any:
+def _lstsq_jvp(call: _CallAttributes, primals: Any, tangents: Any) -> Any:
     a, b, tolerances = primals
     da, db, _ = tangents
     found = _lstsq(a, b, tolerances, call)
@@ -309,7 +309,7 @@ _lstsq.defjvp(_lstsq_jvp, symbolic_zeros=True)
 
 @partial(jax.custom_jvp, nondiff_argnums=(4,))
 def _weighted_pinv(
-    a: Any, weights: Any, damping: Any, tolerances: list[Any], call: _Call
+    a: Any, weights: Any, damping: Any, tolerances: list[Any], call: _CallAttributes
 ) -> dict[str, Any]:
     m, n = a.shape[-2:]
     others = [weights, damping, *tolerances]
@@ -318,7 +318,7 @@ def _weighted_pinv(
 
 @partial(jax.custom_jvp, nondiff_argnums=(5,))
 def _weighted_lstsq(
-    a: Any, b: Any, weights: Any, damping: Any, tolerances: list[Any], call: _Call
+    a: Any, b: Any, weights: Any, damping: Any, tolerances: list[Any], call: _CallAttributes
 ) -> dict[str, Any]:
     n, k = a.shape[-1], b.shape[-1]
     others = [weights, damping, *tolerances]
@@ -326,7 +326,7 @@ def _weighted_lstsq(
 
 
 @_weighted_pinv.defjvp
-def _weighted_pinv_jvp(call: _Call, primals: Any, tangents: Any) -> Any:
+def _weighted_pinv_jvp(call: _CallAttributes, primals: Any, tangents: Any) -> Any:
     a, weights, damping, tolerances = primals
     da, dweights, ddamping, _ = tangents
     found = _weighted_pinv(a, weights, damping, tolerances, call)
@@ -338,7 +338,7 @@ def _weighted_pinv_jvp(call: _Call, primals: Any, tangents: Any) -> Any:
 
 
 @_weighted_lstsq.defjvp
-def _weighted_lstsq_jvp(call: _Call, primals: Any, tangents: Any) -> Any:
+def _weighted_lstsq_jvp(call: _CallAttributes, primals: Any, tangents: Any) -> Any:
     a, b, weights, damping, tolerances = primals
     da, db, dweights, ddamping, _ = tangents
     found = _weighted_lstsq(a, b, weights, damping, tolerances, call)
@@ -350,7 +350,9 @@ def _weighted_lstsq_jvp(call: _Call, primals: Any, tangents: Any) -> Any:
     return found, _tangents(found, {"x": dx, "residuals": dr, "covariance": dc}, call)
 
 
-def _tangents(found: dict[str, Any], changes: dict[str, Any], call: _Call) -> dict[str, Any]:
+def _tangents(
+    found: dict[str, Any], changes: dict[str, Any], call: _CallAttributes
+) -> dict[str, Any]:
     if call.flags & _xla.DIAGONAL:
         changes["covariance"] = jnp.diagonal(changes["covariance"], axis1=-2, axis2=-1)
     return {
@@ -360,9 +362,9 @@ def _tangents(found: dict[str, Any], changes: dict[str, Any], call: _Call) -> di
 
 
 def _solved(
-    a: Any, b: Any, weights: Any, damping: Any, tolerances: list[Any], x: Any, call: _Call
+    a: Any, b: Any, weights: Any, damping: Any, tolerances: list[Any], x: Any, call: _CallAttributes
 ) -> _derivatives.Weighted:
-    """What the formulas need; of rows that are absent nothing that is not finite."""
+    """What the formulas need. What is not finite in rows of weight 0 is replaced by 0."""
     alone = call.without_results()
     asked = alone._replace(flags=alone.flags | _xla.COVARIANCE)
     found = _weighted_pinv(a, weights, damping, tolerances, asked)
@@ -375,27 +377,27 @@ def _solved(
 
 
 def _is_lost(a: Any, weights: Any) -> Any:
-    """Of each row whether it is absent, and holds what is no number."""
+    """For each row, whether its weight is 0 and an entry is not finite."""
     return (weights == 0)[..., None] & ~jnp.isfinite(a).all(-1, keepdims=True)
 
 
-def _present(da: Any, lost: Any, call: _Call) -> Any:
+def _present(da: Any, lost: Any, call: _CallAttributes) -> Any:
     da = jnp.where(lost, 0, da)
     return _derivatives.hermitian_part(da) if call.hermitian else da
 
 
 def _is_zero(tangent: Any) -> bool:
-    """Whether nobody asks for the change along it."""
+    """Whether JAX knows the tangent to be zero."""
     return isinstance(tangent, jax.custom_derivatives.SymbolicZero)
 
 
 def _constant(found: dict[str, Any]) -> dict[str, Any]:
-    """Tangents of results that do not change along a direction."""
+    """Zero tangents, for results that have no derivative."""
     return {name: np.zeros(part.shape, jax.dtypes.float0) for name, part in found.items()}
 
 
-def _whole(a: Any, call: _Call) -> Any:
-    """The matrix whose pseudo-inverse it is, whichever triangle was read."""
+def _whole(a: Any, call: _CallAttributes) -> Any:
+    """The whole matrix, made from the triangle that was read if it is Hermitian."""
     if not call.hermitian:
         return a
     strict = jnp.tril(a, -1) if call.lower else jnp.triu(a, 1)
@@ -411,12 +413,12 @@ def _compute(
     target: str,
     matrices: list[Any],
     others: list[Any],
-    call: _Call,
+    call: _CallAttributes,
     shapes: dict[str, tuple[int, ...]],
 ) -> dict[str, Any]:
-    """The results by name: the first, of that shape, and those that the call wants beside it.
+    """The results by name: x, of the shape in `shapes`, and those that the call wants beside it.
 
-    The others are weights and damping, if the call has them, and the tolerances that are arrays.
+    `others` are weights and damping, if the call has them, and the tolerances that are arrays.
     """
     dtype = matrices[0].dtype
     dtypes = {"x": dtype}
@@ -440,7 +442,7 @@ def _compute(
 
 
 def _call_compiled(
-    target: str, operands: Sequence[Any], results: tuple[Any, ...], call: _Call
+    target: str, operands: Sequence[Any], results: tuple[Any, ...], call: _CallAttributes
 ) -> tuple[Any, ...]:
     function: Any = jax.ffi.ffi_call(target, results, vmap_method="expand_dims")
     found: tuple[Any, ...] = function(
@@ -454,13 +456,13 @@ def _call_compiled(
 
 
 def _call_back(
-    target: str, operands: Sequence[Any], results: tuple[Any, ...], call: _Call
+    target: str, operands: Sequence[Any], results: tuple[Any, ...], call: _CallAttributes
 ) -> tuple[Any, ...]:
-    """Where XLA does not take our functions."""
+    """The same through Python, if XLA does not accept our functions."""
 
     def answer(*given: Any) -> tuple[Any, ...]:
         arrays = [np.asarray(operand) for operand in given]
-        extra = arrays[0].ndim - operands[0].ndim  # dimensions of vmap, of 1 where not mapped
+        extra = arrays[0].ndim - operands[0].ndim  # dimensions of vmap: 1 if not mapped
         batch = np.broadcast_shapes(*(array.shape[:extra] for array in arrays))
         found = tuple(np.empty((*batch, *result.shape), result.dtype) for result in results)
         _xla.compute(target == "batchpinv_lstsq", arrays, list(found), **call._asdict())
@@ -473,7 +475,7 @@ def _call_back(
 
 
 def _whole_on_each_device(matrices: Any) -> Any:
-    """With explicit shardings a dimension of the batch may be cut, and no matrix."""
+    """Undo an explicit sharding of matrices; that of batch dimensions stays."""
     sharding = getattr(jax.typeof(matrices), "sharding", None)
     if sharding is None or all(part is None for part in sharding.spec[-2:]):
         return matrices
@@ -484,8 +486,8 @@ def _whole_on_each_device(matrices: Any) -> Any:
 def _results_of(
     matrices: list[Any], tolerances: list[Any], parts: list[tuple[tuple[int, ...], Any]]
 ) -> tuple[Any, ...]:
-    """The types of results of these shapes and dtypes: for each matrix of the batch, and spread
-    over a mesh of devices, as JAX makes them from the same operands."""
+    """The types of the results. `parts` are shapes and dtypes for one matrix; the batch, and how it
+    is spread over devices, are what JAX gives to a sum of the operands."""
 
     def make(matrices: list[Any], tolerances: list[Any]) -> tuple[Any, ...]:
         one = [jnp.sum(jnp.real(given), (-2, -1)) for given in matrices]

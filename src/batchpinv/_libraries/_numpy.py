@@ -1,5 +1,5 @@
-"""NumPy's arrays, and whatever NumPy reads: one call, stage by stage. The modules of the other
-libraries on the CPU call these functions with their own memory."""
+"""NumPy's arrays, and whatever NumPy can read. A call goes through its stages here, one by one. The
+modules of other libraries on the CPU call `pinv` and `lstsq` with their memory as ndarrays."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def lstsq(a: Any, b: Any, options: Options) -> Result:
     return _lstsq_by_stages(a, b, options)
 
 
-@np.errstate(all="ignore")  # the caller's is about the caller's arithmetic
+@np.errstate(all="ignore")  # the caller's settings are for the caller's own arithmetic
 def _pinv_by_stages(a: Any, options: Options) -> Result:
     array = read_input(a)
     m, n = array.shape[-2:]
@@ -197,7 +197,7 @@ def _lstsq_by_stages(a: Any, b: Any, options: Options) -> Result:
 def _batches(
     weights: NDArray[Any] | None, damping: NDArray[Any] | None
 ) -> dict[str, tuple[int, ...]]:
-    """The batch shapes of those that are given."""
+    """The batch shapes of weights and damping, if they are given."""
     shapes = {}
     if weights is not None:
         shapes["weights"] = weights.shape[:-1]
@@ -207,7 +207,7 @@ def _batches(
 
 
 def _row_tolerance(options: Options, dtype: np.dtype[Any]) -> float:
-    """The default rtol, for each row that is there."""
+    """With weights, the default rtol for each row of nonzero weight; 0 if rtol is given."""
     return EPS[dtype.char] if options.rtol is None and options.rcond is None else 0
 
 
@@ -216,7 +216,7 @@ def _keep_apart(given: NDArray[Any] | None, result: NDArray[Any]) -> NDArray[Any
 
 
 def _fill_with_damping(covariance: NDArray[Any], damping: NDArray[Any], diagonal: bool) -> None:
-    """Of systems without rows: the pseudo-inverse of damping I."""
+    """Covariances of systems without rows: the pseudo-inverse of damping * I."""
     each = np.divide(1, damping, out=np.zeros(damping.shape), where=damping > 0)[..., None]
     covariance[...] = each if diagonal else each[..., None] * np.eye(covariance.shape[-1])
 
@@ -224,7 +224,7 @@ def _fill_with_damping(covariance: NDArray[Any], damping: NDArray[Any], diagonal
 def _make_reports(
     options: Options, batch_shape: tuple[int, ...]
 ) -> tuple[NDArray[np.int64] | None, NDArray[np.uint8] | None]:
-    """Room for the ranks and rungs that are wanted."""
+    """Arrays for ranks and rungs, if they are wanted."""
     return (
         np.zeros(batch_shape, np.int64) if options.wants_rank else None,
         np.zeros(batch_shape, np.uint8) if options.wants_rung else None,
@@ -234,7 +234,7 @@ def _make_reports(
 def _make_spreads(
     options: Options, batch_shape: tuple[int, ...], m: int, n: int, dtype: np.dtype[Any]
 ) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:
-    """Room for covariances and leverages, if they are wanted."""
+    """Arrays for covariances and leverages, if they are wanted."""
     covariance = leverage = None
     if options.wants_covariance:
         sizes = (n,) if options.wants_covariance == "diagonal" else (n, n)
@@ -245,7 +245,7 @@ def _make_spreads(
 
 
 def _unwrap(part: NDArray[Any] | None) -> Any:
-    """An integer for a single matrix."""
+    """The array, or an integer for a single matrix."""
     return part if part is None or part.ndim else int(part)
 
 
@@ -257,7 +257,7 @@ def _finish(
     array: NDArray[Any],
     batch_shape: tuple[int, ...],
 ) -> None:
-    """Compute the job; LinAlgError where matrices failed, RankWarning where too much was cut."""
+    """Compute the job. LinAlgError if matrices failed, RankWarning if too much was cut."""
     if options.progress:
         with open_progress(options.progress, job.count, name) as report:
             compute(job, plan, report)
@@ -270,8 +270,8 @@ def _finish(
 
 
 def _noise(options: Options, m: int, n: int, dtype: np.dtype[Any]) -> float:
-    """In units of s1, what a singular value that the default tolerance drops must exceed to be
-    told of. 0: none is."""
+    """The threshold of the warning, in units of s1: it is for singular values above this that the
+    default tolerance drops. 0 if there is no warning."""
     given = (options.atol, options.rtol, options.rcond)
     if m == n or options.is_weighted or any(tolerance is not None for tolerance in given):
         return 0
@@ -281,10 +281,10 @@ def _noise(options: Options, m: int, n: int, dtype: np.dtype[Any]) -> float:
 def _warn_of_cut(
     suspects: NDArray[np.int64], array: NDArray[Any], batch_shape: tuple[int, ...], options: Options
 ) -> None:
-    """Warn of the first of these matrices that loses a singular value which certainly stands out.
+    """Warn of the first matrix that certainly loses a singular value larger than rounding.
 
-    The engine names those of which it seems so. What is certain is asked of them again, with
-    tolerances under the default.
+    The suspects seem to do so, says the engine. Whether one certainly does is found by computing it
+    again with tolerances below the default.
     """
     m, n = array.shape[-2:]
     dtype = result_dtype(array.dtype)
@@ -295,7 +295,7 @@ def _warn_of_cut(
         rtol=rtol, wants_rank=True, wants_rung=True, workers=options.workers, on_failure="nan"
     )
     stack = np.broadcast_to(array, (*batch_shape, m, n))
-    step = 1  # the first is likely to do
+    step = 1  # the first suspect usually decides
     while suspects.size:
         some, suspects = suspects[:step], suspects[step:]
         matrices = stack[np.unravel_index(some, batch_shape)] if batch_shape else stack[None]

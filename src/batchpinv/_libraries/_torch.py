@@ -1,5 +1,5 @@
-"""PyTorch's tensors, on the CPU and on CUDA. One that nobody differentiates, maps or records is
-read and written in place; all others take the operators of `_torch_operators`."""
+"""PyTorch's tensors, on the CPU and on CUDA. A plain one, which nothing differentiates, maps or
+records, is read and written in place; all others take the operators of `_torch_operators`."""
 
 from __future__ import annotations
 
@@ -82,12 +82,12 @@ def _wanted(options: Options, found: Result) -> Result:
 
 
 def _as_tensors(a: Any, b: Any) -> tuple[Tensor, Tensor]:
-    """What is no tensor goes where the other one is, whatever PyTorch's default device."""
+    """Both as tensors. A new one is put on the device of the other, not on PyTorch's default."""
     for name, given in ("a", a), ("b", b):
         if hasattr(given, "__dask_graph__"):
             raise TypeError(
                 f"{name} is an array of Dask, and the other is a tensor of PyTorch: "
-                f"give {name}.compute(), or both to Dask"
+                f"give {name}.compute(), or make both arrays of Dask"
             )
     device = a.device if isinstance(a, Tensor) else b.device
     a, b = (
@@ -102,11 +102,11 @@ def _computed(dtype: torch.dtype) -> torch.dtype:
 
 
 def _settings(options: Options) -> tuple[Any, ...]:
-    """What the operators take beside matrices."""
+    """The arguments of the operators beside matrices."""
     if options.rcond is not None and options.rtol is not None:
         raise ValueError("rcond is the old name of rtol: give one of them, not both")
     if options.progress:
-        raise ValueError("there is no progress under a gradient, a transform or a compiler")
+        raise ValueError("progress cannot be reported under a gradient, a transform or a compiler")
     if options.workers is not None and not torch.compiler.is_compiling():
         resolve_workers(options.workers)
     name = "rtol" if options.rcond is None else "rcond"
@@ -134,10 +134,12 @@ def _check_tolerances(options: Options, a: Tensor) -> None:
         given = getattr(options, name)
         if isinstance(given, Tensor):
             _check(name, given, cuda=a.is_cuda)
-            if not given.is_cpu:  # those on the CPU go with every matrix, as numbers do
+            if not given.is_cpu:  # on the CPU it goes with every matrix, as a number does
                 _check_device(name, given, a)
             if given.requires_grad:
-                raise ValueError(f"there is no derivative by {name}; give {name}.detach()")
+                raise ValueError(
+                    f"there is no derivative with respect to {name}; give {name}.detach()"
+                )
 
 
 def _check_weights(options: Options, a: Tensor) -> list[Tensor]:
@@ -157,7 +159,7 @@ def _check_weights(options: Options, a: Tensor) -> list[Tensor]:
 def _check(name: str, given: Tensor, cuda: bool = False) -> None:
     if given.device.type not in ("cpu", "meta") and not (cuda and given.is_cuda):
         raise TypeError(
-            f"{name} is on the device {given.device}; batchpinv does not compute it there: "
+            f"{name} is on the device {given.device}; batchpinv does not compute there: "
             f"give {name}.cpu()"
         )
     if given.layout is not torch.strided:
@@ -194,6 +196,6 @@ def _into(options: Options, *operands: Tensor) -> Result:
 
 
 def _note_change(out: Tensor) -> None:
-    """Autograd shall not use what it saved of `out`; after a failure, too."""
+    """Tell autograd, after failures too, that what it saved of `out` is no longer valid."""
     if not out.is_inference():
         torch.autograd.graph.increment_version(out)

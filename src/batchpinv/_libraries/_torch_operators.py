@@ -1,9 +1,9 @@
-"""`pinv` and `lstsq` of tensors that somebody differentiates, maps or records.
+"""`pinv` and `lstsq` of tensors that are differentiated, mapped or recorded.
 
-Each is there twice. The operator is for compilers, tracers, transforms and modes: its autograd
-kernel has both modes of differentiation, so what is recorded keeps them. The autograd function is
-for all else, in less time. Both share the answer and the formulas. If nobody differentiates again,
-a gradient of a few small matrices is computed as ndarrays.
+Each exists twice. The operator is for compilers, tracers, transforms and modes: its autograd kernel
+has forward and reverse mode, so recorded code has them, too. The autograd function is for all else,
+and faster. Both share the computation and the formulas. A gradient of few small matrices that is
+not differentiated again is computed by NumPy.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from .._tolerance import broadcast_batch
 from . import _numpy
 
 _PLAIN = (Tensor, torch.nn.Parameter)
-# Where PyTorch should no longer say so, all tensors take the longer way.
+# If a version of PyTorch lacks one of these, all tensors take the operators.
 _transforms_active = getattr(torch._C, "_are_functorch_transforms_active", lambda: True)
 _count_modes = getattr(torch._C, "_len_torch_dispatch_stack", lambda: 1)
 _is_tracing = getattr(torch._C, "_is_tracing", lambda: True)
-# Of entries, up to which a formula is computed as ndarrays: in 0.55 to 1.1 of the time that one
-# thread of PyTorch takes, for 1 to 25 matrices of 20x8. More may gain by its threads.
+# Formulas of at most this many entries are computed by NumPy: in 0.55 to 1.1 of the time of one
+# thread of PyTorch, for 1 to 25 matrices of 20x8. Larger ones may gain from PyTorch's threads.
 _SMALL = 4096
 
 _ARRAYS = "atol", "rtol", "rcond", "out", "weights", "damping"
@@ -44,7 +44,7 @@ def is_recorded() -> bool:
 
 
 def is_plain(*tensors: Tensor) -> bool:
-    """Whether nothing watches what is done to them."""
+    """Whether nothing differentiates, maps or records what is done to them."""
     watched = is_recorded() or getattr(forward_ad, "_current_level", 0) >= 0 or _transforms_active()
     return not watched and all(
         type(a) in _PLAIN
@@ -74,14 +74,14 @@ def check_dtype(name: str, given: Tensor) -> None:
 
 
 def with_arrays(options: Options) -> Options:
-    """All but the operands as ndarrays, where they are tensors."""
+    """The options with their tensors as ndarrays."""
     if all(getattr(options, name) is None for name in _ARRAYS):
         return options
     return options._replace(**{name: read(getattr(options, name), name) for name in _ARRAYS})
 
 
 def as_tensor(part: Any) -> Tensor:
-    """An ndarray, or the number of one matrix, on the CPU whatever PyTorch's default device."""
+    """An ndarray or a number as a tensor on the CPU, whatever PyTorch's default device."""
     return torch.from_numpy(np.asarray(part))
 
 
@@ -90,7 +90,7 @@ def as_rungs(rung: Any) -> Tensor:
 
 
 def answer_plain(options: Options, *operands: Tensor) -> Result:
-    """By `pinv` of one tensor, or `lstsq` of two."""
+    """The results for plain tensors: `pinv` of one, or `lstsq` of two."""
     name = "pinv" if len(operands) == 1 else "lstsq"
     if operands[0].is_cuda:
         from ..cuda import _compute as cuda
@@ -114,9 +114,9 @@ def answer_plain(options: Options, *operands: Tensor) -> Result:
 def pinv(a: Tensor, *settings: Settings) -> tuple[Tensor, Tensor, Tensor]:
     """The pseudo-inverses, their ranks and rungs."""
     run = _choose(_pinv, _Pinv, a)
-    if run is _pinv:  # the other checks as it computes
+    if run is _pinv:  # the function checks while it computes
         check_call(a, None, *settings)
-        run = _in_own_precision(run)  # `torch.func` computes a tangent in the state of the call
+        run = _in_own_precision(run)  # `torch.func` computes tangents in this call
     found: tuple[Tensor, Tensor, Tensor] = run(a, *settings)
     return found
 
@@ -132,7 +132,7 @@ def lstsq(a: Tensor, b: Tensor, *settings: Settings) -> tuple[Tensor, ...]:
 
 
 def _in_own_precision(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Without autocast, which would multiply in half the digits."""
+    """The function without autocast, which would multiply with fewer digits."""
 
     def run(*arguments: Any) -> Any:
         if not (torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda")):
@@ -193,7 +193,7 @@ def _answer_lstsq(
 def check_call(
     a: Tensor, b: Tensor | None, atol: Tensor | None, rtol: Tensor | None, *settings: Settings
 ) -> tuple[int, ...]:
-    """The batch shape of the result; the errors are those of what computes it."""
+    """The batch shape of the result. Raises the errors that the computation would raise."""
     check_dtype("a", a)
     check_matrices(tuple(a.shape))
     if b is not None:
@@ -234,25 +234,25 @@ def _lstsq_shapes(
 
 
 def _run(function: Callable[..., Any], tensors: tuple[Tensor | None, ...]) -> Any:
-    """A formula of one result or more, as ndarrays where that is faster and nobody watches."""
+    """The results of a formula, by NumPy if that is faster and the tensors are plain."""
     given = [tensor for tensor in tensors if tensor is not None]
     if given[0].numel() > _SMALL or given[0].is_cuda or not is_plain(*given):
         return function(*tensors)
     try:
         arrays = [read(tensor, "a tensor") for tensor in tensors]
-    except RuntimeError:  # of PyTorch's older vmap, which `is_grads_batched` uses
+    except RuntimeError:  # from PyTorch's older vmap, which `is_grads_batched` uses
         return function(*tensors)
     found = _derivatives.run_as_usual(function, *arrays)
     return tuple(map(as_tensor, found)) if isinstance(found, tuple) else as_tensor(found)
 
 
 def _sum_to(a: Tensor, ga: Tensor) -> Tensor:
-    """A gradient of the shape of `a`, which may have been broadcast."""
+    """The gradient summed to the shape of `a`, which may have been broadcast."""
     return ga if ga.shape == a.shape else ga.sum_to_size(a.shape)
 
 
 def _whole(a: Tensor, hermitian: bool, lower: bool) -> Tensor:
-    """The matrix whose pseudo-inverse it is, whichever triangle was read."""
+    """The whole matrix, made from the triangle that was read if it is Hermitian."""
     if not hermitian:
         return a
     strict = a.tril(-1) if lower else a.triu(1)
@@ -317,8 +317,8 @@ def _lstsq_backward(
 def _mapped(
     run: Callable[..., tuple[Tensor, ...]], cores: tuple[int, ...]
 ) -> Callable[..., tuple[tuple[Tensor, ...], tuple[int, ...]]]:
-    """The rule of vmap: one more batch dimension, in front of all others. `cores`: how many
-    dimensions each tensor among the arguments has beside those of the batch."""
+    """The rule of vmap: one more batch dimension, in front of all others. `cores` says how many
+    dimensions each tensor argument has beside those of the batch."""
 
     def rule(info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> Any:
         tensors, settings = arguments[: len(cores)], arguments[len(cores) :]
@@ -345,8 +345,8 @@ def _mapped(
 
 
 def _with_outer_tangents(jvp: Callable[..., Any]) -> Callable[..., Any]:
-    """PyTorch runs a function's jvp without tangents, so forward mode over forward mode loses its
-    second derivative (its issue 197867). Here they are kept, but for those of this level."""
+    """PyTorch runs a function's jvp with all tangents switched off, so forward mode over forward
+    mode loses the second derivative (PyTorch's issue 197867). Here only those of this level are."""
 
     def run(ctx: Any, *tangents: Any) -> Any:
         saved = [
@@ -395,8 +395,8 @@ def _lstsq_jvp(
 
 
 class _Pinv(torch.autograd.Function):
-    """Without `setup_context`, for which PyTorch binds the arguments to a signature at each call:
-    half the time of one small matrix."""
+    """There is no `setup_context`: for it PyTorch would bind the arguments to a signature at each
+    call, which takes half the time of one small matrix."""
 
     backward = staticmethod(_pinv_backward)
     jvp = staticmethod(_pinv_jvp)
@@ -422,8 +422,8 @@ class _Lstsq(torch.autograd.Function):
 def _make_kernel(operator: Any, function: Any, keep: Callable[..., None]) -> Callable[..., Any]:
     """The autograd kernel: records the formulas of `function` around the operator itself.
 
-    The dispatcher calls it once for each level of `torch.func`, so a function of a single level is
-    right; PyTorch must be told so. Below it are the other levels, whose derivatives are wanted."""
+    The dispatcher calls it once for each level of `torch.func`, so it needs a function of a single
+    level, which PyTorch must be told. Inside, derivatives stay on for the other levels."""
 
     class Recorded(torch.autograd.function._SingleLevelFunction):
         backward = function.backward
@@ -440,7 +440,7 @@ def _make_kernel(operator: Any, function: Any, keep: Callable[..., None]) -> Cal
             keep(ctx, inputs, output)
             return output
 
-    recorded: Any = Recorded  # whose `apply` the stubs of PyTorch do not know
+    recorded: Any = Recorded  # PyTorch's stubs do not declare its `apply`
 
     def kernel(*inputs: Any) -> Any:
         with enable_single_level_autograd_function():

@@ -1,8 +1,8 @@
-"""Weighted and damped systems of tensors that somebody differentiates, maps or records.
+"""Weighted and damped systems of tensors that are differentiated, mapped or recorded.
 
-Their operators and autograd functions are made as those of `_torch_operators` are. The formulas
-need the covariance, which is an answer of `weighted_pinv`, and itself differentiable; so they hold
-for derivatives of any order. Weights and damping are always there: ones, and zero.
+The operators and autograd functions are made as in `_torch_operators`. The formulas need the
+covariance, which `weighted_pinv` returns. It is differentiable itself, so derivatives of any order
+work. The operators always get weights and damping: by default ones and zero.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def _asked(
 
 
 def _or_empty(part: Any, like: Any) -> Tensor:
-    """An operator has all its results; one that nobody wants is empty."""
+    """The part as a tensor. An operator returns all its results; an unwanted one is empty."""
     return as_tensor(np.empty((*like.shape[:-2], 0), like.dtype) if part is None else part)
 
 
@@ -205,7 +205,7 @@ def _system(
     x: Tensor,
     *tolerances: Tensor | None,
 ) -> _derivatives.Weighted:
-    """What the formulas need; b is I where a pseudo-inverse is meant."""
+    """What the formulas need. For a pseudo-inverse b is None, which means I."""
     hermitian, lower, *_ = ctx.settings
     inputs = (a, weights, damping, *tolerances, *ctx.settings, True)
     if is_plain(a, weights, damping):
@@ -222,7 +222,8 @@ def _system(
 
 
 def _find_lost(a: Tensor, b: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Where a row is absent, and holds what is no number: of `a`; and of `a` or `b`."""
+    """What to ignore: rows of `a` of weight 0 that are not finite; and of `b` the same rows, and
+    entries of weight 0 that are not finite themselves."""
     absent = (weights == 0)[..., None]
     lost = absent & ~torch.isfinite(a).all(-1, keepdim=True)
     return lost, lost | (absent & ~torch.isfinite(b))
@@ -269,7 +270,7 @@ def _lstsq_backward(
 
 
 def _fit(given: Tensor, gradient: Tensor) -> Tensor | None:
-    """A gradient of the shape and dtype of weights, or of a damping."""
+    """The gradient in the shape and dtype of weights or damping; None for integers."""
     if not given.dtype.is_floating_point:
         return None
     return _sum_to(given, gradient).to(given.dtype)
@@ -284,7 +285,7 @@ def _directions(
     db: Tensor | None,
     *others: Any,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The tangents of what is differentiable."""
+    """The tangents of x, the residuals and the covariance."""
     lost, absent = _find_lost(a, a if b is None else b, at.weights)
     if da is not None:
         da = torch.where(lost, 0, da)

@@ -1,9 +1,9 @@
-"""Labelled arrays of xarray: dimensions are matched by name, and keep their coordinates; what Dask
-has chunked stays lazy.
+"""Labelled arrays of xarray. Dimensions are matched by name and keep their coordinates; chunks of
+Dask stay lazy.
 
 `pinv` exchanges the last two dimensions. `lstsq` of `a` with dimensions (*, m, n) fits over the
-dimension m of `b`, whose others may be any, in any order: those that `a` has not are right-hand
-sides. In the solution n stands in the place of m.
+dimension m of `b`. The other dimensions of `b` may come in any order; those that `a` does not have
+are right-hand sides. The solution has n in the place of m.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def lstsq(a: Any, b: Any, options: Options) -> Result:
     if a.ndim < 2:
         return find_library(a.data).lstsq(a.data, b.data, options)
     if options.out is not None:
-        raise TypeError("out is not for labelled arrays in lstsq; assign the result")
+        raise TypeError("lstsq of labelled arrays takes no out; assign the result")
     *batch, m, n = a.dims
     batch = [*_extra_dims(options, a), *batch]
     if m not in b.dims or n in b.dims:
@@ -66,7 +66,7 @@ def lstsq(a: Any, b: Any, options: Options) -> Result:
     found = find_library(matrices, columns).lstsq(matrices, columns, options)
 
     def spread(part: Any, core: Dims) -> Any:
-        """With the right-hand sides as they were, and n in the place of m."""
+        """The part with the dimensions of b, and n in the place of m."""
         if part is None:
             return None
         part = part.reshape((*part.shape[:-1], *shape))
@@ -89,7 +89,7 @@ def _covariance_dims(options: Options, batch: Dims, n: Hashable) -> Dims:
 
 
 def _extra_dims(options: Options, a: Any) -> list[Hashable]:
-    """Of the batch, those that only the weights and the damping have."""
+    """The batch dimensions that only the weights or the damping have."""
     given = (options.weights, options.damping)
     dims = [dim for part in given if isinstance(part, xr.DataArray) for dim in part.dims]
     return [dim for dim in dict.fromkeys(dims) if dim not in a.dims]
@@ -109,7 +109,7 @@ def _label(part: Any, dims: Dims, *operands: Any) -> Any:
 
 
 def _order(array: Any, dims: Dims) -> Any:
-    """With these dimensions in this order; those that it has not are of length 1."""
+    """The array with these dimensions in this order; missing ones get length 1."""
     missing = [dim for dim in dims if dim not in array.dims]
     return array.expand_dims(missing).transpose(*dims)
 

@@ -1,10 +1,10 @@
 # cython: language_level=3, freethreading_compatible=True
 # cython: boundscheck=False, wraparound=False
 # distutils: language = c++
-"""What XLA calls where JAX's compiled code computes pseudo-inverses or solutions.
+"""The functions that XLA calls for pseudo-inverses and solutions in JAX's compiled code.
 
-XLA hands over buffers in its own memory. A few small matrices are computed at once, without Python;
-all others go the way of any ndarray.
+XLA passes buffers in its own memory. A few small matrices are computed at once, without Python; all
+others go through `_numpy`.
 """
 
 cimport numpy as cnp
@@ -67,10 +67,10 @@ cpdef enum:
     DIAGONAL = 4096
     LEVERAGE = 8192
 
-# What XLA gives, by name: "atol", "flags", "rtol", "workers".
+# The attributes of a call. XLA sorts them by name: "atol", "flags", "rtol", "workers".
 cdef struct Given:
     double atol, rtol  # rtol < 0 is the default
-    int64_t flags, workers  # 0 is the default
+    int64_t flags, workers  # workers == 0 is the default
 
 
 cdef inline Given given_by(const CallFrame *frame) noexcept nogil:
@@ -97,7 +97,7 @@ cdef Error *answer(CallFrame *frame, bint solves) noexcept nogil:
 
 
 cdef bint answer_at_once(const CallFrame *frame, bint solves) noexcept nogil:
-    """Whether it was a few small matrices, and no option that lanes do not know."""
+    """Whether lanes have computed it: a few small matrices, with no option that lanes lack."""
     cdef StridedCall call
     cdef const Buffer *a = frame.arguments.buffers[0]
     cdef const Buffer *x = frame.results.buffers[0]
@@ -157,7 +157,7 @@ cdef int hand_over(CallFrame *frame, bint solves) except -1:
 
 
 def compute(solves, operands, results, *, atol, rtol, flags, workers):
-    """Fill the results of a call of which XLA has told the rest."""
+    """Fill the results of a call from its operands and attributes."""
     operands = list(operands)
     if flags & RTOL:
         rtol = operands.pop()
@@ -166,7 +166,7 @@ def compute(solves, operands, results, *, atol, rtol, flags, workers):
     if flags & ATOL:
         atol = operands.pop()
     elif flags & DAMPING and atol == 0:
-        atol = None  # as where none is given: it means nothing beside damping
+        atol = None  # not given; beside damping none may be
     damping = operands.pop() if flags & DAMPING else None
     weights = operands.pop() if flags & WEIGHTS else None
     options = Options(
@@ -192,7 +192,7 @@ def compute(solves, operands, results, *, atol, rtol, flags, workers):
 
 
 cdef as_array(const Buffer *buffer):
-    """The same memory, which is XLA's; a scalar tolerance has no dimensions."""
+    """XLA's memory as an ndarray, without a copy; a scalar tolerance has no dimensions."""
     cdef int typenum = cnp.NPY_UINT8
     if buffer.dtype == F32:
         typenum = cnp.NPY_FLOAT
@@ -207,13 +207,13 @@ cdef as_array(const Buffer *buffer):
     elif buffer.dtype == S64:
         typenum = cnp.NPY_INT64
     elif buffer.dtype != U8:
-        raise TypeError(f"XLA gives an array of type {buffer.dtype}, which is not known")
+        raise TypeError(f"XLA passes an array of the unknown type {buffer.dtype}")
     return cnp.PyArray_SimpleNewFromData(
         <int>buffer.rank, <cnp.npy_intp *>buffer.dims, typenum, buffer.data)
 
 
 def targets():
-    """The functions' addresses, by the names under which JAX is to register them."""
+    """The addresses of the functions, by the names that JAX registers."""
     return {
         "batchpinv_pinv": PyCapsule_New(<void *>pinv, NULL, NULL),
         "batchpinv_lstsq": PyCapsule_New(<void *>lstsq, NULL, NULL),

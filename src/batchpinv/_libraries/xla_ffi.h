@@ -1,8 +1,8 @@
-// How XLA calls foreign functions: our own declarations of what is used of its C interface, so that
-// neither JAX nor XLA is needed to build.
+// The part of XLA's C interface for foreign functions that `_xla.pyx` uses. The declarations are
+// our own, so neither JAX nor XLA is needed to build; tests/test_jax.py compares them with XLA's.
 //
-// Versions 0.1 (JAX 0.5) to 0.5 agree on these members: new ones come after them, and whatever
-// moves one counts the major version up, which `is_known` looks at.
+// Versions 0.1 (JAX 0.5) to 0.5 agree on these members. New members come after them; a change that
+// moves one increases the major version, which `is_known` checks.
 #pragma once
 
 #include <stddef.h>
@@ -81,7 +81,7 @@ struct CallFrame {
     Attributes attributes;
 };
 
-// In the place of a call, XLA may ask for this.
+// XLA may ask for this instead of a computation.
 struct Metadata {
     size_t struct_size;
     Version version;
@@ -103,8 +103,8 @@ inline Error *fail(const CallFrame &frame, const char *message) {
     return frame.api->make_error(&arguments);
 }
 
-// Whether XLA asked for what is known of the function, which is answered then: it is of the version
-// that asks, if that is a known one.
+// Answers XLA if it asks for the metadata of the function, and returns whether it did. The function
+// says that it is of XLA's own version if that is known, else of 0.1.
 inline bool told_metadata(const CallFrame &frame) {
     Extension *const asked = frame.extension;
     if (!asked || asked->type != METADATA)

@@ -1,4 +1,4 @@
-"""Arrays on CUDA devices, by cuSOLVER and cuBLAS; nothing of it is loaded before the first one."""
+"""Arrays on CUDA devices, by cuSOLVER and cuBLAS, which are loaded for the first such array."""
 
 from ._errors import CudaError, CudaUnavailable
 

@@ -1,7 +1,9 @@
-"""Checks `pinv` on the CUDA device of this machine and times it: python -m batchpinv.cuda
+"""Checks `pinv` and `lstsq` on this machine's CUDA device, and times `pinv`.
 
-Takes a minute or two, needs CuPy or PyTorch, or better both, for the device's arrays, and prints a
-report to be pasted into an issue. Ends with 1 where something is wrong, or CUDA cannot be used.
+    python -m batchpinv.cuda
+
+It takes a minute or two and prints a report to paste into an issue. Arrays on the device need CuPy
+or PyTorch, or better both. The exit status is 1 if something is wrong or CUDA cannot be used.
 """
 
 from __future__ import annotations
@@ -45,7 +47,7 @@ class Bench(NamedTuple):
 
 
 def find_benches() -> list[Bench]:
-    """PyTorch and CuPy, where they have a device."""
+    """PyTorch and CuPy, if they have a device."""
     return [bench for bench in (_torch_bench(), _cupy_bench()) if bench]
 
 
@@ -91,7 +93,7 @@ def _cupy_bench() -> Bench | None:
 
 
 def gallery(shape: tuple[int, int], dtype: str, hermitian: bool) -> Iterator[tuple[str, Array]]:
-    """Stacks of five, by what is known of their singular values."""
+    """Stacks of five matrices, with the names of their spectra."""
     k, rng = min(shape), np.random.default_rng(shape)
     eps = np.finfo(dtype).eps
     spectra = {
@@ -135,7 +137,7 @@ def check_answers(bench: Bench) -> Iterator[tuple[str, float, int]]:
 
 
 def check_systems(bench: Bench) -> Iterator[tuple[str, float, int]]:
-    """The same of solutions, in units of those that such a pseudo-inverse may have."""
+    """The same for solutions, with errors relative to |X| |b|."""
     for dtype in DTYPES:
         for shape in SHAPES:
             worst, wrong = 0.0, 0
@@ -155,8 +157,8 @@ def _norm(a: Array) -> Array:
 
 
 def _error(a: Array, x: Array, y: Array, scale: Array, inverse: Array) -> float:
-    """The worst, by a scale, in units of eps and of each matrix's condition over what is kept; that
-    is by the norm of its pseudo-inverse."""
+    """The worst error relative to `scale`, in units of eps times the condition of each matrix.
+    `inverse` are the norms of the pseudo-inverses, so dropped singular values do not count."""
     condition = np.maximum(inverse * _norm(a), 1)
     error = np.linalg.norm(x - y, axis=(-2, -1)) / np.where(scale > 0, scale, 1)
     return float((error / condition).max() / np.finfo(a.dtype).eps)
@@ -173,20 +175,20 @@ def check_failures(bench: Bench) -> Iterator[tuple[str, bool]]:
         good = np.delete(np.arange(50), [7, 30])
         x = bench.get(pinv(bench.put(a), on_failure="nan"))
         yield (
-            f"{n}x{n}: NaN and Inf spoil only themselves",
+            f"{n}x{n}: NaN and Inf spoil only their own matrices",
             _is_close(x[good], expected[good]) and bool(np.isnan(x[[7, 30]]).all()),
         )
         try:
             pinv(bench.put(a))
         except LinAlgError as error:
-            yield f"{n}x{n}: they are named", error.indices[0].tolist() == [7, 30]
+            yield f"{n}x{n}: the error names them", error.indices[0].tolist() == [7, 30]
         for scale in (1e-200, 1e200):
             x = bench.get(pinv(bench.put(a[:7] * scale))) * scale
             yield f"{n}x{n}: scale {scale:g}", _is_close(x, expected[:7])
 
 
 def _is_close(x: Array, y: Array) -> bool:
-    """For float64; NVIDIA promises no equal bits."""
+    """Whether float64 results agree; NVIDIA promises no equal bits."""
     return bool(np.abs(x - y).max() <= 1e-9 * np.abs(y).max())
 
 
@@ -197,7 +199,7 @@ def check_streams(bench: Bench) -> Iterator[tuple[str, bool]]:
         right = True
         for _ in range(20):
             given = bench.put(a)
-            given *= 2  # still under way
+            given *= 2  # may still be running when pinv is called
             right &= _is_close(bench.get(pinv(given)) * 2, expected)
     yield "work follows the current stream", right
 
@@ -235,7 +237,7 @@ def _seconds(bench: Bench, function: Callable[[Any], Any], given: Any) -> float:
 
 
 def report(benches: list[Bench]) -> bool:
-    """Print it; whether all is right."""
+    """Print the report. Whether all is right."""
     print(f"{benches[0].device}, Python {platform.python_version()}")
     for name, fact in show_config("dicts")["cuda"].items():
         print(f"  {name}: {fact}")
@@ -248,7 +250,7 @@ def report(benches: list[Bench]) -> bool:
 
 def _report_library(bench: Bench) -> bool:
     right = True
-    print(f"\narrays of {bench.name}: worst error in eps * condition, wrong ranks (to the CPU's)")
+    print(f"\narrays of {bench.name}: worst error in eps * condition, wrong ranks (by the CPU)")
     for what, error, wrong in itertools.chain(check_answers(bench), check_systems(bench)):
         fine = error < 500 and not wrong
         right &= fine

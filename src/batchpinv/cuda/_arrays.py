@@ -1,4 +1,4 @@
-"""Arrays on a CUDA device: what they are made of, and how their own library makes more of them."""
+"""Arrays on a CUDA device: their memory as a `View`, and how their library makes new ones."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from . import _shim
 from ._shim import Stream
 
 _CUDA = (2, 13)  # DLPack's kDLCUDA and kDLCUDAManaged
-_LEGACY = 1  # the default stream, which is 0, too
+_LEGACY = 1  # the legacy default stream, which is 0, too
 _LARGEST_PITCH = 2**31 - 1
 Dtype = np.dtype[Any]
 
 
 class View(NamedTuple):
-    """Numbers on a device, with strides in bytes; those of a batch lie in front."""
+    """An array's memory on a device. Strides are in bytes; batch dimensions come first."""
 
     pointer: int
     shape: tuple[int, ...]
     strides: tuple[int, ...]
     dtype: Dtype
     owner: Any
-    capsule: object = None  # which keeps them alive, too
+    capsule: object = None  # keeps the memory alive, too
     read_only: bool = False
 
     @property
@@ -37,7 +37,7 @@ class View(NamedTuple):
 
     @property
     def is_packed(self) -> bool:
-        """Whether the libraries can take it as it is."""
+        """Whether it is aligned and in C order, so that the libraries can take it."""
         packed = packed_strides(self.shape, self.dtype.itemsize)
         steps = zip(self.shape, self.strides, packed, strict=True)
         is_aligned = self.pointer % self.dtype.itemsize == 0
@@ -78,29 +78,29 @@ def packed_strides(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
 
 
 class Library(NamedTuple):
-    """What the owner of an array is asked for."""
+    """What is needed of an array's own library."""
 
     name: str
-    stream: Callable[[int], int]  # of a device: the current one's address
+    stream: Callable[[int], int]  # the address of a device's current stream
     empty: Callable[[tuple[int, ...], Dtype], Any]  # on the device of the array, packed
-    astype: Callable[[Any, Dtype], Any] | None  # a copy
-    packed: Callable[[Any], Any] | None = None  # in C order, if it is better at that
-    # Whether its own work, and memory that it uses again, keep the stream's order.
+    astype: Callable[[Any, Dtype], Any] | None  # a copy; None if it cannot convert
+    packed: Callable[[Any], Any] | None = None  # a copy in C order; None: `pack` makes it
+    # Whether its work, and its reuse of memory, keep the order of the stream.
     is_ordered: bool = False
-    has_scalars: bool = False  # whether a number is an array, too
+    has_scalars: bool = False  # whether a single number is an array, too
     integer: Dtype = np.dtype(np.int64)  # of ranks
 
 
 def device_of(a: Any) -> int:
-    """The number of its device."""
+    """The number of the array's device."""
     if hasattr(type(a), "__dlpack_device__"):
         return int(a.__dlpack_device__()[1])
     pointer = a.__cuda_array_interface__["data"][0]
-    return _shim.device_of(pointer) if pointer else 0  # an empty one is nowhere
+    return _shim.device_of(pointer) if pointer else 0  # an empty array has no memory
 
 
 def find_library(a: Any) -> Library:
-    """The library whose array it is; TypeError where that cannot make arrays."""
+    """The array's library. TypeError if none is known that can make arrays."""
     if _is_of("torch", a):
         return _torch(a)
     if _is_of("cupy", a):
@@ -113,12 +113,12 @@ def find_library(a: Any) -> Library:
         return _standard(a)
     raise TypeError(
         f"{type(a).__module__}.{type(a).__qualname__} is on a CUDA device, but of no library that "
-        "can make the answer: give an array of CuPy, PyTorch, Numba or the array API standard"
+        "can make the answer: give one of CuPy, PyTorch, JAX, Numba or the array API standard"
     )
 
 
 def _is_of(package: str, a: object) -> bool:
-    """Whether its class, or one that this extends, is that package's."""
+    """Whether its class or a base class comes from that package."""
     return any(kind.__module__.partition(".")[0] == package for kind in type(a).__mro__)
 
 
@@ -138,7 +138,7 @@ def _torch(a: Any) -> Library:
 def _cupy(a: Any) -> Library:
     cupy = sys.modules["cupy"]
 
-    def there(function: Callable[..., Any]) -> Callable[..., Any]:
+    def on_its_device(function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any) -> Any:
             with cupy.cuda.Device(device_of(a)):
                 return function(*arguments)
@@ -147,10 +147,10 @@ def _cupy(a: Any) -> Library:
 
     return Library(
         "cupy",
-        there(lambda device: int(cupy.cuda.get_current_stream().ptr)),
-        there(cupy.empty),
-        there(lambda given, dtype: given.astype(dtype)),
-        there(cupy.ascontiguousarray),
+        on_its_device(lambda device: int(cupy.cuda.get_current_stream().ptr)),
+        on_its_device(cupy.empty),
+        on_its_device(lambda given, dtype: given.astype(dtype)),
+        on_its_device(cupy.ascontiguousarray),
         is_ordered=True,
     )
 
@@ -166,8 +166,8 @@ def _numba(a: Any) -> Library:
 
 
 def _jax(a: Any) -> Library:
-    """On the legacy default stream, for which JAX's own work is waited for through DLPack. What it
-    makes empty nobody else has seen, so that it may be written."""
+    """Its arrays are used on the legacy default stream, which DLPack lets wait for JAX's own work.
+    A new empty array may be written to, since nobody else has seen it."""
     jax = sys.modules["jax"]
     device = next(iter(a.devices()))
     return Library(
@@ -191,13 +191,13 @@ def _standard(a: Any) -> Library:
 
 
 def _stream_of(a: Any) -> int:
-    """The stream on which its numbers are made, by the CUDA array interface."""
+    """The stream that fills the array, by the CUDA array interface."""
     interface = _interface(a) or {}
     return interface.get("stream") or _LEGACY
 
 
 def read(name: str, a: Any, stream: Stream) -> View:
-    """Its memory. The stream waits for whoever fills it, and it is checked to be of the device."""
+    """Its memory, checked to be on the stream's device. The stream waits until it is filled."""
     producer = None
     if _is_of("torch", a):
         view = _torch_view(name, a)
@@ -213,7 +213,7 @@ def read(name: str, a: Any, stream: Stream) -> View:
 
 
 def _interface(a: Any) -> Any:
-    if _is_of("cupy", a):  # its stream is the current one, and that of the current device
+    if _is_of("cupy", a):  # it names the current stream of the current device
         with sys.modules["cupy"].cuda.Device(device_of(a)):
             return a.__cuda_array_interface__
     return getattr(a, "__cuda_array_interface__", None)
@@ -237,7 +237,7 @@ def _torch_view(name: str, a: Any) -> View:
 def _interface_view(name: str, a: Any, interface: Any) -> View:
     dtype, shape = np.dtype(interface["typestr"]), tuple(interface["shape"])
     if interface.get("mask") is not None:
-        raise TypeError(f"{name} has a mask; fill what is masked first")
+        raise TypeError(f"{name} has a mask; fill the masked elements first")
     strides = interface.get("strides") or packed_strides(shape, dtype.itemsize)
     pointer, read_only = interface["data"]
     return View(pointer, shape, tuple(strides), dtype, a, None, read_only)
@@ -246,22 +246,22 @@ def _interface_view(name: str, a: Any, interface: Any) -> View:
 def _dlpack_view(name: str, a: Any, stream: Stream) -> View:
     try:
         capsule = a.__dlpack__(stream=stream.pointer or _LEGACY, max_version=(1, 0))
-    except TypeError:  # a version before 1
+    except TypeError:  # the library has DLPack before version 1
         capsule = a.__dlpack__(stream=stream.pointer or _LEGACY)
     pointer, kind, shape, strides, code, read_only = _shim.read_dlpack(capsule)
     if kind not in _CUDA:
-        raise TypeError(f"{name} is on DLPack's device {kind}, which is not CUDA's")
+        raise TypeError(f"{name} has DLPack's device type {kind}, which is not CUDA")
     return View(pointer, shape, strides, np.dtype(code), a, capsule, read_only)
 
 
 def as_dtype(name: str, view: View, dtype: Dtype, library: Library, stream: Stream) -> View:
-    """Its numbers in that dtype; TypeError where the library cannot convert them."""
+    """The view in that dtype. TypeError if the library cannot convert it."""
     if view.dtype == dtype:
         return view
     if library.astype is None or not view.dtype.isnative:
         raise TypeError(
             f"{name} has dtype {view.dtype}, which {library.name} cannot convert on the device: "
-            f"give {dtype}"
+            f"convert it to {dtype} first"
         )
     return read(name, library.astype(view.owner, dtype), stream)
 
@@ -286,7 +286,8 @@ def pack(view: View, library: Library, stream: Stream) -> View:
 def assign(to: View, source: View, stream: Stream) -> None:
     """Copy into an array of the same shape and dtype, whatever the strides of both.
 
-    The longest run that both have packed is a row, the longest axis that is left the rows' pitch.
+    Each copy moves rows a pitch apart. A row is the longest run that is contiguous in both arrays;
+    the pitch is the stride of the longest axis that is left.
     """
     axes = [
         (size, into, out_of)

@@ -1,4 +1,4 @@
-"""One call for arrays on a CUDA device: they are read, computed and delivered there."""
+"""One call for arrays on a CUDA device: they are read and computed, and results made, there."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ from ._stack import Stack
 
 
 def pinv(a: Any, options: Options) -> Result:
-    """The pseudo-inverses of an array on a CUDA device, by its own library and there."""
+    """The pseudo-inverses of an array on a CUDA device, as an array of its library there."""
     return _answer(a, None, options)
 
 
 def lstsq(a: Any, b: Any, options: Options) -> Result:
-    """The solutions, of arrays of one library on one device."""
+    """The solutions, for arrays of one library on one device."""
     return _answer(a, b, options)
 
 
@@ -63,7 +63,7 @@ def _answer(a: Any, b: Any, options: Options) -> Result:
 
 
 class _Call:
-    """One, on its stream."""
+    """One call, on the stream of its arrays."""
 
     def __init__(self, options: Options, library: Library, stream: Stream) -> None:
         self.options = options
@@ -131,7 +131,7 @@ class _Call:
         atol: Tolerances,
         rtol: Tolerances,
     ) -> Found:
-        """The answers, and what else is found."""
+        """Write the answers; returns the other results."""
         options, count = self.options, math.prod(batch)
         (m, n), k, dtype = source.shape[-2:], answer.shape[-1], source.dtype
         residuals = np.zeros((count, k), dtype) if options.wants_residuals else None
@@ -142,7 +142,7 @@ class _Call:
                 b = fetch(sides, self.library, self.stream)
                 residuals[:] = np.square(np.abs(b)).sum(axis=-2).reshape(count, k)
             return found
-        if not k:  # no solutions, but ranks
+        if not k:  # no right-hand sides: only ranks are wanted
             answer, sides = self._make((*batch, n, m), dtype), None
         lower = options.lower if options.hermitian else None
         problem = Problem(m, n, k if sides else None, dtype, lower)
@@ -157,7 +157,7 @@ class _Call:
         return found
 
     def _pack(self, view: View, shape: tuple[int, ...]) -> View:
-        """Of that shape, in C order."""
+        """The view broadcast to that shape, in C order."""
         packed = self.library.packed
         if packed and not view.is_packed and len(view.owner.shape) == len(view.shape):
             view = read("a copy", packed(view.owner), self.stream)
@@ -175,7 +175,7 @@ class _Call:
         given = getattr(self.options, name)
         if not is_on_cuda(given):
             return given
-        if hasattr(given, "resolve_neg"):  # of PyTorch: a view that says that signs are changed
+        if hasattr(given, "resolve_neg"):  # PyTorch's lazy negative: a view that changes signs
             given = given.resolve_neg()
         return fetch(read(name, given, self.stream), self.library, self.stream)
 
@@ -203,12 +203,12 @@ class _Call:
     def _residuals(self, found: Found, shape: tuple[int, ...]) -> Any:
         if found.residuals is None:
             return None
-        self.stream.synchronise()  # they are on their way
+        self.stream.synchronise()  # they are still being copied
         real = np.real(found.residuals)
         return self._deliver(real, shape, real.dtype)
 
     def _deliver(self, given: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
-        """What was found on the host as an array there; a number where the library has none."""
+        """Results from the host as an array there; a number if the library has no such arrays."""
         given = np.ascontiguousarray(given, dtype).reshape(shape)
         if not shape and not self.library.has_scalars:
             return given.item()

@@ -1,7 +1,7 @@
 """The direct rung on a device: matrices of full rank, by factorisations of whole stacks.
 
-Nothing is decided here before the device has come so far: each way leaves norms behind, from which
-the rule for rank judges each matrix, and answers for all of them, right or not.
+`start` queues the work and waits for nothing. It leaves answers for all matrices, right or not, and
+norms. `measure` waits for the norms, from which the rule for rank decides which answers are right.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ._rule import Row
 from ._shim import Stream
 
 _INT, _POINTER = 4, 8  # bytes
-# Rows of the norms: of the matrix, of what is inverted, and of a residual.
+# Rows of `squares`: the norms of the matrix, of its inverse or its factor's, and of a residual.
 _MATRIX, _INVERSE, _RESIDUAL = range(3)
 
 
@@ -26,7 +26,7 @@ class Measures(NamedTuple):
     """What comes back from the device, a column for each matrix."""
 
     squares: NDArray[Any]  # of norms
-    info: NDArray[np.intc]  # 0 where a factorisation was possible
+    info: NDArray[np.intc]  # 0 if the factorisation was possible
 
     @property
     def norms(self) -> NDArray[np.float64]:
@@ -37,8 +37,8 @@ class Measures(NamedTuple):
 class Direct(ABC):
     """Pseudo-inverses of packed matrices (m, n), or with k right-hand sides the solutions."""
 
-    method: str  # in the table of backward errors
-    checks: int  # of `info` for each matrix
+    method: str  # its name in the table of backward errors
+    checks: int  # how many `info` each matrix has
 
     def __init__(self, problem: Problem, stream: Stream) -> None:
         m, n, self.k = problem.m, problem.n, problem.k
@@ -52,7 +52,7 @@ class Direct(ABC):
 
     @property
     def most(self) -> int:
-        """The longest stack that can be counted."""
+        """The longest stack whose numbers an int can count."""
         return INT_MAX // (self.p * self.q)
 
     def work_bytes(self, batch: int) -> int:
@@ -75,7 +75,7 @@ class Direct(ABC):
             self._solve(x, packed(sides, self.k, self.q), packed(answer, self.k, self.p))
 
     def measure(self) -> Measures:
-        """Of what was started last. All of its work is waited for."""
+        """The norms of what was started last. Waits for all of its work."""
         measures = Measures(
             np.empty((3, self.batch), self.dtype), np.empty((self.checks, self.batch), np.intc)
         )
@@ -87,13 +87,13 @@ class Direct(ABC):
     def decide(
         self, measures: Measures, atol: NDArray[np.float64], rtol: NDArray[np.float64]
     ) -> NDArray[np.bool_]:
-        """For which of them it is certain that their rank is full, and the answer right."""
+        """For which matrices it is certain that the rank is full and the answer right."""
         certain: NDArray[np.bool_] = self._judge(measures.norms, atol, rtol)
         certain &= (measures.info == 0).all(axis=0)
         return certain
 
     def _lay_out(self, room: Room) -> int:
-        """Where everything is in a workspace; its end."""
+        """Lay out a workspace; returns its end."""
         self.identity = room.take(self.side**2 * self.dtype.itemsize)
         self.norms = room.take(3 * room.batch * self.dtype.itemsize)
         self.info = room.take(self.checks * room.batch * _INT)
@@ -126,7 +126,7 @@ class Direct(ABC):
         self.stream.multiply(self.code, *adjoint, rows, cols, inner, a, b, to, self.batch, adds)
 
     def _measure(self, row: int, a: Columns, size: int) -> None:
-        """The squares of the norms of packed matrices with so many entries."""
+        """Write the squared norms of packed matrices with `size` entries into a row."""
         vectors = Columns(a.at, size, size)
         to = self.norms + row * self.batch * self.dtype.itemsize
         self._multiply(Columns(to, 1, 1), 1, 1, size, vectors, vectors, (True, False))
@@ -136,7 +136,7 @@ class Direct(ABC):
         self.stream.copy(to.at, size, source.at, size, size, 1)
 
     def _set_identity(self, to: Columns) -> None:
-        """For every member: a product of the identity, as one column, with its first entry."""
+        """Make every member I, as the product of I, in one column, and its first entry, 1."""
         size = self.side**2
         self._multiply(
             Columns(to.at, size, size), size, 1, 1,
@@ -144,18 +144,18 @@ class Direct(ABC):
         )  # fmt: skip
 
     def _point(self, *matrices: Columns) -> list[int]:
-        """Arrays of pointers to the members of each."""
+        """The address of an array of pointers for each stack, to its members."""
         steps = np.arange(self.batch, dtype=np.uintp) * self.dtype.itemsize
         self.stream.copy_in(self.pointers, np.stack([a.at + steps * a.stride for a in matrices]))
         return [self.pointers + i * self.batch * _POINTER for i in range(len(matrices))]
 
     def _divide(self, rows: int, x: int, r: int, adjoint: bool = False) -> None:
-        """x R^-1, or x R^-H, in the place of x, by pointers."""
+        """x = x R^-1, or x R^-H, by pointers."""
         self.stream.divide(self.code, False, adjoint, rows, self.side, r, x, self.batch)
 
 
 class Inverses(Direct):
-    """Of squares, by LU. Solutions are refined once: B X, and what is left of B times X."""
+    """Of square ones, by LU. Solutions B X^-1 are refined once, by the residual times X^-1."""
 
     method = "device_inverse"
     checks = 2
@@ -193,8 +193,8 @@ class Inverses(Direct):
 
 
 class Definite(Direct):
-    """Of positive definite matrices, by Cholesky: X = R^H R, of which the upper triangle is given,
-    and zeros below."""
+    """Of positive definite matrices, by Cholesky: X = R^H R. The upper triangle of X is given, with
+    zeros below."""
 
     method = "device_definite"
     checks = 1
@@ -216,7 +216,7 @@ class Definite(Direct):
         self._divide(self.sides, solutions, factors, adjoint=True)
 
     def _factorise(self, x: Columns, inverse: Columns, last: Columns) -> tuple[int, int]:
-        """Pointers to R, and to the last; and R^-1 R^-H."""
+        """Make R, and R^-1 R^-H in `inverse`. Returns pointers to R and `last`."""
         n = self.side
         factors, roots, pointers = self._point(self.factor, self.root, last)
         self._copy(self.factor, x)
@@ -231,15 +231,15 @@ class Definite(Direct):
         self, norms: NDArray[np.float64], atol: NDArray[np.float64], rtol: NDArray[np.float64]
     ) -> NDArray[np.bool_]:
         triangle, inverse, none = norms
-        # With the other triangle the norm is at most sqrt(2) times as large.
+        # The norm of the whole matrix is at most sqrt(2) times that of the triangle.
         return self.row.decide_inverses(2**0.5 * triangle, inverse, none, atol, rtol)
 
 
 class Long(Direct):
     """Of tall and wide matrices, by CholeskyQR2.
 
-    If X is tall, X = Y R, and Y^H Y = R2^H R2: then X^+ = R^-1 (R2^H R2)^-1 Y^H. If it is wide, X
-    stands for X^H, and Y for Y^H, so that X^+ = Y^H (R2^H R2)^-1 R^-H.
+    If X is tall, X = Y R and Y^H Y = R2^H R2, so X^+ = R^-1 (R2^H R2)^-1 Y^H. If X is wide, the
+    same holds with X^H for X and Y^H for Y, so X^+ = Y^H (R2^H R2)^-1 R^-H.
     """
 
     method = "device_gram"
@@ -264,7 +264,7 @@ class Long(Direct):
             self._multiply(to, q, p, side, self.y, self.core, (True, True))
 
     def _solve(self, x: Columns, b: Columns, to: Columns) -> None:
-        """B X^+, from the left to the right."""
+        """B X^+, multiplied from left to right."""
         k, side = self.sides, self.side
         if self.is_tall:
             first, second, half = self._factorise(x, self.half)
@@ -281,7 +281,7 @@ class Long(Direct):
             self._divide(k, solutions, first, adjoint=True)
 
     def _factorise(self, x: Columns, last: Columns) -> tuple[int, int, int]:
-        """Pointers to R, to R2, and to the last. The core becomes R^-1."""
+        """Make R, R2, and R^-1 in `core`. Returns pointers to R, to R2 and to `last`."""
         side, is_wide, stream = self.side, not self.is_tall, self.stream
         ys, first, second, core, pointers = self._point(
             self.y, self.first, self.second, self.core, last

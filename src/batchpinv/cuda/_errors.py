@@ -1,9 +1,9 @@
-"""What is raised for arrays on CUDA devices alone."""
+"""The exceptions that only arrays on CUDA devices raise."""
 
 
 class CudaError(RuntimeError):
-    """What CUDA or one of its libraries says when a call fails."""
+    """Raised if CUDA or one of its libraries fails, or cannot take a call; the message says why."""
 
 
 class CudaUnavailable(CudaError):
-    """Raised for an array on a CUDA device where CUDA cannot be used; the message says why."""
+    """Raised for an array on a CUDA device if CUDA cannot be used; the message says why."""

@@ -1,4 +1,4 @@
-"""Where NVIDIA's libraries are, and why CUDA cannot be used where it cannot."""
+"""Finds and opens NVIDIA's libraries, and says why if CUDA cannot be used."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from ._errors import CudaError, CudaUnavailable
 def _find_shim() -> Any:
     try:
         from . import _shim
-    except ImportError:  # not built: no Linux
+    except ImportError:  # it is built on Linux only
         return None
     return _shim
 
 
 _shim = _find_shim()
 
-# What the shim opens, in this order, by the names that cuda-pathfinder and the linker know.
+# What the shim opens, in this order: names for cuda-pathfinder, and for the linker.
 _SONAMES = {
     "cudart": ("libcudart.so.13", "libcudart.so.12"),
     "cublas": ("libcublas.so.13", "libcublas.so.12"),
     "cusolver": ("libcusolver.so.12", "libcusolver.so.11"),
 }
-# Three paths, separated by colons, of which one is a library to be opened instead.
+# Three paths, separated by colons: the libraries to open instead.
 _VARIABLE = "BATCHPINV_CUDA_LIBRARIES"
 _ADVICE = "pip install 'batchpinv[cuda13]', or [cuda12] for an older driver"
 
 _lock = Lock()
 _is_open = False
-_process = 0  # that opened them
-_reason = ""  # why they could not be opened when that was last tried
+_process = 0  # the one that opened them
+_reason = ""  # why the last attempt to open them failed
 
 
 def open_cuda() -> None:
-    """Load the libraries, unless they are. CudaUnavailable where they cannot be used.
+    """Load the libraries, unless they are loaded. CudaUnavailable if they cannot be used.
 
     CudaError in a fork of the process that loaded them.
     """
@@ -55,7 +55,7 @@ def open_cuda() -> None:
 
 
 def _open() -> str:
-    """Why not, where that fails."""
+    """Try each candidate; returns why all failed, or nothing if one did not."""
     if _shim is None:
         return f"it is not supported on {sys.platform}"
     reasons: list[str] = []
@@ -70,7 +70,7 @@ def _open() -> str:
 
 
 def _candidates(reasons: list[str]) -> Iterator[tuple[str, ...]]:
-    """Three paths at a time; what stood in the way of more goes to the reasons."""
+    """Three paths at a time. Why there are no others is added to `reasons`."""
     given = os.environ.get(_VARIABLE)
     if given:
         paths = tuple(given.split(":"))
@@ -87,7 +87,7 @@ def _candidates(reasons: list[str]) -> Iterator[tuple[str, ...]]:
     found = _by_pathfinder(reasons)
     if found:
         yield found
-    # First what another library has loaded.
+    # First the version that another package has loaded.
     yield from sorted(
         zip(*_SONAMES.values(), strict=True), key=lambda names: not _is_loaded(names[0])
     )
@@ -123,7 +123,7 @@ def _by_pathfinder(reasons: list[str]) -> tuple[str, ...] | None:
     return tuple(paths)
 
 
-# Where these are set, to anything but 0, cuBLAS may round to fewer digits than those of the dtype,
+# If one of these is set to anything but 0, cuBLAS may compute with fewer digits than the dtype has,
 # whatever is asked of a handle: by TF32, or by the emulation of CUDA 13.
 _OVERRIDES = (
     "NVIDIA_TF32_OVERRIDE",
@@ -133,18 +133,18 @@ _OVERRIDES = (
 
 
 def computes_with_all_digits() -> bool:
-    """Whether nothing in the environment keeps the libraries from it."""
+    """Whether no environment variable lets the libraries compute with fewer digits."""
     return all(os.environ.get(name, "0") == "0" for name in _OVERRIDES)
 
 
 def describe() -> dict[str, object]:
-    """For `show_config`: what is there; versions of the libraries once they are loaded."""
+    """For `show_config`: the driver and what is installed, or the versions of loaded libraries."""
     if not _is_open:
         state = f"no: {_reason}" if _reason else "not yet"
         return {"loaded": state, "driver": _find_driver(), "libraries": _find_packages()}
     runtime, driver, blas, solver = _shim.versions()
     return {
-        "loaded": "yes" if os.getpid() == _process else "by the process of which this is a fork",
+        "loaded": "yes" if os.getpid() == _process else "by the parent of this forked process",
         "runtime": _version(runtime),
         "driver": _version(driver),
         "cublas": str(blas),
@@ -164,7 +164,7 @@ def _find_driver() -> str:
 
 
 def _find_packages() -> str:
-    """What is named in the environment, or else the installed packages."""
+    """The paths in the environment variable, or else the installed packages."""
     from importlib.metadata import distributions
 
     given = os.environ.get(_VARIABLE)

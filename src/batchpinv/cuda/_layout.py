@@ -1,9 +1,9 @@
 """Where the matrices of stacks lie in a device's memory.
 
-What is column-major to the libraries is the transpose of what the caller has: for A (m x n, in C
-order) they see X = A^T with p = n rows and q = m columns. Its pseudo-inverse (q x p) is, in C
-order, that of A; and right-hand sides b (m x k) are B = b^T, whose solutions are the rows of
-B X^+ (k x p). The identity has no conjugation, for complex numbers either.
+The libraries read memory as column-major, so they see the transpose of what the caller has in C
+order: for A (m x n) they see X = A^T, with p = n rows and q = m columns. X^+ (q x p), read in C
+order, is A^+. Right-hand sides b (m x k) are B = b^T; solutions are the rows of B X^+ (k x p).
+Nothing is conjugated, even if numbers are complex.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def packed(at: int, rows: int, cols: int) -> Columns:
 
 
 class Room:
-    """Memory that is given away piece by piece, for a stack of so many members."""
+    """Memory that is handed out piece by piece, for a stack of `batch` members."""
 
     def __init__(self, start: int, dtype: np.dtype[Any], batch: int) -> None:
         self.end = start
@@ -50,7 +50,7 @@ class Room:
 
 
 class Scratch:
-    """Blocks of device memory by what they are for. They grow, and last as long as the call."""
+    """Blocks of device memory, named by their use. They grow, and last as long as the call."""
 
     def __init__(self, library: Library, stream: Stream) -> None:
         self._library = library
@@ -59,11 +59,11 @@ class Scratch:
         self._outgrown: list[View] = []
 
     def at(self, use: str, size: int) -> int:
-        """The address of so many bytes; what they held may be lost."""
+        """The address of `size` bytes; what they held may be lost."""
         block = self._blocks.get(use)
         if block is None or block.nbytes < size:
             if block is not None and not self._library.is_ordered:
-                self._outgrown.append(block)  # else it might serve another stream at once
+                self._outgrown.append(block)  # freed, it might be reused on another stream at once
             block = read("a workspace", self._library.empty((size,), np.dtype("u1")), self._stream)
             self._blocks[use] = block
         return block.pointer

@@ -1,4 +1,4 @@
-"""What is made of packed matrices on a device by copies and products alone."""
+"""Norms, triangles and residuals of packed matrices on a device, by copies and products alone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ._shim import Stream
 
 
 class Matrices:
-    """Of a problem; what is made lasts until the same is made again."""
+    """Makes them for a problem. Each result lasts until the same is made again."""
 
     def __init__(self, problem: Problem, scratch: Scratch, stream: Stream) -> None:
         self.problem = problem
@@ -21,8 +21,8 @@ class Matrices:
         self.stream = stream
 
     def measure(self, members: Members) -> NDArray[Any]:
-        """Their squared Frobenius norms, by the next `synchronise`; no number where an entry is
-        none."""
+        """Squared Frobenius norms, there after the next `synchronise`; not finite if an entry is
+        not."""
         problem, squares = self.problem, np.empty(members.length, self.problem.dtype)
         to = self.scratch.at("squares", squares.nbytes)
         x = packed(members.source, problem.matrix, 1)
@@ -33,8 +33,8 @@ class Matrices:
         return squares
 
     def triangles(self, members: Members, diagonal: bool = True) -> int:
-        """Lower triangles of which they are made, with what else is zero: an imaginary part of the
-        diagonal, too. Upper ones are read as such, and then L = U^H I."""
+        """The lower triangles that Hermitian matrices are made of. All else is zero, and so are
+        imaginary parts of the diagonal. If the upper triangle U is read, L is the product U^H I."""
         problem, n, length = self.problem, self.problem.n, members.length
         itemsize, stride = problem.dtype.itemsize, problem.bytes(problem.matrix)
         to = self.scratch.at("triangles", stride * length)
@@ -58,14 +58,14 @@ class Matrices:
         return turned
 
     def measure_rest(self, members: Members, squares: NDArray[Any]) -> None:
-        """What is left of the right-hand sides, by the next `synchronise`: sums of squares of the
-        rows of B - x X."""
+        """Squared norms of the residuals, there after the next `synchronise`: of the rows of
+        B - S X, where S holds the solutions."""
         problem, length = self.problem, members.length
         m, n, k = problem.m, problem.n, problem.k or 0
         size = problem.bytes(problem.sides) * length
         rest = self.scratch.at("rest", size)
         self.stream.copy(rest, 0, members.sides, 0, size, 1)
-        # The strict triangles' adjoints are the other halves of Hermitian matrices.
+        # A Hermitian matrix is its triangle, and the adjoint of the strict triangle.
         for diagonal in (True, False) if problem.hermitian else (True,):
             source = self.triangles(members, diagonal) if problem.hermitian else members.source
             self._multiply(
@@ -73,7 +73,7 @@ class Matrices:
                 length, (False, not diagonal), -1,
             )  # fmt: skip
         to = self.scratch.at("sums", squares.nbytes)
-        # By rows or by members, of whichever there are fewer.
+        # A product for each row or for each member, whichever are fewer.
         by_rows = k <= length
         for i in range(min(k, length)):
             at, sums = (i, i) if by_rows else (i * k * m, i * k)

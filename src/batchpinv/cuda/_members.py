@@ -1,4 +1,4 @@
-"""Matrices that lie one after the other on a device, and some of them gathered from anywhere."""
+"""The matrices of a stack on a device, their results, and copies of some of them."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ Indices = NDArray[np.intp]
 
 @dataclass
 class Found:
-    """What is known of each matrix in the end, on the host."""
+    """What is found for each matrix beside its answer, on the host."""
 
     rank: NDArray[np.int64]
     rung: NDArray[np.uint8]
     failure: NDArray[np.uint8]
-    residuals: NDArray[Any] | None = None  # (*, k), in the dtype of the matrices, where wanted
+    residuals: NDArray[Any] | None = None  # (count, k), in the dtype of the matrices, if wanted
 
     @classmethod
     def of(cls, count: int, residuals: NDArray[Any] | None) -> Found:
-        """Before anything is."""
+        """Before anything is found."""
         rung = np.full(count, Rung.NONE, np.uint8)
         return cls(np.zeros(count, np.int64), rung, np.zeros(count, np.uint8), residuals)
 
     def some(self, which: slice | Indices) -> Found:
-        """Without residuals: views of a slice, or copies."""
+        """Those of some matrices, without residuals: views for a slice, else copies."""
         return Found(self.rank[which], self.rung[which], self.failure[which])
 
     def put(self, indices: Indices, found: Found) -> None:
@@ -57,8 +57,8 @@ class Found:
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wanted of each: the pseudo-inverse of a matrix (m, n), or k solutions. Where `lower`
-    is given it is Hermitian, and that says which triangle is read."""
+    """What is wanted of each matrix (m, n): the pseudo-inverse, or k solutions. If `lower` is
+    given, matrices are Hermitian, and it says which triangle is read."""
 
     m: int
     n: int
@@ -72,14 +72,14 @@ class Problem:
 
     @property
     def code(self) -> int:
-        """Of the dtype, for the shim."""
+        """The shim's code of the dtype."""
         return CODES[self.dtype.char]
 
     @property
     def real(self) -> np.dtype[Any]:
         return np.dtype(self.dtype.char.lower())
 
-    # Numbers of a member.
+    # How many numbers a member has.
 
     @property
     def matrix(self) -> int:
@@ -98,11 +98,11 @@ class Problem:
 
 
 class Members(NamedTuple):
-    """Packed matrices, their right-hand sides and their answers, as addresses; what is given and
-    found of each."""
+    """Packed matrices, their right-hand sides and their answers, as addresses; tolerances and
+    results of each."""
 
     source: int
-    sides: int  # 0 where there are none
+    sides: int  # 0 if there are none
     answer: int
     atol: Tolerances
     rtol: Tolerances
@@ -113,7 +113,7 @@ class Members(NamedTuple):
         return len(self.atol)
 
     def parts(self, length: int, problem: Problem) -> Iterator[Members]:
-        """So many at a time."""
+        """`length` of them at a time."""
         for start in range(0, self.length, length):
             part = slice(start, start + length)
             yield Members(
@@ -135,7 +135,7 @@ class Copies:
         self.stream = stream
 
     def gather(self, members: Members, indices: Indices, use: str) -> Members:
-        """Some of them, with room for their answers."""
+        """Copies of some of them, with room for their answers. `use` names their memory."""
         problem, count = self.problem, len(indices)
 
         def room(name: str, numbers: int) -> int:
@@ -150,13 +150,13 @@ class Copies:
         return Members(source, sides, answer, members.atol[indices], members.rtol[indices], found)
 
     def scatter(self, some: Members, members: Members, indices: Indices) -> None:
-        """Their answers, and what is found of them, to where they belong."""
+        """Copy the answers and results of some to where they belong."""
         every = np.arange(len(indices))
         self._copy(self.problem.answer, some.answer, every, members.answer, indices)
         members.found.put(indices, some.found)
 
     def mark(self, members: Members) -> None:
-        """NaN as the answers of those that failed."""
+        """Set the answers of those that failed to NaN."""
         found, size = members.found, self.problem.bytes(self.problem.answer)
         bad = np.flatnonzero(found.failure)
         found.rank[bad] = -1
@@ -169,8 +169,8 @@ class Copies:
     def _copy(
         self, numbers: int, source: int, from_indices: Indices, to: int, to_indices: Indices
     ) -> None:
-        """Members of so many numbers. The library has no copy by pointers but a product with 1, of
-        real numbers: complex ones would turn Inf into NaN."""
+        """Copy members of so many numbers. cuBLAS's only copy by pointers is a product with 1. It
+        is taken of real numbers: complex ones would turn Inf into NaN."""
         size, count = self.problem.bytes(numbers), len(to_indices)
         if not count:
             return

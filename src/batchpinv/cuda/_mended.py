@@ -1,4 +1,4 @@
-"""Matrices that the libraries cannot take as they are: not finite, or out of scale."""
+"""Matrices that the libraries cannot take as they are: not finite, or too large or too small."""
 
 from __future__ import annotations
 
@@ -10,21 +10,20 @@ from numpy.typing import NDArray
 from ._members import Indices, Members, Problem
 from ._shim import Stream
 
-# By the size of a real number: norms from 2**-e to 2**e are those of matrices that the libraries
-# take as they are.
+# e, by the bytes of a real number: matrices with norms from 2**-e to 2**e are taken as they are.
 _SAFE = {4: 40, 8: 350}
 
 
 def are_safe(squares: NDArray[Any], problem: Problem) -> NDArray[np.bool_]:
-    """Whether squared norms are those of matrices to which nothing needs to be done."""
+    """Whether matrices of these squared norms can be taken as they are."""
     bound = 4.0 ** _SAFE[problem.real.itemsize]
     return (squares >= 1 / bound) & (squares <= bound)  # NaN is not
 
 
 class Mended:
-    """The odd ones of some matrices, made zero where not finite, or scaled by a power of two.
+    """The members that are not safe: set to zero if not finite, else scaled by a power of two.
 
-    They are looked at on the host, where their answers are scaled back, too.
+    They are fetched to the host for that, and so are their answers, to be scaled back.
     """
 
     def __init__(self, problem: Problem, stream: Stream, members: Members, odd: Indices) -> None:
@@ -40,16 +39,16 @@ class Mended:
         self.non_finite = self.indices[~finite]
         with np.errstate(all="ignore"):
             safe = are_safe(np.square(numbers).sum(axis=1), problem)
-        # No further than need be: what is far below the largest number might be lost.
+        # No further than necessary: numbers far below the largest might underflow.
         exponent = np.frexp(np.where(finite, largest, 0))[1]
         exponent = np.where(exponent > 0, 1, -1) * _SAFE[problem.real.itemsize] - exponent
         exponent[~finite | safe | (largest == 0)] = 0
         self.exponent[self.indices] = exponent
-        if self.exponent.any() or self.non_finite.size:  # else they were zeros
+        if self.exponent.any() or self.non_finite.size:  # else all are zero
             self._store(members.source, span, np.ldexp(numbers, exponent[:, None]))
 
     def scaled(self, members: Members) -> Members:
-        """With the tolerances that belong to the scaled matrices."""
+        """The members with the tolerances of the scaled matrices."""
         with np.errstate(over="ignore"):
             return members._replace(atol=np.ldexp(members.atol, self.exponent))
 
@@ -64,7 +63,7 @@ class Mended:
             self._store(answer, span, numbers)
 
     def _fetch(self, start: int, numbers: int) -> tuple[NDArray[Any], NDArray[Any]]:
-        """From the first of the odd ones to the last, and of these the odd ones."""
+        """The members from the first odd one to the last, and the odd ones among them."""
         first, last = self.indices[[0, -1]]
         span = np.empty((last + 1 - first, numbers), self.problem.dtype)
         self.stream.copy_out(span, start + int(first) * span[0].nbytes)

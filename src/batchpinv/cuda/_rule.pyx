@@ -1,6 +1,6 @@
 # cython: language_level=3, embedsignature=True, freethreading_compatible=True
 # cython: boundscheck=False, wraparound=False
-"""The rule for rank, for stacks of matrices that a CUDA device has decomposed."""
+"""The rule for rank, for stacks of matrices that a CUDA device has factorised or decomposed."""
 
 from libcpp cimport bool as cbool
 from libc.stdint cimport int64_t
@@ -41,7 +41,7 @@ _METHODS = {
 
 
 cdef class Row:
-    """A row of the table of backward errors, for a method in a precision and matrices (m, n).
+    """A row of the table of backward errors, for a method, a precision and matrices (m, n).
 
     Attributes
     ----------
@@ -66,8 +66,8 @@ cdef class Row:
         self, const double[:, ::1] values, const double[:] errors, const double[:] atol,
         const double[:] rtol
     ):
-        """Whether the rank is certain that each row of singular values, or of eigenvalues, has: how
-        many of them exceed the tolerance in size. Errors beside rounding are in units of s1."""
+        """For each row of singular values, or of sizes of eigenvalues, whether it is certain how
+        many exceed the tolerance. `errors` add to rounding, in units of s1."""
         cdef int64_t row, count = values.shape[1]
         cdef Tolerance[double] tolerance
         cdef Rounding[double] rounding = self.rounding
@@ -85,8 +85,8 @@ cdef class Row:
         self, const double[:] norms, const double[:] inverse_norms, const double[:] residuals,
         const double[:] atol, const double[:] rtol
     ):
-        """Whether matrices have full rank for certain, and the inverse of each the digits that it
-        should have: by norms, those of the inverses X, and |W X - I|."""
+        """Whether each W has full rank for certain, and its inverse X the digits that it should
+        have: by |W|, |X| and |W X - I|."""
         cdef int64_t i
         cdef Tolerance[double] tolerance
         certain = np.zeros(norms.shape[0], np.uint8)
@@ -102,8 +102,8 @@ cdef class Row:
         self, const double[:] norms, const double[:] inverse_norms, const double[:] atol,
         const double[:] rtol
     ):
-        """Whether long matrices have full rank for certain, and are far enough from a lower one for
-        CholeskyQR2: by norms, and those of inverses of the Cholesky factors of W^H W."""
+        """Whether each long W has full rank for certain, and a condition that CholeskyQR2 can take:
+        by |W| and |R^-1|, where R is the Cholesky factor of W^H W."""
         cdef int64_t i
         cdef Tolerance[double] tolerance
         certain = np.zeros(norms.shape[0], np.uint8)

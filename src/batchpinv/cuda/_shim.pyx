@@ -1,5 +1,5 @@
 # cython: language_level=3, embedsignature=True, freethreading_compatible=True
-"""The shim, for Python: addresses and sizes in, exceptions out. Others compute meanwhile."""
+"""The shim for Python: takes addresses and sizes, raises CudaError. Its streams release the GIL."""
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_IsValid
@@ -68,7 +68,7 @@ cdef enum:
 
 
 class Routine(IntEnum):
-    """Of cuSOLVER; see shim.h."""
+    """The routines of cuSOLVER that decompose; see shim.h."""
 
     GESVDJ_BATCHED = 0
     GESVDP = 1
@@ -89,7 +89,7 @@ cdef inline void *address(uintptr_t number) noexcept nogil:
 
 
 cdef void *memory(array, bint writable=False) except? NULL:
-    """Where the bytes of a packed array on the host are, as long as it lives."""
+    """The address of a packed array on the host, valid while the array lives."""
     cdef Py_buffer view
     PyObject_GetBuffer(array, &view, PyBUF_WRITABLE if writable else PyBUF_SIMPLE)
     cdef void *start = view.buf
@@ -105,19 +105,19 @@ cdef bp_matrices matrices(given) except *:
 
 
 def open_libraries(bytes cudart, bytes cublas, bytes cusolver) -> None:
-    """Load the libraries, unless they are, and look for a device. CudaError where that fails."""
+    """Load the libraries, unless they are loaded, and look for a device. CudaError on failure."""
     check(bp_open(cudart, cublas, cusolver))
 
 
 def versions() -> tuple[int, int, int, int]:
-    """Of the runtime, the driver, cuBLAS (its major number) and cuSOLVER, as they count them."""
+    """Versions of the runtime, the driver, cuBLAS (major only) and cuSOLVER, as each counts."""
     cdef int found[4]
     bp_versions(found)
     return found[0], found[1], found[2], found[3]
 
 
 def has_batched_eigen() -> bool:
-    """Whether cuSOLVER decomposes stacks of Hermitian matrices of any size, and rightly."""
+    """Whether cuSOLVER has an XsyevBatched, and one without errors."""
     return bp_has_batched_eigen()
 
 
@@ -132,7 +132,7 @@ def device_of(uintptr_t pointer) -> int:
 
 
 cdef class Decomposition:
-    """Of stacks of matrices (rows, cols), column-major and packed, by one routine, or by QR."""
+    """How to decompose packed column-major matrices (rows, cols): by a routine, or by QR."""
 
     cdef bp_problem problem
 
@@ -144,10 +144,10 @@ cdef class Decomposition:
 
 
 cdef class Stream:
-    """A stream of a device: what is given to it is done in that order.
+    """A stream of a device: work is done in the order in which it is given.
 
-    Of one thread alone. Addresses are numbers; matrices are (address, step to the next column,
-    step to the next member), in elements. At the end of a `with` block all is done.
+    Only one thread may use it. Addresses are integers; matrices are (address, step to the next
+    column, step to the next member), with steps in elements. A `with` block waits for all work.
     """
 
     cdef bp_stream stream
@@ -170,21 +170,21 @@ cdef class Stream:
         return <uintptr_t>self.stream.stream
 
     def check(self) -> None:
-        """CudaError where it cannot be waited for."""
+        """CudaError if it cannot be waited for, since a graph is captured on it."""
         cdef int result
         with nogil:
             result = bp_check_stream(&self.stream)
         check(result)
 
     def wait_for(self, uintptr_t producer) -> None:
-        """What comes next waits for what is on another stream now."""
+        """Let further work wait for what is on another stream now."""
         cdef int result
         with nogil:
             result = bp_wait_for(&self.stream, address(producer))
         check(result)
 
     def synchronise(self) -> None:
-        """Return when all is done."""
+        """Wait until all work is done."""
         cdef int result
         with nogil:
             result = bp_synchronise(&self.stream)
@@ -197,12 +197,12 @@ cdef class Stream:
     def __exit__(self, kind, *_) -> None:
         if kind is None:
             self.synchronise()
-        else:  # what failed first is what is told
+        else:  # the first failure is the one that is raised
             with nogil:
                 bp_synchronise(&self.stream)
 
     def copy_in(self, uintptr_t to, source not None) -> None:
-        """From a packed array on the host, which is kept until the next `synchronise`."""
+        """Copy from a packed array on the host, which is kept until the next `synchronise`."""
         cdef int64_t size = source.nbytes
         cdef const void *start = memory(source)
         cdef int result = 0
@@ -213,7 +213,7 @@ cdef class Stream:
         check(result)
 
     def copy_out(self, to not None, uintptr_t source) -> None:
-        """To a packed array on the host, at the latest by the next `synchronise`."""
+        """Copy to a packed array on the host, at the latest by the next `synchronise`."""
         cdef int64_t size = to.nbytes
         cdef void *start = memory(to, True)
         cdef int result = 0
@@ -226,7 +226,7 @@ cdef class Stream:
         self, uintptr_t to, int64_t to_pitch, uintptr_t source, int64_t from_pitch, int64_t width,
         int64_t height
     ) -> None:
-        """Rows of `width` bytes, a pitch apart, on the device."""
+        """Copy rows of `width` bytes, a pitch apart, on the device."""
         cdef int result
         with nogil:
             result = bp_copy(
@@ -259,7 +259,7 @@ cdef class Stream:
         self, bint is_double, int64_t numbers, uintptr_t source, uintptr_t one, uintptr_t to,
         int64_t batch
     ) -> None:
-        """Copy so many real numbers, by pointers to the first of each, and for each to a 1."""
+        """Copy so many real numbers of each member, by pointers; `one` points to a 1 for each."""
         cdef int result
         with nogil:
             result = bp_gather(
@@ -270,8 +270,8 @@ cdef class Stream:
         self, int dtype, int64_t n, uintptr_t a, uintptr_t pivots, uintptr_t x, uintptr_t info,
         int64_t batch
     ) -> None:
-        """x = a^-1 by LU, by pointers; each matrix has n pivots, and two numbers that are 0 where
-        that was possible."""
+        """x = a^-1 by LU, by pointers. Each matrix has n pivots, and two `info`, which are 0 if it
+        could be inverted."""
         cdef int result
         with nogil:
             result = bp_invert(
@@ -300,7 +300,7 @@ cdef class Stream:
         self, bint is_double, int64_t rows, int64_t cols, uintptr_t a, uintptr_t factors,
         uintptr_t to
     ) -> None:
-        """The columns of one packed real matrix, each by its factor."""
+        """to = the columns of one packed real matrix, each times its factor."""
         cdef int result
         with nogil:
             result = bp_scale(
@@ -317,7 +317,7 @@ cdef class Stream:
         self, Decomposition decomposition not None, int64_t batch, uintptr_t a, uintptr_t tau,
         uintptr_t pointers, uintptr_t info, uintptr_t work, size_t work_bytes
     ) -> None:
-        """R takes the place of A's upper triangle: of all at once where there are pointers."""
+        """A = Q R; R takes the place of A's upper triangle. With pointers, one call does all."""
         cdef bp_problem problem = decomposition.problem
         cdef int result
         problem.batch = batch
@@ -347,7 +347,7 @@ cdef class Stream:
         uintptr_t u, uintptr_t v, uintptr_t info, uintptr_t work, size_t work_bytes,
         host not None, perturbed not None
     ) -> None:
-        """The matrices are overwritten; `host` is a workspace, `perturbed` a float64 for each."""
+        """Overwrites the matrices. `host` is a workspace; `perturbed` has a float64 for each."""
         cdef bp_problem problem = decomposition.problem
         cdef int result
         problem.batch = batch
@@ -380,7 +380,7 @@ cdef extern from *:
         int64_t *shape, *strides;
         uint64_t byte_offset;
     } bp_tensor;
-    /* A versioned one has a version, a context, a deleter and flags before it. */
+    /* A versioned tensor begins with a version, a context, a deleter and flags. */
     typedef struct {
         uint32_t major, minor;
         void *context, *deleter;
@@ -411,7 +411,7 @@ _KINDS = {0: "i", 1: "u", 2: "f", 5: "c", 6: "b"}
 def read_dlpack(capsule) -> tuple[int, int, tuple[int, ...], tuple[int, ...], str, bool]:
     """(pointer, DLPack's device type, shape, strides in bytes, dtype, read_only) of the tensor.
 
-    It lives as long as the capsule, which stays unused, so that it frees the tensor itself.
+    The tensor lives as long as the capsule, which is not consumed and so frees it itself.
     """
     cdef bp_tensor *tensor
     cdef bp_versioned *versioned
@@ -419,14 +419,14 @@ def read_dlpack(capsule) -> tuple[int, int, tuple[int, ...], tuple[int, ...], st
     if PyCapsule_IsValid(capsule, "dltensor_versioned"):
         versioned = <bp_versioned *>PyCapsule_GetPointer(capsule, "dltensor_versioned")
         if versioned.major != 1:
-            raise TypeError(f"DLPack of version {versioned.major}; 1 is known")
+            raise TypeError(f"unsupported DLPack version {versioned.major}")
         tensor = &versioned.tensor
         read_only = versioned.flags & 1
     else:
         tensor = <bp_tensor *>PyCapsule_GetPointer(capsule, "dltensor")
     kind = _KINDS.get(tensor.dtype.code)
     if kind is None or tensor.dtype.lanes != 1 or tensor.dtype.bits % 8:
-        raise TypeError(f"DLPack type {tensor.dtype.code} of {tensor.dtype.bits} bits")
+        raise TypeError(f"unsupported DLPack type {tensor.dtype.code} of {tensor.dtype.bits} bits")
     itemsize = tensor.dtype.bits // 8
     shape = tuple([tensor.shape[i] for i in range(tensor.ndim)])
     if tensor.strides != NULL:

@@ -1,4 +1,4 @@
-"""A stack of matrices on a device, chunk by chunk: the direct rung, and what it leaves by the last.
+"""A stack of matrices on a device, chunk by chunk: by the direct rung, and the rest by the last.
 
 A chunk waits for the device once, and once more if something is left.
 """
@@ -26,20 +26,20 @@ from ._svd import Svd
 
 # Bytes of workspace for a chunk, unless one matrix needs more.
 _WORK = 256 << 20
-# The shorter side up to which batched factorisations take matrices: PyTorch calls those of squares
-# up to there.
+# The direct rung takes matrices up to this shorter side: up to there PyTorch calls the batched
+# factorisations of square ones.
 _LARGEST_DIRECT = 512
-# Jacobi's method decomposes all matrices at once, up to this side.
+# Up to this side, the most that gesvdjBatched takes, Jacobi's method decomposes all at once.
 _JACOBI_SIDE = 32
-# Larger ones are, too, up to this order of their eigenproblems.
+# Up to this order of the eigenproblem, XsyevBatched decomposes larger ones at once.
 _LARGEST_ORDER = 1024
-# The QR decomposition comes first where one side is so many times the other.
+# A QR decomposition comes first if one side is at least so many times the other.
 _TALL = 4
 
 
 class Stack:
-    """The answers of a problem. `trusted`: whether the libraries compute with all digits, without
-    which nothing is certain."""
+    """Answers a problem. `trusted` says whether the libraries compute with all digits; if not, no
+    rank is certain."""
 
     def __init__(self, problem: Problem, trusted: bool, library: Library, stream: Stream) -> None:
         self.problem = problem
@@ -86,8 +86,8 @@ class Stack:
 
     @cached_property
     def direct(self) -> Direct | None:
-        """Where there is one. Gram matrices lose half of the digits: those of single precision are
-        made in double, if the array's library converts."""
+        """The direct rung, if there is one. Gram matrices lose half of the digits, so in single
+        precision they are made in double, if the library converts in the stream's order."""
         problem = self.problem
         if not self.trusted or min(problem.m, problem.n) > _LARGEST_DIRECT:
             return None
@@ -101,7 +101,7 @@ class Stack:
         return Long(problem, self.stream)
 
     def _factorise(self, part: Members) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        """The squares of their norms, and of which the direct rung has made the answers."""
+        """Squared norms, and which matrices the direct rung has answered."""
         direct = self.direct
         if not direct:
             squares = self.matrices.measure(part)
@@ -122,7 +122,7 @@ class Stack:
         direct.start(part.source, part.sides, part.answer, work, part.length)
 
     def _start_in_double(self, direct: Direct, part: Members) -> None:
-        """The same, of what the library converts, and back."""
+        """The same in double: the library converts the operands, and the answers back."""
         problem, double = self.problem, direct.dtype
         source = self._convert(part.source, part.length * problem.matrix, problem.dtype, double)
         sides = None
@@ -136,7 +136,7 @@ class Stack:
         self.stream.copy(part.answer, 0, back.pointer, 0, back.nbytes, 1)
 
     def _convert(self, at: int, numbers: int, dtype: np.dtype[Any], to: np.dtype[Any]) -> View:
-        """By the library, which takes arrays of its own."""
+        """Convert numbers by the library, which needs an array of its own for that."""
         view = read("a copy", self.library.empty((numbers,), dtype), self.stream)
         self.stream.copy(view.pointer, 0, at, 0, view.nbytes, 1)
         return as_dtype("a copy", view, to, self.library, self.stream)
@@ -145,9 +145,9 @@ class Stack:
 
     @cached_property
     def ladder(self) -> list[Svd]:
-        """How to decompose them, and then those on which that fails.
+        """How to decompose matrices, and how those on which that fails.
 
-        It depends on their shape alone, so that a matrix goes the same way in every stack.
+        It depends on the shape alone, so that a matrix is decomposed alike in every stack.
         """
         first, qr = self._choose()
         last = Routine.SYEVD if self.problem.hermitian else Routine.GESVD
@@ -172,7 +172,7 @@ class Stack:
         return Routine.GESVDP, qr
 
     def _decompose(self, members: Members, ladder: list[Svd]) -> None:
-        """By the first, and those on which it fails by the others."""
+        """Decompose all by the first way, and those on which it fails by the others."""
         svd, *others = ladder
         failed = [
             svd.compute(part, self.scratch.at("work", svd.work_bytes(part.length)))
@@ -189,7 +189,7 @@ class Stack:
     # ---- chunks ----------------------------------------------------------------------------------
 
     def _length(self, rung: Direct | Svd, count: int) -> int:
-        """Of a chunk; ValueError where the libraries cannot count one matrix."""
+        """The length of a chunk. ValueError if the libraries cannot count a single matrix."""
         problem = self.problem
         longest = min(count, rung.most)
         if not longest:
@@ -200,7 +200,7 @@ class Stack:
         def fits(batch: int) -> bool:
             return rung.work_bytes(batch) + batch * copies <= _WORK
 
-        # Upwards: asked for far too many, some routines fail, or count wrongly.
+        # Upwards: if asked for far too many, some routines fail or count wrongly.
         length = 1
         while length < longest and fits(min(4 * length, longest)):
             length = min(4 * length, longest)

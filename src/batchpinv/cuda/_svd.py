@@ -1,9 +1,9 @@
 """The last rung on a device: packed matrices by their singular values, or eigenvalues.
 
-X (p x q) stands as in `_layout`. Y is X, or X^H where it has to be tall; M is Y, or its triangular
-factor after QR; M = U S V^H. Where there are eigenvalues instead, M is Hermitian, or it lies within
-a Hermitian matrix, that of Jordan and Wielandt: [[0, M], [M^H, 0]] has the eigenvalues +-S and 0,
-and the eigenvectors of S are the columns of [U; V] / sqrt(2).
+X (p x q) is as in `_layout`. Y is X, or X^H if it has to be tall; M is Y, or its triangular factor
+after QR; M = U S V^H. For routines of eigenvalues, M is Hermitian itself, or part of the Hermitian
+matrix of Jordan and Wielandt: [[0, M], [M^H, 0]] has the eigenvalues +-S and 0, and the
+eigenvectors of S are the columns of [U; V] / sqrt(2).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ._members import Members, Problem
 from ._rule import Row
 from ._shim import Decomposition, Routine, Stream
 
-# Of XsyevBatched, which refuses more; no manual says so.
+# XsyevBatched refuses more matrices than this; no manual says so.
 _LONGEST = 32768
 # Bytes.
 _INT, _POINTER = 4, 8
@@ -33,15 +33,15 @@ class _Layout:
 
     m: Columns
     u: Columns
-    v: Columns  # or V^H, where the routine is gesvd
-    scaled: Columns  # V S^+, or U S^+ there
+    v: Columns  # or V^H, if the routine is gesvd
+    scaled: Columns  # V S^+, or U S^+ if the routine is gesvd
     s: int
     factors: int  # S^+
     info: int
     identity: int = 0
     y: Columns = _NOWHERE
     product: Columns = _NOWHERE  # X^H W, or W^H X^H
-    half: Columns = _NOWHERE  # of what makes the solutions
+    half: Columns = _NOWHERE  # B times the first factor of X^+
     tau: int = 0
     pointers: int = 0
     buffer: int = 0  # the routine's own workspace
@@ -51,11 +51,11 @@ class _Layout:
 
 
 class Svd:
-    """Pseudo-inverses of packed matrices (m, n), or with k right-hand sides the solutions, by a
-    routine; of their triangular factors if `qr`.
+    """Pseudo-inverses of packed matrices (m, n), or solutions for k right-hand sides, by a routine.
+    If `qr`, it decomposes their triangular factors.
 
-    The shape alone says what is done with a matrix, so it has the same bits in every chunk, as far
-    as the libraries' batched routines go.
+    The shape alone says how a matrix is computed, so it has the same bits in every chunk, unless
+    the libraries' batched routines change them.
     """
 
     def __init__(self, routine: Routine, qr: bool, problem: Problem, stream: Stream) -> None:
@@ -75,7 +75,7 @@ class Svd:
         self.is_wielandt = self.is_eigen and not problem.hermitian
         self.order = self.rows + (self.cols if self.is_wielandt else 0)
         sides = (self.order, self.order) if self.is_eigen else (self.rows, self.cols)
-        # Numbers for a member: those that come out, and those by which columns are multiplied.
+        # How many values come out for a member, and how many columns are multiplied by factors.
         self.values = self.order if self.is_eigen else self.k
         self.columns = self.cols if routine == Routine.GESVDJ_BATCHED else self.values
         self.decomposition = Decomposition(routine, self.code, *sides)
@@ -83,7 +83,7 @@ class Svd:
 
     @property
     def most(self) -> int:
-        """The longest chunk that the libraries can count; 0 where not even one matrix."""
+        """The longest chunk that the libraries can count; 0 if one matrix is too large."""
         largest = self.p * self.q
         if self.is_eigen:
             largest = max(largest, self.order**2)
@@ -97,7 +97,7 @@ class Svd:
         return self._lay_out(batch, 0).end
 
     def compute(self, members: Members, work: int) -> NDArray[np.bool_]:
-        """Which of them fail. The answers are there once the stream has come so far."""
+        """Which matrices fail. The answers of the others are written in the order of the stream."""
         atol, rtol, found = members.atol, members.rtol, members.found
         source, batch, stream = members.source, members.length, self.stream
         at = self._lay_out(batch, work)
@@ -121,8 +121,8 @@ class Svd:
         with np.errstate(divide="ignore", invalid="ignore"):  # inf * 0, which is no bound
             cutoff = np.fmax(atol, rtol * largest)
             errors = np.where(perturbed > 0, perturbed / largest, 0)
-        # What gesvdp adds to the matrix is a backward error, and no more of it is allowed than of
-        # the rounding that the table has for singular values.
+        # gesvdp perturbs the matrix. This is a backward error, and may be at most as large as the
+        # rounding that the table has for singular values.
         is_right = (info == 0) & np.isfinite(largest) & (errors <= self.row.absolute)
         kept = ((sizes if self.hermitian else values) > cutoff[:, None]) & is_right[:, None]
         if self.is_wielandt:
@@ -191,7 +191,7 @@ class Svd:
             self._copy(at, to, x, batch)
 
     def _copy(self, at: _Layout, to: Columns, x: Columns, batch: int) -> None:
-        """Y, all at once: X, or X^H I."""
+        """Y of all members at once: X, or the product X^H I."""
         if self.adjoint:
             identity = Columns(at.identity, self.p, 0)
             self.stream.copy_in(at.identity, np.eye(self.p, dtype=self.dtype))
@@ -203,7 +203,7 @@ class Svd:
             self.stream.copy(to.at, size, x.at, size, size, 1)
 
     def _copy_block(self, to: Columns, x: Columns, batch: int) -> None:
-        """X, into larger matrices: by columns or by members, of whichever there are fewer."""
+        """Copy X into larger matrices, by columns or by members, whichever are fewer."""
         itemsize = self.dtype.itemsize
         if self.q <= batch:
             for j in range(self.q):
@@ -217,7 +217,7 @@ class Svd:
                 )  # fmt: skip
 
     def _copy_column(self, to: Columns, source: Columns, j: int, rows: int, batch: int) -> None:
-        """So many rows of a column of every member."""
+        """Copy the first `rows` entries of column j of every member."""
         itemsize = self.dtype.itemsize
         self.stream.copy(
             to.at + j * to.step * itemsize, to.stride * itemsize,
@@ -226,7 +226,7 @@ class Svd:
         )  # fmt: skip
 
     def _factorise(self, at: _Layout, batch: int) -> None:
-        """Y = Q R; small ones all at once, by pointers to them and to their Householder scalars."""
+        """Y = Q R. One call does all small ones, by pointers to them and Householder scalars."""
         at_once = self.routine == Routine.GESVDJ_BATCHED
         if at_once:
             steps = np.arange(batch, dtype=np.uintp) * self.dtype.itemsize
@@ -240,8 +240,9 @@ class Svd:
     def _scale(
         self, at: _Layout, values: NDArray[Any], kept: NDArray[np.bool_], batch: int
     ) -> None:
-        """Columns by the reciprocals of the values that are kept, those of all members at once."""
-        # Each half of an eigenvector of [[0, M], [M^H, 0]] is 1 / sqrt(2) long; QR has one, twice.
+        """Divide columns by the values that are kept, and zero the others, for all members."""
+        # Each half of an eigenvector of [[0, M], [M^H, 0]] is 1 / sqrt(2) long. Both are in X^+, or
+        # after QR the scaled one twice.
         factor = (2**0.5 if self.qr else 2.0) if self.is_wielandt else 1.0
         factors = np.zeros((batch, self.columns), self.real)
         with np.errstate(over="ignore"):
@@ -254,10 +255,10 @@ class Svd:
         )
 
     def _multiply(self, at: _Layout, members: Members) -> None:
-        """X^+, or B X^+ from the left to the right: by two factors, each as it is or its adjoint.
+        """X^+, or B X^+ from left to right, by two factors, each as it is or its adjoint.
 
-        They are W and U^H, with W = V S^+, or U and W^H where Y is X^H. After QR there is no U but
-        that of Y, a product of X^H and W.
+        They are W and U^H, where W = V S^+; or U and W^H if Y is X^H. After QR, U is that of Y,
+        which is made as Y W.
         """
         p, q, k = self.p, self.q, self.k
         x, u, v, w, product = packed(members.source, p, q), at.u, at.v, at.scaled, at.product
@@ -270,7 +271,7 @@ class Svd:
                 self.code, adjoint_a, adjoint_b, rows, cols, inner, a, b, to, members.length
             )
 
-        if self.is_wielandt:  # the last eigenvectors
+        if self.is_wielandt:  # [U; V] are the last eigenvectors
             first = (self.order - k) * self.order * self.dtype.itemsize
             u = u._replace(at=u.at + first)
             w = w._replace(at=w.at + first + self.rows * self.dtype.itemsize)

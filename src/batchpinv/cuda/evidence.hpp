@@ -6,9 +6,9 @@
 
 namespace batchpinv {
 
-// Of a square W by X = W^-1, with `residual` = |W X - I|_F < 1: then 1 / s_n is at most
-// |X|_F / (1 - residual). A residual beyond what the table lets the method's rounding leave is that
-// of a factorisation whose elements have grown, and X has lost more digits than the table says.
+// For a square W, by X = W^-1 and `residual` = |W X - I|_F < 1: then 1 / s_n is at most
+// |X|_F / (1 - residual). If the residual is larger than the table allows for rounding, elements
+// have grown in the factorisation, and X has lost more digits than the table says.
 inline bool decide_inverse(double norm, double inverse_norm, double residual,
                            Rounding<double> rounding, Tolerance<double> tolerance) {
     const double usual = (rounding.absolute + rounding.relative) * norm * inverse_norm;
@@ -16,7 +16,7 @@ inline bool decide_inverse(double norm, double inverse_norm, double residual,
            decide_full_rank(norm, inverse_norm / (1 - residual), rounding, tolerance);
 }
 
-// Of a long W by the Cholesky factor R of W^H W, whose inverse has that norm, for CholeskyQR2. If
+// For a long W, by |W| and |R^-1|, where R is the Cholesky factor of W^H W, for CholeskyQR2. If
 // cond(W)^2 times the error of the Gram matrix is under 1/16, Y = W R^-1 has singular values within
 // 1/16 of 1, so that a second step makes it orthonormal to rounding (Yamamoto, Nakatsukasa,
 // Yanagisawa and Fukaya, ETNA 44, 2015).

@@ -1,5 +1,5 @@
-/* The libraries are opened once and never closed; each thread that is in a call has handles of its
- * own, and its device is the stream's meanwhile.
+/* The functions of shim.h. The libraries are opened once and never closed. A thread in a call
+ * has handles of its own, and its current device is that of the stream.
  */
 #include "shim.h"
 
@@ -59,7 +59,7 @@ static int fail(const char *format, ...) {
 static int check_cuda(cudaError_t status, const char *name) {
     if (status == cudaSuccess)
         return 0;
-    api.cudaGetLastError(); /* so that nobody else meets it */
+    api.cudaGetLastError(); /* clears the error, so that no later call returns it */
     return fail("cuda%s: %s (%s)", name, api.cudaGetErrorString(status),
                 api.cudaGetErrorName(status));
 }
@@ -97,7 +97,7 @@ static int check_solver(int status, const char *name) {
 static int find(void *library, const char *name, void *field) {
     void *symbol = dlsym(library, name);
     memcpy(field, &symbol, sizeof symbol);
-    return symbol ? 0 : fail("%s is missing: a version of CUDA below 12?", name);
+    return symbol ? 0 : fail("%s is missing: is CUDA older than 12?", name);
 }
 
 static int load(const char *cudart, const char *cublas, const char *cusolver) {
@@ -137,7 +137,7 @@ static int read_versions(void) {
         return fail(
             "mixed versions: cudart of CUDA %d, cuBLAS %d, and cuSOLVER %d, which is of CUDA %d",
             cuda, state.blas, state.solver / 1000, state.solver / 1000 + 1);
-    return cuda < 12 ? fail("CUDA %d is too old; 12 is the least", cuda) : 0;
+    return cuda < 12 ? fail("CUDA %d is too old; 12 or later is needed", cuda) : 0;
 }
 
 static int look_for_device(void) {
@@ -147,7 +147,7 @@ static int look_for_device(void) {
         return 0;
     api.cudaGetLastError();
     if (status == cudaErrorInitializationError)
-        return fail("CUDA cannot be initialised, as after a fork of a process that uses it");
+        return fail("CUDA cannot be initialised, as in a fork of a process that uses it");
     if (status == cudaErrorNoDevice || status == cudaSuccess)
         return fail("the NVIDIA driver sees no device");
     if (status != cudaErrorInsufficientDriver)
@@ -176,7 +176,7 @@ void bp_versions(int versions[4]) {
            4 * sizeof(int));
 }
 
-/* Before cuSOLVER 11.7.3 XsyevBatched returned, silently, vectors that are not orthonormal. */
+/* Before cuSOLVER 11.7.3 XsyevBatched silently returned vectors that are not orthonormal. */
 int bp_has_batched_eigen(void) {
     return api.cusolverDnXsyevBatched && api.cusolverDnXsyevBatched_bufferSize &&
            state.solver >= 11703;
@@ -241,7 +241,7 @@ static struct handles *make(int device) {
     if (h->blas)
         api.cublasDestroy_v2(h->blas);
     if (h->solver)
-        api.cusolverDnDestroy(h->solver); /* set even where its creation failed */
+        api.cusolverDnDestroy(h->solver); /* set even if its creation failed */
     free(h);
     return NULL;
 }
@@ -266,8 +266,8 @@ static int borrow(bp_stream *s) {
     return -1;
 }
 
-/* They are kept for the next call and never destroyed: that would wait for the device, and at the
- * end of the process CUDA may be gone. A forked process has no use for them. */
+/* Handles are kept for the next call and never destroyed: that would wait for the device, and at
+ * the end of the process CUDA may be gone. A forked process cannot use them. */
 void bp_release(bp_stream *s) {
     if (!s->handles || getpid() != state.process)
         return;
@@ -286,7 +286,7 @@ static int check_stream(bp_stream *s) {
     if (status == cudaStreamCaptureStatusNone)
         return 0;
     return fail(
-        "a CUDA graph is being captured on the stream, and pinv has to wait for the device");
+        "a CUDA graph is being captured on the stream, but batchpinv has to wait for the device");
 }
 
 int bp_check_stream(bp_stream *s) { ON_DEVICE(s, check_stream(s)); }
@@ -308,7 +308,7 @@ int bp_synchronise(bp_stream *s) { ON_DEVICE(s, CUDA(StreamSynchronize, s->strea
 int bp_copy(bp_stream *s, void *to, int64_t to_pitch, const void *from, int64_t from_pitch,
             int64_t width, int64_t height, int kind) {
     const int is_packed = height == 1 || (width == to_pitch && width == from_pitch);
-    ON_DEVICE(s, is_packed /* which may be longer than a pitch can be */
+    ON_DEVICE(s, is_packed /* and may be longer than a pitch can be */
                      ? CUDA(MemcpyAsync, to, from, width * height, kind, s->stream)
                      : CUDA(Memcpy2DAsync, to, to_pitch, from, from_pitch, width, height, kind,
                             s->stream));
@@ -348,7 +348,7 @@ int bp_multiply(bp_stream *s, enum bp_dtype dtype, int adjoint_a, int adjoint_b,
                                to.stride, batch));
 }
 
-/* A product with the number 1, which is the one copy that cuBLAS has for any addresses. */
+/* A product with the number 1: cuBLAS has no other copy by pointers. */
 int bp_gather(bp_stream *s, int is_double, int64_t numbers, void **from, void **one, void **to,
               int64_t batch) {
     const enum bp_dtype dtype = is_double ? BP_DOUBLE : BP_FLOAT;
@@ -415,7 +415,8 @@ int bp_qr(bp_stream *s, bp_problem *p, void *pointers) {
     WITH_HANDLES(s, qr(s->handles, p, pointers));
 }
 
-/* One call, or for the batched all that there is; without a workspace, how much it needs. */
+/* Decomposes matrix i, or the stack if the routine is batched. Without a workspace, asks for its
+ * size. */
 static int decompose_at(const struct handles *h, bp_problem *p, int64_t i) {
     static const cusolverEigMode_t vectors = CUSOLVER_EIG_MODE_VECTOR;
     static const cublasFillMode_t upper = CUBLAS_FILL_MODE_UPPER;

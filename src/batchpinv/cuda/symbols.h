@@ -3,12 +3,12 @@
  *
  * ONE(library, return type, name, parameters) is a function; FOUR(field, library, S, D, C, Z,
  * PARAMETERS) are those for the four dtypes, where T is what a matrix holds and R its real type.
- * The shim names both void: its code is the same for all four, and so is how a pointer is passed.
+ * The shim uses void for both: its code is the same for all four, and pointers are passed alike.
  */
 #ifndef BATCHPINV_CUDA_SYMBOLS_H
 #define BATCHPINV_CUDA_SYMBOLS_H
 
-#ifndef BATCHPINV_NVIDIA_TYPES /* they come from NVIDIA's own headers */
+#ifndef BATCHPINV_NVIDIA_TYPES /* else they come from NVIDIA's own headers */
 #include <stddef.h>
 #include <stdint.h>
 
@@ -84,7 +84,7 @@ struct cudaPointerAttributes {
     ONE(cublas, cublasStatus_t, SetStream_v2, (cublasHandle_t, cudaStream_t))                      \
     ONE(cublas, cublasStatus_t, SetMathMode, (cublasHandle_t, cublasMath_t))                       \
     ONE(cublas, cublasStatus_t, GetProperty, (libraryPropertyType, int *))                         \
-    FOUR(dgmm, cublas, Sdgmm, Ddgmm, Sdgmm, Ddgmm, DGMM) /* complex matrices are twice the rows */ \
+    FOUR(dgmm, cublas, Sdgmm, Ddgmm, Sdgmm, Ddgmm, DGMM) /* complex: real with twice the rows */   \
     FOUR(gemm, cublas, SgemmStridedBatched, DgemmStridedBatched, CgemmStridedBatched,              \
          ZgemmStridedBatched, GEMM)                                                                \
     FOUR(gemm_batched, cublas, SgemmBatched, DgemmBatched, SgemmBatched, DgemmBatched,             \
@@ -133,7 +133,7 @@ struct cudaPointerAttributes {
     ONE(cusolver, cusolverStatus_t, DnXsyevd_bufferSize, (EIGEN(const void), SIZES))               \
     ONE(cusolver, cusolverStatus_t, DnXsyevd, (EIGEN(void), BUFFERS, int *))
 
-/* Not in every version that will do. */
+/* Missing in some versions that are supported. */
 #define OPTIONAL_SYMBOLS(ONE)                                                                      \
     ONE(cusolver, cusolverStatus_t, DnXsyevBatched_bufferSize,                                     \
         (EIGEN(const void), SIZES, int64_t))                                                       \
