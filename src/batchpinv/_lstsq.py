@@ -315,7 +315,7 @@ def lstsq(
     return_info : bool, default False
         Whether to return an `Info`, too, as `pinv` does. Not together with `return_rank`.
     lower : bool, default True
-        Whether the lower triangle is read if `hermitian`, or the upper one.
+        If `hermitian`: whether the lower triangle is read, or else the upper one.
     driver : {'auto', 'svd'}, default 'auto'
         As for `pinv`.
     workers : int, optional
@@ -378,7 +378,7 @@ def lstsq(
         If a shape or the value of an argument is none of those above, if a tolerance is complex,
         or if a matrix is too large for LAPACK's integers.
     MemoryError
-        If there is not enough for the result or for the workers.
+        If there is not enough memory for the result or for the workers.
     OSError
         If `out` is a sparse memory-mapped file, and there is no room for it on the disk.
     ModuleNotFoundError
@@ -421,8 +421,8 @@ def lstsq(
     shortest solution y of ``[sqrt(W) a, sqrt(damping) I] y = sqrt(W) b``. A few of these matrices
     at a time are written in a worker's memory. So errors are those of that matrix's condition:
     weights whose ratio is 1e12 may make it 1e6 times larger. Rows are not sorted. If sqrt(damping)
-    is within rounding of nothing beside the matrix, the result is computed all the same, and
-    `certain` is False. The covariance is X X^H for the pseudo-inverse X of that matrix, which keeps
+    is no larger than the rounding of the matrix, the result is computed all the same, and `certain`
+    is False. The covariance is X X^H for the pseudo-inverse X of that matrix, which keeps
     twice the digits of ``pinv(a.T @ a)``; asking for it changes no bit of x. Derivatives with
     respect to `a`, `b`, weights and damping are those of PyTorch and JAX, of x, of the residuals
     and of the covariance; there is none of the leverage. They divide by no square root, and are

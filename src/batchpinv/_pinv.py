@@ -174,7 +174,7 @@ def pinv(
         Whether to return an `Info`, too: the rank, whether it is certain, and which method
         computed each matrix, which shows why a batch was slow. Not together with `return_rank`.
     lower : bool, default True
-        Whether the lower triangle is read if `hermitian`, or the upper one.
+        If `hermitian`: whether the lower triangle is read, or else the upper one.
     driver : {'auto', 'svd'}, default 'auto'
         'svd' computes every matrix by LAPACK's SVD (eigenvalues if `hermitian`), in the precision
         of the result. 'auto' takes a faster method if that makes the rank certain, and a more
@@ -221,7 +221,7 @@ def pinv(
         If a shape or the value of an argument is none of those above, if a tolerance is complex,
         or if a matrix is too large for LAPACK's integers.
     MemoryError
-        If there is not enough for the result or for the workers.
+        If there is not enough memory for the result or for the workers.
     OSError
         If `out` is a sparse memory-mapped file, and there is no room for it on the disk.
     ModuleNotFoundError
@@ -252,15 +252,16 @@ def pinv(
     by a power of two first, so that nothing overflows on the way.
 
     ``driver='auto'`` calls a matrix small if its shorter side is up to 48 and it has up to 4096
-    entries (complex 32 and 2048). It first tries Householder QR in SIMD lanes for small matrices,
-    Gauss-Jordan elimination for other squares, and CholeskyQR2 [3]_ for the rest, and answers by it
-    if norms of the matrix and of its inverse show that every singular value is above the tolerance.
-    A long matrix whose Gram matrix is too ill conditioned for CholeskyQR2 takes the triangular
-    factor of a sketch in its place [4]_. In single precision, long matrices are computed in double.
-    If the rank is lower, it tries QR with column pivoting and a complete orthogonal decomposition
-    [1]_, and answers by it if norms show that the tolerance lies in a gap between the singular
-    values that it keeps and those that it drops. Then come, for small matrices, one-sided Jacobi,
-    and Jacobi of products without error [2]_; for larger ones, the SVD.
+    entries (complex 32 and 2048), and a larger one long if it is not square. It first tries
+    Householder QR in SIMD lanes for small matrices, CholeskyQR2 [3]_ for long ones, and
+    Gauss-Jordan elimination for other squares, and answers by it if norms of the matrix and of its
+    inverse show that every singular value is above the tolerance. A long matrix whose Gram matrix
+    is too ill conditioned takes the triangular factor of a sketch in its place [4]_. In single
+    precision, all but small matrices are computed in double so far. If the rank is lower, it tries
+    QR with column pivoting and a complete orthogonal decomposition [1]_, and answers by it if norms
+    show that the tolerance lies in a gap between the singular values that it keeps and those that
+    it drops. Then come, for small matrices, one-sided Jacobi, and Jacobi of products without error
+    [2]_; for larger ones, the SVD.
 
     A rank is certain if no singular value is nearer to the tolerance than a bound for the rounding
     of the method that answers. That bound is four times the largest error that was measured, over
