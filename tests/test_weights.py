@@ -293,7 +293,7 @@ def test_damping_under_the_rounding_is_uncertain_and_computed_all_the_same():
 
 @pytest.mark.parametrize("name", ["atol", "rtol", "rcond"])
 def test_no_tolerance_beside_damping(name):
-    with pytest.raises(ValueError, match=f"{name} has no meaning beside damping"):
+    with pytest.raises(ValueError, match=f"{name} has no meaning with damping"):
         pinv(np.eye(3), damping=0.1, **{name: 1e-3})
     np.testing.assert_array_equal(pinv(np.eye(3), damping=0, **{name: 1e-3}), np.eye(3))
 

@@ -157,7 +157,7 @@ cdef class Job:
     b : ndarray, shape (*, m, k), or None
         Right-hand sides, of the dtype of `out`; any strides and alignment.
     out : ndarray, shape (*batch, n, m), or (*batch, n, k)
-        Pseudo-inverses, or solutions where `b` is given. Any strides and alignment, native byte
+        Pseudo-inverses, or solutions if `b` is given. Any strides and alignment, native byte
         order. The other arrays broadcast to its batch.
     atol, rtol : float64 ndarray, shape (*)
     rank : int64 ndarray, shape batch, or None

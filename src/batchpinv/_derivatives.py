@@ -4,7 +4,7 @@ Along matrices of constant rank (Golub and Pereyra, SIAM J. Numer. Anal. 10, 197
 
     dX = -X dA X + X X^H dA^H (I - A X) + (I - X A) dA^H X^H X,
 
-where nothing is divided by a gap between singular values. Each function multiplies in the order
+in which nothing is divided by a gap between singular values. Each function multiplies in the order
 that costs least: square matrices are of the smaller side only, and what two terms share is computed
 once.
 """

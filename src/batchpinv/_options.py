@@ -1,4 +1,4 @@
-"""The options of `pinv` and `lstsq`, all that they take beside operands; types for overloads."""
+"""The options of `pinv` and `lstsq`: all but their operands; and the types of their overloads."""
 
 from __future__ import annotations
 

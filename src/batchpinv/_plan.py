@@ -23,7 +23,7 @@ from ._workers import MOST_WORKERS, get_workers
 
 # Work of fewer seconds is not worth waking a second thread for.
 _HANDOFF = 100e-6
-# Seconds of work that a worker claims at a time: long beside what a claim takes, and short enough
+# Seconds of work that a worker claims at a time: far longer than a claim takes, but short enough
 # for Ctrl-C even if every matrix turns out to need the SVD.
 _CHUNK = 0.5e-3
 # The caller computes, too, if one matrix takes fewer seconds: Ctrl-C has to wait for that long.

@@ -50,7 +50,7 @@ def _read_damping(options: Options) -> Tolerances:
     for name in "atol", "rtol", "rcond":
         if getattr(options, name) is not None and damping.any():
             raise ValueError(
-                f"{name} has no meaning beside damping, with which no singular value is dropped: "
+                f"{name} has no meaning with damping, which drops no singular value: "
                 "give one of them"
             )
     return damping

@@ -10,7 +10,7 @@ from typing import Any
 
 
 class Replacement:
-    """Calls ours while the patch is in force, else the original: who keeps it may go on calling it.
+    """Calls ours while the patch is in force, else the original, so that kept copies go on working.
 
     It looks like the original, equals it, and has its hash. So tables by function, which libraries
     with `__array_function__` or `__torch_function__` keep, find an entry for either.
