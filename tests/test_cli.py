@@ -472,7 +472,7 @@ def test_wrong_usage_names_the_argument(tmp_path):
         ("argument OUT: the path is empty", "a", ""),
         ("argument --rank: the path is empty", "a", "b.npy", "--rank", ""),
         ("argument B: the path is empty", "lstsq", "a", "", "b.npy"),
-        ("--config stands alone", "a", "b.npy", "--config"),
+        ("--config takes no files", "a", "b.npy", "--config"),
         ("unrecognized arguments: --over", "a", "b.npy", "--over"),
     ]:
         ran = run(*arguments, cwd=tmp_path)
@@ -486,9 +486,9 @@ def test_only_regular_files_are_replaced(tmp_path):
     (tmp_path / "link.npy").symlink_to("pipe.npy")
     (tmp_path / "loop.npy").symlink_to("loop.npy")
     before = sorted(os.listdir(tmp_path))
-    check_failed("pipe.npy is no regular file: it is not replaced", path, pipe)
-    check_failed("link.npy is no regular file", path, tmp_path / "link.npy")
-    check_failed("pipe.npy is no regular file", path, out, "--rank", pipe)
+    check_failed("pipe.npy is not a regular file, and is not replaced", path, pipe)
+    check_failed("link.npy is not a regular file", path, tmp_path / "link.npy")
+    check_failed("pipe.npy is not a regular file", path, out, "--rank", pipe)
     check_failed("loop.npy", path, tmp_path / "loop.npy")
     assert sorted(os.listdir(tmp_path)) == before
     assert pipe.is_fifo()

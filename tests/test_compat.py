@@ -475,7 +475,7 @@ def test_a_program_runs_under_the_patch_with_its_own_arguments(tmp_path):
             check=True,
         )
         assert child.stdout == "['--count', 'x'] 2.0\n"
-        assert child.stderr == "numpy.linalg.pinv: 1 ours, 0 the peer's\n"
+        assert child.stderr == "numpy.linalg.pinv: 1 by batchpinv, 0 by numpy itself\n"
 
 
 @pytest.mark.parametrize(

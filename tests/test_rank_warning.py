@@ -137,7 +137,7 @@ def test_the_warning_of_a_long_regression_says_what_keeps_the_values():
     a = (100 + rng.standard_normal((300_000, 40))).astype(np.float32)
     (message,) = warned(lstsq, a, np.ones(300_000, np.float32))
     assert "rtol = 0.0358 (300000 eps), dropped 39 of the 40 singular values" in message
-    assert "rtol=4.77e-06 keeps them; float64 keeps digits, too" in message
+    assert "rtol=4.77e-06 keeps them; float64 keeps their digits, too" in message
 
 
 def test_a_warning_made_an_error_is_raised_after_all_is_computed():

@@ -1,4 +1,4 @@
-"""Moore-Penrose pseudo-inverses, one matrix or millions, on all cores."""
+"""Moore-Penrose pseudo-inverses and least squares, one matrix or millions, on all cores."""
 
 from typing import Any as _Any
 
@@ -29,7 +29,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> _Any:
-    """The version, looked up when it is asked for: to import `importlib.metadata` takes a while."""
+    """The version, looked up when it is asked for: `importlib.metadata` is slow to import."""
     if name != "__version__":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib.metadata import version

@@ -1,5 +1,7 @@
-"""The command line: pseudo-inverses of a stack in a .npy file, or solutions of its systems, into
-another. All files are memory-mapped."""
+"""The command line: computes pseudo-inverses, or solutions, from .npy files into another one.
+
+All files but that of the ranks are memory-mapped.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +30,8 @@ from ._truncation import end_where_truncated
 from ._weights import read_weights
 from ._workers import MOST_WORKERS, resolve_workers
 
-# What the functions say in terms of Python, and what this program says instead.
-_SAID = {
+# Words in the messages of `pinv` and `lstsq`, and what this program says instead.
+_REWORDED = {
     "on_failure='nan' returns them": "--on-failure nan writes them",
     "hermitian=True": "--hermitian",
 }
@@ -62,8 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"batchpinv: warning: {message}", file=sys.stderr)
     except (OSError, ValueError, TypeError, MemoryError) as error:
         message = str(error) or type(error).__name__
-        for said, here in _SAID.items():
-            message = message.replace(said, here)
+        for words, option in _REWORDED.items():
+            message = message.replace(words, option)
         print(f"batchpinv: {' '.join(message.split())}", file=sys.stderr)
         return 1
     except _Stopped as stopped:
@@ -74,19 +76,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _read_options(parser: argparse.ArgumentParser, given: list[str]) -> argparse.Namespace:
-    """The options; where they do not fit together, the program ends with its usage."""
+    """The options; if they do not fit together, the program ends with its usage."""
     if given == ["--config"]:
         with suppress(ImportError):
-            load_lapack()  # so that it is told which
+            load_lapack()  # so that the config names it
         show_config()
         parser.exit()
     options = parser.parse_args(given)
     if options.config:
-        parser.error("--config stands alone, without files and other options")
+        parser.error("--config takes no files and no other options")
     options.operands = [options.a, *options.b]
     options.inputs = options.operands + [path for path in [options.weights] if path is not None]
     if options.upper and not options.hermitian:
-        parser.error("--upper says which triangle is read where --hermitian is given")
+        parser.error("--upper needs --hermitian: it says which triangle is read")
     if options.rcond is not None and options.rtol is not None:
         parser.error("--rcond is the old name of --rtol: give one of them")
     if options.workers is not None:
@@ -95,7 +97,7 @@ def _read_options(parser: argparse.ArgumentParser, given: list[str]) -> argparse
     read = set(map(os.path.realpath, options.inputs))
     for path in written:
         if path.suffix != ".npy":
-            parser.error(f"{path} does not end in .npy, as what is written does")
+            parser.error(f"{path} does not end in .npy, as an output must")
         if not options.overwrite and os.path.realpath(path) in read:
             parser.error(f"{path} is an input; --overwrite replaces it")
     if len(written) == 2 and len(set(map(os.path.realpath, written))) == 1:
@@ -115,7 +117,7 @@ def _check_workers(parser: argparse.ArgumentParser, workers: int) -> None:
 def _run(options: argparse.Namespace) -> str:
     """Compute OUT (and RANK) from the inputs; returns the summary."""
     if options.rank is not None:
-        _check_replaceable(options.rank)  # before hours of computing
+        _check_replaceable(options.rank)  # now, not after hours of computing
     stack = read_input(_open_stack(options.inputs[0]))
     operands, batch_shape, dtype = [stack], stack.shape[:-2], result_dtype(stack.dtype)
     m, n = stack.shape[-2:]
@@ -165,17 +167,17 @@ def _run(options: argparse.Namespace) -> str:
 def _open_stack(path: Path) -> NDArray[Any]:
     try:
         with warnings.catch_warnings(action="error"):
-            warnings.filterwarnings("ignore", category=UserWarning)  # of Python 2's headers
+            warnings.filterwarnings("ignore", category=UserWarning)  # headers of Python 2
             stack = np.lib.format.open_memmap(path, mode="r")
     except OSError:
         raise
-    except Exception as error:  # a header that lies may fail anywhere
+    except Exception as error:  # a corrupt header may raise anything
         reason = _find_remedy(path) or str(error) or type(error).__name__
         raise ValueError(f"{path} is not a .npy file of numbers: {reason}") from error
     if stack.dtype.char in "egG":
         wider = "float32" if stack.dtype.char == "e" else "float64 or complex128"
         raise TypeError(
-            f"{path} has dtype {stack.dtype}, which is not computed: save it as {wider}"
+            f"{path} has dtype {stack.dtype}, which is not supported: save it as {wider}"
         )
     return stack
 
@@ -193,14 +195,14 @@ def _find_remedy(path: Path) -> str:
 
 @contextmanager
 def _new_file(path: Path) -> Iterator[Path]:
-    """A path beside `path`, moved there when the context ends well and removed when it does not.
+    """A temporary path beside `path`; moved to `path` if the context succeeds, else removed.
 
-    If `path` is a link, the file that it leads to is written.
+    If `path` is a link, the file that it points to is replaced.
     """
     _check_replaceable(path)
     path = Path(os.path.realpath(path))
     part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
-    part.open("xb").close()  # fails where another has put a file or a link
+    part.open("xb").close()  # fails if a file or a link of that name exists
     try:
         yield part
         os.replace(part, path)
@@ -209,7 +211,7 @@ def _new_file(path: Path) -> Iterator[Path]:
 
 
 def _check_replaceable(path: Path) -> None:
-    """OSError if something other than a file would be replaced, such as a folder or a pipe."""
+    """OSError if anything but a regular file would be replaced, such as a folder or a pipe."""
     try:
         mode = os.stat(path).st_mode
     except FileNotFoundError:
@@ -217,7 +219,7 @@ def _check_replaceable(path: Path) -> None:
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(f"{path} is a folder")
     if not stat.S_ISREG(mode):
-        raise FileExistsError(f"{path} is no regular file: it is not replaced")
+        raise FileExistsError(f"{path} is not a regular file, and is not replaced")
 
 
 def _progress() -> Any:
@@ -256,50 +258,74 @@ def _parser(solves: bool) -> argparse.ArgumentParser:
         parser = argparse.ArgumentParser(
             prog="batchpinv lstsq",
             allow_abbrev=False,
-            description="Least-squares solutions of minimum norm, shape (*, n, k), for matrices of "
-            "shape (*, m, n) and right-hand sides of shape (*, m, k), or (*, m).",
+            description="Least-squares solutions of minimum norm of linear systems, from .npy "
+            "files to another. Files are memory-mapped, so they may be larger than memory.",
         )
     else:
         parser = argparse.ArgumentParser(
             prog="batchpinv",
             allow_abbrev=False,
             usage="batchpinv [options] IN OUT\n       batchpinv lstsq [options] A B OUT",
-            description="Pseudo-inverses of a stack of matrices, shape (*, m, n), or solutions of "
-            "systems (batchpinv lstsq --help), from .npy files to another. All are memory-mapped, "
-            "so the stack may be larger than memory.",
+            description="Pseudo-inverses of a matrix or a stack of them, from one .npy file to "
+            "another; for solutions of systems see batchpinv lstsq --help. Files are "
+            "memory-mapped, so they may be larger than memory.",
         )
     parser.set_defaults(b=[])
     add = parser.add_argument
-    add("a", metavar="A" if solves else "IN", type=_path)
+    add("a", metavar="A" if solves else "IN", type=_path, help="matrices, shape (*, m, n)")
     if solves:
-        add("b", metavar="B", type=_path, nargs=1)
+        add(
+            "b",
+            metavar="B",
+            type=_path,
+            nargs=1,
+            help="right-hand sides, shape (*, m, k), or (*, m)",
+        )
     add(
         "output",
         metavar="OUT",
         type=_path,
-        help="an existing file is replaced; if it is a link, the file that it leads to",
+        help=f"the result, shape {'(*, n, k), or (*, n)' if solves else '(*, n, m)'}; an existing "
+        "file is replaced, or the file that a link points to",
     )
     add("--atol", type=float, help="absolute tolerance (default 0)")
-    add("--rtol", type=float, help="relative tolerance (default max(m, n) * eps)")
+    add(
+        "--rtol",
+        type=float,
+        help="relative tolerance (default max(m, n) * eps; 0 with an --atol above 0)",
+    )
     add("--rcond", type=float, help="the old name of --rtol")
     add(
         "--weights",
         metavar="WEIGHTS",
         type=_path,
-        help="a .npy file of shape (*, m): weights of the rows, 0 for one that is absent",
+        help="a .npy file of shape (*, m): a weight for each row, 0 for one that is absent",
     )
-    add("--damping", type=float, help="what is added to the diagonal of A^H W A")
-    add("--hermitian", action="store_true", help="the matrices are Hermitian; read one triangle")
+    add("--damping", type=float, help="a number to add to the diagonal of A^H W A")
+    add(
+        "--hermitian",
+        action="store_true",
+        help="the matrices are Hermitian; only the lower triangle is read",
+    )
     add("--upper", action="store_true", help="with --hermitian: read the upper triangle")
-    add("--driver", choices=["auto", "svd"], default="auto")
-    add("--workers", type=int, help="threads (default: all usable CPUs)")
+    add(
+        "--driver",
+        choices=["auto", "svd"],
+        default="auto",
+        help="svd: LAPACK's SVD for every matrix (default auto: a faster method if it is safe)",
+    )
+    add(
+        "--workers",
+        type=int,
+        help="number of threads (default: BATCHPINV_NUM_THREADS, else all usable CPUs)",
+    )
     add("--rank", metavar="RANK", type=_path, help="also write the ranks, to a .npy file")
-    add("--overwrite", action="store_true", help="what is written may replace an input")
+    add("--overwrite", action="store_true", help="OUT and RANK may replace an input")
     add(
         "--on-failure",
         choices=["raise", "nan"],
         default="raise",
-        help="matrices with NaN or Inf: fail without OUT, or write NaN for them",
+        help="if a matrix holds NaN or Inf: fail without writing OUT, or write NaN for it",
     )
     add("--config", action="store_true", help="print versions, libraries and threads, and exit")
     add("--version", action="version", version=f"batchpinv {__version__}")

@@ -1,7 +1,7 @@
-"""Intake and delivery: what the caller gave as an ndarray, and the answer as what the caller uses.
+"""Reads what the caller gave as ndarrays, checks it, and returns the result in the caller's class.
 
-The input is never copied here, whatever its strides, alignment or byte order; the drivers read it
-in place. The one exception is an `out` that overlaps it.
+The drivers read an ndarray in place, whatever its strides, alignment or byte order. It is copied
+only if `out` overlaps it, or if the other operand has another dtype.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from ._disk import reserve
 
-# NumPy's character codes: half and long double are no LAPACK type, and nothing else is a number.
+# By NumPy's character codes. LAPACK has no half and no long double.
 _COMPUTED = {code: np.dtype(code) for code in "fdFD"}
 ACCEPTED = "float32, float64, complex64, complex128, integers and booleans"
-# What to do about units; the result is put in the caller's by hand.
+# What to do about units, by argument.
 _UNITS_REMEDY = {
     "a": ", and divide the result by {unit}",
     "b": ", and multiply the result by {unit}",
@@ -28,10 +28,10 @@ _UNITS_REMEDY = {
 # What to do about masked entries.
 _MASK_REMEDY = {
     "a": "which have no pseudo-inverse; fill them first, for example with a.filled(0)",
-    "b": "which no system has; leave their rows out of a and b, or make both 0 there: "
+    "b": "which lstsq does not skip; leave out their rows of a and b, or set both to 0: "
     "lstsq(np.where(b.mask[..., None], 0, a), b.filled(0)) for one right-hand side",
 }
-# How hard to look for an overlap before a copy is cheaper than the question.
+# `max_work` of `numpy.shares_memory`. If more would be needed, the array is copied instead.
 _OVERLAP_WORK = 10_000
 
 Array = NDArray[Any]
@@ -40,8 +40,8 @@ Array = NDArray[Any]
 def read_input(a: Any) -> Array:
     """`a` as an ndarray of two or more dimensions and a dtype that `result_dtype` knows.
 
-    It is a view of its own, so that nothing that the caller's objects do to theirs while they are
-    read, or that another thread does, changes a shape that was checked.
+    It is a new view: its shape stays as it was checked, even if another thread, or code that runs
+    while other arguments are read, changes the shape of the caller's array.
     """
     array = (a if type(a) is np.ndarray else as_array(a, "a")).view()
     result_dtype(array.dtype)
@@ -52,7 +52,7 @@ def read_input(a: Any) -> Array:
 def read_sides(
     b: Any, a: Array, weights_shape: tuple[int, ...] | None = None
 ) -> tuple[Array, bool]:
-    """The right-hand sides of the systems of `a` in shape (*, m, k), and whether b is (*, m)."""
+    """`b` as an ndarray of shape (*, m, k), and whether it was given as (*, m)."""
     array = (b if type(b) is np.ndarray else as_array(b, "b")).view()
     result_dtype(array.dtype, "b")
     is_vector = check_sides(a.shape, array.shape, weights_shape)
@@ -62,7 +62,7 @@ def read_sides(
 
 
 def read_factor(given: Any, name: str) -> Array:
-    """An argument of `pinv_jvp` or `pinv_vjp`, with the checks of `a`, in the dtype computed in."""
+    """An argument of `pinv_jvp` or `pinv_vjp`, checked as `a` is, in the dtype computed in."""
     refuse_units(name, given, ", and put the units of the formula on the result")
     array = as_array(given, name)
     return array.astype(result_dtype(array.dtype, name), copy=False)
@@ -80,7 +80,7 @@ def check_sides(
     b_shape: tuple[int, ...],
     weights_shape: tuple[int, ...] | None = None,
 ) -> bool:
-    """Whether b is (*, m), and not (*, m, k)."""
+    """Whether b is (*, m); False if it is (*, m, k), ValueError if it is neither."""
     is_vector = len(b_shape) == 1 or b_shape in (a_shape[:-1], weights_shape)
     row = -1 if is_vector else -2
     if len(b_shape) < -row or b_shape[row] != a_shape[-2]:
@@ -92,18 +92,18 @@ def check_sides(
 
 
 def _suggest(a_shape: tuple[int, ...], b_shape: tuple[int, ...]) -> str:
-    """The call that was meant, where right-hand sides lie along the last axis."""
+    """The call that was probably meant, if right-hand sides lie along the last axis."""
     if len(b_shape) < 2 or b_shape[-1] != a_shape[-2]:
         return ""
-    if _broadcast(a_shape[:-2], b_shape[:-2]):
+    if _can_broadcast(a_shape[:-2], b_shape[:-2]):
         turned = "T" if len(b_shape) == 2 else "mT"
         return f"; for right-hand sides in the rows of b: lstsq(a, b.{turned}).{turned}"
-    if _broadcast(a_shape[:-2], b_shape[:-1]):
+    if _can_broadcast(a_shape[:-2], b_shape[:-1]):
         return "; for one right-hand side in each row of b: lstsq(a, b[..., None])[..., 0]"
     return ""
 
 
-def _broadcast(*shapes: tuple[int, ...]) -> bool:
+def _can_broadcast(*shapes: tuple[int, ...]) -> bool:
     try:
         np.broadcast_shapes(*shapes)
     except ValueError:
@@ -122,12 +122,12 @@ def result_dtype(dtype: np.dtype[Any], name: str = "a") -> np.dtype[Any]:
 
 
 def as_dtype(array: Array, dtype: np.dtype[Any]) -> Array:
-    """`array` itself if it is computed in that dtype, else a copy that is."""
+    """`array` itself if it is computed in `dtype`, else a copy in that dtype."""
     return array if result_dtype(array.dtype) == dtype else array.astype(dtype)
 
 
 def refuse_units(name: str, given: object, remedy: str | None = None) -> None:
-    """TypeError for a quantity of astropy, unyt or pint: its units would stay, not be inverted."""
+    """TypeError for a quantity of astropy, unyt or pint: the result would keep its units."""
     kind = type(given)
     if issubclass(kind, np.ndarray):
         names = ("unit", "units")
@@ -145,7 +145,7 @@ def refuse_units(name: str, given: object, remedy: str | None = None) -> None:
 
 
 def as_array(a: Any, name: str) -> Array:
-    """`a` as an ndarray of whatever shape and dtype, if nothing that it holds would be lost."""
+    """`a` as an ndarray of any shape and dtype; TypeError if units or a mask would be lost."""
     refuse_units(name, a)
     if isinstance(a, np.ma.MaskedArray) and np.ma.is_masked(a):
         remedy = _MASK_REMEDY.get(name, f"which would be lost; fill them, as {name}.filled(0) does")
@@ -163,7 +163,7 @@ def as_array(a: Any, name: str) -> Array:
 
 
 def read_dlpack(a: Any, name: str) -> Array:
-    """The same memory as an ndarray. TypeError where NumPy has no such device or dtype."""
+    """The same memory as an ndarray. TypeError if NumPy has no such device or dtype."""
     try:
         return np.from_dlpack(a)
     except (RuntimeError, BufferError) as error:
@@ -171,7 +171,10 @@ def read_dlpack(a: Any, name: str) -> Array:
 
 
 def check_out(out: object, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    """A plain view of `out`, if the answer fits into it; a subclass might say anything."""
+    """A view of `out` as a plain ndarray; raises if the result does not fit into it.
+
+    A subclass may override the attributes that are checked here.
+    """
     refuse_units("out", out)
     if not isinstance(out, np.ndarray):
         raise TypeError(f"out must be a numpy.ndarray; got {type(out).__name__}")
@@ -190,8 +193,8 @@ def check_out(out: object, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Arra
 
 
 def is_disjoint(shape: tuple[int, ...], strides: tuple[int, ...], itemsize: int) -> bool:
-    """Whether no two elements can share memory: along each axis a step is at least as long as all
-    that lies inside it, as in whatever slicing and transposing make of a plain array."""
+    """Whether it is clear that no two elements share memory, as in slices and transposes of a plain
+    array: each stride is at least as long as all that the axes of shorter strides span."""
     reach = itemsize
     axes = ((abs(stride), size) for stride, size in zip(strides, shape, strict=True))
     for stride, size in sorted(axis for axis in axes if axis[1] > 1):
@@ -202,9 +205,10 @@ def is_disjoint(shape: tuple[int, ...], strides: tuple[int, ...], itemsize: int)
 
 
 def without_overlap(array: Array, out: Array, read_once: bool = True) -> Array:
-    """`array`, or a copy of it where writing `out` could change what is still to be read.
+    """`array`, or a copy of it if writing `out` could change entries that are still to be read.
 
-    What is read once, whole, before its answer is written may be `out` itself.
+    `read_once`: each matrix is read whole before its result is written, and never again; then
+    `array` may be `out` itself.
     """
     if not np.may_share_memory(array, out) or (read_once and _same_memory(array, out)):
         return array
@@ -225,7 +229,7 @@ def _same_memory(array: Array, out: Array) -> bool:
 
 
 def deliver(result: Array, a: object) -> Array:
-    """The result as `a`'s own subclass of ndarray (np.matrix stays np.matrix), if it fits."""
+    """The result in `a`'s subclass of ndarray, such as np.matrix, if it has as many dimensions."""
     if type(a) is np.ndarray or not isinstance(a, np.ndarray) or a.ndim != result.ndim:
         return result
     wrapped: Array = a.__array_wrap__(result)
@@ -233,7 +237,7 @@ def deliver(result: Array, a: object) -> Array:
 
 
 def is_standard(a: object) -> bool:
-    """Whether it follows the array API standard, and is not NumPy's."""
+    """Whether it follows the array API standard, but is not NumPy's."""
     return (
         hasattr(a, "__array_namespace__")
         and hasattr(a, "__dlpack_device__")

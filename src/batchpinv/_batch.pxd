@@ -1,5 +1,5 @@
-# What cython_pinv, _small and _libraries/_xla need of this extension: the kernels and permits that
-# all share.
+# What cython_pinv, _small and _libraries/_xla cimport from this extension, so that all share its
+# kernels and LAPACK permits.
 from libc.stdint cimport int64_t, uint8_t
 
 cdef extern from "drivers/strided.hpp" namespace "batchpinv" nogil:

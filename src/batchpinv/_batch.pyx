@@ -157,7 +157,7 @@ cdef class Job:
     b : ndarray, shape (*, m, k), or None
         Right-hand sides, of the dtype of `out`; any strides and alignment.
     out : ndarray, shape (*batch, n, m), or (*batch, n, k)
-        Pseudo-inverses, or solutions where `b` is given. Any strides and alignment, native byte
+        Pseudo-inverses, or solutions if `b` is given. Any strides and alignment, native byte
         order. The other arrays broadcast to its batch.
     atol, rtol : float64 ndarray, shape (*)
     rank : int64 ndarray, shape batch, or None
@@ -166,31 +166,32 @@ cdef class Job:
     rung : uint8 ndarray, shape batch, or None
         A number of `Rung`, and 128 if the rank is not certain.
     hermitian, lower, svd_only, nan_on_failure : bool
-        svd_only: no rung but the last.
+        svd_only: only the last rung, LAPACK's SVD.
     chunk : int
         Matrices that a worker claims at a time.
     weights : float32 or float64 ndarray, shape (*, m), native byte order, or None
     row_tolerance : float
-        rtol for each row whose weight is not 0, instead of `rtol`; 0: `rtol` counts.
+        If not 0, and weights are given: rtol is this times the number of rows whose weight is not
+        0, or times n if that is larger; and 0 if atol is above 0. `rtol` is not looked at.
     damping : float64 ndarray, shape (*), or None
     covariance : ndarray, shape (*batch, n, n), or (*batch, n) for the diagonal, or None
         Of the dtype of `out`.
     leverage : ndarray, shape (*batch, m), or None
         Of the real dtype of `out`.
     noise : float
-        In units of s1; `cut` names the matrices that lose a singular value above it. 0: none.
+        If not 0: `cut` lists the matrices that lose a singular value above noise * s1.
     only : int
-        If not 0, a bit for each `Rung` that may answer, beside the last one: for measurements.
+        For measurements. If not 0: a bit for each `Rung` that may answer, besides the last one.
     evidence : float64 ndarray, shape (count, 5), C-contiguous and NaN, or None
-        What the first rung that knows something knows of each matrix: a rank; bounds of s1 from
-        above and below, of the least value that is kept, and of the largest that is dropped.
+        For measurements. Filled by the first rung that finds a rank: the rank, and bounds of s1
+        from above and below, of the least value that is kept, and of the largest that is dropped.
     """
 
     cdef Batch batch
     cdef Team team
     cdef Gate gate
     cdef FailureList found
-    cdef atomic[int64_t] interrupted  # then the next is for the main thread
+    cdef atomic[int64_t] interrupted  # if not 0, the main thread raises the next
     cdef object interruption
     cdef Progress progress
     cdef int64_t chunk
@@ -282,7 +283,7 @@ cdef class Job:
         self.gate.serve_signals = serve_signals
 
     cdef void set_operand(self, int op, cnp.ndarray array, int core_ndim):
-        """The array's batch axes are its first ones; they broadcast with the batch of `out`."""
+        """The array's first axes are its batch, which broadcasts with that of `out`."""
         cdef int axis, own_axis
         self.batch.data[op] = NULL
         if array is not None:
@@ -296,7 +297,7 @@ cdef class Job:
 
     @property
     def count(self) -> int:
-        """Matrices in the batch, or blocks of right-hand sides."""
+        """Matrices in the batch, times the blocks of right-hand sides that each has."""
         return self.batch.count
 
     @property
@@ -313,7 +314,7 @@ cdef class Job:
 
     @property
     def failed(self) -> bool:
-        """Whether any matrix has."""
+        """Whether any matrix failed."""
         return self.found.non_finite.size() + self.found.no_convergence.size() > 0
 
     @property
@@ -323,8 +324,8 @@ cdef class Job:
 
     @property
     def cut(self):
-        """Sorted flat indices of the matrices that were solved without a singular value that seems
-        to stand out from `noise`."""
+        """Sorted flat indices of the matrices that lost a singular value that seems to be above
+        `noise`."""
         return self.matrices(self.found.cut)
 
     @property
@@ -333,7 +334,7 @@ cdef class Job:
         return self.matrices(self.found.no_convergence)
 
     cdef matrices(self, vector[int64_t] &indices):
-        """Those of which there are such blocks."""
+        """The sorted indices of the matrices to which these blocks belong."""
         cdef cnp.npy_intp size = <cnp.npy_intp>indices.size()
         if size == 0:
             return NO_MATRICES
@@ -349,7 +350,7 @@ cdef unsigned long main_thread = threading.main_thread().ident
 
 
 cdef void serve_signals(void *caller) noexcept nogil:
-    if PyThread_get_thread_ident() == main_thread:  # only that one runs handlers
+    if PyThread_get_thread_ident() == main_thread:  # only that one runs signal handlers
         run_handlers(caller)
 
 
@@ -381,9 +382,9 @@ cdef class Worker:
         self.job = job
 
     def run(self, double seconds) -> bool:
-        """Compute chunks for about that long. True where none is left to claim.
+        """Compute chunks for about that long. True if none is left to claim.
 
-        Raises MemoryError where there is none for the workspace, and what a signal handler raised
+        Raises MemoryError if there is none for the workspace, and what a signal handler raised
         while this thread waited for LAPACK.
         """
         cdef int none_left
@@ -399,13 +400,13 @@ cdef class Worker:
         return bool(none_left)
 
     def run_briefly(self) -> None:
-        """Compute all of it without giving up the GIL: where that takes microseconds, and many
-        threads want it, getting it back takes a thousand times as long. A matrix that has to wait
-        for LAPACK, as those of NaN may, does so without it."""
+        """Compute the whole job, of some microseconds, without giving up the GIL: among many
+        threads that want it, getting it back takes a thousand times as long. It is given up only
+        while a matrix, such as one of NaN, waits for LAPACK."""
         self.job.gate.let_go = let_go_of_gil
         self.job.gate.take_back = take_gil_back
         self.claim_chunks(self.job, 1)
-        if self.job.interrupted.load():  # by this thread: there is no other
+        if self.job.interrupted.load():  # in this thread, the only worker
             raise self.job.interruption
 
     cdef int claim_chunks(self, Job job, double seconds) except -1 nogil:
@@ -435,8 +436,9 @@ cdef const LaneTable *lane_table = NULL
 
 
 cdef class UsualArithmetic:
-    """A context in which this thread rounds to nearest, keeps subnormal numbers and traps nothing:
-    for what Python computes, and for threads that inherit it. Its flags come back afterwards."""
+    """A context in which this thread rounds to nearest, keeps subnormal numbers and traps nothing.
+    It is used for what Python computes, and where threads are started, which inherit the settings.
+    The thread's own settings come back at the end."""
 
     cdef FloatingPoint *found
 
@@ -448,7 +450,7 @@ cdef class UsualArithmetic:
 
 
 def backward_errors(eps: float, m: int, n: int) -> dict[str, tuple[float, float]]:
-    """How far each method moves singular values: in units of s1, and of themselves."""
+    """How far each method may move a singular value s: (in units of s1, in units of s)."""
     return {
         method_names[at].decode(): (
             rounding_of(<Method>at, eps, max(m, n), min(m, n)).absolute,
@@ -461,8 +463,8 @@ def backward_errors(eps: float, m: int, n: int) -> dict[str, tuple[float, float]
 def choose_lanes(name):
     """Compute small matrices with the kernels of that instruction set from now on.
 
-    None takes the best that the processor has, "none" does without. Returns the name of the one
-    chosen; None where there is no such one.
+    None takes the best that the processor has; "none" leaves all matrices to LAPACK. Returns the
+    name of the chosen set, or None if there is no set of that name.
     """
     global lane_table
     cdef bytes wanted = b"" if name is None else name.encode()
@@ -487,7 +489,7 @@ def is_in_lanes(m: int, n: int, is_complex: bool) -> bool:
 
 
 def stays_alone_in_lanes(m: int, n: int, is_complex: bool) -> bool:
-    """Whether matrices of that size never leave them, whatever their singular values."""
+    """Whether matrices of that size never leave the lanes, whatever their singular values."""
     return lane_table != NULL and stays_in_lanes(max(m, n), min(m, n), 2 if is_complex else 1)
 
 
@@ -497,18 +499,18 @@ def is_worth_sharing(m: int, n: int) -> bool:
 
 
 def count_blocks(m: int, n: int, k: int) -> tuple[int, int]:
-    """Into how many blocks k right-hand sides of a matrix are cut, and of how many each is."""
+    """Into how many blocks k right-hand sides of a matrix are cut, and how many a block has."""
     cdef int64_t width = block_width(m, n, k)
     return (-(-k // width), width) if width else (1, k)
 
 
 cdef int64_t compute_strided(const StridedCall *call) noexcept nogil:
-    """One call from compiled code, by the thread that makes it."""
+    """Compute one call of compiled code, in the thread that makes it."""
     return solve_strided(call[0], routines, lane_table)
 
 
 cdef bint compute_in_lanes(const StridedCall *call) noexcept nogil:
-    """The same of small matrices, if there are lanes and they answer."""
+    """The same for small matrices; False if there are no lanes, or they leave one unanswered."""
     return lane_table != NULL and solve_in_lanes(call[0], routines, lane_table)
 
 
@@ -522,8 +524,8 @@ def start_thread(function, list idents) -> None:
 
 
 def limit_lapack(int threads) -> None:
-    """Let at most that many threads be inside LAPACK at one time, and never more than 24 (and as
-    many again for matrices of under a millisecond, and 8 for those of microseconds)."""
+    """Let at most that many threads, and never more than 24, be inside LAPACK at one time; besides
+    them as many again with matrices of under 1 ms, and 8 with those of under 50 us."""
     permits().set_limit(threads)
 
 
@@ -533,7 +535,7 @@ def lapack_limit() -> int:
 
 
 def block_lapack(double seconds) -> None:
-    """Let no thread into LAPACK until `unblock_lapack`, and wait so long for those inside."""
+    """Let no thread into LAPACK until `unblock_lapack`; wait for those inside, at most so long."""
     with nogil:
         permits().block(seconds)
 
@@ -549,7 +551,7 @@ def keep_lapack() -> None:
 
 
 def forget_permits() -> None:
-    """Give back, in a forked child, what the parent's other threads held."""
+    """Start with new permits in a forked child: threads that held the parent's are not in it."""
     global main_thread
     main_thread = PyThread_get_thread_ident()
     forget_all_permits()

@@ -1,11 +1,12 @@
-"""BLAS's own threads, held down while our workers run and given back as they were found.
+"""Limits the number of BLAS's own threads while our workers run, and restores it afterwards.
 
-OpenBLAS under several callers loses time when each call also spreads over threads, so a batch runs
-with one BLAS thread a worker. The setting belongs to the process; the holds of concurrent calls
-are counted, the smallest one rules, and the last one out restores what the first one found.
+OpenBLAS loses time if it has several callers and each call also spreads over threads, so a batch
+runs with one BLAS thread for each worker. The setting belongs to the process: each call holds it at
+a limit, the smallest limit of the concurrent calls applies, and the last call to end restores what
+the first one found.
 
-Only those who change the setting take the lock. A lock that every call takes makes them stand in a
-row as soon as other Python threads are busy: whoever gets it must wait for the GIL next.
+Only threads that change the setting take the lock. If every call took it, calls would queue as soon
+as other Python threads are busy: whoever gets the lock must then wait for the GIL.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ from threadpoolctl import ThreadpoolController
 from ._batch import UsualArithmetic
 from ._lapack import load_lapack
 
-# How long a fork waits for a thread that changes the setting. Seconds.
+# Seconds that a fork waits for a thread that is changing the setting.
 _FORK_WAITS = 0.5
-# How often those who wait for the lock look whether the change was made by others. Seconds.
+# Seconds after which a thread that waits for the lock looks whether another has made the change.
 _SLICE = 0.001
-# In the place of a limit: the setting is being changed.
+# Stands for the limit while the setting is being changed.
 _CHANGING = -1
 
 
@@ -60,11 +61,10 @@ class BlasThreads:
                 raise
 
     def keep_still(self) -> None:
-        """Let no thread change the setting from now on: before a fork.
+        """Before a fork: let no thread change the setting.
 
         OpenBLAS locks its threads while it changes their number, and in a child that is forked
-        meanwhile they would stay locked. Waits no longer than that: the change may be that of the
-        very thread that forks, from a signal handler.
+        meanwhile they would stay locked. The fork goes on after `_FORK_WAITS`, whatever happens.
         """
         if self._lock.acquire(timeout=_FORK_WAITS):
             self._forking.add(get_ident())
@@ -76,7 +76,7 @@ class BlasThreads:
             self._lock.release()
 
     def restore_after_fork(self) -> None:
-        """In a forked child: the holds belong to threads that are not in it."""
+        """In a forked child: forget the holds, since their threads are not in it."""
         self._lock = RLock()
         self._forking.clear()
         self._holds.clear()
@@ -89,7 +89,7 @@ class BlasThreads:
             found = ThreadpoolController().select(user_api="blas").lib_controllers
             bundled = [blas for blas in found if _is_scipys(blas.filepath)]
             self._libraries = bundled or found
-            for blas in self._libraries:  # calls that keep the GIL: they take less than a switch
+            for blas in self._libraries:  # PyDLL keeps the GIL: giving it up would take longer
                 blas.dynlib = PyDLL(blas.filepath, handle=blas.dynlib._handle)
         return self._libraries
 
@@ -107,7 +107,7 @@ class BlasThreads:
         return min(self._holds.copy().values(), default=None)
 
     def _change(self) -> None:
-        """Apply the holds; if somebody else is doing so, only wait a little."""
+        """Apply the holds; if another thread is doing so, only wait for a moment."""
         if self._lock.acquire(timeout=_SLICE):
             try:
                 self._apply()
@@ -115,14 +115,15 @@ class BlasThreads:
                 self._lock.release()
 
     def _apply(self) -> None:
-        """What was found is forgotten last, so that whoever interrupts this restores it, too.
+        """Set the smallest limit that is held, or restore what was found if none is.
 
-        While it lasts the limit is none that anybody could rely on. Holds may come and go in
-        between; those that the applied limit does not fit take another turn.
+        `_found` is cleared last, so that a signal handler that interrupts this restores it, too.
+        Meanwhile `_limit` is `_CHANGING`, on which no call relies. Holds may come and go; calls
+        that the applied limit does not fit apply the holds again.
         """
         if self._holds and self._found is None:
             counts = [(blas, blas.get_num_threads()) for blas in self.libraries()]
-            if self._found is None:  # or a signal handler that called us meanwhile knows better
+            if self._found is None:  # else a signal handler has called us meanwhile, and stored it
                 self._found = counts
         self._limit = _CHANGING
         smallest = self._smallest()
@@ -134,10 +135,10 @@ class BlasThreads:
 
 
 def _set_threads(blas: Any, threads: int) -> None:
-    """Set it, whichever thread calls.
+    """Set the number of threads, whichever thread calls.
 
     threadpoolctl 3.8 lets one thread control OpenBLAS and ignores the others, unless it is told
-    that nobody does. Our holds are counted, so that nobody has to.
+    that no thread is in control. We need no such control, since our holds are counted.
     """
     clear = getattr(blas, "clear_controlling_thread", lambda force: None)
     clear(force=True)

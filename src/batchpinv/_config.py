@@ -24,22 +24,22 @@ def show_config(mode: Literal["dicts"]) -> dict[str, Any]: ...
 
 
 def show_config(mode: Literal["stdout", "dicts"] = "stdout") -> dict[str, Any] | None:
-    """Print versions, LAPACK and its threads, workers, SIMD in use, what there is of CUDA, and
-    which functions of other libraries are replaced.
+    """Print versions, LAPACK and its threads, workers, SIMD instruction sets, and CUDA libraries.
 
-    It loads no LAPACK and nothing of CUDA: before the first matrix that needs it, "not loaded yet"
-    stands for LAPACK's facts, and of CUDA it tells what is installed. Facts that cannot be found
-    are replaced by the reason, such as a wrong number in BATCHPINV_NUM_THREADS.
+    It also names the functions that `batchpinv.compat.patch` has replaced. It loads neither LAPACK
+    nor CUDA: it prints "not loaded yet" before the first matrix that needs LAPACK, and of CUDA what
+    is installed. If something cannot be found out, the reason is printed in its place: for example
+    that the number in BATCHPINV_NUM_THREADS is wrong.
 
     Parameters
     ----------
     mode : {'stdout', 'dicts'}, default 'stdout'
-        Print, or return as a dict.
+        Whether to print, or to return a dict.
 
     Returns
     -------
-    dict or None
-        What would be printed, if `mode` is 'dicts'.
+    dict of dict, or None
+        What would be printed, by section, if `mode` is 'dicts'.
 
     Raises
     ------
@@ -65,7 +65,7 @@ def show_config(mode: Literal["stdout", "dicts"] = "stdout") -> dict[str, Any] |
 
 
 def _collect() -> dict[str, dict[str, Any]]:
-    from importlib.metadata import version  # takes a while
+    from importlib.metadata import version  # slow to import
 
     from .cuda._find import describe
 
@@ -95,7 +95,7 @@ def _collect() -> dict[str, dict[str, Any]]:
 
 
 def _describe_blas() -> dict[str, Any]:
-    """threadpoolctl's facts of SciPy's BLAS, if SciPy has loaded it."""
+    """What threadpoolctl knows of SciPy's BLAS, if SciPy has loaded it."""
     if not sys.modules.keys() >= {"scipy.linalg.cython_blas", "scipy.linalg.cython_lapack"}:
         return {"internal_api": _NOT_LOADED, "architecture": _NOT_LOADED}
     try:
@@ -105,13 +105,13 @@ def _describe_blas() -> dict[str, Any]:
 
 
 def _replaced() -> list[str]:
-    """The functions of other libraries in whose place ours are: see `batchpinv.compat`."""
+    """Names of the functions that `batchpinv.compat.patch` has replaced."""
     module = sys.modules.get("batchpinv.compat._patch")
     return module.patched() if module else []
 
 
 def _try(find: Callable[..., Any], *arguments: Any) -> Any:
-    """What it finds, or why it cannot."""
+    """What `find` returns, or the message of its error."""
     try:
         return find(*arguments)
     except Exception as error:

@@ -4,8 +4,9 @@ Along matrices of constant rank (Golub and Pereyra, SIAM J. Numer. Anal. 10, 197
 
     dX = -X dA X + X X^H dA^H (I - A X) + (I - X A) dA^H X^H X,
 
-which no gap between singular values divides. Each function multiplies in the order that costs
-least, with square matrices of the smaller side only; what two of the terms share is computed once.
+in which nothing is divided by a gap between singular values. Each function multiplies in the order
+that costs least: square matrices are of the smaller side only, and what two terms share is computed
+once.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ Found = TypeVar("Found")
 
 
 def as_usual(function: Callable[Given, Found]) -> Callable[Given, Found]:
-    """The same, whatever the caller has made of NumPy's warnings and of the floating-point unit."""
+    """The same, whatever the caller has set for NumPy's warnings and the floating-point unit."""
 
     @functools.wraps(function)
     def run(*arguments: Given.args, **options: Given.kwargs) -> Found:
@@ -43,7 +44,9 @@ def run_as_usual(
 
 @as_usual
 def pinv_jvp(a: ArrayLike, x: ArrayLike, da: ArrayLike, hermitian: bool = False) -> NDArray[Any]:
-    """Directional derivative of the pseudo-inverse, for pipelines that carry their own.
+    """Directional derivative of the pseudo-inverse, for code that computes derivatives itself.
+
+    For PyTorch and JAX this is not needed: they differentiate `pinv` themselves.
 
     Parameters
     ----------
@@ -59,18 +62,20 @@ def pinv_jvp(a: ArrayLike, x: ArrayLike, da: ArrayLike, hermitian: bool = False)
     Returns
     -------
     dx : ndarray, shape (*, n, m)
-        The derivative of `x` along `da`, if the number of singular values that are kept stays the
-        same along it. In units of `x` * `x` * `da`.
+        The derivative of `x` along `da`, provided that the number of singular values that are kept
+        stays the same along it. In units of `x` * `x` * `da`.
 
     Raises
     ------
     TypeError
-        If `pinv` would refuse an argument: for its dtype, units, masked entries, or as sparse.
+        If an argument is one that `pinv` refuses: for its dtype, for units or masked entries, or
+        because it is sparse.
     ValueError
         If the shapes do not fit each other.
 
     See Also
     --------
+    pinv : the pseudo-inverse itself.
     pinv_vjp : the transpose of this map, for reverse mode.
 
     Notes
@@ -100,6 +105,8 @@ def pinv_jvp(a: ArrayLike, x: ArrayLike, da: ArrayLike, hermitian: bool = False)
 def pinv_vjp(a: ArrayLike, x: ArrayLike, gx: ArrayLike, hermitian: bool = False) -> NDArray[Any]:
     """Gradient with respect to a matrix, from that with respect to its pseudo-inverse.
 
+    It is for code that computes derivatives itself, as `pinv_jvp` is.
+
     Parameters
     ----------
     a : array_like, shape (*, m, n)
@@ -116,18 +123,21 @@ def pinv_vjp(a: ArrayLike, x: ArrayLike, gx: ArrayLike, hermitian: bool = False)
     Returns
     -------
     ga : ndarray, shape (*, m, n)
-        Gradient with respect to `a`, if the number of singular values that are kept stays the same.
+        Gradient with respect to `a`, provided that the number of singular values that are kept
+        stays the same.
 
     Raises
     ------
     TypeError
-        If `pinv` would refuse an argument: for its dtype, units, masked entries, or as sparse.
+        If an argument is one that `pinv` refuses: for its dtype, for units or masked entries, or
+        because it is sparse.
     ValueError
         If the shapes do not fit each other.
 
     See Also
     --------
-    pinv_jvp : the map of which this is the transpose, with the formula's source.
+    pinv : the pseudo-inverse itself.
+    pinv_jvp : the map whose transpose this is, with the source of the formula.
 
     Examples
     --------
@@ -144,7 +154,7 @@ def pinv_vjp(a: ArrayLike, x: ArrayLike, gx: ArrayLike, hermitian: bool = False)
 
 
 def jvp(a: Any, x: Any, da: Any, hermitian: bool) -> Any:
-    """dX along dA, in the operators of the arrays' own library."""
+    """dX along dA, by the operators of the arrays' own library."""
     if hermitian:
         da = hermitian_part(da)
     m, n = a.shape[-2:]
@@ -158,7 +168,7 @@ def jvp(a: Any, x: Any, da: Any, hermitian: bool) -> Any:
 
 
 def vjp(a: Any, x: Any, gx: Any, hermitian: bool) -> Any:
-    """The gradient with respect to A, in the operators of the arrays' own library.
+    """The gradient with respect to A, by the operators of the arrays' own library.
 
     GA = -X^H GX X^H + (I - A X) GX^H X X^H + X^H X GX^H (I - X A).
     """
@@ -175,9 +185,9 @@ def vjp(a: Any, x: Any, gx: Any, hermitian: bool) -> Any:
 
 def lstsq_jvp(a: Any, inverse: Any, b: Any, x: Any, da: Any, db: Any) -> tuple[Any, Any]:
     """The changes of the solutions x = X b, and of the squared residuals, along dA and db, of which
-    one may be None. That of x is dX b + X db, but no matrix larger than b and x is formed."""
+    one may be None. That of x is dX b + X db, but no product is larger than b and x."""
     residual = b - a @ x
-    dx, step = 0, 0  # step: of b - A x
+    dx, step = 0, 0  # step: the change of b - A x
     if da is not None:
         y = adjoint(da) @ (adjoint(inverse) @ x)
         dx = y + inverse @ (adjoint(inverse) @ (adjoint(da) @ residual) - da @ x - a @ y)
@@ -191,8 +201,8 @@ def lstsq_jvp(a: Any, inverse: Any, b: Any, x: Any, da: Any, db: Any) -> tuple[A
 def lstsq_vjp(
     a: Any, inverse: Any, b: Any, x: Any, gx: Any, gr: Any, hermitian: bool
 ) -> tuple[Any, Any]:
-    """The gradients with respect to A and b, from those with respect to the solutions and to the
-    squared residuals, which may be None."""
+    """The gradients with respect to A and b, from those with respect to the solutions, gx, and to
+    the squared residuals, gr, which may be None."""
     residual = b - a @ x
     step = 0
     if gr is not None:
@@ -209,7 +219,7 @@ def lstsq_vjp(
 
 class Weighted(NamedTuple):
     """A weighted and damped system that has been solved: C = (A^H W A + damping I)^+, X = C A^H W,
-    x = X b. Of rows that are absent a and b are 0 where they were not finite, and b - A x too."""
+    x = X b. In rows of weight 0, entries of a, b and b - A x that were not finite are 0."""
 
     a: Any
     weights: Any
@@ -220,12 +230,12 @@ class Weighted(NamedTuple):
     residual: Any  # b - A x
 
     def project(self, y: Any) -> Any:
-        """What of y the rows of A do not span; nothing where there is damping."""
+        """The part of y that the rows of A do not span; 0 for systems with damping."""
         undamped = (self.damping == 0)[..., None, None]
         return undamped * (y - self.inverse @ (self.a @ y))
 
     def invert_step(self, change: Any) -> Any:
-        """What a Hermitian change of A^H W A does to C; the map is its own transpose."""
+        """The change of C along a Hermitian change of A^H W A; the map is its own transpose."""
         c = self.covariance
         drift = self.project(change @ (c @ c))
         return drift + adjoint(drift) - c @ change @ c
@@ -237,8 +247,8 @@ def weighted_jvp(
     """The changes of the solutions, of the weighted squared residuals and of the covariance along
     directions, any of which may be None.
 
-    dx = X (db - dA x) + C (dA^H W r + A^H dW r - dd x) + (I - X A) dA^H X^H x, r = b - A x: no
-    square root is divided by, so that it is finite for a weight, or a damping, of 0.
+    dx = X (db - dA x) + C (dA^H W r + A^H dW r - dd x) + (I - X A) dA^H X^H x, r = b - A x. It
+    divides by no square root, so it is finite for a weight, or a damping, of 0.
     """
     a, c, w = at.a, at.covariance, at.weights[..., None]
     dx = dr = dc = step = 0
@@ -269,8 +279,8 @@ def weighted_vjp(
     at: Weighted, gx: Any, gr: Any, gc: Any, hermitian: bool
 ) -> tuple[Any, Any, Any, Any]:
     """The gradients with respect to A, b, the weights and the damping, from those with respect to
-    the solutions, to the weighted squared residuals and to the covariance; these two may be None.
-    """
+    the solutions, gx, the weighted squared residuals, gr, and the covariance, gc. gr and gc may be
+    None."""
     a, c, x, r, w = at.a, at.covariance, at.x, at.residual, at.weights[..., None]
     step = 0
     if gr is not None:

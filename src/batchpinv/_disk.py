@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 def reserve(out: NDArray[Any]) -> None:
     """Take the disk space of a memory-mapped `out` before anything is computed.
 
-    A page of a sparse file has no place on the disk until it is written, and where the disk is
-    full by then, writing kills the process. Raises OSError instead.
+    A page of a sparse file has no place on the disk until it is written. If the disk is full by
+    then, the write kills the process; this raises OSError instead.
     """
     root = out
     while isinstance(root.base, np.ndarray):
@@ -26,7 +26,7 @@ def reserve(out: NDArray[Any]) -> None:
     steps = [(size - 1) * stride for size, stride in zip(out.shape, out.strides, strict=True)]
     first = root.offset + _address(out) - _address(root) + sum(step for step in steps if step < 0)
     length = sum(map(abs, steps)) + out.itemsize
-    # The file may be gone, or closed to us, though it is mapped.
+    # A mapped file may have been deleted, or we may have lost the right to open it.
     with suppress(FileNotFoundError, PermissionError), open(root.filename, "r+b") as file:
         found = os.stat(file.fileno())
         is_sparse = found.st_blocks * 512 < found.st_size

@@ -1,4 +1,4 @@
-"""What `pinv` and `lstsq` raise when matrices fail, and the report that decides it."""
+"""`LinAlgError`, which `pinv` and `lstsq` raise if matrices failed, and its message."""
 
 from __future__ import annotations
 
@@ -12,15 +12,28 @@ _SHOWN = 5
 
 
 class LinAlgError(np.linalg.LinAlgError):
-    """Raised after a batch is done, when some of its matrices have no pseudo-inverse.
+    """Raised by `pinv` and `lstsq` if matrices failed, once all others are computed.
+
+    A matrix fails if it holds NaN or Inf, if one of its weights is negative, NaN or infinite, or if
+    no SVD converges on it. ``on_failure='nan'`` gives NaN for such matrices instead.
 
     Attributes
     ----------
     indices : tuple of ndarray of int
-        Batch indices of all matrices that failed, one array a batch axis, as `numpy.nonzero` gives
-        them: ``a[error.indices]`` are those matrices. Empty for a single matrix.
+        Batch indices of all matrices that failed, as `numpy.nonzero` gives them: one array for each
+        batch axis, so that ``a[error.indices]`` are those matrices. Empty for a single matrix.
     count : int
         How many failed.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from batchpinv import LinAlgError, pinv
+    >>> try:
+    ...     pinv(np.stack([np.eye(2), np.full((2, 2), np.nan)]))
+    ... except LinAlgError as error:
+    ...     print(error.count, error.indices)
+    1 (array([1]),)
     """
 
     def __init__(
@@ -46,7 +59,7 @@ class Failures(Protocol):
 def check_failures(
     found: Failures, batch_shape: tuple[int, ...], *, weighted: bool = False
 ) -> None:
-    """Raise LinAlgError for them, naming the first few of each kind."""
+    """Raise LinAlgError for these matrices; its message names the first few of each kind."""
     kinds = [
         (found.non_finite, "NaN or Inf, or a negative weight, in" if weighted else "NaN or Inf in"),
         (found.no_convergence, "the SVD did not converge on"),

@@ -1,4 +1,4 @@
-"""What `pinv` and `lstsq` report of their work, matrix by matrix, where they are asked to."""
+"""`Info`, which `pinv` and `lstsq` return with ``return_info=True``, and the rungs it names."""
 
 from __future__ import annotations
 
@@ -13,47 +13,52 @@ from ._options import Result
 
 
 class Rung(IntEnum):
-    """A rung of the ladder that matrices go down until one answers; the faster ones come first.
+    """A rung of the ladder: one of the methods that are tried on a matrix until one answers.
 
-    ``pinv(a, return_info=True)`` tells for each matrix which rung it was.
+    Faster methods come first. ``pinv(a, return_info=True)`` says which one answered each matrix.
+
+    See Also
+    --------
+    Info : where rungs are reported.
     """
 
     NONE = 0
     """Nothing to compute: the matrix is empty."""
     QR_LANES = 1
-    """Householder QR of several small matrices at once, one in each SIMD lane: full rank."""
+    """Small matrices of full rank: Householder QR of several at once, one in each SIMD lane."""
     PIVOTED_LANES = 2
-    """QR with column pivoting in SIMD lanes: small matrices of clearly lower rank."""
+    """Small matrices of clearly lower rank: QR with column pivoting, in SIMD lanes."""
     SVD_LANES = 3
-    """One-sided Jacobi in SIMD lanes: small matrices without a clear gap."""
+    """Small matrices without a clear gap at the tolerance: one-sided Jacobi, in SIMD lanes."""
     DIRECT = 4
-    """Gauss-Jordan elimination, or CholeskyQR2 of long ones: larger matrices of full rank. On a
-    CUDA device LU, Cholesky or CholeskyQR2: those of any size."""
+    """Larger matrices of full rank: Gauss-Jordan elimination, or CholeskyQR2 if not square. On a
+    CUDA device small ones, too: LU, Cholesky or CholeskyQR2."""
     PIVOTED = 5
-    """QR, or for Hermitian matrices Cholesky, with pivoting through LAPACK: clearly lower rank."""
+    """Larger matrices of clearly lower rank: QR, or if semidefinite Cholesky, with pivoting."""
     SVD = 6
-    """LAPACK's SVD, or its eigenvalues if `hermitian`: larger matrices without a clear gap. On a
-    CUDA device cuSOLVER's: all that are not of full rank for certain."""
+    """Larger matrices without a clear gap: LAPACK's SVD, or its eigenvalues if `hermitian`. On a
+    CUDA device all matrices that are not certain to have full rank: cuSOLVER's."""
     EXACT_LANES = 7
-    """One-sided Jacobi of products without error, in SIMD lanes: small matrices with a singular
-    value that is within rounding of the tolerance."""
+    """Small matrices with a singular value within rounding of the tolerance: one-sided Jacobi of
+    products without error, in SIMD lanes."""
 
 
 class Info(NamedTuple):
-    """Which rung answered each matrix, how many singular values it kept, and if that is certain.
+    """The rank of each matrix, which rung answered it, and whether the rank is certain.
 
-    For the arrays of another library they are arrays of it, where that says so below for ndarrays.
+    `pinv` and `lstsq` return it with ``return_info=True``. If `a` is an array of another library,
+    the arrays below are arrays of that library.
 
     Attributes
     ----------
     rank : int, or ndarray of int64 with the batch shape
-        Singular values kept; -1 where a matrix failed.
+        How many singular values were kept; -1 for a matrix that failed.
     rung : Rung, or ndarray of uint8 with the batch shape
         Compare it with the members of `Rung`: ``info.rung == Rung.SVD``.
     certain : bool, or ndarray of bool with the batch shape
-        Whether the rank is that of the numbers in the matrix, whatever was rounded on the way. If
-        not, a singular value lies so near the tolerance that rounding may have moved it across:
-        both ranks are right to rounding. False for a matrix that failed.
+        Whether the rank is certain to be that of the numbers in the matrix, as if nothing had been
+        rounded. If not, a singular value lies so near the tolerance that rounding may have moved it
+        across; either rank is then right to within rounding. False for a matrix that failed.
 
     Examples
     --------
@@ -80,19 +85,19 @@ class Info(NamedTuple):
 
 
 def _read(codes: Any) -> NDArray[np.uint8]:
-    if getattr(codes, "is_cuda", False):  # of PyTorch
+    if getattr(codes, "is_cuda", False):  # a tensor of PyTorch
         codes = codes.cpu()
     try:
         return np.asarray(codes)
-    except RuntimeError:  # of a device of the array API that NumPy does not know
+    except RuntimeError:  # an array API device that NumPy does not know
         return read_dlpack(codes, "rung")
 
 
-UNCERTAIN = 0x80  # in the byte that the engine writes, beside the rung
+UNCERTAIN = 0x80  # a bit of the byte that the engine writes; the other bits are the rung
 
 
 def make_info(found: Result) -> Info:
-    """From the engine's bytes: an int, or an array of whatever library."""
+    """`Info` from the engine's bytes: an int, or an array of any library."""
     rank, code = found.rank, found.rung
     if isinstance(code, int):
         return Info(rank, Rung(code & ~UNCERTAIN), code < UNCERTAIN)

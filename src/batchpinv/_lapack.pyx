@@ -1,7 +1,8 @@
 # cython: language_level=3, embedsignature=True, freethreading_compatible=True
 # distutils: language = c++
-"""The seam to LAPACK: the only module that knows SciPy, and imports it when it is first needed,
-which takes longer than to import NumPy and this package."""
+"""The addresses of LAPACK's and BLAS's routines, from SciPy, which no other module of the engine
+imports. It is imported when LAPACK is first needed: that takes longer than to import NumPy and this
+package."""
 
 from cpython.pycapsule cimport PyCapsule_GetName, PyCapsule_GetPointer
 
@@ -12,7 +13,7 @@ cdef extern from "drivers/lapack.hpp" namespace "batchpinv" nogil:
     const char *routine_names[1]
     const int routine_count
 
-# What LAPACK calls the real routines that do what the complex ones do.
+# Complex routines whose real counterparts have other names.
 _REAL_NAMES = {
     "heevd": "syevd", "heev": "syev", "herk": "syrk", "ungqr": "orgqr", "unmrz": "ormrz",
 }

@@ -1,5 +1,4 @@
-"""The public function of least squares: to the stages, or to the module of the caller's array
-library."""
+"""`lstsq`: answers a plain call at once (`_small`), or calls the module of the caller's library."""
 
 from __future__ import annotations
 
@@ -281,94 +280,93 @@ def lstsq(
 ) -> Any:
     """Least-squares solution of minimum norm of a linear system, or of each system in a stack.
 
-    The result is ``pinv(a, ...) @ b`` with the same tolerances, but the pseudo-inverse is never
-    formed: that takes less time, and keeps digits where the solution is small against
-    ``norm(pinv(a)) * norm(b)``. Of all x that make ``norm(b - a @ x)`` least it is the shortest.
+    The result is ``pinv(a, ...) @ b`` with the same tolerances: of all x that make
+    ``norm(b - a @ x)`` least, the shortest. This takes less time than to form the pseudo-inverse,
+    and is more accurate if the solution is small against ``norm(pinv(a)) * norm(b)``.
 
     Parameters
     ----------
     a : array_like, shape (*, m, n)
         One matrix, or a stack of them, as for `pinv`.
     b : array_like, shape (*, m, k) or (*, m)
-        Right-hand sides: k for each matrix, or one. It is read as (*, m) where it has one
-        dimension, or the shape ``a.shape[:-1]``, or that of `weights`. The batch shapes of `a` and
-        `b` broadcast: one `a` for many `b` is factorised once by each worker, and many `a` for one
-        `b` do not copy it. One `a` for many `b` is fastest with these as columns of one matrix.
-        An array of Dask may be cut between the columns, too. Of two DataArrays of xarray, the
-        second to last dimension of `a` is looked for in `b` by its name, and the last one of `a`
-        stands there in x; dimensions of `b` that `a` has not are right-hand sides.
+        Right-hand sides: k for each matrix, or one. It is read as (*, m) if it has one dimension,
+        or the shape ``a.shape[:-1]``, or that of `weights`. The batch shapes of `a` and `b`
+        broadcast: one `a` for many `b` is factorised once by each worker, and one `b` for many `a`
+        is not copied. One `a` for many `b` is fastest if these are the columns of one matrix. The
+        chunks of a Dask array may divide the columns, too. For DataArrays of xarray, the second to
+        last dimension of `a` is found in `b` by its name, and replaced in x by the last one of `a`;
+        dimensions of `b` that `a` does not have are right-hand sides.
     rcond : array_like of real, optional
         The old name of `rtol`, for callers of NumPy and PyTorch. Not together with `rtol`.
     hermitian : bool, default False
         Whether the matrices are Hermitian (symmetric if real): see `pinv`.
     atol, rtol : array_like of real, optional
-        Tolerances as for `pinv`: singular values of `a` not greater than ``max(atol, rtol * s1)``
-        are taken for zero. Defaults: ``atol = 0``, and ``rtol = max(m, n) * eps`` of the result's
-        dtype; but ``rtol = 0`` for matrices whose given `atol` is above 0.
+        Tolerances as for `pinv`: singular values of `a` that are not greater than
+        ``max(atol, rtol * s1)`` are taken for zero. Defaults: ``atol = 0``, and
+        ``rtol = max(m, n) * eps`` of the result's dtype; but ``rtol = 0`` for matrices whose given
+        `atol` is above 0.
     out : ndarray, shape (*, n, k) or (*, n), optional
-        Where to put the result: the shape and dtype of the result, any strides. It may overlap
-        `a` and `b`. Of the same library as `a`; not for JAX or Dask, nor where a derivative is
-        taken.
+        Where to put the result: an array of its shape and dtype, with any strides. It may overlap
+        `a` and `b`. Of the same library as `a`; not for JAX or Dask, nor if a derivative is taken.
     return_rank : bool, default False
-        Whether to return how many singular values were kept, too.
+        Whether to return the rank, too: how many singular values were kept.
     return_residuals : bool, default False
-        Whether to return the sums of squares ``sum(abs(b - a @ x) ** 2)`` of each column, too.
+        Whether to return the sum of squares ``sum(abs(b - a @ x) ** 2)`` of each column, too.
     return_info : bool, default False
-        Whether to return an `Info` in the place of the rank, as `pinv` does. Not together with
-        `return_rank`.
+        Whether to return an `Info`, too, as `pinv` does. Not together with `return_rank`.
     lower : bool, default True
-        Which triangle is read where `hermitian`.
+        If `hermitian`: whether the lower triangle is read, or else the upper one.
     driver : {'auto', 'svd'}, default 'auto'
         As for `pinv`.
     workers : int, optional
         As for `pinv`.
     on_failure : {'raise', 'nan'}, default 'raise'
         What to do with matrices that hold NaN or Inf, as for `pinv`. NaN and Inf in `b` are no
-        failure: they spoil the solutions of their own column only, whose entries become NaN or
-        Inf; where a column of `a` is zero, or all of `a`, they may be 0. Of 128 columns or more,
-        which are multiplied together, others may round otherwise beside them.
+        failure: they make the solutions of their own column NaN or Inf, except that entries may be
+        0 if a column of `a`, or all of `a`, is zero. No other column is affected; but 128 or more
+        columns may be multiplied together, and the others may then be rounded differently.
     progress : bool or callable, optional
-        As for `pinv`. What is counted is systems; 128 or more right-hand sides of one matrix may
-        be counted in parts.
+        As for `pinv`. Systems are counted; 128 or more right-hand sides of one matrix may be
+        counted in parts.
     weights : array_like of real, shape (*, m), optional
         One for each row, at least 0: ``sum(weights * abs(b - a @ x) ** 2)`` is made least, so that
         measurements with standard deviations sigma have the weights ``1 / sigma**2``. A row of
-        weight 0 is absent: what `a` and `b` hold there, NaN included, is not looked at, and the
-        default `rtol` does not count it. So a mask of what is there is an array of weights. The
-        rank, and the shortest of several solutions, are those of ``sqrt(W) a``, W being the
-        diagonal matrix of the weights. Any batch shape that broadcasts with those of `a` and `b`:
-        one design for many weights is never multiplied out. A matrix with a negative weight, or one
-        that is NaN or infinite, fails as one does that holds NaN.
+        weight 0 is absent: what `a` and `b` hold there, NaN included, is ignored, and the default
+        `rtol` does not count the row. So a boolean mask, True for rows that are there, can be given
+        as weights. The rank, and the shortest of several solutions, are those of ``sqrt(W) a``,
+        where W is the diagonal matrix of the weights. Their batch shape may be any that broadcasts
+        with those of `a` and `b`; one `a` is not copied for many sets of weights. A matrix with a
+        weight that is negative, NaN or infinite fails as if it held NaN.
     damping : array_like of real, optional
         One number, or one for each matrix, at least 0 and finite:
         ``sum(weights * abs(b - a @ x) ** 2) + damping * sum(abs(x) ** 2)`` is made least. Then no
-        singular value is dropped: tolerances are refused, and the rank is min(m, n). Matrices of a
-        batch whose damping is 0 are solved as without it. It is the `alpha` of scikit-learn's
-        ``Ridge``, the `l2_regularizer` of TensorFlow's ``lstsq``, and the square of the `damp` of
-        SciPy's ``lsqr``, and of the lambda of many papers.
+        singular value is dropped: tolerances are refused, and the rank is min(m, n). Matrices whose
+        damping is 0 are solved as without it. It is the `alpha` of scikit-learn's ``Ridge``, the
+        `l2_regularizer` of TensorFlow's ``lstsq``, and the square of the `damp` of SciPy's
+        ``lsqr``, and of the lambda of many papers.
     return_covariance : {False, True, 'diagonal'}, default False
-        Whether to return ``(a^H W a + damping I)^+``, too, or its diagonal alone: times the
-        variance of an error of weight 1, that is the covariance of x.
+        Whether to return ``(a^H W a + damping I)^+``, too, or its diagonal alone. The covariance of
+        x is this times the variance of an error of weight 1.
     return_leverage : bool, default False
         Whether to return the diagonal of the hat matrix, ``a @ pinv(a, ...)``, too.
 
     Returns
     -------
-    x : ndarray, shape (*, n, k), or (*, n) where b is (*, m)
-        The solutions, alone: ``lstsq(...)[0]``, as of NumPy's tuple, is the first coefficient.
-        `out`, where it was given. Of the dtype to which those of `a` and `b` are
-        promoted, integers and booleans counting as float64.
+    x : ndarray, shape (*, n, k), or (*, n) if b is (*, m)
+        The solutions; `out`, if it was given. Not a tuple as NumPy returns, unless more is asked
+        for: ``lstsq(a, b)[0]`` is only the first coefficient. Its dtype is that to which those of
+        `a` and `b` are promoted, with float64 for integers and booleans.
     rank : int, or ndarray of int64 with the batch shape
-        Only where `return_rank`; an int for one matrix.
+        Only if `return_rank`; an int for one matrix.
     info : Info
-        Only where `return_info`, in the place of `rank`: see `Info`.
-    residuals : ndarray of real, shape (*, k), or (*) where b is (*, m)
-        Only where `return_residuals`: ``sum(weights * abs(b - a @ x) ** 2)``. Unlike NumPy's they
-        are there whatever the rank.
+        Only if `return_info`, in the place of `rank`.
+    residuals : ndarray of real, shape (*, k), or (*) if b is (*, m)
+        Only if `return_residuals`: ``sum(weights * abs(b - a @ x) ** 2)``. Unlike NumPy's they are
+        never left out, whatever the rank.
     covariance : ndarray, shape (*, n, n), or (*, n) for the diagonal
-        Only where `return_covariance`; exactly Hermitian.
+        Only if `return_covariance`; exactly Hermitian.
     leverage : ndarray of real, shape (*, m)
-        Only where `return_leverage`; of rows that are absent 0.
+        Only if `return_leverage`; 0 for rows that are absent.
 
     Raises
     ------
@@ -380,9 +378,11 @@ def lstsq(
         If a shape or the value of an argument is none of those above, if a tolerance is complex,
         or if a matrix is too large for LAPACK's integers.
     MemoryError
-        If there is none for the result or for the workers.
+        If there is not enough memory for the result or for the workers.
     OSError
-        If `out` is a memory-mapped file, sparse as yet, and there is no room for it on the disk.
+        If `out` is a sparse memory-mapped file, and there is no room for it on the disk.
+    ModuleNotFoundError
+        If `progress` is True and tqdm is not installed.
     batchpinv.cuda.CudaUnavailable, batchpinv.cuda.CudaError
         As for `pinv`.
 
@@ -390,48 +390,47 @@ def lstsq(
     -----
     RankWarning
         If no tolerance was given and the default one dropped a singular value that stands out from
-        rounding, as it may where one side is long in single precision; see `RankWarning`.
+        rounding. It may do so if one side is long, in single precision.
 
     See Also
     --------
-    pinv : the pseudo-inverse itself, with all that is said there of threads and memory.
+    pinv : the pseudo-inverse itself; its documentation of threads and memory holds here, too.
+    Info, RankWarning, set_workers
 
     Notes
     -----
-    The ways are those of `pinv` [1]_: Householder QR in SIMD lanes or CholeskyQR2 apply Q^H to `b`
-    and solve with R; QR with column pivoting does so with both orthogonal factors; the SVD applies
-    U^H, divides by the singular values, and applies V. A few systems of a larger matrix that is not
-    square take the corrected seminormal equations [3]_, in single precision the normal equations in
-    double. Square and Hermitian matrices of more than 48 rows are inverted; and so is a matrix of
-    at least as many right-hand sides as its shorter side in lanes, or as 128 and its longer side
-    anywhere. Then x is solved for anew, or refined, where it is small against norm(pinv(a)) norm(b)
-    [2]_.
+    The methods are those of `pinv` [1]_: Householder QR in SIMD lanes or CholeskyQR2 apply Q^H to
+    `b` and solve with R; QR with column pivoting does so with both orthogonal factors; the SVD
+    applies U^H, divides by the singular values, and applies V. A few right-hand sides of a larger
+    matrix that is not square take the corrected seminormal equations [3]_, in single precision the
+    normal equations in double. Square and Hermitian matrices of more than 48 rows (complex 32) are
+    inverted. So is a small matrix (as the notes of `pinv` say) of at least as many right-hand sides
+    as its shorter side, and any matrix of at least 128 and at least as many as its longer side.
+    After that, x is solved for anew, or refined, if it is small against norm(pinv(a)) norm(b) [2]_.
 
-    Small overdetermined systems (up to 48 columns and 4096 entries, complex 32 and 2048) whose
-    condition would cost more than three digits are refined with residuals in twice the working
-    precision [4]_, however many right-hand sides there are, so that x is right to about its last
-    digit up to conditions of 1e10 (1e4 in single precision). Those
-    that may lose digits, judged by the condition and by norm(b), are computed by the factors;
-    those that do, judged by their residual, are refined. The same is done, with less effect on
-    systems of large residual, for ill-conditioned ones that end on the SVD. Operands of different
+    Small overdetermined systems whose condition would cost more than three digits are refined with
+    residuals in twice the working precision [4]_, so that x is right to about its last digit up to
+    conditions of 1e10 (1e4 in single precision). This does not depend on the number of right-hand
+    sides: those that may lose digits, judged by the condition and by norm(b), are computed by the
+    factors; those that do, judged by their residual, are refined. Ill-conditioned systems that end
+    on the SVD are refined, too, with less effect on those of large residual. Operands of different
     dtypes are promoted first, which copies one of them.
 
-    Weighted and damped systems are solved as the plain ones that they stand for [5]_,
-    ``[sqrt(W) a; sqrt(damping) I] x = [sqrt(W) b; 0]``, or the shortest solution y of
-    ``[sqrt(W) a, sqrt(damping) I] y = sqrt(W) b`` where `a` is wide, of which x is the head; a few
-    matrices at a time are written in a worker's memory. So errors are those of that matrix's
-    condition: weights whose ratio is 1e12 may make it 1e6 times larger. Rows are not sorted. If
-    sqrt(damping) is within rounding of nothing beside the matrix, the result is computed all the
-    same, and `certain` is False. The covariance is X X^H for the pseudo-inverse X of that matrix,
-    which keeps twice the digits of ``pinv(a.T @ a)``; asking for it changes no bit of x.
-    Derivatives with respect to `a`, `b`, weights and damping are those of PyTorch and JAX, of x,
-    of the residuals and of the covariance; there is none of the leverage. They divide by no square
-    root, and are finite for a weight, or a damping, of 0; rows that are absent and hold NaN have
-    derivatives of 0.
+    Weighted and damped systems are solved as the plain ones that they are equivalent to [5]_,
+    ``[sqrt(W) a; sqrt(damping) I] x = [sqrt(W) b; 0]``. If `a` is wide, x is the first part of the
+    shortest solution y of ``[sqrt(W) a, sqrt(damping) I] y = sqrt(W) b``. A few of these matrices
+    at a time are written in a worker's memory. So errors are those of that matrix's condition:
+    weights whose ratio is 1e12 may make it 1e6 times larger. Rows are not sorted. If sqrt(damping)
+    is no larger than the rounding of the matrix, the result is computed all the same, and `certain`
+    is False. The covariance is X X^H for the pseudo-inverse X of that matrix, which keeps
+    twice the digits of ``pinv(a.T @ a)``; asking for it changes no bit of x. Derivatives with
+    respect to `a`, `b`, weights and damping are those of PyTorch and JAX, of x, of the residuals
+    and of the covariance; there is none of the leverage. They divide by no square root, and are
+    finite for a weight, or a damping, of 0; for absent rows that hold NaN they are 0.
 
-    On a CUDA device, where both operands have to be, the ways and waits are those of `pinv` there.
+    On a CUDA device, where both operands have to be, methods and waits are those of `pinv` there.
     Squares are inverted, and solutions refined once; Cholesky factors are applied one after the
-    other; and ``V S^+ U^H b`` is computed from the left of b. A matrix that serves several batches
+    other; and ``V S^+ U^H b`` is computed from right to left. A matrix that serves several batches
     of `b` is copied for each. Residuals come to the host once a call.
 
     References

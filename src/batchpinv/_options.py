@@ -1,4 +1,4 @@
-"""What `pinv` and `lstsq` are asked for beside their operands; and the types of their overloads."""
+"""The options of `pinv` and `lstsq`: all but their operands; and the types of their overloads."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ._progress import Progress, check_progress
 
 Driver = Literal["auto", "svd"]
 OnFailure = Literal["raise", "nan"]
-# The defaults, as objects: whatever else was given may compare in its own way.
+# The defaults, for comparison by identity: `==` of what a caller gives may do anything.
 AUTO: Driver = "auto"
 RAISE: OnFailure = "raise"
 Rank = int | NDArray[np.int64]
@@ -43,7 +43,7 @@ class _DataArray(Protocol):
 # The array of another library.
 Foreign = TypeVar("Foreign", bound=_Tensor | _JaxArray | _DaskArray | _DataArray)
 
-Own = TypeVar("Own")  # the class of the operands, of which tolerances and `out` may be, too
+Own = TypeVar("Own")  # the class of the operands, which tolerances and weights may have, too
 Out = TypeVar("Out")
 
 
@@ -63,15 +63,15 @@ class Keywords(TypedDict, Generic[Own, Out], total=False):
 
 
 class SystemKeywords(Keywords[Own, Out], Generic[Own, Out], total=False):
-    """Those of `lstsq`, without what gives it further results."""
+    """Those of `lstsq` in calls that return neither covariances nor leverages."""
 
     return_covariance: Literal[False]
     return_leverage: Literal[False]
 
 
 class Options(NamedTuple):
-    """One call's options, from the signature to the job. Where results are wanted beside the first,
-    the parameters say `return_`."""
+    """One call's options, from the signature to the job. `wants_...` are the parameters that are
+    called `return_...` there; `return_info` wants the rank and the rung."""
 
     rcond: Any = None
     hermitian: bool = False
@@ -93,16 +93,17 @@ class Options(NamedTuple):
 
     @property
     def is_weighted(self) -> bool:
-        """Whether the system that is solved is not that of `a` and `b` alone."""
+        """Whether the engine for weighted and damped systems computes the call. It alone has
+        covariances and leverages."""
         wants_more = bool(self.wants_covariance) or self.wants_leverage
         return self.weights is not None or self.damping is not None or wants_more
 
     def is_plain(self) -> bool:
-        """Whether all but `rtol`, `out`, rank and rung is as by default: `_small` knows no more."""
+        """Whether only `rtol`, `out`, rank and rung, which `_small` knows, differ from defaults."""
         return all(map(is_, self[:3] + self[7:], _DEFAULTS))
 
     def check(self, shape: tuple[int, ...]) -> None:
-        """What can be said of them before anything is read; `shape`: of the matrices."""
+        """Raise what can be raised before any array is read. `shape` is that of `a`."""
         if self.driver not in ("auto", "svd"):
             raise ValueError(f"driver must be one of 'auto', 'svd'; got {self.driver!r}")
         if self.on_failure not in ("raise", "nan"):
@@ -122,8 +123,8 @@ _DEFAULTS = Options()[:3] + Options()[7:]
 
 
 class Result(NamedTuple):
-    """The pseudo-inverses or solutions; the others where they are wanted, from the residuals on of
-    `lstsq`."""
+    """The pseudo-inverses or solutions, and the other results if they are wanted; those from
+    `residuals` on are of `lstsq` alone."""
 
     x: Any
     rank: Any = None

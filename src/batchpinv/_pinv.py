@@ -1,4 +1,4 @@
-"""The public function: to the stages, or to the module of the caller's array library."""
+"""`pinv`: answers a plain call at once (`_small`), or calls the module of the caller's library."""
 
 from __future__ import annotations
 
@@ -136,61 +136,60 @@ def pinv(
 ) -> Any:
     """Moore-Penrose pseudo-inverse of a matrix, or of each matrix in a stack.
 
-    Let s1 >= s2 >= ... be the singular values of a matrix. The result is the pseudo-inverse of that
-    matrix with every singular value that is not greater than ``max(atol, rtol * s1)`` set to zero.
-    The singular values are those of the numbers in the matrix, exactly; `return_info` tells for
-    which matrices it is certain that rounding has not changed their count.
+    Let s1 >= s2 >= ... be the singular values of a matrix. Those that are not greater than
+    ``max(atol, rtol * s1)`` are set to zero, and the result is the pseudo-inverse of that matrix.
+    How many are kept, the rank, is decided for the numbers in the matrix as if nothing were
+    rounded; `return_info` says for which matrices that is certain.
 
     Parameters
     ----------
     a : array_like, shape (*, m, n)
         One matrix, or a stack of them with any number of batch dimensions. float32, float64,
         complex64 or complex128, in any memory layout and byte order; integers and booleans are
-        computed as float64. It is read in place, never copied, and never changed. Tensors of
-        PyTorch, arrays of JAX and others that follow the array API come back as what they are, with
-        derivatives where their library has them. Those of PyTorch, CuPy, Numba, JAX and the array
-        API that are on a CUDA device stay there; see the notes. Of Dask's arrays, each chunk of the
-        batch becomes a task; a matrix must lie in one chunk. A DataArray of xarray comes back as
-        one, with its coordinates.
+        computed as float64. It is never changed, and it is read in place: it is copied only if
+        `out` overlaps it in another order. Tensors of PyTorch, arrays of JAX and others that follow
+        the array API come back as what they are, with derivatives if their library has them. Those
+        of PyTorch, CuPy, Numba, JAX and the array API that are on a CUDA device stay there; see the
+        notes. Of an array of Dask, each chunk of the batch becomes a task; a matrix must lie in one
+        chunk. A DataArray of xarray comes back as one, with its coordinates.
     rcond : array_like of real, optional
         The old name of `rtol`, for callers of NumPy and PyTorch. Not together with `rtol`.
     hermitian : bool, default False
-        Whether the matrices are Hermitian (symmetric if real). Eigenvalues then take the place of
-        singular values, by their absolute values; one triangle is read, of its diagonal only the
-        real part, and the result is exactly Hermitian.
+        Whether the matrices are Hermitian (symmetric if real). If so, absolute values of
+        eigenvalues take the place of singular values; only one triangle is read, and only the real
+        part of the diagonal; and the result is exactly Hermitian.
     atol, rtol : array_like of real, optional
         Absolute and relative tolerance, in the units of `a` and of s1: scalars, or arrays that
         broadcast with ``a.shape[:-2]``, also to a larger batch. At least 0, and not NaN. Defaults:
         ``atol = 0``, and ``rtol = max(m, n) * eps`` of the result's dtype; but ``rtol = 0`` for
-        matrices whose given `atol` is above 0. ``rtol = 0`` keeps every singular value that is not
-        zero. Of a singular matrix that is certain only if its structure shows it (zero or equal
-        rows or columns); otherwise what rounding leaves of a zero may be kept.
+        matrices whose given `atol` is above 0. ``rtol = 0`` alone keeps every singular value that
+        is not zero. If a matrix is singular, its rank is certain then only if its structure shows
+        it (zero or equal rows or columns); otherwise a zero that was rounded may be kept.
     out : ndarray, shape (*, n, m), optional
-        Where to put the result: the shape and dtype of the result, any strides. It may overlap `a`.
-        Of the same library as `a`; not for JAX or Dask, nor where a derivative is taken.
+        Where to put the result: an array of its shape and dtype, with any strides. It may overlap
+        `a`. Of the same library as `a`; not for JAX or Dask, nor if a derivative is taken.
     return_rank : bool, default False
-        Whether to return how many singular values were kept, too.
+        Whether to return the rank, too: how many singular values were kept.
     return_info : bool, default False
-        Whether to return an `Info` instead: the rank, whether it is certain, and which way each
-        matrix was computed, to see why a batch was slow. Not together with `return_rank`.
+        Whether to return an `Info`, too: the rank, whether it is certain, and which method
+        computed each matrix, which shows why a batch was slow. Not together with `return_rank`.
     lower : bool, default True
-        Which triangle is read where `hermitian`.
+        If `hermitian`: whether the lower triangle is read, or else the upper one.
     driver : {'auto', 'svd'}, default 'auto'
         'svd' computes every matrix by LAPACK's SVD (eigenvalues if `hermitian`), in the precision
-        of the result. 'auto' takes a shorter way if that makes the rank certain, and a longer one
-        if a singular value lies within rounding of the tolerance. Wherever both are certain, they
-        give the same rank.
+        of the result. 'auto' takes a faster method if that makes the rank certain, and a more
+        accurate one if a singular value lies within rounding of the tolerance. If both are certain
+        of the rank, they give the same.
     workers : int, optional
-        Number of threads; more than 1024 are taken for 1024. None is the default of `set_workers`:
-        all CPUs that the process may use.
-        Negative counts from the end, -1 is all of them. The bits of the result do not depend on it,
-        with one exception: BLAS's own threads share a single matrix of 384 rows and columns or
-        more, of which one are at most twice the other (with ``driver='svd'`` any with 384 of both,
-        or 1000 of one), and ``workers=1`` gives it the bits that it has in a stack. Tasks of Dask
-        have one each if nothing else is said.
+        Number of threads; more than 1024 are taken for 1024. Negative numbers count from the end:
+        -1 is all usable CPUs. Default: what `get_workers` returns; for Dask one thread for each
+        task. The bits of the result do not depend on it, with one exception: BLAS's own threads
+        share a single matrix of at least 384 rows and columns, neither more than twice the other
+        (with ``driver='svd'`` any single matrix with 384 of both, or 1000 of one). ``workers=1``
+        gives it the bits that it has in a stack.
     on_failure : {'raise', 'nan'}, default 'raise'
-        What to do when matrices hold NaN or Inf, or no SVD converges on them: raise once all others
-        are done, or fill their results with NaN (rank -1).
+        What to do if matrices hold NaN or Inf, or if no SVD converges on them: raise once all
+        others are done, or fill their results with NaN (rank -1).
     progress : bool or callable, optional
         True shows a tqdm bar; a function is called with (done, total), from the calling thread.
     weights : array_like of real, shape (*, m), optional
@@ -198,17 +197,18 @@ def pinv(
         there.
     damping : array_like of real, optional
         At least 0, one number or one for each matrix: the result is
-        ``inv(a^H W a + damping I) @ a^H W``, W being the diagonal matrix of the weights, or I. See
-        `lstsq`.
+        ``inv(a^H W a + damping I) @ a^H W``, where W is the diagonal matrix of the weights, or I.
+        See `lstsq`.
 
     Returns
     -------
     x : ndarray, shape (*, n, m)
-        The pseudo-inverses; `out`, where it was given.
+        The pseudo-inverses, in the dtype of `a` (float64 for integers and booleans); `out`, if it
+        was given.
     rank : int, or ndarray of int64 with the batch shape
-        Only where `return_rank`; an int for one matrix.
+        Only if `return_rank`; an int for one matrix.
     info : Info
-        Only where `return_info`: a named tuple of `rank`, `rung` and `certain`, with a method
+        Only if `return_info`: a named tuple of `rank`, `rung` and `certain`, with a method
         `counts`.
 
     Raises
@@ -221,9 +221,11 @@ def pinv(
         If a shape or the value of an argument is none of those above, if a tolerance is complex,
         or if a matrix is too large for LAPACK's integers.
     MemoryError
-        If there is none for the result or for the workers.
+        If there is not enough memory for the result or for the workers.
     OSError
-        If `out` is a memory-mapped file, sparse as yet, and there is no room for it on the disk.
+        If `out` is a sparse memory-mapped file, and there is no room for it on the disk.
+    ModuleNotFoundError
+        If `progress` is True and tqdm is not installed.
     batchpinv.cuda.CudaUnavailable
         If `a` is on a CUDA device and CUDA cannot be used; the message says why and what to do.
     batchpinv.cuda.CudaError
@@ -233,12 +235,13 @@ def pinv(
     -----
     RankWarning
         If no tolerance was given and the default one dropped a singular value that stands out from
-        rounding, as it may where one side is long in single precision; see `RankWarning`.
+        rounding. It may do so if one side is long, in single precision.
 
     See Also
     --------
-    set_workers : change the default number of threads.
-    pinv_jvp, pinv_vjp : derivatives, for those who carry their own.
+    lstsq : solves systems, faster and more accurately than ``pinv(a) @ b``.
+    get_workers, set_workers : the default number of threads.
+    pinv_jvp, pinv_vjp : derivatives, for code that computes derivatives itself.
 
     Notes
     -----
@@ -248,50 +251,53 @@ def pinv(
     more than 8 rows take `heevd`, or `heev`. Matrices whose largest entry is far from 1 are scaled
     by a power of two first, so that nothing overflows on the way.
 
-    ``driver='auto'`` first tries Householder QR in SIMD lanes (smaller side up to 48), Gauss-Jordan
-    elimination, or for long matrices CholeskyQR2 [3]_, and answers by it if norms of the matrix and
-    of its inverse show that every singular value is above the tolerance. A long matrix whose Gram
-    matrix is too ill conditioned for that takes the triangular factor of a sketch in its place
-    [4]_. In single precision, long matrices are computed in double. If the rank is lower, it tries
+    ``driver='auto'`` calls a matrix small if its shorter side is up to 48 and it has up to 4096
+    entries (complex 32 and 2048), and a larger one long if it is not square. It first tries
+    Householder QR in SIMD lanes for small matrices, CholeskyQR2 [3]_ for long ones, and
+    Gauss-Jordan elimination for other squares, and answers by it if norms of the matrix and of its
+    inverse show that every singular value is above the tolerance. A long matrix whose Gram matrix
+    is too ill conditioned takes the triangular factor of a sketch in its place [4]_. In single
+    precision, all but small matrices are computed in double so far. If the rank is lower, it tries
     QR with column pivoting and a complete orthogonal decomposition [1]_, and answers by it if norms
     show that the tolerance lies in a gap between the singular values that it keeps and those that
-    it drops; then, for small matrices, one-sided Jacobi, and Jacobi of products without error [2]_;
-    for larger ones the SVD.
+    it drops. Then come, for small matrices, one-sided Jacobi, and Jacobi of products without error
+    [2]_; for larger ones, the SVD.
 
-    A rank is certain if no singular value is nearer to the tolerance than a bound of the rounding
-    of the method that answers: four times the largest that was measured, over shapes and families
-    of matrices, or a residual of the matrix itself. Otherwise the matrix goes on to a method that
-    rounds less: in double precision for single, and for small matrices in twice the working
-    precision. What stays uncertain are singular values that differ from the tolerance by less than
-    1e-13 of it or 1e-28 of the largest one (so do those of exactly singular matrices, if the
-    tolerance is next to nothing), and for matrices of more than 48
-    rows and columns or 4096 entries (complex 32 and 2048) those that the SVD in double precision,
-    or a long matrix's reduction to a triangle, may have moved across the tolerance.
+    A rank is certain if no singular value is nearer to the tolerance than a bound for the rounding
+    of the method that answers. That bound is four times the largest error that was measured, over
+    shapes and families of matrices, or a residual of the matrix itself. Otherwise the matrix goes
+    on to a method that rounds less: in double precision for single, and for small matrices in twice
+    the working precision. Two kinds of singular values stay uncertain: those that differ from the
+    tolerance by less than 1e-13 of it or 1e-28 of the largest one (so do those of exactly singular
+    matrices, if the tolerance is next to nothing); and, in matrices that are not small, those that
+    the SVD in double precision, or a long matrix's reduction to a triangle, may have moved across
+    the tolerance.
 
     Derivatives, forward and reverse, of any order, under ``torch.autograd``, ``torch.func`` and
     JAX's transforms, are those along matrices of constant rank; see `pinv_jvp`. There are none with
     respect to the tolerances. Under ``jax.jit`` a failure is raised as JAX's own runtime error.
-    ``torch.autocast`` changes no precision of a first derivative. For a second one, call the second
-    ``backward`` outside of it, as PyTorch advises for each.
+    ``torch.autocast`` does not change the precision of a first derivative. For a second one, call
+    the second ``backward`` outside of it, as PyTorch advises for every ``backward``.
 
-    The batch is shared by the workers in chunks of a millisecond or so, without the GIL. Memory,
-    beyond the result: one workspace a worker, of a few times the size of one matrix.
+    The workers share the batch in chunks of about half a millisecond, without the GIL. Memory
+    beyond the result: one workspace for each worker, a few times as large as one matrix.
 
-    On a CUDA device a whole stack is computed at once. Where the shorter side is up to 512, squares
+    On a CUDA device a whole stack is computed at once. If the shorter side is up to 512, squares
     are inverted by `getrfBatched` and `getriBatched`, definite matrices by `potrfBatched`, and tall
-    and wide ones by CholeskyQR2 [3]_, in double precision for the single one of PyTorch and CuPy;
-    norms, and for squares ``norm(A X - I)``, show which answers are certain. All others go on in
-    one stack: to `gesvdjBatched` up to 32 rows and columns, else to the eigenvectors of
-    ``[[0, A], [A^H, 0]]`` by `XsyevBatched`; where one side is four times the other, by the
-    triangular factor of a QR decomposition. Larger ones take `Xgesvdp`, one by one, and what any of
-    these fails on takes `Xgesvd`. Options mean the same; `driver` and `workers` change nothing, and
-    Hermitian results are so to rounding. Ranks are certain by bounds of rounding that are four
-    times those of the CPU, and not measured on a device; none is if the environment lets cuBLAS
-    round to fewer digits (NVIDIA_TF32_OVERRIDE, CUBLAS_EMULATE_SINGLE_PRECISION,
-    CUBLAS_EMULATE_DOUBLE_PRECISION). The work is on the current stream of the array's library. Each
-    chunk, of up to 256 MB of workspace, waits for it once, and once more if something is left;
-    matrices with NaN or Inf, or of extreme scale, come to the host, which takes up to two more.
-    `pinv` returns when all is done.
+    and wide ones by CholeskyQR2 [3]_, which computes single precision of PyTorch and CuPy in
+    double; norms, and for squares ``norm(A X - I)``, show which answers are certain. All other
+    matrices go on in one stack: to `gesvdjBatched` if they have up to 32 rows and columns, else to
+    the eigenvectors of ``[[0, A], [A^H, 0]]`` by `XsyevBatched`. If one side is at least four times
+    the other, they are first reduced to the triangular factor of a QR decomposition. Still larger
+    ones take `Xgesvdp`, one by one, and what any of these fails on takes `Xgesvd`. Options mean the
+    same, but `driver` and `workers` change nothing, and results for `hermitian` are Hermitian only
+    to rounding. Ranks are certain by bounds of rounding that are four times those of the CPU, and
+    not measured on a device; none is certain if the environment lets cuBLAS round to fewer digits
+    (NVIDIA_TF32_OVERRIDE, CUBLAS_EMULATE_SINGLE_PRECISION, CUBLAS_EMULATE_DOUBLE_PRECISION). The
+    work is on the current stream of the array's library. Each chunk, of up to 256 MB of workspace,
+    waits for it once, and once more if some matrices are left; matrices with NaN or Inf, or of
+    extreme scale, come to the host, which takes up to two more waits. `pinv` returns when all is
+    done.
 
     References
     ----------

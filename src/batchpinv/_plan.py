@@ -1,8 +1,8 @@
 """The plan stage: how one call is spread over threads, from the sizes of its matrices alone.
 
-The times are of one worker with one BLAS thread on a 2.6 GHz x86-64 core with AVX-512;
-`python -m benchmarks tune` measures them again. They set chunk lengths and thread counts, never
-bits.
+The times are of one worker with one BLAS thread on a 2.6 GHz x86-64 core with AVX-512. `python -m
+benchmarks tune` measures `_svd_seconds`, `_direct_seconds`, `_HANDOFF` and `_LARGE_FROM` again.
+A plan changes no bits, except those of a single large matrix that BLAS's own threads share.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ from ._batch import (
 from ._lapack import LAPACK_INT_MAX
 from ._workers import MOST_WORKERS, get_workers
 
-# Work that is done sooner than this is not worth waking a second thread for.
+# Work of fewer seconds is not worth waking a second thread for.
 _HANDOFF = 100e-6
-# What a worker claims at a time: long against a claim, and short against Ctrl-C even where every
-# matrix turns out to need the SVD.
+# Seconds of work that a worker claims at a time: far longer than a claim takes, but short enough
+# for Ctrl-C even if every matrix turns out to need the SVD.
 _CHUNK = 0.5e-3
-# The caller computes too while one matrix takes less than this; then Ctrl-C has to wait no longer.
+# The caller computes, too, if one matrix takes fewer seconds: Ctrl-C has to wait for that long.
 _PATIENCE = 30e-3
-# BLAS leaves matrices of fewer entries than this to one thread in every routine that is used here.
+# BLAS uses one thread for matrices of fewer entries, in every routine that is used here.
 _BLAS_THREADS_FROM = 256
-# A single matrix is faster with BLAS's own threads where its smaller side is at least the one, or
-# its longer side the other.
+# A single matrix is faster with BLAS's own threads if its smaller side is at least `_LARGE_FROM`,
+# or its longer side at least `_LONG_FROM`.
 _LARGE_FROM, _LONG_FROM = 384, 1000
 # Seconds that one right-hand side takes for each entry of its matrix.
 _SIDE = 0.1e-9
 
 
 class Plan(NamedTuple):
-    """workers: threads that compute; chunk: matrices that one claims at a time; caller_computes:
-    whether the calling thread is one of them; blas_threads: the most that BLAS may use, None to
-    leave it alone; brief: done by the caller alone, before anyone could wish to interrupt it;
-    keeps_gil: and before another thread could miss the GIL."""
+    """workers: threads that compute; chunk: matrices that a worker claims at a time;
+    caller_computes: whether the calling thread is a worker; blas_threads: the most that BLAS may
+    use, None to leave it alone; brief: done by the caller alone, too soon for Ctrl-C to matter;
+    keeps_gil: and too soon for another thread to need the GIL."""
 
     workers: int
     chunk: int
@@ -64,13 +64,13 @@ def make_plan(
 ) -> Plan:
     """The plan for `count` matrices of m rows and n columns with at most `workers` threads.
 
-    Each has `blocks` blocks of k right-hand sides. None stands for the default, which is only
-    looked up where it matters.
+    Each has `blocks` blocks of k right-hand sides. None stands for the default number of workers,
+    which is looked up only if it matters.
     """
     few_sides = k * blocks < 8 * min(m, n)
     lone, count = count == 1 and few_sides, count * blocks
     alone = not svd_only and stays_alone_in_lanes(m, n, dtype.kind == "c")
-    largest = max(m * k, n * k, 0 if alone else m * n)  # of what BLAS may multiply
+    largest = max(m * k, n * k, 0 if alone else m * n)  # entries of what BLAS may multiply
     blas_threads = 1 if largest >= _BLAS_THREADS_FROM else None
     sides = k * m * n * _SIDE
     each = sides
@@ -83,7 +83,7 @@ def make_plan(
     reduced = is_long(m, n) and not svd_only
     if lone and not reduced and (min(m, n) >= _LARGE_FROM or max(m, n) >= _LONG_FROM):
         workers, blas_threads = 1, workers
-    # Idle workers help those who are busy with a long matrix.
+    # Idle workers help those that are busy with a long matrix.
     shared = reduced and is_worth_sharing(m, n)
     workers = min(workers, MOST_WORKERS if shared else count)
     if svd_only or not is_in_lanes(m, n, dtype.kind == "c"):
@@ -93,7 +93,7 @@ def make_plan(
 
 
 def check_size(m: int, n: int) -> None:
-    """ValueError where LAPACK's integers cannot hold an index of the matrix or its workspace."""
+    """ValueError if LAPACK's integers cannot hold an index of the matrix or its workspace."""
     smaller = min(m, n)
     largest_index = max(m * n, 5 * smaller * smaller + 300 * smaller)
     if largest_index > LAPACK_INT_MAX:

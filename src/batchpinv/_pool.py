@@ -28,16 +28,16 @@ from ._workers import usable_cpus
 
 limit_lapack(usable_cpus())
 
-# The crews of which a thread is inside a job.
+# The crews that have a thread inside their job.
 _busy: set[Crew] = set()
 
-# How long the caller is away from Python: Ctrl-C and progress are served in between. Seconds.
+# Seconds after which the caller comes back to Python, to serve Ctrl-C and progress.
 _SLICE = 0.05
 
-# Of the pool. Far beyond any use: threads that sleep cost memory only.
+# The most threads of a pool, far beyond any use: threads that sleep cost memory only.
 _MOST_THREADS = 1024
 
-# How long a fork waits for the workers to come out of LAPACK, which may hold locks. Seconds.
+# Seconds that a fork waits for the workers to leave LAPACK, which may hold locks.
 _FORK_WAITS = 0.5
 
 
@@ -66,7 +66,7 @@ class Crew:
             self.exits.put(error)
 
     def leave_behind(self, held: ExitStack) -> None:
-        """Let the last helper that is still inside close what the caller held."""
+        """Let the last helper that is still inside close what the caller holds."""
         with self._lock:
             self._left_behind.push(held)
         self._step(0)
@@ -75,8 +75,8 @@ class Crew:
         return (self.job.closed or self.job.done == self.job.count) and not self._inside
 
     def drop(self) -> None:
-        """At the end of the process: only daemon threads wait for this job. No more matrices of it
-        are begun, and who waits does so until the process is gone."""
+        """At the end of the process, when only daemon threads wait for this job: begin no more of
+        its matrices, and let those threads wait until the process is gone."""
         self._dropped = True
         self.job.close()
 
@@ -94,7 +94,8 @@ class Crew:
                 self._left_behind.close()
 
     def wait(self) -> None:
-        """Until a helper leaves or a slice has passed. Raises what kept the crew from finishing."""
+        """Wait until a helper leaves or a slice has passed. Raises the first error of the helpers
+        if all have left an unfinished job."""
         try:
             error = self.exits.get(timeout=_SLICE)
         except Empty:
@@ -107,12 +108,13 @@ class Crew:
 
 
 class Pool:
-    """Daemon threads that serve one queue: one for each helper that callers want at the moment, so
-    that no caller's helpers wait for another's, up to a most that no sensible use reaches. Idle
-    threads sleep, and serve the next caller.
+    """Daemon threads that serve one queue: as many as callers want helpers at the moment, but at
+    most `most`, so that no caller's helpers wait for another's. Idle threads sleep until the next
+    caller comes.
 
     Ctrl-C may come between any two lines, and a signal handler may compute while its thread is in
-    here. So what is wanted is told by the crews that want it, and who has started counts itself.
+    here. So there is no counter that could be left wrong: the helpers that are wanted are summed
+    over the crews that want them, and a thread is started and recorded in one step.
     """
 
     def __init__(self, most: int = _MOST_THREADS) -> None:
@@ -123,9 +125,9 @@ class Pool:
         self._wanted: dict[Crew, int] = {}  # helpers of jobs that are not done
 
     def submit(self, crew: Crew, size: int) -> None:
-        """Let `size` threads join the crew, or as many as there are to be had, until `release`."""
+        """Let `size` threads, or as many as can be started, join the crew until `release`."""
         for other in list(self._wanted):
-            if other.is_over():  # Ctrl-C kept it from saying so
+            if other.is_over():  # Ctrl-C kept its caller from releasing it
                 self.release(other)
         self._wanted[crew] = size
         threads = min(sum(self._wanted.copy().values()), self._most)
@@ -148,7 +150,7 @@ class Pool:
                 return True
             try:
                 start_thread(self._serve, self._threads)
-            except RuntimeError:  # no more to be had, or the interpreter is shutting down
+            except RuntimeError:  # the system has no more, or the interpreter is shutting down
                 return False
             return True
 
@@ -166,8 +168,8 @@ _pool = Pool()
 def compute(job: Job, plan: Plan, report: Callable[[int], None] | None) -> None:
     """Run the job to its end. The caller is one of the workers, or only waits.
 
-    It waits where a single matrix may take longer than Ctrl-C should: interrupted, it leaves the
-    matrix to the threads that are busy with it, which find the gate closed and drop their answer.
+    It only waits if a single matrix may take longer than Ctrl-C should. If it is interrupted, the
+    threads that are busy with such matrices go on, then find the gate closed and drop their answer.
     They keep their permits until then, so that no more matrices are left behind than LAPACK takes.
     """
     if plan.keeps_gil and report is None:
@@ -183,10 +185,10 @@ def compute(job: Job, plan: Plan, report: Callable[[int], None] | None) -> None:
         held.enter_context(blas_threads.hold(plan.blas_threads))
         try:
             if helpers:
-                pool = _pool  # that of a forked child is another one
+                pool = _pool  # a forked child has another one
                 held.callback(pool.release, crew)
                 pool.submit(crew, helpers)
-            _see_through(job, plan, crew, report)
+            _run_to_end(job, plan, crew, report)
         except BaseException:
             job.close()
             crew.leave_behind(held.pop_all())
@@ -196,11 +198,11 @@ def compute(job: Job, plan: Plan, report: Callable[[int], None] | None) -> None:
             report(job.count)
 
 
-def _see_through(job: Job, plan: Plan, crew: Crew, report: Callable[[int], None] | None) -> None:
+def _run_to_end(job: Job, plan: Plan, crew: Crew, report: Callable[[int], None] | None) -> None:
     """Take part in the job, if that is the plan, and wait until it is done.
 
-    A function of its own: in CPython 3.13 what a signal handler raises where a loop starts over
-    passes by a `try` around that loop.
+    It is a function of its own, since in CPython 3.13 what a signal handler raises when a loop
+    jumps back is not caught by a `try` around that loop in the same function.
     """
     if plan.caller_computes or not crew.size:
         worker = Worker(job)
@@ -215,11 +217,11 @@ def _see_through(job: Job, plan: Plan, crew: Crew, report: Callable[[int], None]
 
 @atexit.register
 def _wait_for_threads() -> None:
-    """Let the process end only once no other thread is inside LAPACK, nor can come there.
+    """Let the process end only when no other thread is inside LAPACK or can enter it.
 
     OpenBLAS frees its buffers and joins its threads when it is unloaded, and crashes or hangs if a
-    call is under way: that of a matrix whose caller was interrupted, or is a daemon thread, which
-    no one can stop.
+    call is under way. One may be: its caller was interrupted, or is a daemon thread, which nobody
+    can stop.
     """
     try:
         _drop_all()

@@ -11,7 +11,7 @@ Report = Callable[[int], None]
 
 
 def check_progress(progress: Progress) -> None:
-    """TypeError or ModuleNotFoundError where `progress` cannot be served."""
+    """TypeError if `progress` is none of these; ModuleNotFoundError if it is True without tqdm."""
     if progress is True:
         _tqdm()
     elif progress not in (None, False) and not callable(progress):
@@ -24,7 +24,7 @@ def check_progress(progress: Progress) -> None:
 def open_progress(
     progress: Literal[True] | Callable[[int, int], object], total: int, name: str
 ) -> Iterator[Report]:
-    """A function of the number done, for the time of one call."""
+    """Gives a function that reports how many are done, to be used inside the context."""
     if progress is True:
         with _tqdm()(total=total, unit="matrix", unit_scale=True, desc=name) as bar:
             yield lambda done: bar.update(done - bar.n)

@@ -7,26 +7,27 @@ import warnings
 
 import numpy as np
 
-# Whose frames may lie between a caller and us.
+# Packages whose frames may lie between the caller's and ours.
 _BETWEEN = {"batchpinv", "contextlib", "dask", "jax", "numpy", "torch", "xarray"}
 
 
 class RankWarning(np.exceptions.RankWarning):
     """The default tolerance has dropped singular values that stand out from rounding.
 
-    The default, ``max(m, n) * eps``, is PyTorch's and allows for what rounding may make of zero. In
-    single precision it is coarse where one side is long: 0.036 of the largest singular value at
-    300,000 rows, and from 2**23 rows on nothing can be kept. `pinv` and `lstsq` say so, once a
-    call, if they were given no tolerance and dropped a singular value that is above
-    ``min(m, n) * eps`` of the largest one by more than the rounding of the method that found it.
-    What rounding may hide from that method is dropped in silence, up to some 100 eps for long
-    matrices. Of Dask's arrays each chunk warns, with indices of its own. A call that raises does
-    not warn, nor does one with weights or damping, nor one on CUDA, in code that JAX has compiled,
-    or of `batchpinv.compat`.
+    The default, ``max(m, n) * eps``, is PyTorch's, and allows for what rounding may make of zero.
+    In single precision it is coarse if one side is long: at 300,000 rows it is 0.036 of the largest
+    singular value, and from 2**23 rows on nothing is kept. Give `rtol`, or compute in float64.
+
+    `pinv` and `lstsq` warn once a call, if they were given no tolerance and dropped a singular
+    value that exceeds ``min(m, n) * eps`` of the largest one by more than the rounding of the
+    method that found it. That rounding is up to some 100 eps for long matrices; smaller values are
+    dropped in silence. Each chunk of a Dask array warns for itself, with its own indices. There is
+    no warning from a call that raises, from one with weights or damping, on CUDA, in code that JAX
+    has compiled, or from `batchpinv.compat`.
 
     See Also
     --------
-    pinv : whose `rtol` says what to drop.
+    pinv, lstsq : their `rtol` says what to drop.
 
     Examples
     --------
@@ -42,7 +43,7 @@ class RankWarning(np.exceptions.RankWarning):
     ...     except RankWarning as warning:
     ...         print(warning)
     the default tolerance, rtol = 0.0119 (100000 eps), dropped 1 of the 2 singular values of the \
-matrix that stand out from rounding. rtol=2.38e-07 keeps them; float64 keeps digits, too
+matrix that stand out from rounding. rtol=2.38e-07 keeps them; float64 keeps their digits, too
     """
 
 
@@ -51,10 +52,10 @@ def warn_of_cut(
 ) -> None:
     """Warn the caller of that matrix.
 
-    `dropped` of its `standing` singular values that stand out were, by the default `rtol`; they
-    would not have been by `keeping`.
+    Of its `standing` singular values that stand out from rounding, the default `rtol` dropped
+    `dropped`; the rtol `keeping` would have kept them.
     """
-    remedy = "" if eps < 1e-10 else "; float64 keeps digits, too"
+    remedy = "" if eps < 1e-10 else "; float64 keeps their digits, too"
     message = (
         f"the default tolerance, rtol = {rtol:.3g} ({rtol / eps:.0f} eps), dropped {dropped} of "
         f"the {standing} singular values of {name} that stand out from rounding. "

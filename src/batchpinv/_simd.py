@@ -1,6 +1,7 @@
-"""The instruction set of the kernels for small matrices: the processor's best, or a given one.
+"""Chooses the instruction set of the kernels for small matrices, at import: the processor's best.
 
-The environment variable BATCHPINV_SIMD names it: baseline, avx2, avx512, or none for LAPACK alone.
+The environment variable BATCHPINV_SIMD may name another: baseline, avx2, avx512, or none for LAPACK
+alone.
 """
 
 from __future__ import annotations

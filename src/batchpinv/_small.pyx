@@ -1,16 +1,17 @@
 # cython: language_level=3, embedsignature=True, freethreading_compatible=True
 # cython: boundscheck=False, wraparound=False
 # distutils: language = c++
-"""A few small ndarrays at once. The usual way takes several times as long as their arithmetic.
+"""A shorter way for a few small ndarrays, for which the stages take several times as long as the
+arithmetic.
 
-These functions know a plain call when they see one, compute it in SIMD lanes by the thread that
-makes it, and return None for any other, which then goes the usual way: through all checks, to a
-rung that answers or to the error that says why not. They have no check and no default of their own,
-and the bits are those of the usual way.
+These functions recognise a plain call and compute it in SIMD lanes, in the calling thread. They
+return None for any other call, which must then go through the stages: these check it, and answer it
+or raise the error. No check and no default differs from theirs, and the bits are the same.
 
-Who calls them makes one more call of a builtin function before it returns. CPython looks for Ctrl-C
-after a call, and where a loop starts over; there the KeyboardInterrupt passes by a `try` around the
-loop (3.11 to 3.13). Without that call half of those that end a loop around `pinv` would.
+The caller must call one more builtin function before it returns. CPython looks for Ctrl-C after a
+call, and when a loop jumps back; raised there, a KeyboardInterrupt is not caught by a `try` around
+the loop (3.11 to 3.13). Without the additional call, that would happen to half of those that end a
+loop around `pinv`.
 """
 
 cimport numpy as cnp
@@ -25,13 +26,13 @@ import numpy as np
 
 cnp.import_array()
 
-cdef object FLOAT64 = np.float64  # a float, too
+cdef object FLOAT64 = np.float64  # a subclass of float
 
 
 def pinv(a, rtol, out, cnp.ndarray rank=None, cnp.ndarray rung=None):
-    """The pseudo-inverses of a few small matrices, or None if it is not known here how.
+    """The pseudo-inverses of a few small matrices, or None if the call is not a plain one.
 
-    `rank` and `rung`: where they go, contiguous, of int64 and uint8 and the batch shape."""
+    `rank` and `rung` are written to, if given: contiguous arrays of the batch shape."""
     cdef StridedCall call
     cdef cnp.ndarray x
     memset(&call, 0, sizeof(call))
@@ -46,7 +47,7 @@ def pinv(a, rtol, out, cnp.ndarray rank=None, cnp.ndarray rung=None):
 
 
 def lstsq(a, b, rtol, out, cnp.ndarray rank=None, cnp.ndarray rung=None):
-    """The solutions of a few small systems, or None if it is not known here how."""
+    """The solutions of a few small systems, or None if the call is not a plain one."""
     cdef StridedCall call
     cdef cnp.ndarray x, sides
     cdef int ndim, core
@@ -80,7 +81,7 @@ def lstsq(a, b, rtol, out, cnp.ndarray rank=None, cnp.ndarray rung=None):
 
 
 cdef bint take_matrices(a, StridedCall *call):
-    """Whether it is an ndarray of one small matrix, or of a few."""
+    """Whether `a` is an ndarray of one or a few small matrices; puts it into the call if so."""
     cdef cnp.ndarray array
     cdef int ndim, typenum
     if not cnp.PyArray_CheckExact(a):
@@ -122,7 +123,7 @@ cdef bint take_rtol(rtol, StridedCall *call):
         call.rtol = (<double *>cnp.PyArray_DATA(<cnp.ndarray>rtol))[0]
     else:
         return False
-    # Not NaN; subnormal numbers may compare as 0.
+    # False for NaN. A negative subnormal number may compare as 0, hence the sign bit.
     return call.rtol >= 0 and not signbit(call.rtol)
 
 
@@ -137,14 +138,14 @@ cdef bint is_number(given):
 
 
 cdef bint is_like(cnp.ndarray array, cnp.ndarray a):
-    """Whether it has the same dtype."""
+    """Whether it has the dtype of `a`, in native byte order."""
     return (
         cnp.PyArray_TYPE(array) == cnp.PyArray_TYPE(a) and cnp.PyArray_ISNOTSWAPPED(array)
     )
 
 
 cdef cnp.ndarray make_result(cnp.ndarray a, int ndim, cnp.npy_intp n, cnp.npy_intp k, out):
-    """A new array, or `out` if it is a plain one of the same shape; else None."""
+    """A new array; or `out`, if it is a plain contiguous array of the right shape; else None."""
     cdef cnp.npy_intp shape[3]
     cdef int at = 0, axis
     cdef int stacked = cnp.PyArray_NDIM(a) - 2
@@ -167,7 +168,7 @@ cdef cnp.ndarray make_result(cnp.ndarray a, int ndim, cnp.npy_intp n, cnp.npy_in
     for axis in range(ndim):
         if cnp.PyArray_DIM(given, axis) != shape[axis]:
             return None
-    if cnp.PyArray_BASE(given) is not NULL:  # it may be part of a file: see _disk
+    if cnp.PyArray_BASE(given) is not NULL:  # it may be memory-mapped: see _disk
         return None
     return given
 

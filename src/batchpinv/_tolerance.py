@@ -1,6 +1,6 @@
-"""The tolerance stage: `atol`, `rtol` and `rcond` become one atol and one rtol a matrix.
+"""The tolerance stage: `atol`, `rtol` and `rcond` become one atol and one rtol for each matrix.
 
-A singular value s is kept where s > max(atol, rtol * s1): the rule of `torch.linalg.pinv`.
+A singular value s is kept if s > max(atol, rtol * s1): the rule of `torch.linalg.pinv`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def resolve_tolerances(
 ) -> tuple[Tolerances, Tolerances]:
     """(atol, rtol) in float64, each a scalar array or one that broadcasts with the batch.
 
-    Defaults: atol = 0; rtol = max(m, n) * eps(dtype), but 0 where an atol above 0 is given.
+    Defaults: atol = 0; rtol = max(m, n) * eps(dtype), but 0 for matrices of an atol above 0.
     """
     if rcond is not None and rtol is not None:
         raise ValueError("rcond is the old name of rtol: give one of them, not both")
@@ -88,7 +88,7 @@ def broadcast_batch(
 
 
 def _broadcast(*shapes: tuple[int, ...]) -> tuple[int, ...]:
-    """`numpy.broadcast_shapes` for any number of dimensions; its own ends at 32."""
+    """`numpy.broadcast_shapes` for any number of dimensions; NumPy's ends at 32."""
     ndim = max(map(len, shapes))
     padded = [(1,) * (ndim - len(shape)) + shape for shape in shapes]
     common = tuple(max(sizes) if 0 not in sizes else 0 for sizes in zip(*padded, strict=True))

@@ -1,8 +1,8 @@
 # cython: language_level=3, freethreading_compatible=True
-"""Memory-mapped files that become shorter while they are read.
+"""Ends the command line if a memory-mapped file becomes shorter while it is read.
 
-The system answers a touch of the missing part by a signal, SIGBUS, that no Python function can
-take: the touch would only be made again. What is left is to end as a command line should.
+An access to the missing part raises the signal SIGBUS. No Python function can handle it: once that
+returns, the access is made again. So the process says why, removes its output, and exits.
 """
 
 cdef extern from * nogil:
@@ -15,7 +15,7 @@ cdef extern from * nogil:
 
     static char *batchpinv_message, *batchpinv_part;
 
-    /* Only what a signal handler may call; by the first of the threads that come here. */
+    /* Calls only what a signal handler may call. The first thread here ends the process. */
     static void batchpinv_end(int) {
         static int ending = 0;
         while (__atomic_exchange_n(&ending, 1, __ATOMIC_SEQ_CST))
@@ -40,5 +40,5 @@ cdef extern from * nogil:
 
 
 def end_where_truncated(message: bytes, part: bytes) -> None:
-    """From now on, let such a touch print the message, remove the file and end with status 1."""
+    """From now on, let such an access print `message`, remove the file `part`, and exit with 1."""
     batchpinv_end_on_sigbus(message, part)

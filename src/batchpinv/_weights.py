@@ -1,4 +1,4 @@
-"""The stage of weighted and damped systems: what is read of `weights` and `damping`."""
+"""The stage that reads `weights` and `damping`, and checks them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Weights = NDArray[np.float32] | NDArray[np.float64]
 
 
 def read_weights(given: Any, m: int) -> Weights | None:
-    """One weight a row, shape (*, m). Their values are only seen where they are used."""
+    """One weight for each row, shape (*, m). The engine checks their values, matrix by matrix."""
     if given is None:
         return None
     array = as_array(given, "weights")
@@ -36,7 +36,7 @@ def read_weights(given: Any, m: int) -> Weights | None:
 
 
 def read_damping(options: Options) -> Tolerances | None:
-    """One number a matrix, shape (*)."""
+    """One number for each matrix, shape (*)."""
     if options.damping is None:
         return None
     with UsualArithmetic():
@@ -50,7 +50,7 @@ def _read_damping(options: Options) -> Tolerances:
     for name in "atol", "rtol", "rcond":
         if getattr(options, name) is not None and damping.any():
             raise ValueError(
-                f"{name} has no meaning beside damping, with which no singular value is dropped: "
+                f"{name} has no meaning with damping, which drops no singular value: "
                 "give one of them"
             )
     return damping

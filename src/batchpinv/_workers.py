@@ -13,19 +13,28 @@ from pathlib import Path
 from typing import SupportsIndex
 
 _VARIABLE = "BATCHPINV_NUM_THREADS"
-# Beyond any use, so that a slip of the pen does not fill the process with threads.
+# Beyond any use, so that a typing error does not fill the process with threads.
 MOST_WORKERS = 1024
 _chosen: ContextVar[int | None] = ContextVar("batchpinv_workers", default=None)
 
 
 def get_workers() -> int:
-    """Number of threads that `pinv` uses where `workers` is not given.
+    """Number of threads that `pinv` and `lstsq` use if `workers` is not given.
 
     Returns
     -------
     int
         What the innermost `set_workers` says; else the environment variable BATCHPINV_NUM_THREADS;
         else the number of CPUs that the process may use (its affinity mask and its cgroup's quota).
+
+    Raises
+    ------
+    ValueError
+        If BATCHPINV_NUM_THREADS is looked up and is not a number that `set_workers` accepts.
+
+    See Also
+    --------
+    set_workers : change it.
 
     Examples
     --------
@@ -44,13 +53,20 @@ def set_workers(workers: SupportsIndex) -> Iterator[None]:
     Parameters
     ----------
     workers : int
-        Number of threads; more than 1024 are taken for 1024. Negative counts from the end: -1 is
-        all usable CPUs, -2 all but one.
+        Number of threads; more than 1024 are taken for 1024. Negative numbers count from the end:
+        -1 is all usable CPUs, -2 all but one.
 
     Raises
     ------
+    TypeError
+        If `workers` is not an integer.
     ValueError
         If `workers` is 0, or below minus the number of usable CPUs.
+
+    See Also
+    --------
+    get_workers : what the default is now.
+    pinv, lstsq : their `workers` overrides it for one call.
 
     Examples
     --------
@@ -67,7 +83,7 @@ def set_workers(workers: SupportsIndex) -> Iterator[None]:
 
 
 def resolve_workers(workers: SupportsIndex | None) -> int:
-    """`workers` as a count of threads: None is the default, negative counts from the end."""
+    """`workers` as a count of threads: None is the default, negative ones count from the end."""
     if workers is None:
         return get_workers()
     try:
@@ -112,7 +128,7 @@ def usable_cpus() -> int:
 
 @cache
 def _cgroup_cpus() -> float | None:
-    """CPU seconds a second that the cgroup and those above it grant; None where unlimited."""
+    """The CPUs that the cgroup, and those above it, grant by their quotas; None if unlimited."""
     try:
         lines = Path("/proc/self/cgroup").read_text().splitlines()
     except OSError:

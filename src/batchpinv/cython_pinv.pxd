@@ -1,5 +1,5 @@
-# Pseudo-inverses and least squares for other Cython code, and through the capsules of this module
-# for whatever calls C: see cython_pinv's docstring for the contract.
+# Pseudo-inverses and least squares for other Cython code, and for C through this module's capsules.
+# The contract is the docstring of cython_pinv.
 from libc.stdint cimport int64_t
 
 cpdef enum Flags:
@@ -94,7 +94,7 @@ cdef int64_t zlstsq(
 cdef int64_t zpinv_work(int64_t m, int64_t n, int flags) noexcept nogil
 cdef int64_t zlstsq_work(int64_t m, int64_t n, int64_t k, int flags) noexcept nogil
 
-# all types, of which `dtype` is the letter
+# all types: `dtype` is b"s", b"d", b"c" or b"z"
 cdef int64_t weighted_pinv(
     char dtype, int64_t count, int64_t m, int64_t n,
     const void *a, int64_t a_step, int64_t a_row, int64_t a_col,

@@ -3,8 +3,8 @@
 """Pseudo-inverses and least squares for compiled code: no Python, no GIL.
 
 For each type (``s`` float32, ``d`` float64, ``c`` complex64, ``z`` complex128) there are four
-functions to ``cimport``; their addresses are also in this module's capsules, for Numba's
-``get_cython_function_address`` and for C. Of type T::
+functions to ``cimport``. Numba's ``get_cython_function_address``, and C, find their addresses in
+this module's capsules. For a type T::
 
     int64_t Tpinv(int64_t count, int64_t m, int64_t n,
                   const T *a, int64_t a_step, int64_t a_row, int64_t a_col,
@@ -20,30 +20,30 @@ functions to ``cimport``; their addresses are also in this module's capsules, fo
     int64_t Tpinv_work(int64_t m, int64_t n, int flags)
     int64_t Tlstsq_work(int64_t m, int64_t n, int64_t k, int flags)
 
-`Tpinv` puts the pseudo-inverses (n, m) of `count` matrices `a` (m, n) into `x`; `Tlstsq` the
-solutions (n, k) for `b` (m, k). ``step``, ``row`` and ``col`` are strides in bytes, any at all:
-those of an ndarray of three dimensions. A step of 0 is one matrix for all. `x` may not overlap the
-others. Many matrices in one call are faster than many calls: small ones are computed several at a
-time.
+`Tpinv` writes the pseudo-inverses (n, m) of `count` matrices `a` (m, n) to `x`; `Tlstsq` writes the
+solutions (n, k) for `b` (m, k). ``step``, ``row`` and ``col`` are the strides of an ndarray of
+three dimensions: in bytes, of any size and sign. A step of 0 means one matrix for all. `x` must not
+overlap the other arrays. Many matrices in one call are faster than many calls: small ones are
+computed several at a time.
 
 atol, rtol
     As for `batchpinv.pinv`; a negative `rtol` is its default for this `atol`.
 flags
-    0, or a sum of HERMITIAN, UPPER (of a Hermitian matrix the upper triangle is read) and SVD (no
-    other way is tried): `Flags`.
+    0, or a sum of `Flags`: HERMITIAN, UPPER (the upper triangle of a Hermitian matrix is read
+    instead of the lower one) and SVD (LAPACK's SVD computes all matrices).
 rank, status
-    Null, or room for `count` numbers: the ranks (-1 where a matrix failed), and SOLVED, NON_FINITE
-    or NO_CONVERGENCE.
+    Null, or room for `count` numbers: the ranks (-1 for a matrix that failed), and of `Status`
+    SOLVED, NON_FINITE or NO_CONVERGENCE.
 work
-    Null, or `work_bytes` bytes of any alignment, at least what `Tpinv_work` or `Tlstsq_work` gives
-    for these sizes and flags. Then nothing is allocated; what BLAS does by itself is its own.
+    Null, or `work_bytes` bytes of any alignment, at least what `Tpinv_work` or `Tlstsq_work`
+    returns for these sizes and flags. With it nothing is allocated, except by BLAS itself.
 
-The result is how many matrices failed; their `x` are NaN. Negative results are BAD_SIZE,
-BAD_FLAGS, BAD_TOLERANCE, and NO_MEMORY, where `work` is too small or there is none; then `x` is
-undefined.
+The functions return how many matrices failed; the `x` of those are NaN. If the result is negative,
+`x` is undefined, and the result is one of `Result`: BAD_SIZE, BAD_FLAGS, BAD_TOLERANCE, or
+NO_MEMORY, if `work` is too small or nothing can be allocated.
 
-Weighted and damped systems, and covariances, have functions for all types, of which `dtype` is
-the letter::
+Weighted and damped systems, and covariances, have functions for all types; `dtype` is the letter of
+the type::
 
     int64_t weighted_pinv(char dtype, int64_t count, int64_t m, int64_t n,
                           const void *a, int64_t a_step, int64_t a_row, int64_t a_col,
@@ -65,18 +65,18 @@ the letter::
     int64_t weighted_lstsq_work(char dtype, int64_t m, int64_t n, int64_t k, int flags)
 
 weights, damping
-    Null, or (m) and one number for each matrix, as for `batchpinv.lstsq`. With a damping above 0
-    `atol` has to be 0 and `rtol` negative, else the result is BAD_TOLERANCE.
+    Null, or m weights and one damping for each matrix, as for `batchpinv.lstsq`. With a damping
+    above 0, `atol` must be 0 and `rtol` negative, else the result is BAD_TOLERANCE.
 c
-    Null, or room for the covariances (n, n); then m and k are at least 1.
+    Null, or room for the covariances (n, n); then m and k must be at least 1.
 
-BAD_SIZE is also the result for a `dtype` that is none of the four.
+The result is also BAD_SIZE if `dtype` is none of the four letters.
 
-The functions may be called from any number of threads at once; each call computes in the thread
-that makes it, and no more of them than there are processors at a time. They never touch Python, and
-give the bits that `batchpinv.pinv` and `batchpinv.lstsq` give. Those hold BLAS at one thread
-meanwhile; here that is the caller's to do, for matrices that are too large for SIMD lanes: for
-example with ``threadpoolctl.threadpool_limits(1, "blas")``.
+The functions may be called from any number of threads at once. Each call computes in the thread
+that makes it; calls that need LAPACK wait if as many threads as processors are inside it. The
+functions never touch Python, and give the bits of `batchpinv.pinv` and `batchpinv.lstsq`. Those
+limit BLAS to one thread meanwhile. Here the caller has to do so for matrices that are too large for
+SIMD lanes, for example with ``threadpoolctl.threadpool_limits(1, "blas")``.
 """
 
 from libc.stdint cimport int64_t
@@ -85,7 +85,7 @@ from ._batch cimport Stack, StridedCall, compute_strided, strided_workspace
 
 from ._lapack import load_lapack
 
-load_lapack()  # whoever cimports these functions calls them without Python
+load_lapack()  # at import, since the functions themselves run without Python
 
 
 cdef inline StridedCall sizes(

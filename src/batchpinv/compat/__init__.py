@@ -1,19 +1,19 @@
-"""The peers' own functions, with their signatures, defaults and results, at our speed.
+"""`pinv`, `lstsq` and their like with the signatures, defaults and results of other libraries.
 
-`batchpinv.compat.numpy`, `.scipy`, `.torch` and `.jax` have the functions of those names:
+`batchpinv.compat.numpy`, `.scipy`, `.torch` and `.jax` have those functions of these libraries:
 
 >>> from batchpinv.compat.numpy import lstsq
 >>> x, residuals, rank, s = lstsq([[1.0, 0.0], [1.0, 1.0], [1.0, 2.0]], [1.0, 3.0, 5.0])
 >>> x.round(12)
 array([1., 2.])
 
-`patch` puts them in the place of the peers', in a program that one does not own; so does
-``python -m batchpinv.compat PROGRAM``.
+`patch` puts them in the place of the libraries' own functions, for programs that you cannot edit;
+so does ``python -m batchpinv.compat PROGRAM``.
 
-A call that is not recognised, or that fails, goes to the peer, with the same arguments: warnings,
-errors and their words are its own. So does one that we would not answer faster. What we compute has
-the peer's meaning, but the ranks are those of the numbers in the matrix (see `batchpinv.pinv`),
-which the peer may miss by its rounding.
+A call that is not recognised, or that fails, goes to the library itself, with the same arguments:
+warnings and errors are its own. So does a call that we would not answer faster. What we compute has
+the library's meaning, but ranks are those of the numbers in the matrix (see `batchpinv.pinv`), from
+which the library's may differ by its rounding.
 """
 
 from ._calls import Calls, calls

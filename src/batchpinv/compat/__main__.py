@@ -1,4 +1,4 @@
-"""``python -m batchpinv.compat [--library NAME] PROGRAM ...``: a program, patched."""
+"""``python -m batchpinv.compat [--library NAME] PROGRAM ...`` runs a program under the patch."""
 
 from __future__ import annotations
 
@@ -22,11 +22,15 @@ def main(arguments: list[str] | None = None) -> None:
         help="numpy, scipy or torch; may be given several times; default: numpy and scipy",
     )  # fmt: skip
     parser.add_argument(
-        "--count", action="store_true", help="print at the end who answered how many calls"
+        "--count",
+        action="store_true",
+        help="print at the end how many calls batchpinv and the library answered",
     )
     parser.add_argument("-m", action="store_true", dest="is_module", help="PROGRAM is a module")
     parser.add_argument("program", metavar="PROGRAM", help="a file, or a module after -m")
-    parser.add_argument("rest", metavar="...", nargs=argparse.REMAINDER, help="its own arguments")
+    parser.add_argument(
+        "rest", metavar="...", nargs=argparse.REMAINDER, help="arguments of PROGRAM"
+    )
     given = parser.parse_args(arguments)
     if given.is_module:
         sys.path.insert(0, os.getcwd())
@@ -42,7 +46,9 @@ def main(arguments: list[str] | None = None) -> None:
     finally:
         if given.count:
             for name, count in calls().items():
-                print(f"{name}: {count.ours} ours, {count.peers} the peer's", file=sys.stderr)
+                library = name.partition(".")[0]
+                message = f"{name}: {count.ours} by batchpinv, {count.peers} by {library} itself"
+                print(message, file=sys.stderr)
 
 
 def _find_missing(program: str, is_module: bool) -> str | None:

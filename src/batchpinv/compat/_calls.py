@@ -1,4 +1,5 @@
-"""One call: ours if it is recognised and succeeds, else the peer's; and how many were whose."""
+"""Answers a call by our function if that recognises it and succeeds, else by the peer's: the
+library's own. Counts both."""
 
 from __future__ import annotations
 
@@ -10,11 +11,11 @@ from .._lstsq import lstsq
 from .._pinv import pinv
 from ._replacement import Replacement
 
-# Of any library's arrays: type checkers know nothing of the results.
+# Without types: the arrays, and so the results, may be of any library.
 compute_pinv: Callable[..., Any] = pinv
 compute_lstsq: Callable[..., Any] = lstsq
 
-# As the engine has it; given by name, so that no RankWarning comes where the peer has none.
+# The engine's eps. Default tolerances are passed as if given, since the peers have no RankWarning.
 _EPS: dict[str, float] = {
     "float32": 2.0**-23,
     "complex64": 2.0**-23,
@@ -22,11 +23,11 @@ _EPS: dict[str, float] = {
     "complex128": 2.0**-52,
 }
 
-# What a function of ours returns where it does not recognise the call.
+# What a function of ours returns if it does not recognise the call.
 UNKNOWN = object()
 
 _counts: dict[str, list[int]] = {}
-# By the name that a program knows the peer's function by.
+# By the peer's name, such as numpy.linalg.pinv.
 replacements: dict[str, Replacement] = {}
 
 
@@ -37,21 +38,26 @@ def default_rtol(a: Any) -> float:
 
 
 class Calls(NamedTuple):
-    """How many calls of a function were answered by us, and by the peer."""
+    """How many calls of a function were answered by batchpinv, `ours`, and by the library itself,
+    `peers`."""
 
     ours: int
     peers: int
 
 
 def calls() -> dict[str, Calls]:
-    """How many calls of each function were answered by us, and by the peer, in this process.
+    """How many calls of each function batchpinv and the library itself answered, in this process.
 
-    Threads that call at the same moment may be counted once.
+    Calls that threads make at the same moment may be counted as one.
 
     Returns
     -------
     dict of Calls
-        By the name of the peer's function; those that were never called are not in it.
+        By the name of the library's function; functions that were never called are left out.
+
+    See Also
+    --------
+    patch : which makes a program call our functions.
 
     Examples
     --------
@@ -74,9 +80,10 @@ def _never() -> bool:
 def replaces(
     name: str, peer: Callable[..., Any], is_exporting: Callable[[], bool] = _never
 ) -> Callable[[Callable[..., Any]], Any]:
-    """A decorator: the function, or `peer` where it returns UNKNOWN or fails.
+    """A decorator: calls the function, and then `peer` if that returns UNKNOWN or fails.
 
-    is_exporting: whether the call is recorded for another program, so that it must not be counted.
+    is_exporting: whether the call is being recorded for another program; if `peer` answers it, it
+    is not counted.
     """
     count = _counts.setdefault(name, [0, 0])
 

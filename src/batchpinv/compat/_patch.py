@@ -1,4 +1,4 @@
-"""Our functions in the place of the peers', and back."""
+"""`patch` and `unpatch`, which put our functions in the place of the libraries' own, and back."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class _Place(NamedTuple):
 
 
 _lock = RLock()
-# By library that is patched at the moment: who asked for it, and where.
+# For each library that is patched at the moment: the calls that hold the patch, and the places.
 _users: dict[str, set[Patched]] = {}
 _places: dict[str, list[_Place]] = {}
 
 
 class Patched:
-    """What `patch` returns: a context, at whose end its libraries are given back, if no other call
+    """What `patch` returns: a context that restores its libraries at its end, unless another call
     of `patch` still holds them."""
 
     def __init__(self, libraries: tuple[str, ...]) -> None:
@@ -65,22 +65,22 @@ def patch(*libraries: str) -> Patched:
     They are replaced in the library's own modules, for all threads: ``numpy.linalg.pinv``,
     ``lstsq`` and ``matrix_rank``; ``scipy.linalg.pinv``, ``pinvh`` and ``lstsq``;
     ``torch.linalg.pinv``, ``torch.linalg.lstsq``, ``torch.pinverse`` and ``Tensor.pinverse``.
-    Modules of others that did ``from numpy.linalg import pinv`` before keep the original; those
-    that did it under the patch have the original back when it ends.
-    Subclasses, other dtypes, and whatever fails, still go to the original; `calls` counts them.
+    Other modules that did ``from numpy.linalg import pinv`` before keep the original. What they
+    import under the patch calls the original again when the patch ends. Calls with subclasses or
+    other dtypes, and calls that fail, still go to the original; `calls` counts both kinds.
 
     Parameters
     ----------
     *libraries : {'numpy', 'scipy', 'torch'}
-        Those to patch, which are imported; all three names if none is given, as far as they are
-        installed. Libraries that are patched already stay so.
+        The libraries to import and patch; default: those of the three that are installed.
+        Libraries that are patched already stay so.
 
     Returns
     -------
     context manager
-        It may be ignored: then the patch lasts until `unpatch`. At the end of a ``with`` block the
-        libraries are as they were, unless another call of `patch`, in this thread or another, has
-        not ended: then they are when the last one does.
+        At the end of a ``with`` block the libraries are as they were before, unless another call of
+        `patch` still holds them, in any thread; the last one to end restores them. Without a
+        ``with`` block the patch lasts until `unpatch`.
 
     Raises
     ------
@@ -93,6 +93,10 @@ def patch(*libraries: str) -> Patched:
     -----
     RuntimeWarning
         At the end of the block, if somebody else has replaced a function since: that one stays.
+
+    See Also
+    --------
+    unpatch, calls
 
     Examples
     --------
@@ -112,14 +116,14 @@ def patch(*libraries: str) -> Patched:
 
 
 def unpatch(*libraries: str) -> None:
-    """Give the libraries their own functions back; all of them if none is named.
+    """Restore the libraries' own functions; those of all libraries if none is named.
 
-    Whoever asked for the patch: ``with`` blocks that have not ended are without it, too.
+    This ends every patch, also that of ``with`` blocks that have not ended.
 
     Parameters
     ----------
     *libraries : {'numpy', 'scipy', 'torch'}
-        Libraries that are not patched are passed over.
+        Libraries that are not patched are ignored.
 
     Warns
     -----
@@ -131,7 +135,7 @@ def unpatch(*libraries: str) -> None:
 
 
 def patched() -> list[str]:
-    """The names of what is replaced at the moment."""
+    """The names of the functions that are replaced at the moment."""
     with _lock:
         return [
             name
@@ -141,7 +145,7 @@ def patched() -> list[str]:
 
 
 def _import(libraries: tuple[str, ...]) -> Iterator[str]:
-    """Those that are installed, with our functions for them."""
+    """Import our functions for each library; give the libraries that are installed."""
     for library in libraries or LIBRARIES:
         try:
             importlib.import_module(f"{__package__}.{library}")
@@ -153,7 +157,7 @@ def _import(libraries: tuple[str, ...]) -> Iterator[str]:
 
 
 def _replace_in(library: str) -> list[_Place]:
-    """In all of the library's modules that are imported, under whatever name; and methods."""
+    """Replace methods, and functions under any name in all imported modules of the library."""
     ours = [new for new in replacements.values() if new.library == library]
     by_original = {id(new.original): new for new in ours}
     places = []
@@ -174,7 +178,7 @@ def _replace_in(library: str) -> list[_Place]:
 
 
 def _give_back(libraries: Iterable[str]) -> None:
-    """Everything but what somebody else has replaced since."""
+    """Restore all functions but those that somebody else has replaced since."""
     kept = []
     for library in libraries:
         _users.pop(library, None)
@@ -183,7 +187,7 @@ def _give_back(libraries: Iterable[str]) -> None:
             if getattr(holder, attribute, None) is not replacement:
                 kept.append(f"{holder.__name__}.{attribute}")
             elif isinstance(holder, type):
-                delattr(holder, attribute)  # what it hides is the original, of a base class
+                delattr(holder, attribute)  # it hides the original, which is a base class's
             else:
                 setattr(holder, attribute, replacement.original)
     if kept:

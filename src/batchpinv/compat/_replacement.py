@@ -10,11 +10,10 @@ from typing import Any
 
 
 class Replacement:
-    """Ours while the patch is in force, else the original: so whoever keeps it may go on using it.
+    """Calls ours while the patch is in force, else the original, so that kept copies go on working.
 
-    It looks like the original and equals it. Libraries with `__array_function__` or
-    `__torch_function__` keep tables by function, and are asked with the original: it finds what was
-    entered for either.
+    It looks like the original, equals it, and has its hash. So tables by function, which libraries
+    with `__array_function__` or `__torch_function__` keep, find an entry for either.
     """
 
     def __init__(self, name: str, original: Callable[..., Any], ours: Callable[..., Any]) -> None:
@@ -33,7 +32,7 @@ class Replacement:
         return function(*arguments, **options)
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
-        """A method where the original is one; builtin functions are none."""
+        """A bound method if the original becomes one; builtin functions do not."""
         if instance is None or not hasattr(self.original, "__get__"):
             return self
         return MethodType(self, instance)
@@ -51,5 +50,5 @@ class Replacement:
         return other is self or other is self.original
 
     def __reduce__(self) -> Any:
-        """By name: it comes back as what has that name by then, also where we are not installed."""
+        """Pickled by name: it is loaded as what has that name there, even without batchpinv."""
         return pkgutil.resolve_name, (self.name,)

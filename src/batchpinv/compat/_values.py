@@ -1,4 +1,4 @@
-"""Singular values alone, and ndarrays that the peers' functions compute as we do."""
+"""For `.numpy` and `.scipy`: which arrays and calls are ours, and singular values alone."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from numpy.typing import NDArray
 
 _svd: Callable[..., Any] = np.linalg.svd
 
-# Entries of a matrix from which on singular values of its triangle pay: `lstsq` of 20,000×50 takes
-# the same time as NumPy's, of 200,000×20 and 20,000×200 half.
+# From how many entries on a matrix's singular values are faster by its triangle: `lstsq` of
+# 20,000×50 takes as long as NumPy's, of 200,000×20 and 20,000×200 half.
 LARGE = 2_000_000
-# Right-hand sides from which on our `lstsq` pays although singular values are computed, too: 1000
-# take 0.1 to 1 of the peers' time (40×4 to 300×100, two cores), 256 up to 1.2.
+# From how many right-hand sides on our `lstsq` is faster, with singular values: 1000 take 0.1 to 1
+# of the peers' time (40×4 to 300×100, two cores), 256 up to 1.2.
 MANY_SIDES = 1000
 _SLAB = 8192  # rows
-# Of a Cholesky factor. Beyond it what the Gram matrix lost would show.
+# Of a Cholesky factor. Beyond it, the digits that the Gram matrix lost would show.
 _MOST_CONDITION = 1e6
 
 
 def read(a: Any) -> NDArray[Any] | None:
     """An ndarray of real or complex numbers in single or double precision, with integers as
-    float64; None if `a` is something else: subclasses and other libraries' arrays are the peer's.
+    float64; None if `a` is something else: the peer computes subclasses and others' arrays.
     """
     if type(a) in (list, tuple):
         a = np.asarray(a)
@@ -35,10 +35,11 @@ def read(a: Any) -> NDArray[Any] | None:
 
 
 def pays(a: NDArray[Any], b: NDArray[Any]) -> bool:
-    """Whether we are faster although the peer's `lstsq` returns singular values, too: where it
-    takes stacks one by one, or not at all, for many right-hand sides, and for long matrices, whose
-    values are a triangle's. One matrix of less costs the peer little more than its singular values
-    cost alone.
+    """Whether our `lstsq` is faster than the peer's, although both return singular values.
+
+    It is for stacks, which the peer takes one by one or not at all, for many right-hand sides, and
+    for long matrices, whose singular values are computed from a triangle. Any other matrix takes
+    the peer little longer than its singular values alone.
     """
     return a.ndim > 2 or _is_long(a) or (b.ndim > 1 and b.shape[-1] >= MANY_SIDES)
 
@@ -48,11 +49,11 @@ def real_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
 
 
 def singular_values(a: NDArray[Any]) -> NDArray[Any]:
-    """Of each matrix, descending, as real numbers of its precision.
+    """Those of each matrix, descending, as real numbers of its precision.
 
-    Those of a long matrix are its triangular factor's, by CholeskyQR2 (Yamamoto, Nakatsukasa,
-    Yanagisawa and Fukaya, Electron. Trans. Numer. Anal. 44, 2015), or Householder QR where the Gram
-    matrix is ill conditioned.
+    For a long matrix they are those of its triangular factor, by CholeskyQR2 (Yamamoto,
+    Nakatsukasa, Yanagisawa and Fukaya, Electron. Trans. Numer. Anal. 44, 2015), or by Householder
+    QR if the Gram matrix is ill conditioned.
     """
     if a.ndim > 2 or not _is_long(a):
         return np.asarray(_svd(a, compute_uv=False))
@@ -69,7 +70,7 @@ def _is_long(a: NDArray[Any]) -> bool:
 
 
 def _triangle(a: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any] | None:
-    """R of a = Q R, or None."""
+    """R of a = Q R by CholeskyQR2, or None if `a` is too ill conditioned."""
 
     def gram(factor: NDArray[Any] | None) -> NDArray[Any]:
         total: Any = 0

@@ -1,4 +1,4 @@
-"""`pinv` and `lstsq` as `jax.numpy.linalg` has them, for arrays on the CPU."""
+"""`pinv` and `lstsq` with the signatures of `jax.numpy.linalg`, for arrays on the CPU."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def pinv(a: Any, rtol: Any = None, hermitian: bool = False, *, rcond: Any = None
 
     See Also
     --------
-    batchpinv.pinv : whose default tolerance is a tenth of this.
+    batchpinv.pinv : its default tolerance is a tenth of this one.
 
     Examples
     --------
@@ -76,7 +76,7 @@ def lstsq(a: Any, b: Any, rcond: Any = None, *, numpy_resid: bool = False) -> An
     rcond : float, optional
         Singular values up to ``rcond * s1`` are dropped. Default: ``max(m, n) * eps``.
     numpy_resid : bool, default False
-        Whether residuals are empty where NumPy's are. Not under ``jit``.
+        Whether residuals are empty if NumPy's are: if rank < n or m <= n. Not under ``jit``.
 
     Returns
     -------
@@ -92,7 +92,7 @@ def lstsq(a: Any, b: Any, rcond: Any = None, *, numpy_resid: bool = False) -> An
 
     See Also
     --------
-    batchpinv.lstsq : x alone; and stacks.
+    batchpinv.lstsq : x alone, and for stacks.
 
     Examples
     --------

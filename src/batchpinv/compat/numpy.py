@@ -1,4 +1,4 @@
-"""`pinv`, `lstsq` and `matrix_rank` as `numpy.linalg` has them."""
+"""`pinv`, `lstsq` and `matrix_rank` with the signatures and results of `numpy.linalg`."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def pinv(a: Any, rcond: Any = None, hermitian: Any = False, *, rtol: Any = _NO_V
 
     See Also
     --------
-    batchpinv.pinv : with more options, and failures by index.
+    batchpinv.pinv : has more options, and names the matrices that fail.
 
     Examples
     --------
@@ -54,11 +54,11 @@ def pinv(a: Any, rcond: Any = None, hermitian: Any = False, *, rtol: Any = _NO_V
     if rcond is None and rtol is not None:
         rcond = 1e-15 if rtol is _NO_VALUE else rtol
     if rcond is None:
-        if np.asarray(a).dtype.kind in "iu":  # NumPy asks for their eps, and raises
+        if np.asarray(a).dtype.kind in "iu":  # NumPy raises: integers have no eps
             return UNKNOWN
         rcond = default_rtol(matrices)
     batch = matrices.shape[:-2]
-    if np.broadcast_shapes(np.shape(rcond), batch) != batch:  # NumPy extends none
+    if np.broadcast_shapes(np.shape(rcond), batch) != batch:  # NumPy does not extend the batch
         return UNKNOWN
     return compute_pinv(matrices, rtol=rcond, hermitian=bool(hermitian))
 
@@ -73,16 +73,16 @@ def lstsq(a: Any, b: Any, rcond: Any = None) -> Any:
         One matrix, as for NumPy; or a stack of them.
     b : array_like, shape (*, m) or (*, m, k)
     rcond : float, optional
-        Singular values up to ``rcond * s1`` are dropped. Default: ``max(m, n)`` times the precision
-        of float64. A negative one stands for half of it; of lower ranks, which LAPACK's
-        rounding decides then, NumPy's answer is returned.
+        Singular values up to ``rcond * s1`` are dropped. Default: ``max(m, n)`` times the eps of
+        float64. A negative one stands for eps / 2; lower ranks are then decided by LAPACK's
+        rounding, so NumPy's answer is returned for them.
 
     Returns
     -------
     x : ndarray, shape (*, n) or (*, n, k)
     residuals : ndarray, shape (k,), or (1,) if b is (m,)
-        Sums of squares; empty if the rank is below n or m <= n. Of a stack they are all there, of
-        shape (*, k) or (*).
+        Sums of squares; empty if the rank is below n or m <= n. For a stack they have the shape
+        (*, k) or (*), and none is left out.
     rank : int, or ndarray with the batch shape
     s : ndarray, shape (*, min(m, n))
         The singular values of `a`.
@@ -94,9 +94,9 @@ def lstsq(a: Any, b: Any, rcond: Any = None) -> Any:
 
     See Also
     --------
-    batchpinv.lstsq : x alone, at 5 to 20 times the speed: singular values take most of the time of
-        NumPy's function, and only those of stacks and of very long matrices are computed faster
-        here. What is neither is left to NumPy, unless it has many right-hand sides.
+    batchpinv.lstsq : x alone, at 5 to 20 times the speed. Singular values take most of the time of
+        NumPy's function, and are faster here only for stacks and very long matrices. Other matrices
+        are left to NumPy, unless they have many right-hand sides.
 
     Examples
     --------
@@ -114,14 +114,14 @@ def lstsq(a: Any, b: Any, rcond: Any = None) -> Any:
     dtype = np.result_type(matrices, sides)
     wide = np.result_type(dtype, np.float64)
     matrices, sides = matrices.astype(wide, copy=False), sides.astype(wide, copy=False)
-    if rcond is not None and (rcond == 0 or not rcond < 1):  # LAPACK takes eps for these
+    if rcond is not None and (rcond == 0 or not rcond < 1):  # LAPACK uses eps instead of these
         return UNKNOWN
     is_negative = rcond is not None and rcond < 0
     rtol = max(m, n) * _EPS if rcond is None else _EPS / 2 if is_negative else rcond
     x, rank, residuals = compute_lstsq(
         matrices, sides, rtol=rtol, return_rank=True, return_residuals=True
     )
-    if is_negative and np.any(rank < min(m, n)):  # which asks what LAPACK's rounding leaves
+    if is_negative and np.any(rank < min(m, n)):  # LAPACK's rounding decides
         return UNKNOWN
     s = singular_values(matrices)
     if matrices.ndim == 2 and sides.ndim <= 2:
@@ -139,10 +139,10 @@ def matrix_rank(A: Any, tol: Any = None, hermitian: Any = False, *, rtol: Any = 
     ----------
     A : array_like, shape (*, m, n)
     tol : array_like of real, optional
-        Absolute. Not together with `rtol`.
+        Absolute tolerance. Not together with `rtol`.
     hermitian : bool, default False
     rtol : array_like of real, optional
-        Relative to the largest singular value. Default: ``max(m, n) * eps`` of the dtype.
+        Tolerance relative to the largest singular value. Default: ``max(m, n) * eps`` of the dtype.
 
     Returns
     -------
@@ -155,7 +155,7 @@ def matrix_rank(A: Any, tol: Any = None, hermitian: Any = False, *, rtol: Any = 
 
     See Also
     --------
-    batchpinv.pinv : whose `return_info` says whether a rank is certain.
+    batchpinv.pinv : its `return_info` says whether a rank is certain.
 
     Examples
     --------
@@ -169,7 +169,7 @@ def matrix_rank(A: Any, tol: Any = None, hermitian: Any = False, *, rtol: Any = 
     if rtol is None:
         rtol = default_rtol(matrices)
     options: dict[str, Any] = {"rtol": rtol} if tol is None else {"atol": tol, "rtol": 0}
-    if any(np.size(given) == 0 for given in options.values()):  # NumPy looks at A first
+    if any(np.size(given) == 0 for given in options.values()):  # NumPy checks A first
         return UNKNOWN
     _, rank = compute_pinv(matrices, hermitian=bool(hermitian), return_rank=True, **options)
     return np.int64(rank) if matrices.ndim == 2 and isinstance(rank, int) else rank

@@ -1,4 +1,4 @@
-"""`pinv`, `pinvh` and `lstsq` as `scipy.linalg` has them."""
+"""`pinv`, `pinvh` and `lstsq` with the signatures and results of `scipy.linalg`."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from ._values import pays, read, singular_values
 __all__ = ["lstsq", "pinv", "pinvh"]
 
 _lstsq: Any = scipy.linalg.lstsq
-# From 1.18 on, `lstsq` has residuals of the solution's dtype, NaN if the rank is lower (they were
-# missing before), in an array if there is one; and the rank of one matrix is a NumPy integer.
+# From 1.18 on, residuals of `lstsq` have the dtype of x, are an array even for one right-hand side,
+# and are NaN, not left out, if the rank is lower; and the rank of one matrix is a NumPy integer.
 _IS_OF_1_18 = tuple(map(int, scipy.__version__.split(".")[:2])) >= (1, 18)
 
 
@@ -34,16 +34,16 @@ def pinv(
     ----------
     a : array_like, shape (*, m, n)
     atol, rtol : float, optional
-        Defaults: ``atol = 0``, ``rtol = max(m, n) * eps``, also beside an `atol`.
+        Defaults: ``atol = 0``, ``rtol = max(m, n) * eps``, even if `atol` is given.
     return_rank : bool, default False
     check_finite : bool, default True
-        Ignored: NaN and Inf are looked for.
+        Ignored: NaN and Inf are always looked for.
 
     Returns
     -------
     B : ndarray, shape (*, n, m)
     rank : int, or ndarray with the batch shape
-        Only where `return_rank`.
+        Only if `return_rank`.
 
     Raises
     ------
@@ -52,7 +52,7 @@ def pinv(
 
     See Also
     --------
-    batchpinv.pinv : which drops up to ``max(atol, rtol * s1)``.
+    batchpinv.pinv : drops singular values up to ``max(atol, rtol * s1)``.
 
     Examples
     --------
@@ -87,13 +87,13 @@ def pinvh(
     lower : bool, default True
     return_rank : bool, default False
     check_finite : bool, default True
-        Ignored: NaN and Inf are looked for.
+        Whether NaN and Inf are looked for in the other triangle, too.
 
     Returns
     -------
     B : ndarray, shape (*, n, n)
     rank : int, or ndarray with the batch shape
-        Only where `return_rank`.
+        Only if `return_rank`.
 
     Raises
     ------
@@ -147,7 +147,7 @@ def _norm(a: Any) -> Any:
 
 
 def _norm_of_triangle(a: Any, lower: bool) -> Any:
-    """The same of Hermitian matrices, of which one triangle is read."""
+    """The largest absolute eigenvalue of each Hermitian matrix, of which one triangle is read."""
     return np.abs(np.linalg.eigvalsh(a, UPLO="L" if lower else "U")).max(axis=-1)
 
 
@@ -172,16 +172,16 @@ def lstsq(
     overwrite_a, overwrite_b : bool, default False
         Ignored: nothing is overwritten.
     check_finite : bool, default True
-        Ignored: NaN and Inf are looked for.
+        Whether NaN and Inf are looked for in `b`; in `a` they always are.
     lapack_driver : {'gelsd', 'gelss', 'gelsy'}, optional
-        'gelsy' is left to SciPy: its rank is not one of singular values.
+        'gelsy' is left to SciPy: its rank is not a number of singular values.
 
     Returns
     -------
     x : ndarray, shape (n,) or (*, n, k)
     residues : ndarray
-        Sums of squares, as SciPy has them: none unless m > n, nor, before SciPy 1.18, where the
-        rank is below n.
+        Sums of squares, as from SciPy: empty if m <= n; if the rank is below n, NaN, or empty
+        before SciPy 1.18.
     rank : int, or ndarray with the batch shape
     s : ndarray, shape (*, min(m, n))
 
@@ -215,7 +215,7 @@ def lstsq(
         return UNKNOWN
     if check_finite and not np.isfinite(sides).all():
         return UNKNOWN
-    if cond is not None and not (np.ndim(cond) == 0 and 0 < cond < 1):  # LAPACK takes eps for these
+    if cond is not None and not (np.ndim(cond) == 0 and 0 < cond < 1):  # LAPACK uses eps for these
         return UNKNOWN
     m, n = matrices.shape[-2:]
     dtype = np.result_type(matrices, sides)

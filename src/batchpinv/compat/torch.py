@@ -1,4 +1,5 @@
-"""`linalg.pinv`, `pinverse` and `linalg.lstsq` as `torch` has them, for tensors on the CPU."""
+"""`linalg.pinv`, `pinverse` and `linalg.lstsq` with the signatures of `torch`, for tensors on the
+CPU."""
 
 from __future__ import annotations
 
@@ -16,13 +17,14 @@ __all__ = ["linalg", "pinverse"]
 _REAL = (torch.float32, torch.float64)
 _DTYPES = (*_REAL, torch.complex64, torch.complex128)
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
-# From where on our `lstsq` takes less time than 'gelsy', measured on two cores: 64 matrices (of 3×3
-# in 0.6 of its time, of 100×20 in 0.5), and long matrices or right-hand sides of a million entries
-# (100,000×10 in 0.25, 20,000×50 in 0.4). One of 3×3 takes us 1.8 times as long, 10,000×2 twice.
+# From these sizes on our `lstsq` takes less time than 'gelsy', measured on two cores: 64 matrices
+# (of 3×3 0.6 of its time, of 100×20 0.5), and long matrices or right-hand sides of a million
+# entries (100,000×10 0.25, 20,000×50 0.4). One matrix of 3×3 takes 1.8 times as long, of 10,000×2
+# twice.
 _MANY = 64
 _LARGE = 1_000_000
-# Entries from where on our `pinv` does if a gradient is to follow: one of 20×5 takes 2.5 times as
-# long as PyTorch's, 4 of them 0.65.
+# From so many entries on our `pinv` takes less time if a gradient is to follow: one matrix of 20×5
+# takes 2.5 times as long as PyTorch's, 4 of them 0.65 times.
 _WITH_GRADIENT = 256
 _is_exporting: Callable[[], bool] = getattr(
     torch.compiler, "is_exporting", torch.compiler.is_compiling
@@ -30,13 +32,14 @@ _is_exporting: Callable[[], bool] = getattr(
 
 
 def _is_watched() -> bool:
-    """Whether somebody looks at the calls of PyTorch's functions, or records them for programs that
-    know no others. What `torch.compile` records is for this process alone."""
+    """Whether a mode intercepts calls of PyTorch's functions, or they are recorded for programs
+    that have no others. What `torch.compile` records is only for this process."""
     if torch.compiler.is_compiling():
         return _is_exporting()
     modes = map(torch._C._get_function_stack_at, range(torch._C._len_torch_function_stack()))
-    looks = not all(isinstance(mode, DeviceContext) for mode in modes)  # of set_default_device
-    return looks or bool(torch._C._is_tracing()) or bool(torch._C._len_torch_dispatch_stack())
+    # DeviceContext is set_default_device's mode.
+    intercepts = not all(isinstance(mode, DeviceContext) for mode in modes)
+    return intercepts or bool(torch._C._is_tracing()) or bool(torch._C._len_torch_dispatch_stack())
 
 
 def _is_plain(*tensors: Any) -> bool:
@@ -83,7 +86,7 @@ def _are_tolerances(*given: Any) -> bool:
 
 
 def _fits(out: Any, A: torch.Tensor) -> bool:
-    """Whether `out` needs no new size, dtype or error."""
+    """Whether `out` can take the result as it is, without a resize, a cast or an error."""
     if not _is_plain(out) or out.requires_grad or A.requires_grad:
         return False
     return bool(out.dtype == A.dtype and out.shape == (*A.shape[:-2], A.shape[-1], A.shape[-2]))
@@ -99,7 +102,7 @@ def _pinv(
     rtol: Any = None,
     out: Any = None,
 ) -> Any:
-    """The pseudo-inverse, `torch.linalg.pinv` as it is; gradients, too.
+    """The pseudo-inverse, with all parameters and gradients of ``torch.linalg.pinv``.
 
     Parameters
     ----------
@@ -121,7 +124,7 @@ def _pinv(
 
     See Also
     --------
-    batchpinv.pinv : the same, with more options.
+    batchpinv.pinv : the same with more options, and also for other libraries.
 
     Examples
     --------
@@ -191,12 +194,12 @@ def _lstsq(A: Any, B: Any, rcond: Any = None, *, driver: Any = None) -> Any:
     A : Tensor, shape (*, m, n)
     B : Tensor, shape (*, m, k) or (*, m)
     rcond : float, optional
-        Singular values up to ``rcond * s1`` are dropped. Default: ``max(m, n) * eps``. 'gelsy',
-        too, is understood so, where PyTorch's estimates ranks.
+        Singular values up to ``rcond * s1`` are dropped, while PyTorch's 'gelsy' only estimates
+        the rank. Default: ``max(m, n) * eps``.
     driver : {'gelsy', 'gelsd', 'gelss', 'gels'}, default 'gelsy'
-        The others are left to PyTorch: they return singular values, which take most of their time,
-        or none and no rank. So are fewer than 64 matrices, unless they are long or the right-hand
-        sides are many: 'gelsy' is as fast.
+        All but 'gelsy' are left to PyTorch: 'gelsd' and 'gelss' return singular values, which take
+        most of their time, and 'gels' returns no rank. Fewer than 64 matrices are left to PyTorch,
+        too, unless they are long or the right-hand sides are many: its 'gelsy' is as fast.
 
     Returns
     -------
@@ -242,7 +245,7 @@ class linalg:
     lstsq = staticmethod(_lstsq)
 
 
-for _replacement in replacements.values():  # scripts are compiled to what the original stands for
+for _replacement in replacements.values():  # TorchScript compiles ours to the original's operator
     if _replacement.library == "torch":
         torch_script._register_builtin(
             _replacement, torch_script._find_builtin(_replacement.original)
