@@ -1,14 +1,14 @@
-// Weighted and damped systems, by the plain ones that they stand for:
+// The matrices F of the plain systems that weighted and damped ones amount to:
 //
 //     sum_i w_i |b_i - a_i x|^2 + damping |x|^2   is   |g - F x|^2,   F = [ sqrt(W) A       ]
 //                                                                         [ sqrt(damping) I ]
 //
-// with g = sqrt(W) b over zeros. If A is wide, x is the head of the shortest solution y of
-// [sqrt(W) A, sqrt(damping) I] y = sqrt(W) b. Either way F has full rank, and the least of its
-// singular values is at least sqrt(damping).
+// where g is sqrt(W) b over zeros. If A is wide, F = [sqrt(W) A, sqrt(damping) I], and x is the
+// first n entries of the shortest solution y of F y = sqrt(W) b. With damping, F has full rank, and
+// no singular value of it is below sqrt(damping).
 //
-// Here are the rows of sqrt(W) A, and the memory of a few F. What solves them, and whose they are,
-// is in weighted.hpp.
+// This file writes a few F at a time to memory; weighted.hpp asks for them, and plain_systems.hpp
+// solves them.
 #pragma once
 
 #include "matrix.hpp"
@@ -21,8 +21,8 @@
 
 namespace batchpinv {
 
-// The factors of one matrix's rows: 2^-exponent sqrt(w), so that the largest weight, and the
-// damping, are near 1.
+// The factors 2^-exponent sqrt(w) of one matrix's rows. The exponent brings the largest sqrt(w), or
+// sqrt(damping) if that is larger, into [1/2, 1).
 class RowFactors {
     const Batch &batch;
     const LaneTable *const lanes;
@@ -33,7 +33,8 @@ class RowFactors {
     RowFactors(const Batch &batch, const LaneTable *lanes)
         : batch(batch), lanes(lanes), m(batch.rows()), gathered(m) {}
 
-    // Writes m of them, and 2^-exponent sqrt(damping); NaN if a weight is negative, or not finite.
+    // Writes the m factors, and 2^-exponent sqrt(damping) to `diagonal`; returns the exponent. If a
+    // weight is negative, NaN or infinite, all factors are NaN.
     int find(const char *weights, double damping, double *factors, double &diagonal) const {
         const double most = weights ? find_roots(weights, factors) : 1;
         const double larger = std::max(most, std::sqrt(damping));
@@ -51,7 +52,8 @@ class RowFactors {
     }
 
   private:
-    // Returns the largest; NaN if there are none.
+    // Writes the square roots of the weights. Returns the largest; NaN if a weight is negative, NaN
+    // or infinite.
     double find_roots(const char *from, double *to) const {
         if (batch.single_weights)
             gather<double, float, false>(from, 0, batch.weight_row, 1, m, gathered);
@@ -69,8 +71,8 @@ class RowFactors {
     }
 };
 
-// to[i + j ld] = factors[i] from[i + j count] for i < count and j < n; 0 where the factor is,
-// whatever `from` holds there. Returns the largest real or imaginary part, by size.
+// to[i + j ld] = factors[i] from[i + j count] for i < count and j < n; 0 if the factor is 0, even
+// if `from` holds NaN there. Returns the largest absolute value of a real or imaginary part.
 template <class T>
 double scale_rows(const LaneTable *lanes, const T *from, std::int64_t count, std::int64_t n,
                   const double *factors, T *to, std::int64_t ld) {
@@ -87,19 +89,19 @@ double scale_rows(const LaneTable *lanes, const T *from, std::int64_t count, std
     return most;
 }
 
-// Memory for `most` matrices F and their right-hand sides, F by columns, the sides by rows.
+// Memory for `most` matrices F, column-major, and their right-hand sides, row-major.
 template <class T> class Augmented {
     const Batch &batch;
     const LaneTable *const lanes;
     const Gather<T> gather;
-    // Rows that are gathered at a time: the caches hold them.
+    // How many rows are gathered at a time: they fit in cache.
     const std::int64_t step;
-    std::array<std::unique_ptr<Buffer<T>>, Team::most_slots> parts; // of each thread
+    std::array<std::unique_ptr<Buffer<T>>, Team::most_slots> parts; // A's rows, for each thread
     Buffer<T> column;
-    const char *held = nullptr; // whose rows are all in the first part
+    const char *held = nullptr; // the A whose rows are all in parts[0]
 
   public:
-    enum class Shape { plain, below, beside }; // where the damping is
+    enum class Shape { plain, below, beside }; // without sqrt(damping) I, or where it stands
 
     const std::int64_t m, n, k, rows, cols, most;
     Buffer<T> f, sides;
@@ -118,7 +120,8 @@ template <class T> class Augmented {
         parts[0] = std::make_unique<Buffer<T>>(step * n);
     }
 
-    // Returns the largest part of a number in sqrt(W) A, by size.
+    // Writes F to `slot`. Returns the largest absolute value of a real or imaginary part of the
+    // scaled sqrt(W) A.
     double take(std::int64_t slot, const char *a, const double *factors, double diagonal,
                 Gate::Pass &pass) {
         T *const to = f + slot * rows * cols;
@@ -171,10 +174,10 @@ template <class T> class Augmented {
         return scale_rows<T>(lanes, part, count, n, factors + start, to + start, rows);
     }
 
-    // `count` rows of A, by columns.
+    // Writes `count` rows of A, column-major.
     void gather_rows(const char *a, std::int64_t start, std::int64_t count, T *part) const {
         if (batch.hermitian) {
-            gather.whole(batch, a, part); // A^T
+            gather.whole(batch, a, part); // A^T, which is conj(A)
             for (std::int64_t i = 0; i < n * n; ++i)
                 part[i] = conjugate(part[i]);
         } else

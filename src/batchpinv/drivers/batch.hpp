@@ -1,5 +1,5 @@
-// One call as the drivers see it: the problem and its strided operands. Filled in by _batch.pyx;
-// nothing here owns memory of the caller's.
+// One call as the drivers see it: the problem and its strided operands. _batch.pyx and strided.cpp
+// fill it in; it owns no memory.
 #pragma once
 
 #include <algorithm>
@@ -9,7 +9,8 @@
 
 namespace batchpinv {
 
-// From B on those of systems only; from WEIGHTS on those of weighted and damped ones.
+// The arrays of a call. B and RESIDUAL belong to systems only, those from WEIGHTS on to weighted
+// and damped problems.
 struct Operand {
     enum Index {
         A,
@@ -27,12 +28,13 @@ struct Operand {
         COUNT
     };
 };
-// The direct rung of long matrices tells what the Gram matrix knows, however little.
+// A bit of Batch::only: the direct rung of long matrices stops at the Gram matrix, and reports its
+// evidence even if that is too weak for an answer.
 constexpr unsigned gram_alone = 1;
-constexpr int MAX_DIMS = 64 + 1; // NumPy's, and one for blocks
+constexpr int MAX_DIMS = 64 + 1; // NumPy's limit, and one for blocks of right-hand sides
 
-// How many of k right-hand sides are multiplied together by a pseudo-inverse; 0 where they are too
-// few for one. A block has about half of a usual L2 cache, so that workers can share a matrix.
+// How many of k right-hand sides a pseudo-inverse multiplies at a time; 0 if they are too few for
+// one. A block takes about half of a usual L2 cache; workers share the blocks of a matrix.
 inline std::int64_t block_width(std::int64_t m, std::int64_t n, std::int64_t k) {
     const std::int64_t longer = std::max<std::int64_t>({m, n, 1});
     if (k < std::max<std::int64_t>(128, longer))
@@ -40,49 +42,50 @@ inline std::int64_t block_width(std::int64_t m, std::int64_t n, std::int64_t k) 
     return std::min(k, std::clamp<std::int64_t>(32768 / longer, 64, 1024));
 }
 
-// Wanted are pseudo-inverses; or where B is not null, solutions x = pinv(A) b of k columns.
+// Pseudo-inverses are wanted; or if B is not null, solutions x = pinv(A) b of k columns.
 //
 // Matrices are m×n with m <= n: a tall one is described as its transpose, since pinv(A^T) =
-// pinv(A)^T, and then `transposed`. Byte strides throughout. `kind` and `itemsize` are NumPy's: 'f'
-// and 8 is float64.
+// pinv(A)^T, and `transposed` is set. All strides are in bytes. `kind` and `itemsize` are NumPy's:
+// 'f' and 8 is float64.
 struct Batch {
     std::int64_t m, n, k;
-    std::int64_t width, blocks; // of right-hand sides that are solved together
+    std::int64_t width, blocks; // right-hand sides that are solved together, and blocks of them
     char kind;
     int itemsize;
     bool swapped, hermitian, lower, svd_only, nan_on_failure, transposed;
-    bool lanes_only;  // a matrix that lanes do not answer is a failure
-    unsigned only;    // bits of the rungs that may answer, if not 0, and gram_alone: measurements
+    bool lanes_only;  // a matrix that the lanes do not answer is a failure
+    unsigned only;    // for measurements: gram_alone, and bits of the rungs that may answer; 0: all
     double *evidence; // of each matrix: rank, most, least, kept, dropped; or null
-    // Callers are told of matrices that lose a singular value which stands out from this, in units
-    // of s1; 0 if they do not wish to be.
+    // Matrices that lose a singular value which stands out from this are reported as Outcome::cut.
+    // In units of s1; 0: none are reported.
     double noise;
-    class Team *team; // of the workers of the call; null if there is but one
-    // Of pseudo-inverses X Q^H, Q with orthonormal columns, only X is wanted, n×n. For m > n in
-    // lanes, or m > 2 n.
+    class Team *team; // the call's workers; null if they do not share matrices
+    // Only X is wanted, m×m, of pinv(A) = X Q^H, for a tall A and Q with orthonormal columns. This
+    // takes m < n in lanes, else 2 m < n.
     bool halves;
-    // Changes where A's memory holds another matrix than before; null if it never does.
+    // A number that changes when A's memory gets another matrix; null if it never does.
     const std::int64_t *edition;
-    // Of weighted and damped systems; see weighted.hpp. `diagonal`: of the covariance, alone.
+    // For weighted and damped systems; see weighted.hpp. single_weights: they are float32.
+    // diagonal: only that of the covariance is wanted.
     bool single_weights, diagonal;
-    double row_tolerance; // rtol for each row that is there, by default; 0 where it is given
+    double row_tolerance; // the default rtol for each row of weight > 0; 0 if rtol is given
     std::ptrdiff_t weight_row, covariance_row, covariance_col, leverage_row;
-    bool multiplies; // X is formed once for each matrix, for its many right-hand sides
+    bool multiplies; // X is formed once for each matrix, and multiplies its many right-hand sides
     std::ptrdiff_t a_row, a_col, b_row, b_col, out_row, out_col, residual_col;
 
     std::int64_t count;
     int ndim;
     std::int64_t shape[MAX_DIMS];
-    char *data[Operand::COUNT]; // null where not given, or not wanted
+    char *data[Operand::COUNT]; // null if not given, or not wanted
     std::ptrdiff_t strides[Operand::COUNT][MAX_DIMS];
 
-    // Whether LAPACK is asked for eigenvalues rather than singular values. Those of heevd are up to
-    // three times as far off, which matters if the tolerance is as small as that of small matrices.
+    // Whether LAPACK is asked for eigenvalues rather than singular values. Those of heevd err up to
+    // three times as much, which matters for small matrices, since their tolerance is small.
     bool by_eigenvalues() const { return hermitian && n > 8; }
 
     bool solves() const { return data[Operand::B]; }
 
-    // Of what `out` holds of each matrix where pseudo-inverses are wanted, as W's rows are.
+    // Columns of the pseudo-inverse X of W (see matrix.hpp) that go to `out`: X has m rows.
     std::int64_t inverse_columns() const { return halves ? m : n; }
 
     bool is_weighted() const {
@@ -90,12 +93,12 @@ struct Batch {
                data[Operand::LEVERAGE];
     }
 
-    // Operands that are looked at.
+    // How many operands a matrix has, from the first.
     int operands() const {
         return is_weighted() ? Operand::COUNT : solves() ? Operand::WEIGHTS : Operand::B;
     }
 
-    // As the caller has it.
+    // The caller's matrix, before a tall one is described as its transpose.
     std::int64_t rows() const { return transposed ? n : m; }
     std::int64_t cols() const { return transposed ? m : n; }
     std::ptrdiff_t row_step() const { return transposed ? a_col : a_row; }
@@ -103,13 +106,13 @@ struct Batch {
     std::ptrdiff_t out_row_step() const { return transposed && !solves() ? out_col : out_row; }
     std::ptrdiff_t out_col_step() const { return transposed && !solves() ? out_row : out_col; }
 
-    // `total` right-hand sides for each matrix; where there are so many that a pseudo-inverse pays,
-    // in blocks along one more axis, the last of which may be shorter.
+    // Sets `total` right-hand sides for each matrix. If they are so many that a pseudo-inverse
+    // pays, they form blocks along one more axis; the last block may be narrower.
     void set_sides(std::int64_t total) {
         k = width = total;
         blocks = 1;
         const std::int64_t wanted = block_width(m, n, k);
-        multiplies = wanted > 0 && !is_weighted(); // else its matrices have blocks of their own
+        multiplies = wanted > 0 && !is_weighted(); // the plain systems of weighted ones have blocks
         if (!multiplies)
             return;
         width = wanted;
@@ -132,7 +135,8 @@ struct Batch {
             std::swap(out_row, out_col);
     }
 
-    // Joins neighbouring axes that every operand walks as one, so that the cursor seldom carries.
+    // Joins neighbouring axes that are one axis for every operand, so that the cursor seldom
+    // carries.
     void coalesce() {
         int kept = 0;
         for (int axis = 0; axis < ndim; ++axis) {

@@ -1,5 +1,6 @@
-// What the rungs that need a certificate, and LAPACK, share: gather, screen, scale; a
-// factorisation; its pseudo-inverse, or the solutions of systems; scale back, scatter.
+// What the rungs share that call LAPACK and answer only if the rule is certain: they gather, screen
+// and scale; factorise; form the pseudo-inverse or solve; scale back and scatter. The ladder makes
+// them.
 #pragma once
 
 #include "factor_cache.hpp"
@@ -12,31 +13,33 @@
 namespace batchpinv {
 
 // What a factorisation found: a rank, and the evidence for it, which the rule for rank judges; no
-// evidence where the factorisation failed or does not apply.
+// evidence if the factorisation failed or does not apply.
 struct Finding {
     std::optional<Evidence<double>> evidence;
     std::int64_t rank = 0;
     bool gapless = false; // see Matrix
 };
 
-// Whether it reads the lower triangle of a Hermitian W only, and returns an exactly Hermitian X.
+// Whether Factor reads only the lower triangle of a Hermitian W, and returns an exactly Hermitian
+// X.
 template <class Factor, class = void> constexpr bool lower_only = false;
 template <class Factor>
 constexpr bool lower_only<Factor, std::void_t<decltype(Factor::lower_only)>> = Factor::lower_only;
 
 // Factor computes in C, and has:
-//   Finding factorise(C *w, Tolerance)   keeps W's memory
-//   C *pseudo_inverse()                  X, q×p, once
-//   void apply(bool adjoint, k, C *b, C *x)  k×p x = b X, or k×q x = b X^H, as often as wanted;
-//                                            b is lost if X is not by_inverse
+//   Finding factorise(C *w, Tolerance)   W is p×q; its memory is Factor's until the next call
+//   C *pseudo_inverse()                  X, q×p; at most once for each W
+//   void apply(bool adjoint, k, C *b, C *x)  k×p x = b X, or k×q x = b X^H; any number of times;
+//                                            overwrites b unless by_inverse
 //   by_inverse  whether it multiplies by an explicit inverse, so that solutions may need refinement
+//   lapack      if by_inverse
 template <class T, class C, class Factor> class CertifiedRung final : public Rung {
     const Bench bench;
     const Batch &batch;
     const Gather<C> gather;
     const std::int64_t entries;
     const bool refines;
-    Buffer<C> w, given; // given: W itself, where it is needed again
+    Buffer<C> w, given; // given: a copy of W, for refinement
     Factor factor;
     std::optional<Columns<T, C>> columns;
     Refinement<C> refinement;

@@ -1,18 +1,17 @@
 // The right-hand sides b of one matrix, and the solutions x = pinv(A) b, between the caller's
 // memory and a worker's.
 //
-// The workspace holds them by rows, as NumPy does: to LAPACK b is b^T, k×rows. The rungs know the
-// pseudo-inverse X of W (see matrix.hpp). Where W = A^T, x^T = b^T X; where W = A, x^H = b^H X^H,
-// and b and x are conjugated here on their way. Each column of the caller's is scaled by a power of
-// two of its own, so that nothing overflows on the way, and NaN or infinity spoils only the column
-// in which it is.
+// The workspace is row-major, as in NumPy: to LAPACK b is b^T, k×rows. The rungs know the
+// pseudo-inverse X of W (see matrix.hpp). If W = A^T, x^T = b^T X; if W = A, x^H = b^H X^H, and b
+// and x are conjugated here. A column of extreme size is scaled by its own power of two, so that
+// nothing overflows, and NaN or infinity spoils only its own column.
 #pragma once
 
 #include "norms.hpp"
 
 namespace batchpinv {
 
-// Adds the squares of a row of k columns, in double.
+// Adds the squares of k entries to `sums`, in double.
 template <class C> void add_squares(const C *row, std::int64_t k, double *sums) {
     for (std::int64_t j = 0; j < k; ++j) {
         const auto re = static_cast<double>(std::real(row[j]));
@@ -21,7 +20,7 @@ template <class C> void add_squares(const C *row, std::int64_t k, double *sums) 
     }
 }
 
-// Squared norms of k columns, by rows that are `step` apart.
+// Squared norms of k columns, row-major; the rows are `step` entries apart.
 template <class C>
 void sum_squares(const C *columns, std::int64_t rows, std::int64_t k, std::int64_t step,
                  double *sums) {
@@ -33,14 +32,14 @@ void sum_squares(const C *columns, std::int64_t rows, std::int64_t k, std::int64
     std::fill_n(sums, k, 0.0);
     for (std::int64_t i = 0; i < rows; ++i) {
         const C *const row = columns + i * step, *const next = i + 1 < rows ? row + step : row;
-        for (std::int64_t j = 0; j < k; j += line) { // the processor does not foresee a new row
+        for (std::int64_t j = 0; j < k; j += line) { // hardware does not prefetch the next row
             __builtin_prefetch(next + j);
             add_squares(row + j, std::min(line, k - j), sums + j);
         }
     }
 }
 
-// The caller's elements are Stored, those of the workspace C.
+// The caller's elements are Stored, the workspace's C.
 template <class Stored, class C> class Columns {
     const Batch &batch;
     Buffer<int> exponents;
@@ -50,7 +49,7 @@ template <class Stored, class C> class Columns {
     const bool adjoint;                 // b and x are conjugated
     const blas_int rows, solution_rows; // of the caller's b, rows×k, and x
     blas_int k = 0, ld = 0;             // ld: from a row of `sides` to the next
-    const C *sides = nullptr;           // b, or where find() finds it
+    const C *sides = nullptr;           // b, or the caller's memory; see find()
     Buffer<C> b, x;
     Buffer<double> b2; // squared norms
 
@@ -75,8 +74,8 @@ template <class Stored, class C> class Columns {
         }
     }
 
-    // Leaves them where they lie, or returns false if they cannot be read there. Their norms are
-    // not known then, nor whether they need scaling.
+    // Uses the caller's columns in place. Returns false if they cannot be read there. It finds
+    // neither their norms nor whether they need scaling.
     bool find(const char *from, std::int64_t count) {
         constexpr std::ptrdiff_t size = sizeof(C);
         const std::ptrdiff_t step = batch.b_row / size;
@@ -93,7 +92,8 @@ template <class Stored, class C> class Columns {
         return true;
     }
 
-    // gather(), unless they can be used where they lie.
+    // Uses the caller's columns in place if they can be read there and need no scaling; else
+    // gathers them.
     void view(const char *from, std::int64_t count) {
         if (find(from, count)) {
             sum_squares<C>(sides, rows, k, ld, b2);
@@ -103,8 +103,8 @@ template <class Stored, class C> class Columns {
         gather(from, count);
     }
 
-    // From what is known of the columns as they are now: sums of squares, of real and imaginary
-    // parts apart. Returns whether none needs scaling.
+    // Takes the columns' sums of squares, of real and imaginary parts separately. Returns whether
+    // no column needs scaling.
     bool take_squares(const Real<C> *squares) {
         constexpr std::int64_t parts = sizeof(C) / sizeof(Real<C>);
         for (std::int64_t j = 0; j < k; ++j)
@@ -112,7 +112,7 @@ template <class Stored, class C> class Columns {
         return are_ordinary();
     }
 
-    // `exponent` is that of the matrix: W was multiplied by its power of two.
+    // Writes x to the caller's memory. W was multiplied by 2^exponent.
     void scatter(int exponent, char *to) {
         if (exponent != 0 || !ordinary)
             for (blas_int j = 0; j < k; ++j)
@@ -132,7 +132,7 @@ template <class Stored, class C> class Columns {
   private:
     bool are_ordinary() const { return std::all_of(b2.get(), b2.get() + k, is_ordinary); }
 
-    // Sizes of columns that need no scaling, squared.
+    // Whether a column of that squared norm needs no scaling.
     static bool is_ordinary(double norm2) {
         constexpr bool is_double = std::is_same_v<Real<C>, double>;
         constexpr double least = is_double ? 0x1p-512 : 0x1p-80, most = 1 / least;

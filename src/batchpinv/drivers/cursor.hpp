@@ -1,14 +1,14 @@
-// A place in a batch, as a worker walks it.
+// A worker's place in a batch: where the operands of one matrix lie, and the steps to the next.
 #pragma once
 
 #include "batch.hpp"
 
 namespace batchpinv {
 
-// Walks the batch in stretches along its last axis.
+// Moves through the batch in stretches along its last axis.
 class Cursor {
     const Batch &batch;
-    const std::int64_t prefetched;
+    const std::int64_t prefetched; // bytes of an answer
     const int operands;
     std::int64_t at[MAX_DIMS];
 
@@ -36,7 +36,7 @@ class Cursor {
         }
     }
 
-    // On by `count` <= left matrices.
+    // Moves on by `count` <= left matrices.
     void advance(std::int64_t count) {
         for (int op = 0; op < operands; ++op)
             data[op] += count * step[op];
@@ -45,9 +45,9 @@ class Cursor {
             carry();
     }
 
-    // Starts to bring in the first lines of the answer that comes `ahead` places later; what is
-    // read is asked for when the matrix before it is. Without them small matrices wait for memory
-    // as long as they compute. (Always inline, or GCC takes it for a function without effects.)
+    // Prefetches the first lines of the answer that comes `ahead` places later; the kernels
+    // prefetch what they read (LaneGroup::ahead). Without both, small matrices wait for memory as
+    // long as they compute. (Always inline, or GCC takes it for a function without effects.)
     __attribute__((always_inline)) void prefetch(std::int64_t ahead) const {
         const auto out =
             reinterpret_cast<std::uintptr_t>(data[Operand::OUT]) + ahead * step[Operand::OUT];
@@ -56,7 +56,7 @@ class Cursor {
     }
 
   private:
-    // Back to the start of the last axis, and on along the others.
+    // Goes back to the start of the last axis, and one step along the others.
     void carry() {
         for (int axis = batch.ndim - 1; axis >= 0; --axis) {
             at[axis] = 0;

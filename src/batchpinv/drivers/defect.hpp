@@ -1,15 +1,16 @@
-// b - A x, as if computed in twice the working precision and then rounded: what an ill-conditioned
-// problem must be refined with (Ogita, Rump and Oishi, SIAM J. Sci. Comput. 26, 2005).
+// b - A x, as if computed in twice the working precision and then rounded (Ogita, Rump and Oishi,
+// SIAM J. Sci. Comput. 26, 2005). refine.hpp and svd_rung.hpp need such residuals to refine the
+// solutions of ill-conditioned problems.
 #pragma once
 
 #include "columns.hpp"
 
 namespace batchpinv {
 
-// A condition that costs three digits.
+// A condition number that costs three digits.
 constexpr double REFINE_ABOVE_CONDITION = 1e3;
 
-// Sums of products of reals, `count` side by side; those of float are exact enough in double.
+// `count` sums of products of real numbers, side by side. Plain sums in double do for float.
 template <class R, int count> class Twice {
     double sum[count] = {}, rest[count] = {};
 
@@ -17,7 +18,7 @@ template <class R, int count> class Twice {
     static double product_error(double a, double b, double product) {
 #if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
         return std::fma(a, b, -product);
-#else // as a function std::fma would take most of the time
+#else // without the instruction, std::fma is a call that would take most of the time
         const double a_high = half(a), a_low = a - a_high, b_high = half(b), b_low = b - b_high;
         return a_low * b_low - (((product - a_high * b_high) - a_low * b_high) - a_high * b_low);
 #endif
@@ -29,7 +30,7 @@ template <class R, int count> class Twice {
     }
 
   public:
-    // b[at * step] of float or double numbers.
+    // Adds a b[at * step] to the sum `at`, for each.
     void add(R a, const R *b, int step) {
         for (int at = 0; at < count; ++at)
             if constexpr (std::is_same_v<R, float>)
@@ -45,8 +46,8 @@ template <class R, int count> class Twice {
     R value(int at) const { return static_cast<R>(sum[at] + rest[at]); }
 };
 
-// How the workspace's W (see matrix.hpp) gives the caller's A: it is W, or W^T; conjugated with b
-// and x if `adjoint`.
+// The caller's A, read from the workspace's W (see matrix.hpp): W, or W^T if `transposed`; the
+// conjugate if `adjoint`, as b and x are then.
 template <class C> struct Given {
     const C *w;
     std::int64_t p; // rows of W
@@ -58,7 +59,7 @@ template <class C> struct Given {
     }
 };
 
-// Of row i, for `count` columns: d = b - A x.
+// d = b - A x in row i, for `count` columns.
 template <int count, class C>
 void find_defect_of(const Given<C> &a, std::int64_t i, const C *b, const C *x,
                     std::int64_t solution_rows, std::int64_t k, C *d) {
@@ -86,11 +87,11 @@ void find_defect_of(const Given<C> &a, std::int64_t i, const C *b, const C *x,
             d[at] = re.value(at);
 }
 
-// d = b - A x by rows, k columns; the rows of b are b_ld apart.
+// d = b - A x, row-major, k columns; the rows of b are b_ld apart.
 template <class C>
 void find_defect(const Given<C> &a, const C *b, std::int64_t b_ld, const C *x, std::int64_t rows,
                  std::int64_t solution_rows, std::int64_t k, C *d) {
-    constexpr int some = 8; // what the compiler makes vectors of
+    constexpr int some = 8; // so that the compiler can use vectors
     for (std::int64_t i = 0; i < rows; ++i) {
         std::int64_t j = 0;
         for (; j + some <= k; j += some)
@@ -100,7 +101,7 @@ void find_defect(const Given<C> &a, const C *b, std::int64_t b_ld, const C *x, s
     }
 }
 
-// x += d, both by rows, in the columns where that is less than half of x.
+// x += d, both row-major, in the columns with |d| < |x| / 2.
 template <class C>
 void add_corrections(const C *d, std::int64_t solution_rows, std::int64_t k, C *x) {
     for (std::int64_t j = 0; j < k; ++j) {

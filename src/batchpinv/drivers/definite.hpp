@@ -1,5 +1,5 @@
-// The direct rung of positive definite matrices: the inverse by sweeps. Single precision is
-// computed in double.
+// The direct rung of positive definite matrices: the inverse by sweeps (sweep.hpp). Single
+// precision is computed in double.
 #pragma once
 
 #include "certified.hpp"
@@ -37,7 +37,7 @@ template <class T, class C> class Definite {
         if (!maybe_semidefinite(w, n))
             return {};
         const double norm = frobenius_of_lower(w, n);
-        // The least eigenvalue is under each pivot.
+        // The least eigenvalue is at most each pivot, so none may be within the tolerance.
         if (!sweep.invert(w, n, tolerance.of(norm)))
             return {};
         const double inverse_norm = frobenius_of_lower(w, n);

@@ -1,22 +1,22 @@
 // The direct rung of long matrices, of full rank and any condition: X = R^-1 R2^-H (see
-// reduction.hpp), by CholeskyQR2, or with a sketch where the Gram matrix is ill conditioned.
+// reduction.hpp), by CholeskyQR2, or with a sketch if the Gram matrix is ill conditioned.
 //
-// Two shortcuts need the Cholesky factor R of the Gram matrix alone. Single precision: X = R^-1
-// R^-H, which multiplies W itself; its error grows as the square of the condition number, but that
-// of double precision. And a few systems that are not ill conditioned: the corrected seminormal
-// equations (Bjorck, Linear Algebra Appl. 88/89, 1987), one step of refinement of those solutions.
+// Two shortcuts need only the Cholesky factor R of the Gram matrix. In single precision, X = R^-1
+// R^-H multiplies W^H: the error grows with the square of the condition number, but X is computed
+// in double. A few systems that are not ill conditioned take the corrected seminormal equations
+// (Bjorck, Linear Algebra Appl. 88/89, 1987): x = X W^H b, and one step of refinement.
 #pragma once
 
 #include "long_rung.hpp"
 
 namespace batchpinv {
 
-// C is double or complex double; the caller's numbers have a precision of `eps`.
+// C is double or complex double; `eps` is the precision of the caller's numbers.
 template <class T, class C> class DirectLong {
     static constexpr bool single = std::is_same_v<Real<T>, float>;
     static constexpr double eps = std::numeric_limits<Real<T>>::epsilon();
-    // With |W|_F |W^+|_F under this. Up to 1e5 errors were within a fifth of eps times the
-    // perturbation bound, as by Householder QR: from 60×50 to 4000×100, for all kinds of b.
+    // The seminormal equations serve |W|_F |W^+|_F below this. Errors were within a fifth of eps
+    // times the perturbation bound, as by Householder QR: 60×50 to 4000×100, all kinds of b.
     static constexpr double seminormal_condition = 1e5;
 
     const Bench &bench;
@@ -41,7 +41,7 @@ template <class T, class C> class DirectLong {
             const double inverse_norm = invert(factor);
             const Evidence<double> found =
                 gram_evidence(reduction.norm, inverse_norm, bench.batch.n, bench.batch.m);
-            if (decide(found, tolerance) && is_well_conditioned(reduction.norm * inverse_norm))
+            if (decide(found, tolerance) && use_gram(reduction.norm * inverse_norm))
                 return {found, q};
             if (bench.batch.only & gram_alone)
                 return {found, q};
@@ -89,8 +89,8 @@ template <class T, class C> class DirectLong {
                                                   : std::numeric_limits<double>::infinity();
     }
 
-    // Whether the Gram matrix gave enough; makes of it what is wanted.
-    bool is_well_conditioned(double kappa) {
+    // Answers by the Gram matrix if that is accurate enough: chooses between W and Y, and makes Y.
+    bool use_gram(double kappa) {
         const double error =
             rounding_of<double>(Method::gram, bench.batch.n, bench.batch.m).absolute;
         orthogonal = !single && !(reduction.few && kappa < seminormal_condition);

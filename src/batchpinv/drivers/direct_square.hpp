@@ -1,10 +1,10 @@
 // The direct rung of square matrices: X = W^-1 by Gauss-Jordan elimination with partial pivoting.
 // Single precision is computed in double, and so are its certificates.
 //
-// Elimination leaves X W near I, and X as near W^-1 as any method does, but not always W X near I:
-// where the singular values are graded, |W X - I| can be cond(U) times as large as by LU (Higham,
-// Accuracy and Stability, section 14.4). Then LAPACK computes the inverse anew. So it does for
-// systems: a step of refinement (refine.hpp) shrinks an error by the factor |W X - I|.
+// Elimination makes X W near I, and X as near W^-1 as any method does, but not always W X near I:
+// if the singular values are graded, |W X - I| can be cond(U) times as large as by LU (Higham,
+// Accuracy and Stability, section 14.4). Then, in double precision, LAPACK's LU inverts W again.
+// Solutions need that, too: a step of refinement (refine.hpp) shrinks an error by |W X - I|.
 #pragma once
 
 #include "certified.hpp"
@@ -80,13 +80,14 @@ template <class T, class C> class Square {
 
     C *pseudo_inverse() { return inverse; }
 
-    // x = b X; a square matrix is never described as its transpose.
+    // x = b X: never the adjoint, since a square matrix is not described as its transpose.
     void apply(bool, blas_int k, const C *b, C *x) {
         lapack.gemm('N', 'N', k, n, n, b, k, inverse, n, 0, x, k);
     }
 
   private:
-    // |W|_F may be sqrt(n) times s1, and a few values may be below the tolerance.
+    // Decides by better bounds: |W|_F may be sqrt(n) times s1, and a few values may be below the
+    // tolerance.
     Finding look_closer(Evidence<double> found, Tolerance<double> tolerance) {
         const double inverse_norm = 1 / found.kept;
         lapack.herk('L', 'C', n, n, 1, kept, n, 0, gram);
@@ -104,8 +105,8 @@ template <class T, class C> class Square {
         return {found, n - *dropped};
     }
 
-    // Whether |W X - I|_F is what LU would leave. For a vector v of random signs, |(W X - I) v| is
-    // about that norm.
+    // Whether |W X - I|_F is no larger than LU would leave it. For a vector v of random signs,
+    // |(W X - I) v| is about that norm.
     bool is_right_inverse(const C *x, double condition) {
         if (condition < 100.0 * n)
             return true;
@@ -121,14 +122,15 @@ template <class T, class C> class Square {
                lapack.getri(n, x, pivots, work, static_cast<blas_int>(lwork)) == 0;
     }
 
-    // Whether it very likely stands for a singular value under the tolerance: |W^-1| is at least
-    // |U^-1| / |L|, |U^-1| at least 1 / |u_jj|, and |L| about sqrt(n).
+    // Whether the pivot |u_jj| very likely means a singular value under the tolerance: |W^-1| is at
+    // least |U^-1| / |L|, |U^-1| at least 1 / |u_jj|, and |L| about sqrt(n).
     bool is_too_small(Tolerance<double> tolerance, double norm, double pivot) const {
         const double root = std::sqrt(static_cast<double>(n));
         return tolerance.of(norm / root) + rounding.absolute * norm > root * pivot;
     }
 
-    // The diagonal of U follows the singular values closely enough to tell that there is no gap.
+    // Whether the `known` pivots have no gap: the diagonal of U follows the singular values closely
+    // enough to tell.
     bool gapless(blas_int known) {
         constexpr double gap = 30;
         double *const diagonal = jordan.diagonal;

@@ -1,5 +1,5 @@
-// Whose factorisation a rung holds: where one matrix has many right-hand sides, one after the other
-// in the batch, it is factorised once by each worker.
+// The matrix whose factorisation a rung holds: if one matrix has many right-hand sides, one after
+// the other in the batch, each worker factorises it once.
 #pragma once
 
 #include "rung.hpp"

@@ -1,4 +1,5 @@
-// Matrices that have no answer, or one of which the caller should be told.
+// What became of a matrix, and the lists of those that failed or were `cut`. Workers add to them;
+// _batch.pyx reads them.
 #pragma once
 
 #include <cstdint>
@@ -7,18 +8,18 @@
 
 namespace batchpinv {
 
-// cut: solved, without a singular value that stands out from rounding; see `stands_out` in the rule
-// for rank.
+// cut: solved, but a singular value that stands out from rounding was dropped; see `stands_out` in
+// the rule for rank.
 enum class Outcome { solved, non_finite, no_convergence, not_in_lanes, cut };
 
-// Told of each such matrix, by any worker. They are rare.
+// Any worker adds each matrix whose outcome is not `solved`. They are rare.
 class Failures {
   public:
     virtual ~Failures() = default;
     virtual void add(std::int64_t index, Outcome outcome) = 0;
 };
 
-// Remembers them, in the order they were found.
+// Lists their indices, in the order in which they were found.
 class FailureList final : public Failures {
     std::mutex lock;
 

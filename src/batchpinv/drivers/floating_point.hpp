@@ -1,8 +1,8 @@
-// The floating-point unit as the arithmetic here takes it to be: rounding to nearest, subnormal
-// numbers, no traps. Its flags belong to the thread, and so to the caller: they are found again as
-// they were, with what has been raised (sticky flags) and what traps.
+// Sets the floating-point unit as the arithmetic here needs it, for the life of an object: rounding
+// to nearest, subnormal numbers, no traps. The state of the unit belongs to the caller's thread, so
+// the destructor restores all of it, sticky exception flags and traps included.
 //
-// Others set them: PyTorch and XLA flush subnormal numbers to zero, which changes ranks.
+// PyTorch and XLA change that state: they flush subnormal numbers to zero, which changes ranks.
 #pragma once
 
 #include <cfenv>
@@ -13,9 +13,10 @@ namespace batchpinv {
 #if defined(__x86_64__)
 
 class FloatingPoint {
-    // Of the vector unit: all exceptions masked, none raised.
+    // The vector unit (MXCSR): all exceptions masked, none raised.
     static constexpr std::uint32_t usual_vectors = 0x1f80;
-    // Of the x87 unit, which OpenBLAS uses for norms: the same, at its full precision.
+    // The x87 unit, which OpenBLAS uses for norms: the same, at its full precision; `raised` are
+    // the exceptions in its status.
     static constexpr std::uint16_t usual_control = 0x37f, raised = 0x3f;
     struct X87 {
         std::uint32_t control, status, others[5];

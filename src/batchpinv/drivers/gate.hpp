@@ -8,10 +8,9 @@
 
 namespace batchpinv {
 
-// Workers pass through before they write to the caller's arrays. Once closed nobody is inside and
-// nobody enters, so a call that was interrupted can return while LAPACK is still at work
-// elsewhere. Each worker has a pass of its own, so that they do not wait for each other's cache
-// line.
+// Workers enter before they write to the caller's arrays. Once the gate is closed, nobody is inside
+// and nobody enters, so an interrupted call can return while some workers are still in LAPACK. Each
+// worker has its own pass, so that they do not wait for each other's cache line.
 class Gate {
   public:
     class Pass {
@@ -37,14 +36,15 @@ class Gate {
 
         bool open() const { return gate.open(); }
 
-        // The same, by one who waits: the thread that made the call serves signals meanwhile.
+        // The same, for a thread that waits: the thread that made the call also serves signals.
         bool goes_on() const {
             if (gate.serve_signals)
                 gate.serve_signals(gate.caller);
             return gate.open();
         }
 
-        // What a thread does before and after it waits: without the GIL, if it has kept that.
+        // A thread calls these before and after it waits, to do so without the GIL if it has kept
+        // that.
         void *let_go() const { return gate.let_go ? gate.let_go() : nullptr; }
         void take_back(void *state) const {
             if (state)
@@ -62,7 +62,7 @@ class Gate {
         void leave() { inside.store(false, std::memory_order_release); }
     };
 
-    // Called by threads that wait, with no lock of ours: closes the gate if the caller is to be
+    // Called by threads that wait and hold no lock of ours: closes the gate if the call is to be
     // interrupted.
     void (*serve_signals)(void *caller) = nullptr;
     void *caller = nullptr;
@@ -71,7 +71,7 @@ class Gate {
 
     bool open() const { return !closed.load(); }
 
-    // Called by the thread that made the call.
+    // Called by the thread that made the call. Returns once nobody is inside.
     void close() {
         closed.store(true);
         std::lock_guard<std::mutex> guard(lock);

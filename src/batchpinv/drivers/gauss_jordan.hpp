@@ -1,9 +1,9 @@
 // The inverse in place, by Gauss-Jordan elimination with partial pivoting (Higham, Accuracy and
 // Stability, section 14.4), in blocks of columns: nearly all of the 2 n^3 flops are products of
-// matrices, where LAPACK's getrf and getri spend half of their time in triangular solves.
+// matrices, while LAPACK's getrf and getri spend half of their time in triangular solves.
 //
-// Once columns K have been eliminated they hold G, and every other column w becomes w + G w_K, with
-// the rows K of w replaced by zeros first:
+// Once the columns K are eliminated, they hold G. In every other column w the rows K, w_K, are
+// replaced by zeros, and then w becomes w + G w_K:
 //     G = [ -W_ok D ]  rows o, the others       D = W_kk^-1
 //         [    D    ]  rows K
 #pragma once
@@ -18,7 +18,7 @@ template <class C> class GaussJordan {
 
     const Lapack<C> lapack;
     const blas_int n;
-    Buffer<C> rows; // W_K of the columns that are updated
+    Buffer<C> rows; // w_K of the columns that are updated
     Buffer<blas_int> pivots;
 
   public:
@@ -29,9 +29,9 @@ template <class C> class GaussJordan {
         : lapack(table), n(n), rows(static_cast<std::int64_t>(n) * block_of(n)), pivots(n),
           block(block_of(n)), diagonal(n) {}
 
-    // Eliminates a block of columns from `start` on. False where W is singular, or where an element
-    // of U exceeds `limit`, or a multiplier n: partial pivoting is as good as QR unless they grow
-    // (Higham, theorem 9.5), which those of ordinary matrices do not.
+    // Eliminates a block of columns from `start` on. False if W is singular, if an element of U
+    // exceeds `limit`, or if a multiplier exceeds n: partial pivoting is as good as QR unless they
+    // grow (Higham, theorem 9.5), and those of ordinary matrices do not.
     bool step(C *w, blas_int start, double limit) {
         const blas_int width = std::min(block, n - start), stop = start + width;
         if (!eliminate(w, start, width))
@@ -44,7 +44,7 @@ template <class C> class GaussJordan {
         return largest<C>(rows, static_cast<std::int64_t>(width) * (n - stop)) <= limit;
     }
 
-    // The rows of W were exchanged on the way: the columns of the inverse.
+    // Exchanges the columns of the inverse, as the rows of W were exchanged on the way.
     void exchange_columns(C *w) const {
         for (std::int64_t j = n - 1; j >= 0; --j)
             if (pivots[j] != j)
@@ -70,7 +70,7 @@ template <class C> class GaussJordan {
         return true;
     }
 
-    // The same, a column at a time.
+    // The same for a few columns, one at a time.
     bool eliminate_narrow(C *w, blas_int start, blas_int width) {
         for (blas_int j = start; j < start + width; ++j) {
             C *const column = w + at(0, j);
@@ -118,7 +118,7 @@ template <class C> class GaussJordan {
             return std::fabs(value);
     }
 
-    // Without the care for infinite parts that the language wants.
+    // a b, without the standard's special cases for infinite parts.
     static C times(C a, C b) {
         if constexpr (is_complex<C>)
             return {a.real() * b.real() - a.imag() * b.imag(),
@@ -132,7 +132,8 @@ template <class C> class GaussJordan {
             y[i] += times(x[i], by);
     }
 
-    // Applies the columns `start` ... + width, which have been eliminated, to `count` others.
+    // Applies the eliminated columns start, ..., start + width - 1 to `count` others from `first`
+    // on.
     void update(C *w, blas_int start, blas_int width, blas_int first, blas_int count) {
         if (count == 0)
             return;

@@ -1,8 +1,9 @@
 // LAPACK's eigenvalues of Hermitian matrices.
 //
-// With W = Q diag(lambda) Q^H, and Y = Q |lambda|^(-1/2) over the kept eigenvalues, X = Y+ Y+^H -
+// With W = Q diag(lambda) Q^H, and Y = Q |lambda|^(-1/2) for the kept eigenvalues, X = Y+ Y+^H -
 // Y- Y-^H: two rank-k updates of one triangle, half the flops of a full product, and exactly
-// Hermitian once mirrored. Eigenvalues ascend, so Y- and Y+ are the first and the last columns.
+// Hermitian once mirrored. Eigenvalues ascend, so Y-, of the negative ones, are the first columns,
+// and Y+ the last.
 #pragma once
 
 #include "svd.hpp"
@@ -14,7 +15,7 @@ template <class T> class Eigen {
     const Lapack<T> lapack;
     const blas_int n;
     const WorkSizes sizes;
-    Buffer<T> x, work; // x: or half of a product, k×n
+    Buffer<T> x, work; // x: X, n×n, or b Q, k×n
     Buffer<R> lambda, rwork;
     Buffer<blas_int> iwork;
     T *q = nullptr;
@@ -42,7 +43,7 @@ template <class T> class Eigen {
                all_finite();
     }
 
-    // Their sizes are the singular values.
+    // The eigenvalues; their absolute values are the singular values.
     const R *values() const { return lambda; }
     std::int64_t count() const { return n; }
     static Rounding<double> rounding(std::int64_t p, std::int64_t q) {
@@ -52,7 +53,7 @@ template <class T> class Eigen {
     // Memory for a matrix, unless systems are solved.
     T *scratch(T *) const { return x; }
 
-    // Keeps the largest ones.
+    // Keeps so many eigenvalues, the largest by absolute value.
     void truncate(std::int64_t kept) {
         negative = positive = 0;
         while (negative + positive < kept) {
@@ -63,7 +64,7 @@ template <class T> class Eigen {
         }
     }
 
-    // Of what is kept.
+    // The condition number of what is kept.
     double condition() const {
         double least = std::numeric_limits<double>::infinity();
         for (blas_int c = 0; c < n; ++c)
@@ -79,7 +80,7 @@ template <class T> class Eigen {
             least = -lambda[negative - 1];
         if (positive > 0)
             least = std::min(least, lambda[n - positive]);
-        const R unit = std::isfinite(1 / least) ? 1 : least;
+        const R unit = std::isfinite(1 / least) ? 1 : least; // 1 / least may overflow
 
         for (blas_int c = 0; c < n; ++c)
             if (is_kept(c)) {

@@ -48,7 +48,7 @@ template <class T, class C, class Factor> std::unique_ptr<Rung> make_certified(c
 
 template <class T> constexpr int parts = is_complex<T> ? 2 : 1;
 
-// Up to these sizes the lanes' SVD is faster than LAPACK's.
+// The shorter sides up to which the lanes' SVD is faster than LAPACK's.
 template <class T>
 constexpr std::int64_t jacobi_to = sizeof(Real<T>) == 4 ? 40 : double_jacobi_to(parts<T>);
 
@@ -80,7 +80,7 @@ template <class T> bool fits_wide_jacobi(const Bench &bench) {
     return is_single<T> && fits_lanes_alone<T>(bench);
 }
 
-// Above these sizes the lanes only answer what LAPACK's SVD in double is not certain of.
+// Sizes at which the lanes only answer what LAPACK's SVD in double is not certain of.
 template <class T> bool fits_lanes_after_svd(const Bench &bench) {
     return fits_lanes<T>(bench) && !fits_lanes_alone<T>(bench);
 }
@@ -111,7 +111,7 @@ template <class T> bool fits_definite(const Bench &bench) {
     return fits_lapack<T>(bench) && bench.batch.hermitian;
 }
 
-// With pivoting. In single precision the certificates seldom hold for larger matrices.
+// For the pivoted rungs. In single precision they are seldom certain of larger matrices.
 template <class T, bool hermitian> bool fits_pivoted(const Bench &bench) {
     return fits_lapack<T>(bench) && !fits_triangle<T>(bench) &&
            bench.batch.hermitian == hermitian &&
@@ -122,7 +122,7 @@ bool always(const Bench &) { return true; }
 
 constexpr int MOST_RUNGS = 16;
 
-// From the top. What a batch climbs depends on its shape, dtype and flags alone.
+// From the top down. Which of them a batch uses depends only on its shape, dtype and flags.
 template <class T>
 const Step steps[] = {
     {RungName::qr_lanes, fits_lanes<T>, make_lanes<T, T, &LaneKernels::direct, Method::qr_lanes>},
@@ -149,10 +149,10 @@ const Step steps[] = {
     {RungName::svd, always, make_svd<T, Wide<T>, true>},
 };
 
-// driver="svd": in the precision of the matrix.
+// driver="svd": only LAPACK's SVD, in the precision of the matrix.
 template <class T> const Step svd_alone[] = {{RungName::svd, always, make_svd<T, T, true>}};
 
-// Matrices wait on a rung until there are as many as it takes at a time.
+// One worker's ladder. Matrices wait at a rung until there are as many as it takes at a time.
 class Ladder final : public Solver {
     struct Level {
         const Step *step;
@@ -167,8 +167,8 @@ class Ladder final : public Solver {
     const Bench bench;
     int height = 0;
     Level levels[MOST_RUNGS];
-    std::unique_ptr<ResidualPass> residual; // null where none is wanted
-    // A large matrix that is handed down leaves no workspace behind on the rung above.
+    std::unique_ptr<ResidualPass> residual; // null if none is wanted
+    // Matrices so large that a rung frees its workspace when it hands one down.
     const bool one_at_a_time =
         Arena::is_heap() && bench.batch.m * bench.batch.n * bench.batch.itemsize >= 4 << 20;
 
@@ -208,10 +208,10 @@ class Ladder final : public Solver {
             }
             cursor.advance(taken);
             if (taken == room)
-                climb(0);
+                answer_waiting(0);
         }
         for (int level = 1; level < height; ++level)
-            climb(level);
+            answer_waiting(level);
         if (residual)
             measure(start, stop);
     }
@@ -243,8 +243,8 @@ class Ladder final : public Solver {
         }
     }
 
-    // Lets the rung answer those that wait on it; the others go down.
-    void climb(int at) {
+    // Lets the rung answer the matrices that wait at it, and hands the others down.
+    void answer_waiting(int at) {
         const int count = levels[at].count;
         if (!count || !pass.open())
             return;
@@ -276,7 +276,7 @@ class Ladder final : public Solver {
                 Level &next = levels[below];
                 next.waiting[next.count++] = level.waiting[i];
                 if (next.count == next.width)
-                    climb(below);
+                    answer_waiting(below);
             }
     }
 };

@@ -1,4 +1,5 @@
-// The ladder as _batch.pyx sees it: a solver that takes stretches of a batch, one for each worker.
+// The ladder as _batch.pyx and strided.cpp see it: each worker has a solver, which computes
+// stretches of a batch.
 #pragma once
 
 #include "floating_point.hpp"
@@ -14,15 +15,15 @@ class Solver : public InArena {
   public:
     virtual ~Solver() = default;
     // Computes the matrices start <= index < stop, or fewer once the gate is closed.
-    // Throws std::bad_alloc where there is no memory for a rung or to record a failure.
+    // Throws std::bad_alloc if there is no memory for a rung or to record a failure.
     virtual void run(std::int64_t start, std::int64_t stop) = 0;
-    // Takes all workspace that it may ever need.
+    // Allocates all workspace that it may ever need.
     virtual void prepare() = 0;
 };
 
-// Up to these sizes the lanes are faster than LAPACK's direct rungs. A lone matrix pays for all
-// lanes, so longer ones are left to LAPACK where a stack would still gain. `parts`: 2 if complex,
-// else 1.
+// Whether the lanes take such matrices: up to these sizes they are faster than LAPACK's direct
+// rungs. A stack of longer ones would still gain, but a lone matrix pays for all lanes. `parts`: 2
+// if complex, else 1.
 constexpr bool suits_lanes(std::int64_t longer, std::int64_t shorter, int parts) {
     constexpr std::int64_t most_real = 48, most_complex = 32;
     static_assert(most_real <= MOST_COLUMNS);
@@ -37,24 +38,23 @@ constexpr bool stays_in_lanes(std::int64_t longer, std::int64_t shorter, int par
     return suits_lanes(longer, shorter, parts) && shorter <= double_jacobi_to(parts);
 }
 
-// Whether idle workers can help those who are busy with a matrix of that shape.
+// Whether idle workers can help those who are busy with a matrix of this batch.
 bool is_shared(const Batch &batch, const LaneTable *lanes);
 
-// What a worker runs, whatever its thread, or that of its caller, has made of the floating-point
-// unit.
+// solver.run() with the usual state of the floating-point unit, whatever the thread has made of it.
 inline void run_as_usual(Solver &solver, std::int64_t start, std::int64_t stop) {
     const FloatingPoint usual;
     solver.run(start, stop);
 }
 
-// Helps the team of the batch; see team.hpp.
+// Helps the team of the batch, in that state too; see team.hpp.
 inline bool help_as_usual(const Batch &batch, Gate &gate, double until,
                           const std::atomic<std::int64_t> &done) {
     const FloatingPoint usual;
     return batch.team->help(gate, lapack_seconds(batch.m, batch.n), until, done, batch.count);
 }
 
-// Keeps references to all that it is given.
+// The solver keeps references to all arguments.
 std::unique_ptr<Solver> make_solver(const Batch &batch, const RoutineTable &routines,
                                     const LaneTable *lanes, Gate &gate, Failures &failures);
 

@@ -1,4 +1,4 @@
-// The rungs of small matrices, one in each SIMD lane.
+// The rungs that compute small matrices by the kernels of lanes/, one matrix in each SIMD lane.
 #pragma once
 
 #include "factor_cache.hpp"
@@ -7,26 +7,26 @@
 
 namespace batchpinv {
 
-// C computes for T. `answers_all`: the kernel answers matrices of whose rank it is not certain,
-// too.
+// Elements are T, and the kernel computes in C. `answers_all`: the kernel also answers matrices
+// whose rank is uncertain.
 template <class T, class C, bool answers_all> class LaneRung final : public Rung {
     const Bench bench;
     const Batch &batch;
     const LaneKernels &kernels;
     const LaneKernel kernel;
     const Gather<C> gather;
-    // Whether elements lie as the kernel reads and writes them. If not, they are converted first;
-    // those of Hermitian matrices to all of the matrix. Answers that may have to be taken back,
-    // made Hermitian or rounded are delivered from memory of our own.
+    // converts: the kernel reads a converted copy of each matrix, all of it if it is Hermitian.
+    // delivers: answers may have to be taken back, made Hermitian or rounded, so the kernel writes
+    // them to memory of our own.
     const bool converts, delivers;
-    const bool decides_values; // with their rounding: by Jacobi
+    const bool decides_values; // the kernel is Jacobi, which judges computed singular values
     const std::int64_t entries, side_entries, answer_entries;
     Buffer<C> converted, sides, answers;
     Buffer<unsigned char> workspace;
     const Structure<C> structure;
     double evidence[MOST_LANES][5];
     LaneGroup group{};
-    int factorised = 0; // lanes
+    int factorised = 0; // lanes that hold a factorisation
     FactorCache cache[MOST_LANES];
 
     static constexpr bool same_type = std::is_same_v<T, C>;
@@ -78,7 +78,8 @@ template <class T, class C, bool answers_all> class LaneRung final : public Rung
     int width() const override { return kernels.count; }
     bool calls_lapack() const override { return false; }
 
-    // Nothing is dropped by less than the rounding; and hardly a matrix of full rank comes so far.
+    // Jacobi cannot be certain that a value is below a tolerance which is below its own rounding;
+    // and hardly a matrix of full rank comes so far.
     bool may_help(const Matrix &matrix) const override {
         return !decides_values || matrix.atol() > 0 || matrix.rtol() > group.absolute;
     }
@@ -151,8 +152,8 @@ template <class T, class C, bool answers_all> class LaneRung final : public Rung
         return reinterpret_cast<const char *>(own);
     }
 
-    // What the structure says of the uncertain lanes; those in which it finds another rank are not
-    // answered here.
+    // Asks the structure for the rank in the uncertain lanes. Those in which it finds another rank
+    // are not answered here.
     unsigned settle(Matrix *matrices, unsigned answered) const {
         for (int lane = 0; lane < group.filled; ++lane) {
             if (!((answered & group.uncertain) >> lane & 1))

@@ -47,10 +47,10 @@ template <class R> struct real_of<std::complex<R>> {
 };
 template <class T> using Real = typename real_of<T>::type;
 template <class T> constexpr bool is_complex = !std::is_same_v<T, Real<T>>;
-// Where a dtype stands in the tables: float32, float64, complex64, complex128.
+// The index of a dtype in the tables: float32, float64, complex64, complex128.
 template <class T> constexpr int dtype_index = 2 * is_complex<T> + std::is_same_v<Real<T>, double>;
 
-// Lengths of the arrays that LAPACK wants to scratch in.
+// Lengths of LAPACK's workspace arrays.
 struct WorkSizes {
     std::int64_t work, rwork, iwork;
 };
@@ -76,7 +76,7 @@ template <class T> class Lapack {
         return info;
     }
 
-    // The same by QR iteration: slower, and converges where divide and conquer does not.
+    // The same by QR iteration: slower, but may converge if divide and conquer does not.
     blas_int gesvd(blas_int p, blas_int q, T *w, R *s, T *u, T *vt, T *work, blas_int lwork,
                    R *rwork) const {
         char job = 'S';
@@ -114,7 +114,7 @@ template <class T> class Lapack {
         return info;
     }
 
-    // W = P L U in place, with partial pivoting: row k was exchanged with pivots[k] - 1. p×n.
+    // W = P L U in place, with partial pivoting: row k was exchanged with row pivots[k] - 1. p×n.
     blas_int getrf(blas_int p, blas_int n, T *w, blas_int *pivots) const {
         blas_int info = 0;
         call(routine.getrf, &p, &n, w, &p, pivots, &info);
@@ -135,8 +135,8 @@ template <class T> class Lapack {
         return info;
     }
 
-    // P^T G P = L L^H by the lower triangle, as far as the largest diagonal element that is left is
-    // above n eps times the first: to `rank` columns. pivots[k] - 1 came to k; work has 2 n.
+    // P^T G P = L L^H in the lower triangle, for `rank` columns: until no diagonal element that is
+    // left exceeds n eps times the first. Column pivots[k] - 1 came to k; work has 2 n entries.
     blas_int pstrf(blas_int n, T *g, blas_int *pivots, blas_int *rank, R *work) const {
         char uplo = 'L';
         R tol = -1;
@@ -160,15 +160,15 @@ template <class T> class Lapack {
         return info;
     }
 
-    // The same of a p×k block of a matrix with leading dimension `ld`, and T, k×k, of Q = I - V T
-    // V^H, V under the diagonal; work has k^2.
+    // The same for a p×k block of a matrix with leading dimension `ld`, and T, k×k, of Q = I - V T
+    // V^H, with V below the diagonal; work has k^2 entries.
     blas_int geqrt(blas_int p, blas_int k, T *w, blas_int ld, T *t, T *work) const {
         blas_int info = 0;
         call(routine.geqrt, &p, &k, &k, w, &ld, t, &k, work, &info);
         return info;
     }
 
-    // C, rows×cols, becomes Q^H C by geqrt's V, of k columns, and T; work has cols×k.
+    // C, rows×cols, becomes Q^H C by geqrt's V, of k columns, and T; work has cols×k entries.
     void gemqrt(blas_int rows, blas_int cols, blas_int k, const T *v, blas_int ldv, const T *t,
                 T *c, blas_int ldc, T *work) const {
         char side = 'L', op = is_complex<T> ? 'C' : 'T';
@@ -177,7 +177,7 @@ template <class T> class Lapack {
              &info);
     }
 
-    // W P = Q R with column pivoting: column pivots[k] - 1 of W came to k; set to 0 before.
+    // W P = Q R with column pivoting: column pivots[k] - 1 of W came to k; set pivots to 0 before.
     blas_int geqp3(blas_int p, blas_int q, T *w, blas_int *pivots, T *tau, T *work, blas_int lwork,
                    R *rwork) const {
         blas_int info = 0;
@@ -188,7 +188,7 @@ template <class T> class Lapack {
         return info;
     }
 
-    // The first r columns of Q, in place of geqp3's reflections.
+    // The first r columns of Q, in place of geqp3's reflectors.
     blas_int ungqr(blas_int p, blas_int r, T *w, const T *tau, T *work, blas_int lwork) const {
         blas_int info = 0;
         call(routine.ungqr, &p, &r, &r, w, &p, tau, work, &lwork, &info);
@@ -202,7 +202,7 @@ template <class T> class Lapack {
         return info;
     }
 
-    // B, rows×cols, becomes op(Z) B (side 'L') or B op(Z) ('R'), by tzrzf's reflections; Z is q×q.
+    // B, rows×cols, becomes op(Z) B (side 'L') or B op(Z) ('R'), by tzrzf's reflectors; Z is q×q.
     blas_int unmrz(char side, char op, blas_int rows, blas_int cols, blas_int r, const T *c,
                    const T *tau, T *b, T *work, blas_int lwork) const {
         blas_int rest = (side == 'L' ? rows : cols) - r, info = 0;
@@ -281,7 +281,7 @@ template <class T> class Lapack {
         return {work > least ? work : least, is_complex<T> ? 1 + 5 * k + 2 * k * k : 0, 3 + 5 * k};
     }
 
-    // For all of geqp3, ungqr, tzrzf and unmrz, on k right-hand sides or the matrix itself.
+    // Enough for geqp3, ungqr, tzrzf and unmrz, on k right-hand sides or the matrix itself.
     std::int64_t cod_work_size(blas_int p, blas_int q, std::int64_t k) const {
         T wanted[4] = {};
         geqp3(p, q, nullptr, nullptr, nullptr, wanted, -1, nullptr);

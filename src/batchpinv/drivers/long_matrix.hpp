@@ -1,6 +1,6 @@
 // A long matrix W, longer×shorter, of which the workspace holds a slab of rows at a time; and loops
 // over its slabs, in which idle workers take part. A loop sees the rows of W, or those of Y = W P
-// R^-1 for a triangle R that is set.
+// R^-1 once R is set by divide_by(). The loops are those of reduction.hpp.
 #pragma once
 
 #include "norms.hpp"
@@ -14,7 +14,7 @@ namespace batchpinv {
 
 // What the body of a loop is given.
 template <class C> struct Piece {
-    std::int64_t group, start; // of its first row
+    std::int64_t group, start; // start: the first row
     blas_int count;
     C *rows;    // count×shorter
     C *into;    // the sum of its group
@@ -23,10 +23,11 @@ template <class C> struct Piece {
 };
 
 template <class C> class LongMatrix {
-    // Of matrices of no more entries all slabs are kept, so that each is gathered and divided once.
+    // All slabs of a matrix of up to so many entries are kept, so that each is gathered and divided
+    // once.
     static constexpr std::int64_t most_kept = 1 << 20;
-    // Of matrices of no more columns sums keep what rounding takes from them: equal terms round to
-    // the same side each time, and there are many slabs, and little to add for each.
+    // Up to so many columns, sums are compensated for rounding: equal terms round to the same side
+    // each time, and narrow matrices have many slabs, with little to add for each.
     static constexpr std::int64_t most_compensated = 128;
 
     struct Slot : InArena {
@@ -40,7 +41,7 @@ template <class C> class LongMatrix {
     Gate::Pass &pass;
     const Lapack<C> lapack;
     const Gather<C> gather;
-    // Of rows of real numbers; else null.
+    // For contiguous rows of native real numbers; else null.
     decltype(LaneKernels::gather_columns) gather_columns = nullptr;
     const std::int64_t longer, scratch_entries;
     const blas_int q; // shorter
@@ -52,7 +53,7 @@ template <class C> class LongMatrix {
     std::unique_ptr<Buffer<C>> sums; // of all groups but the first, once a loop was shared
     std::int64_t summed = 0;
     const char *a = nullptr;
-    enum class Held { nothing, matrix, divided } held = Held::nothing; // by what is kept
+    enum class Held { nothing, matrix, divided } held = Held::nothing; // in `kept`
     const C *divisor = nullptr;                                        // R, rank×rank
     const LaneTable *const lanes;
     Buffer<C> panels; // of R, for lanes
@@ -61,9 +62,9 @@ template <class C> class LongMatrix {
 
   public:
     const Slabs slabs;
-    int exponent = 0; // W is multiplied by its power of two
+    int exponent = 0; // W is multiplied by 2^exponent
 
-    // `scratch`: entries of each thread's; `most_summed`: of a sum.
+    // `scratch`: entries of scratch for each thread; `most_summed`: entries of the largest sum.
     LongMatrix(const Bench &bench, std::int64_t scratch, std::int64_t most_summed)
         : batch(bench.batch), pass(bench.pass), lapack(bench.routines),
           gather(make_gather<C>(batch)), longer(batch.n), scratch_entries(scratch),
@@ -82,8 +83,8 @@ template <class C> class LongMatrix {
         held = Held::nothing;
     }
 
-    // Of W P the first `rank` columns are divided by R from now on; pivots as geqp3 has them, or
-    // null.
+    // From now on a divided loop sees W P with its first `rank` columns divided by R: Y, and what
+    // is behind it. The pivots are geqp3's, or null if P = I.
     void divide_by(const C *triangle, blas_int rank, const blas_int *pivots) {
         divisor = triangle;
         this->rank = rank;
@@ -102,8 +103,8 @@ template <class C> class LongMatrix {
         hold(divided);
     }
 
-    // The same, with to = the sum of what visit(piece) adds to piece.into, `size` entries. The sums
-    // of the groups are added in order.
+    // The same; `to` becomes the sum of what visit(piece) adds to piece.into, `size` entries. The
+    // sums of the groups are added in order.
     template <class Visit> void add_up(bool divided, std::int64_t size, C *to, Visit &&visit) {
         const std::int64_t wanted = (slabs.groups - 1) * size;
         const bool shares = is_shared() && wanted <= 3 * longer * q;

@@ -1,8 +1,6 @@
-// The rungs of long matrices: the rank and the pseudo-inverse of a triangle, and what multiplies
-// the matrix itself, by slabs, to make its pseudo-inverse, or solutions, of that.
-//
-// pinv(W) = X Y^H, where X, shorter×rank, is made of the triangle (see reduction.hpp). Everything
-// is computed in double.
+// The rungs of long matrices: pinv(W) = X Y^H, where X, shorter×rank, is made of the triangle to
+// which W is reduced (see reduction.hpp). X multiplies Y, or W itself, slab by slab, for the
+// pseudo-inverse or for solutions. Everything is computed in double.
 #pragma once
 
 #include "certified.hpp"
@@ -10,7 +8,7 @@
 
 namespace batchpinv {
 
-// The conjugates of rows×cols elements, rounded to T, into the caller's strides.
+// Writes the conjugates of rows×cols elements, rounded to T, into the caller's strides.
 template <class T, class C>
 void scatter_conjugates(const C *from, std::int64_t rows, std::int64_t cols, std::ptrdiff_t row,
                         std::ptrdiff_t col, char *to) {
@@ -26,7 +24,7 @@ void scatter_conjugates(const C *from, std::int64_t rows, std::int64_t cols, std
 
 // Factor computes in C, and has:
 //   Finding factorise(Tolerance)
-//   bool orthogonal          whether it is Y that is multiplied, or W itself
+//   bool orthogonal          whether X multiplies Y^H, or W^H
 //   const C *multiplier()    X, shorter×rank, once
 //   const C *half_inverse()  X of pinv(W) = X Q^H with orthonormal Q, shorter×rank
 //   void solve(bool adjoint, k, C *b, C *x)   k×longer x = b pinv(W), or k×shorter x = b pinv(W)^H;
@@ -37,7 +35,7 @@ template <class T, class C, class Factor> class LongRung final : public Rung {
     Reduction<C> &reduction;
     Factor factor;
     std::optional<Columns<T, C>> columns;
-    std::int64_t decided = 0, made = 0; // the generations of the rank, and of the multiplier
+    std::int64_t decided = 0, made = 0; // the generations of `found`, and of `multiplier`
     const C *multiplier = nullptr;
     Finding found;
     bool certain = false;

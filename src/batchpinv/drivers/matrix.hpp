@@ -17,8 +17,6 @@
 
 namespace batchpinv {
 
-// ---- gather -------------------------------------------------------------------------------------
-
 // One element of the caller's array, at any alignment, with the bytes of each real number swapped
 // or not.
 template <class T, class Stored, bool swapped> inline T load(const char *from) {
@@ -61,7 +59,7 @@ struct NumpyBool {
     explicit operator double() const { return byte != 0; }
 };
 
-// w[j + i*n] = a[i + j*step], in blocks of two by two that the processor's vectors turn round.
+// w[j + i*n] = a[i + j*step], by 2×2 blocks that are transposed in vector registers.
 inline void transpose(const double *a, std::int64_t step, std::int64_t m, std::int64_t n,
                       double *w) {
     using Pair = double __attribute__((vector_size(16), aligned(8), may_alias));
@@ -115,9 +113,9 @@ template <class T> T conjugate(T value) {
         return value;
 }
 
-// The lower triangle of W = A^T = conj(A) from whichever triangle of A is to be read; zero above
-// it, and a real diagonal, so that nothing that the caller keeps elsewhere can be seen. LAPACK is
-// more accurate on graded matrices by the lower triangle than by the upper one.
+// The lower triangle of W = A^T = conj(A), from the triangle of A that is to be read; zeros above
+// it and a real diagonal, so that nothing that the caller keeps elsewhere counts. On graded
+// matrices LAPACK is more accurate with the lower triangle than with the upper one.
 template <class T, class Stored, bool swapped>
 void gather_triangle(const char *a, std::ptrdiff_t a_row, std::ptrdiff_t a_col, std::int64_t n,
                      bool lower, T *w) {
@@ -152,7 +150,7 @@ template <class T> struct Gather {
     void (*full)(const char *, std::ptrdiff_t, std::ptrdiff_t, std::int64_t, std::int64_t, T *);
     void (*triangle)(const char *, std::ptrdiff_t, std::ptrdiff_t, std::int64_t, bool, T *);
 
-    // W's lower triangle, whichever part of a Hermitian A is read, and zeros.
+    // W's lower triangle, from the triangle of a Hermitian A that is to be read, and zeros.
     void lower(const Batch &batch, const char *a, T *w) const {
         triangle(a, batch.a_row, batch.a_col, batch.n, batch.lower, w);
     }
@@ -173,12 +171,12 @@ template <class T> struct Gather {
     }
 };
 
-// Whether the caller's elements are T's, as they lie.
+// Whether the caller's elements are T's, in native byte order.
 template <class T> bool is_native(const Batch &batch) {
     return !batch.swapped && batch.kind == (is_complex<T> ? 'c' : 'f');
 }
 
-// From whatever the caller's array holds; integers and booleans are float64.
+// Chooses by what the caller's array holds; integers and booleans become double.
 template <class T> Gather<T> make_gather(const Batch &batch) {
     using R = Real<T>;
     if constexpr (is_complex<T>) {
@@ -212,10 +210,8 @@ template <class T> Gather<T> make_gather(const Batch &batch) {
     return Gather<T>::template of<R>(batch.swapped);
 }
 
-// ---- screen and scale ---------------------------------------------------------------------------
-
-// Largest |x| among the real numbers in W; NaN where there is one, or infinity. Eight running
-// maxima, so that the compiler can use vectors.
+// Largest |x| among the real and imaginary parts in W; NaN if W holds NaN or infinity. Eight
+// running maxima, so that the compiler can use vectors.
 template <class T> Real<T> largest(const T *w, std::int64_t count) {
     using R = Real<T>;
     const R *x = reinterpret_cast<const R *>(w);
@@ -240,9 +236,9 @@ template <class T> Real<T> largest(const T *w, std::int64_t count) {
 }
 
 // The exponent of the power of two by which W should be multiplied: 0 for ordinary sizes. Small
-// entries are brought near 1, where reciprocals of singular values cannot overflow. Large ones only
-// come down to a size that LAPACK does not scale by itself, with rounding, so that few small ones
-// underflow. It is even, so that square roots scale exactly too.
+// entries are brought near 1, where reciprocals of singular values cannot overflow. Large ones come
+// down only to a size that LAPACK does not scale again, with rounding, so that few small ones
+// underflow. The exponent is even, so that square roots scale exactly too.
 template <class T> int scale_exponent(Real<T> largest_entry) {
     constexpr bool is_double = std::is_same_v<Real<T>, double>;
     constexpr int least = is_double ? -256 : -10, most = is_double ? 256 : 38;
@@ -253,7 +249,7 @@ template <class T> int scale_exponent(Real<T> largest_entry) {
     return wanted & ~1;
 }
 
-// W *= 2^exponent, in two steps, since 2^1074 is no number; only the second can round.
+// W *= 2^exponent, in two steps, since 2^1074 would overflow; only the second can round.
 template <class T> void scale(T *w, std::int64_t count, int exponent) {
     if (exponent == 0)
         return;
@@ -263,8 +259,7 @@ template <class T> void scale(T *w, std::int64_t count, int exponent) {
         w[i] = w[i] * half * rest;
 }
 
-// Scales W by the power of two that it should have, and gives its exponent; nothing if W holds NaN
-// or infinity.
+// Scales W by 2^scale_exponent, and returns that exponent; nothing if W holds NaN or infinity.
 template <class T> std::optional<int> bring_to_scale(T *w, std::int64_t count) {
     const Real<T> most = largest<T>(w, count);
     if (!std::isfinite(most))
@@ -279,8 +274,6 @@ template <class T> void fill_with_nan(T *w, std::int64_t count) {
     Real<T> *const parts = reinterpret_cast<Real<T> *>(w);
     std::fill_n(parts, count * (is_complex<T> ? 2 : 1), std::numeric_limits<Real<T>>::quiet_NaN());
 }
-
-// ---- scatter ------------------------------------------------------------------------------------
 
 // out[j, i] = X[i + j*m] for j < columns, rounded to the caller's dtype: the transpose back, into
 // the caller's strides.

@@ -1,5 +1,5 @@
-// Where workspace comes from: the heap; or while an Arena exists in this thread, a piece of
-// memory that the caller of compiled code has given.
+// Where workspace comes from: the heap; or, while an Arena exists in this thread, memory that the
+// caller from compiled code has given.
 #pragma once
 
 #include <algorithm>
@@ -14,7 +14,7 @@ namespace batchpinv {
 constexpr std::size_t LINE = 64;
 
 class Arena {
-    std::uintptr_t next, end; // 0 where only counting
+    std::uintptr_t next, end; // 0 if it only counts
     Arena *const outer;
 
     static inline thread_local Arena *current = nullptr;
@@ -24,7 +24,7 @@ class Arena {
 
     // Counts what is taken from the heap.
     Arena() : next(0), end(0), outer(current) { current = this; }
-    // Takes everything from there. Throws std::bad_alloc where it does not suffice.
+    // Takes everything from `memory`. take() throws std::bad_alloc if that does not suffice.
     Arena(void *memory, std::int64_t bytes)
         : next((reinterpret_cast<std::uintptr_t>(memory) + LINE - 1) / LINE * LINE),
           end(reinterpret_cast<std::uintptr_t>(memory) + static_cast<std::size_t>(bytes)),
@@ -70,7 +70,7 @@ template <class T> class Buffer {
     T *get() const { return memory.get(); }
 };
 
-// Objects that are workspace, too.
+// The base of objects that are workspace themselves.
 struct InArena {
     static void *operator new(std::size_t bytes) { return Arena::take(bytes); }
     static void *operator new(std::size_t bytes, std::align_val_t) { return Arena::take(bytes); }

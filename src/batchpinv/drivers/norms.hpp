@@ -14,8 +14,8 @@ template <class T> double trace(const T *g, std::int64_t n) {
     return sum;
 }
 
-// Eight running sums, so that the compiler can use vectors, of no more than 4096 squares: halves of
-// what is longer are summed apart, since equal terms can round the same way each time.
+// Eight running sums, so that the compiler can use vectors. More than 4096 squares are summed by
+// halves, since equal terms can round the same way each time.
 template <class R> double sum_of_squares(const R *x, std::int64_t count) {
     if (count > 4096) {
         const std::int64_t half = count / 16 * 8;
@@ -31,7 +31,7 @@ template <class R> double sum_of_squares(const R *x, std::int64_t count) {
     return std::accumulate(sums, sums + 8, 0.0);
 }
 
-// s += x. What rounding takes from the sums goes to `lost` (Knuth's TwoSum).
+// s += x. The rounding errors are added to `lost` (Knuth's TwoSum).
 template <class T> void accumulate(T *s, const T *x, T *lost, std::int64_t count) {
     using R = Real<T>;
     constexpr std::int64_t parts = sizeof(T) / sizeof(R);
