@@ -12,6 +12,43 @@ template <class V, class E> BATCHPINV_INLINE V least_diagonal(const Factors<E, V
     return square_root(least2);
 }
 
+// Whether some of those lanes are heavy; see LaneWeights.
+template <class R, class E, class V, class S>
+BATCHPINV_INLINE bool find_heavy(LaneWeights &weights, const Workspace<E, V> &work, unsigned certain,
+                                 S shape) {
+    weights.heavy = 0;
+    for (int lane = 0; lane < MOST_LANES && weights.added; ++lane) {
+        if (!(certain >> lane & 1))
+            continue;
+        const double d = weights.diagonal[lane] * static_cast<double>((*work.factor)[lane]);
+        const double norm2 = static_cast<double>((*work.norm2)[lane]); // |A|_F^2 + n d^2
+        if (d > 0 && norm2 <= (shape.n + 4) * d * d)
+            weights.heavy |= 1u << lane;
+    }
+    return weights.heavy != 0;
+}
+
+// X of the heavy lanes, into y. Their F is well conditioned, but A is a small part of it: the rows
+// of Q beside A would be right to eps of 1, not of their own size. So Q is A R^-1 there, and
+// X = R^-1 (A R^-1)^H. conj(R^-1) is in work.given, by rows.
+template <class R, int lanes, class E, class V, class S>
+__attribute__((noinline)) void invert_heavy(const LaneGroup &group, const Workspace<E, V> &work,
+                                            S shape) {
+    const int n = shape.n, ld = shape.ld, stored = shape.m - static_cast<int>(group.weights->added);
+    const unsigned heavy = group.weights->heavy;
+    const auto wanted = mask_of<decltype(V{} > V{})>(heavy);
+    E *const a = work.second.a, *const q = work.short_columns;
+    const E *const inverse = work.given;
+    static_cast<void>(a);
+    (void)lanes;
+    (void)q;
+    (void)inverse;
+    (void)wanted;
+    (void)stored;
+    (void)n;
+    (void)ld;
+}
+
 // Leaves R and the reflections in work.factors, and conj(R^-1) in y, or conj(X) by rows if it
 // inverts. Returns the lanes of which the rank is certain.
 template <class R, int lanes, class E, class V, class S>
@@ -24,7 +61,8 @@ BATCHPINV_INLINE unsigned factorise_directly(LaneGroup &group, const Workspace<E
     factorise(work.factors, shape);
     const V norm2 = triangle_norm2(work.factors, shape), norm = square_root(norm2);
     const Tolerance<V> tolerance = tolerances(group, *work.factor);
-    const Rounding<R> rounding{static_cast<R>(group.absolute), static_cast<R>(group.relative)};
+    const Rounding<R> rounding{static_cast<R>(group.absolute + group.blur),
+                               static_cast<R>(group.relative)};
     // The least singular value is at most the least entry of the diagonal.
     const V needed = tolerance.of(norm) + rounding.absolute * norm;
     const V least = least_diagonal<V>(work.factors, shape.n);
@@ -43,8 +81,15 @@ BATCHPINV_INLINE unsigned factorise_directly(LaneGroup &group, const Workspace<E
         certain &= ~group.weights->faint;
     *work.norm2 = norm2;
     *work.size2 = inverse_norm2;
-    if (certain && inverts(group) && !is_halved<S>(group))
+    if (!certain || is_halved<S>(group))
+        return certain;
+    const bool any_heavy = group.weights && find_heavy<R>(*group.weights, work, certain, shape);
+    if (any_heavy)
+        std::copy_n(work.y, shape.ld * shape.n, work.given);
+    if (any_heavy || inverts(group))
         apply_q(work.factors, work.y, shape.n, shape);
+    if (any_heavy)
+        invert_heavy<R, lanes>(group, work, shape);
     return certain;
 }
 

@@ -26,6 +26,8 @@ struct LaneWeights {
     // are lost. The direct kernel writes the bits of those lanes, and does not answer them.
     double least;
     unsigned faint;
+    // The lanes in which d is at least half of |A|_F, so weighted; written by the direct kernel.
+    unsigned heavy;
 };
 
 // Up to LaneKernels::count matrices of one shape, m >= n. The strides of a wide matrix describe its
@@ -45,6 +47,7 @@ struct LaneGroup {
     std::ptrdiff_t ahead, b_ahead; // bytes from a and b to those that a lane probably holds next
     double atol[MOST_LANES], rtol[MOST_LANES];
     double absolute, relative; // the kernel's Rounding (decide-inl.h), in units of s1
+    double blur;               // how far singular values of the matrices are off, in units of s1
     double noise;              // `cut` tells of dropped values above this; 0: of none. See Batch
     int filled;                // lanes in use, from the first on
     // Whether the fields below and the workspace still belong to these matrices and tolerances. If

@@ -61,7 +61,10 @@ unsigned factorise_completely(LaneGroup &group, const Workspace<E, V> &work, S s
     Evidence<V> found = evidence_of<R>(group, pivoting, n);
     const V norm = found.most;
     const auto much = found.dropped > NEGLIGIBLE<R> * norm;
-    auto droppable = decide(found, tolerance);
+    const auto is_certain = [&] {
+        return decide(blurred(found, static_cast<R>(group.blur) * norm), tolerance);
+    };
+    auto droppable = is_certain();
     const V smallest = square_root(pivoting.smallest2),
             surely = found.rounding.below(found.dropped);
     const auto hopeful = (surely <= tolerance.of(norm)) | (surely < SEPARATE<R> * smallest);
@@ -73,7 +76,7 @@ unsigned factorise_completely(LaneGroup &group, const Workspace<E, V> &work, S s
     if (lanes_of(asked) & filled) {
         remainder = find_remainder<R, lanes>(group, work, rank, asked, shape);
         found.residual = choose(asked, remainder.above(), found.residual);
-        droppable = decide(found, tolerance);
+        droppable = is_certain();
         separable = asked & ~droppable & (remainder.norm < SEPARATE<R> * smallest);
     }
     if (!(lanes_of(droppable | separable) & filled) && !group.evidence)
@@ -115,7 +118,7 @@ unsigned factorise_completely(LaneGroup &group, const Workspace<E, V> &work, S s
     // The change that remains: of second order, or of first if trailing values are kept.
     const auto more = trailing.count > 0;
     const V change = remainder.norm * inverse_norm * choose(more, trailing.kept, remainder.norm);
-    auto sure = decide(found, tolerance) & (~(much | more) | (change <= NEGLIGIBLE<R> / 2 * norm));
+    auto sure = is_certain() & (~(much | more) | (change <= NEGLIGIBLE<R> / 2 * norm));
     if (group.k > 0) // the factors do not contain trailing values
         sure &= ~more;
     if (is_halved<S>(group)) // the remainder turns Q, the reflections do not

@@ -102,7 +102,7 @@ LaneDecision decide_lane(LaneGroup &group, const Workspace<E, V> &work, int lane
     }
     const Tolerance<double> tolerance{group.atol[lane] * static_cast<double>((*work.factor)[lane]),
                                       group.rtol[lane]};
-    Values<double> found(s, n, tolerance, {group.absolute, group.relative});
+    Values<double> found(s, n, tolerance, {group.absolute + group.blur, group.relative});
     Evidence<double> &evidence = found.evidence;
     if (group.evidence) {
         const double unit = static_cast<double>((*work.factor)[lane]);

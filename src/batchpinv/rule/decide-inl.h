@@ -30,6 +30,13 @@ template <class V> struct Evidence {
     Rounding<V> rounding;
 };
 
+// The same if the matrix itself has been rounded, which moved singular values by up to `blur`.
+template <class V> inline Evidence<V> blurred(Evidence<V> found, V blur) {
+    found.rounding.absolute += blur;
+    found.residual = found.residual > 0 ? found.residual + blur : found.residual;
+    return found;
+}
+
 // Whether a dropped singular value seems to exceed `noise` s1 by more than rounding.
 template <class V, class S> inline auto stands_out(const Evidence<V> &found, S noise) {
     return found.dropped > noise * found.least + found.rounding.absolute;
