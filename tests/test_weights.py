@@ -254,7 +254,127 @@ def test_weighted_matrices_at_the_ends_of_the_range_lose_no_digits(dtype, shape,
     np.testing.assert_allclose(x, expected, rtol=1e4 * info.eps)
 
 
+# ---- certain ranks -------------------------------------------------------------------------------
+
+
+def weighted_ranks(rtol, **options):
+    """Of many small integer matrices of rank 1 with weights that round, and with masks."""
+    rng = np.random.default_rng(19)
+    a = np.einsum("bi,bj->bij", rng.integers(1, 9, (400, 4)), rng.integers(1, 9, (400, 2))) * 1.0
+    weights = rng.integers(1, 99, (400, 4)) / 100
+    masks = rng.random((400, 4)) < 0.7
+    for given in weights, masks:
+        yield pinv(a, weights=given, rtol=rtol, return_info=True, **options)[1], given.any(-1) * 1
+
+
+@pytest.mark.parametrize("driver", ["auto", "svd"])
+@pytest.mark.parametrize("rtol", [0, 1e-18, 1e-17, 1e-16])
+def test_certain_ranks_of_weighted_matrices_are_those_of_exact_numbers(rtol, driver):
+    (rounded, rank), (masked, mask_rank) = weighted_ranks(rtol, driver=driver)
+    assert (rounded.rank == rank)[rounded.certain].all()
+    assert (masked.rank == mask_rank)[masked.certain].all()
+    if driver == "auto" and rtol:
+        assert masked.certain.all()  # a mask rounds nothing
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_ties_of_weighted_diagonals_are_uncertain(dtype):
+    """The singular values of the identity are the square roots of the weights."""
+    for large, small in ((3, 2), (2, 1), (7, 5), (11, 10)):
+        ratio = np.sqrt(small / large)
+        for rtol in ratio * (1 + np.finfo(dtype).eps * np.linspace(-1, 1, 9)):
+            info = pinv(np.eye(2, dtype=dtype), weights=[large, small], rtol=rtol, return_info=True)
+            exact = 1 + (Fraction(small, large) > Fraction(rtol) ** 2)
+            assert not info[1].certain or info[1].rank == exact
+    assert pinv(np.eye(2, dtype=dtype), weights=[4, 1], rtol=0.5, return_info=True)[1].certain
+
+
 # ---- damping -------------------------------------------------------------------------------------
+
+
+@needs_more_digits
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(1, 1), (2, 3), (8, 3), (3, 8), (6, 7), (20, 20), (200, 50)])
+@pytest.mark.parametrize("size", [1, 1e2, 1e6, 1e12, 1e30])
+def test_heavy_damping_costs_no_digits(dtype, shape, size):
+    """X is then a^H / damping, far smaller than the pseudo-inverse of [a; sqrt(damping) I]."""
+    if size * size > np.finfo(dtype).max / 1e10:
+        size = np.sqrt(size)
+    draw = Numbers(20, *shape)
+    a, b = draw.normal(dtype, *shape), draw.normal(dtype, shape[0], 3)
+    wide = a.astype(WIDER[a.dtype.char])
+    adjoint = wide.conj().T
+    gram = adjoint @ wide / size + np.eye(shape[1])
+    exact = solve_wide(gram, adjoint) / np.longdouble(size)
+    for x, expected in (
+        (pinv(a, damping=size), exact),
+        (lstsq(a, b, damping=size), exact @ b),
+        (lstsq(a, np.repeat(b, 40, 1), damping=size)[:, ::40], exact @ b),
+    ):
+        error = np.linalg.norm((x - expected).astype(complex))
+        least = np.linalg.norm(exact.astype(complex)) * np.linalg.norm(b)
+        if x.shape == exact.shape:
+            least = np.linalg.norm(exact.astype(complex))
+        assert error <= 60 * np.finfo(dtype).eps * least
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_heavy_damping_of_neighbours_changes_no_bit(dtype):
+    a, b, weights = system(Numbers(21), dtype, 9, 4, batch=(33,))
+    damping = 10.0 ** np.arange(-16, 17)
+    for function, rest in (pinv, ()), (lstsq, (b,)), (lstsq, (b[..., :1],)):
+        x = function(a, *rest, damping=damping, weights=weights)
+        for at in range(33):
+            alone = [each[at] for each in rest]
+            one = function(a[at], *alone, damping=damping[at], weights=weights[at])
+            assert same_bits(x[at], one)
+    x, _ = lstsq(a, b, damping=damping, return_covariance=True)
+    assert same_bits(x, lstsq(a, b, damping=damping))
+
+
+@pytest.mark.parametrize("shape", [(8, 3), (3, 8), (40, 40), (200, 50)])
+def test_damping_under_rounding_is_never_certain_on_singular_matrices(shape):
+    a, b = np.ones(shape), np.arange(float(shape[0]))
+    for damping in (1e-300, 1e-200, 1e-100, 1e-40):
+        x, info = lstsq(a, b, damping=damping, return_info=True)
+        assert info.rank == min(shape)
+        assert not info.certain
+        assert np.isfinite(x).all()
+    assert lstsq(np.eye(3), np.ones(3), damping=1e-300, return_info=True)[1].certain
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", [2, 3, 7, 20, 60, 130])
+def test_damped_inverses_of_hermitian_matrices_are_hermitian(dtype, n):
+    a = Numbers(22).normal(dtype, 3, n, n)
+    a = a + np.swapaxes(a, -1, -2).conj()
+    x = pinv(a, hermitian=True, damping=[0.1, 0, 0.1])
+    np.testing.assert_array_equal(x, np.swapaxes(x, -1, -2).conj())
+    assert same_bits(x[1], pinv(a[1], hermitian=True))
+    np.testing.assert_allclose(x[0], pinv(a[0], damping=0.1), atol=1e3 * np.finfo(dtype).eps * n)
+    b = np.ones((n, 2), dtype)
+    assert same_bits(
+        lstsq(a, b, hermitian=True, damping=[0.1, 0, 0.1])[1], lstsq(a[1], b, hermitian=True)
+    )
+
+
+@pytest.mark.parametrize("code", ["<i2", ">f4", ">f8", ">c16", "?"])
+@pytest.mark.parametrize("shape", [(7, 4), (4, 7), (5, 5)])
+def test_converted_matrices_have_the_bits_of_native_ones(code, shape):
+    a = (8 * Numbers(23).rng.standard_normal((9, *shape))).astype(code)
+    native = a.astype("d" if a.dtype.kind in "ib" else a.dtype.newbyteorder("="))
+    b = np.ones((9, shape[0]), native.dtype)
+    options = {"weights": np.linspace(0.1, 1, shape[0]), "damping": 0.3}
+    for turned in (a, np.asfortranarray(a), a[:, ::-1, ::-1]):
+        same = turned.astype(native.dtype)
+        assert same_bits(pinv(turned, **options), pinv(same, **options))
+        assert same_bits(lstsq(turned, b, **options), lstsq(same, b, **options))
+
+
+def test_systems_without_right_hand_sides_may_be_damped():
+    x, rank = lstsq(np.ones((3, 2)), np.ones((3, 0)), damping=1, return_rank=True)
+    assert x.shape == (2, 0)
+    assert rank == 2
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -424,6 +544,8 @@ def test_covariance_keeps_the_digits_that_the_gram_matrix_loses():
         ({"damping": 1j}, ValueError, "damping must be real"),
         ({"damping": np.ones(3)}, ValueError, "batch shapes of a and damping"),
         ({"return_covariance": "both"}, ValueError, "return_covariance must be"),
+        ({"return_covariance": np.ones(3)}, ValueError, "return_covariance must be"),
+        ({"return_covariance": 2}, ValueError, "return_covariance must be"),
     ],
 )
 def test_wrong_weights_damping_and_options_are_refused(options, error, message):

@@ -71,6 +71,55 @@ def test_torch_gives_numpys_numbers(torch, m, n, kind):
 
 
 @pytest.mark.parametrize("kind", [float, complex])
+@pytest.mark.parametrize("of", ["a", "b", "weights", "damping"])
+def test_torch_derivatives_in_single_precision_take_weights_in_double(torch, kind, of):
+    """They are those in double precision, rounded; in both modes, along each operand alone."""
+    wide = dict(
+        zip(("a", "b", "weights", "damping"), tensors(torch, 6, 4, kind, False), strict=True)
+    )
+    single = {
+        name: part
+        if name in ("weights", "damping")
+        else part.to(torch.complex64 if kind is complex else torch.float32)
+        for name, part in wide.items()
+    }
+    wide |= {name: part.to(wide[name].dtype) for name, part in single.items()}
+
+    def run(operands):
+        def function(part):
+            a, b, weights, damping = {**operands, of: part}.values()
+            options = {"weights": weights, "damping": damping}
+            x, residuals, covariance = lstsq(
+                a, b, return_residuals=True, return_covariance=True, **options
+            )
+            return x, residuals, covariance, pinv(a, **options)
+
+        part = operands[of]
+        value, tangent = torch.func.jvp(function, (part,), (torch.ones_like(part),))
+        _, pull_back = torch.func.vjp(function, part)
+        return *tangent, *pull_back(tuple(map(torch.ones_like, value)))
+
+    for one, other in zip(run(single), run(wide), strict=True):
+        torch.testing.assert_close(one.to(other.dtype), other, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("wanted", [True, "diagonal"])
+def test_torch_differentiates_the_covariance_along_b(torch, wanted):
+    def function(b):
+        return lstsq(torch.eye(2), b, return_covariance=wanted)
+
+    _, (dx, dc) = torch.func.jvp(function, (torch.ones(2),), (torch.ones(2),))
+    assert dx.tolist() == [1, 1]
+    assert not dc.any()
+
+
+def test_torch_refuses_weights_and_damping_in_half_precision(torch):
+    for name in "weights", "damping":
+        with pytest.raises(TypeError, match=f"{name} has dtype bfloat16; accepted are float32, f"):
+            lstsq(torch.eye(2), torch.ones(2), **{name: torch.ones(2, dtype=torch.bfloat16)})
+
+
+@pytest.mark.parametrize("kind", [float, complex])
 @pytest.mark.parametrize(("m", "n"), SHAPES)
 def test_torch_derivatives_are_right(torch, m, n, kind):
     given = tensors(torch, m, n, kind)
@@ -252,6 +301,12 @@ def test_xarray_gives_numpys_numbers_and_matches_weights_by_name():
     inverse = pinv(a, weights=w)
     assert inverse.dims == ("pixel", "term", "time")
     assert agree([inverse], [pinv(design, weights=weights)])
+    with pytest.raises(TypeError, match="weights of labelled arrays must be one, too"):
+        lstsq(a, b, weights=weights)
+    with pytest.raises(TypeError, match="damping of labelled arrays must be one, too"):
+        lstsq(a, b, damping=np.ones(50))
+    with pytest.raises(ValueError, match="weights must have the dimension 'time' of the rows"):
+        lstsq(a, b, weights=w.mean("time"))
 
 
 def test_array_api_gives_numpys_numbers():

@@ -28,8 +28,8 @@ _UNITS_REMEDY = {
 # What to do about masked entries.
 _MASK_REMEDY = {
     "a": "which have no pseudo-inverse; fill them first, for example with a.filled(0)",
-    "b": "which lstsq does not skip; leave out their rows of a and b, or set both to 0: "
-    "lstsq(np.where(b.mask[..., None], 0, a), b.filled(0)) for one right-hand side",
+    "b": "which lstsq does not skip; give their rows the weight 0: "
+    "lstsq(a, b.filled(0), weights=~b.mask) for one right-hand side",
 }
 # `max_work` of `numpy.shares_memory`. If more would be needed, the array is copied instead.
 _OVERLAP_WORK = 10_000

@@ -20,8 +20,9 @@ class LinAlgError(np.linalg.LinAlgError):
     Attributes
     ----------
     indices : tuple of ndarray of int
-        Batch indices of all matrices that failed, as `numpy.nonzero` gives them: one array for each
-        batch axis, so that ``a[error.indices]`` are those matrices. Empty for a single matrix.
+        Indices of all matrices that failed in the batch of the result, as `numpy.nonzero` gives
+        them: one array for each batch axis. ``a[error.indices]`` are those matrices, unless `a` is
+        broadcast, for example to the batch of its weights. Empty for a single matrix.
     count : int
         How many failed.
 

@@ -336,19 +336,22 @@ def lstsq(
         as weights. The rank, and the shortest of several solutions, are those of ``sqrt(W) a``,
         where W is the diagonal matrix of the weights. Their batch shape may be any that broadcasts
         with those of `a` and `b`; one `a` is not copied for many sets of weights. A matrix with a
-        weight that is negative, NaN or infinite fails as if it held NaN.
+        weight that is negative, NaN or infinite fails as if it held NaN. Weights that are neither
+        float32 nor float64 are converted to float64 first. With `hermitian`, an entry of an absent
+        row may also be read as one of the row that has its index.
     damping : array_like of real, optional
-        One number, or one for each matrix, at least 0 and finite:
-        ``sum(weights * abs(b - a @ x) ** 2) + damping * sum(abs(x) ** 2)`` is made least. Then no
-        singular value is dropped: tolerances are refused, and the rank is min(m, n). Matrices whose
-        damping is 0 are solved as without it. It is the `alpha` of scikit-learn's ``Ridge``, the
+        One number, or one for each matrix, at least 0 and finite, else a ValueError for the whole
+        call: ``sum(weights * abs(b - a @ x) ** 2) + damping * sum(abs(x) ** 2)`` is made least.
+        Then no singular value is dropped: the rank is min(m, n), and tolerances are refused unless
+        all damping is 0. Matrices whose damping is 0 are solved as without it. It is the `alpha` of scikit-learn's ``Ridge``, the
         `l2_regularizer` of TensorFlow's ``lstsq``, and the square of the `damp` of SciPy's
         ``lsqr``, and of the lambda of many papers.
     return_covariance : {False, True, 'diagonal'}, default False
         Whether to return ``(a^H W a + damping I)^+``, too, or its diagonal alone. The covariance of
         x is this times the variance of an error of weight 1.
     return_leverage : bool, default False
-        Whether to return the diagonal of the hat matrix, ``a @ pinv(a, ...)``, too.
+        Whether to return the diagonal of the hat matrix, ``a @ pinv(a, weights=weights,
+        damping=damping)``, too. Without damping its sum is the rank.
 
     Returns
     -------
@@ -389,8 +392,8 @@ def lstsq(
     Warns
     -----
     RankWarning
-        If no tolerance was given and the default one dropped a singular value that stands out from
-        rounding. It may do so if one side is long, in single precision.
+        If no tolerance, weights or damping were given, and the default tolerance dropped a singular
+        value that stands out from rounding. It may do so if one side is long, in single precision.
 
     See Also
     --------
@@ -419,14 +422,18 @@ def lstsq(
     Weighted and damped systems are solved as the plain ones that they are equivalent to [5]_,
     ``[sqrt(W) a; sqrt(damping) I] x = [sqrt(W) b; 0]``. If `a` is wide, x is the first part of the
     shortest solution y of ``[sqrt(W) a, sqrt(damping) I] y = sqrt(W) b``. A few of these matrices
-    at a time are written in a worker's memory. So errors are those of that matrix's condition:
-    weights whose ratio is 1e12 may make it 1e6 times larger. Rows are not sorted. If sqrt(damping)
-    is no larger than the rounding of the matrix, the result is computed all the same, and `certain`
-    is False. The covariance is X X^H for the pseudo-inverse X of that matrix, which keeps
+    at a time are written in a worker's memory, small ones of full rank not even there. Errors are
+    those of a backward stable method on that matrix F, relative to ``pinv(F)``, or the solution:
+    weights whose ratio is 1e12 may make the condition of F 1e6 times larger. If `a` is singular,
+    its entries determine the result only to eps * s1**2 / damping, whatever the method. If F is
+    singular to rounding, the result is computed all the same, and `certain` is False. Rounding of
+    ``sqrt(W) a`` is taken into account where a rank is called certain; masks, and weights that are
+    powers of four, round nothing. Rows are not sorted. The covariance is X X^H for the pseudo-inverse X of that matrix, which keeps
     twice the digits of ``pinv(a.T @ a)``; asking for it changes no bit of x. Derivatives with
     respect to `a`, `b`, weights and damping are those of PyTorch and JAX, of x, of the residuals
     and of the covariance; there is none of the leverage. They divide by no square root, and are
-    finite for a weight, or a damping, of 0; for absent rows that hold NaN they are 0.
+    finite for a weight, or a damping, of 0; for absent rows that hold NaN they are 0. JAX without
+    its 64-bit mode rounds weights and damping to float32.
 
     On a CUDA device, where both operands have to be, methods and waits are those of `pinv` there.
     Squares are inverted, and solutions refined once; Cholesky factors are applied one after the

@@ -110,7 +110,12 @@ class Options(NamedTuple):
             raise ValueError(f"on_failure must be one of 'raise', 'nan'; got {self.on_failure!r}")
         if self.progress is not None:
             check_progress(self.progress)
-        if self.wants_covariance not in (False, True, "diagonal"):
+        covariance = self.wants_covariance
+        if not (
+            covariance == "diagonal"
+            if isinstance(covariance, str)
+            else isinstance(covariance, (bool, np.bool_))
+        ):
             raise ValueError(
                 "return_covariance must be False, True or 'diagonal'; "
                 f"got {self.wants_covariance!r}"

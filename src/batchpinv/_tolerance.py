@@ -60,22 +60,19 @@ def broadcast_batch(
 ) -> tuple[int, ...]:
     """The batch shape of the result: that of `a` broadcast with those of the tolerances, `b`, and
     `others`, by their names."""
-    for name, shape in others.items():
+    known = {"a": batch_shape}
+    for name, shape in (*others.items(), ("b", b_shape)):
+        if not shape or shape == batch_shape:
+            continue
         try:
             batch_shape = _broadcast(batch_shape, shape)
         except ValueError:
+            names = " and ".join((", ".join(known), name))
+            shapes = ", ".join(f"that of {other} is {its}" for other, its in known.items())
             raise ValueError(
-                f"the batch shapes of a and {name} must broadcast: a.shape[:-2] is "
-                f"{batch_shape}, that of {name} is {shape}"
+                f"the batch shapes of {names} must broadcast: {shapes}, that of {name} is {shape}"
             ) from None
-    if b_shape != batch_shape and b_shape:
-        try:
-            batch_shape = _broadcast(batch_shape, b_shape)
-        except ValueError:
-            raise ValueError(
-                "the batch shapes of a and b must broadcast: a.shape[:-2] is "
-                f"{batch_shape}, that of b is {b_shape}"
-            ) from None
+        known[name] = shape
     if not atol_shape and not rtol_shape:
         return batch_shape
     try:
@@ -83,7 +80,7 @@ def broadcast_batch(
     except ValueError:
         raise ValueError(
             "tolerances must broadcast with the batch shape of a: "
-            f"a.shape[:-2] is {batch_shape}, atol has shape {atol_shape}, rtol has {rtol_shape}"
+            f"a.shape[:-2] is {known['a']}, atol has shape {atol_shape}, rtol has {rtol_shape}"
         ) from None
 
 

@@ -166,9 +166,9 @@ def _lstsq_by_stages(a: Any, b: Any, options: Options) -> Result:
         _finish(job, plan, options, "lstsq", array, batch_shape)
     elif m and n:  # no right-hand sides, or no systems
         matrices = np.broadcast_to(array, (*batch_shape, m, n))
-        asked = options._replace(
-            rcond=None, atol=atol, rtol=rtol, out=None, wants_residuals=False, progress=None
-        )
+        asked = options._replace(out=None, wants_residuals=False, progress=None)
+        if damping is None or not damping.any():
+            asked = asked._replace(rcond=None, atol=atol, rtol=rtol)
         if not options.is_weighted:
             found = pinv(matrices, asked)
         elif math.prod(batch_shape):

@@ -69,11 +69,16 @@ def _ones_and_zero(a: Tensor, options: Options) -> tuple[Tensor, Tensor]:
         weights = a.new_ones(a.shape[-2], dtype=real)
     if damping is None:
         damping = torch.zeros((), dtype=torch.float64)
-    return _as_tensor(weights), _as_tensor(damping)
+    return _as_tensor("weights", weights), _as_tensor("damping", damping)
 
 
-def _as_tensor(given: Any) -> Tensor:
+def _as_tensor(name: str, given: Any) -> Tensor:
     if isinstance(given, Tensor):
+        if given.is_complex() or (given.is_floating_point() and given.dtype.itemsize < 4):
+            raise TypeError(
+                f"{name} has dtype {str(given.dtype).removeprefix('torch.')}; accepted are "
+                "float32, float64, integers and booleans"
+            )
         return given
     return torch.as_tensor(given, dtype=torch.float64, device="cpu")
 
@@ -218,6 +223,12 @@ def _system(
     lost, absent = _find_lost(whole, b, weights)
     whole = torch.where(lost, 0, whole)
     residual = torch.where(absent, 0, b - whole @ x)
+    # The formulas are computed in float64 if the weights are.
+    dtype = torch.promote_types(a.dtype, weights.dtype)
+    whole, inverse, covariance, x, residual = (
+        part.to(dtype) for part in (whole, inverse, covariance, x, residual)
+    )
+    damping = damping.to(covariance.real.dtype)
     return _derivatives.Weighted(whole, weights, damping, inverse, covariance, x, residual)
 
 
@@ -232,10 +243,11 @@ def _find_lost(a: Tensor, b: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
 def _gradients(
     ctx: Any, at: _derivatives.Weighted, gx: Tensor | None, gr: Tensor | None, gc: Tensor | None
 ) -> Any:
-    if gx is None:
-        gx = torch.zeros_like(at.x)
+    gx = torch.zeros_like(at.x) if gx is None else gx.to(at.x.dtype)
+    gr = None if gr is None else gr.to(at.x.real.dtype)
     if gc is not None and ctx.covariance == "diagonal":
         gc = torch.diag_embed(gc)
+    gc = None if gc is None else gc.to(at.x.dtype)
     return _derivatives.weighted_vjp(at, gx, gr, gc, ctx.settings[0])
 
 
@@ -248,7 +260,7 @@ def _pinv_backward(
         return (None,) * 11
     at = _system(ctx, a, None, weights, damping, x, *tolerances)
     ga, _, gw, gd = _gradients(ctx, at, gx, None, gc)
-    return _sum_to(a, ga), _fit(weights, gw), _fit(damping, gd), *(None,) * 8
+    return _fit(a, ga), _fit(weights, gw), _fit(damping, gd), *(None,) * 8
 
 
 @_in_own_precision
@@ -266,12 +278,12 @@ def _lstsq_backward(
         return (None,) * 14
     at = _system(ctx, a, b, weights, damping, x, *tolerances)
     ga, gb, gw, gd = _gradients(ctx, at, gx, gr, gc)
-    return _sum_to(a, ga), _sum_to(b, gb), _fit(weights, gw), _fit(damping, gd), *(None,) * 10
+    return _fit(a, ga), _fit(b, gb), _fit(weights, gw), _fit(damping, gd), *(None,) * 10
 
 
 def _fit(given: Tensor, gradient: Tensor) -> Tensor | None:
-    """The gradient in the shape and dtype of weights or damping; None for integers."""
-    if not given.dtype.is_floating_point:
+    """The gradient in the shape and dtype of the operand; None for integers."""
+    if not (given.dtype.is_floating_point or given.is_complex()):
         return None
     return _sum_to(given, gradient).to(given.dtype)
 
@@ -288,15 +300,19 @@ def _directions(
     """The tangents of x, the residuals and the covariance."""
     lost, absent = _find_lost(a, a if b is None else b, at.weights)
     if da is not None:
-        da = torch.where(lost, 0, da)
+        da = torch.where(lost, 0, da).to(at.x.dtype)
         if ctx.settings[0]:
             da = _derivatives.hermitian_part(da)
     if db is not None:
-        db = torch.where(absent, 0, db)
+        db = torch.where(absent, 0, db).to(at.x.dtype)
+    real = at.x.real.dtype
+    others = tuple(None if change is None else change.to(real) for change in others)
     dx, dr, dc = _derivatives.weighted_jvp(at, da, db, *others)
+    if not isinstance(dc, Tensor):  # none of the directions changes the covariance
+        dc = torch.zeros_like(at.covariance)
     if ctx.covariance == "diagonal":
         dc = torch.diagonal(dc, dim1=-2, dim2=-1)
-    return dx, dr, dc
+    return dx.to(a.dtype), dr.to(a.real.dtype), dc.to(a.dtype)
 
 
 @_in_own_precision

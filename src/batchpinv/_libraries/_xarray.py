@@ -12,6 +12,7 @@ from collections.abc import Hashable, Sequence
 from math import prod
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
 from .._options import Options, Result
@@ -118,7 +119,19 @@ def _read_options(options: Options, a: Any, batch: Dims) -> Options:
     read = {}
     for name in (*_BY_MATRIX, "weights"):
         given = getattr(options, name)
+        if given is not None and not isinstance(given, xr.DataArray):
+            batched = np.ndim(given) - (name == "weights")
+            if batched > 0:
+                raise TypeError(
+                    f"{name} of labelled arrays must be one, too, or have no batch dimensions; got "
+                    f"an array of shape {np.shape(given)}"
+                )
         if isinstance(given, xr.DataArray):
+            if name == "weights" and a.dims[-2] not in given.dims:
+                raise ValueError(
+                    f"weights must have the dimension {a.dims[-2]!r} of the rows of a; it has "
+                    f"{given.dims}"
+                )
             dims = [*batch, a.dims[-2]] if name == "weights" else list(batch)
             if not set(given.dims) <= set(dims):
                 raise ValueError(f"{name} must have dimensions among {dims}; got {given.dims}")

@@ -33,10 +33,13 @@ class RowFactors {
     RowFactors(const Batch &batch, const LaneTable *lanes)
         : batch(batch), lanes(lanes), m(batch.rows()), gathered(m) {}
 
-    // Writes the m factors, and 2^-exponent sqrt(damping) to `diagonal`; returns the exponent. If a
-    // weight is negative, NaN or infinite, all factors are NaN.
-    int find(const char *weights, double damping, double *factors, double &diagonal) const {
-        const double most = weights ? find_roots(weights, factors) : 1;
+    // Writes the m factors, 2^-exponent sqrt(damping) to `diagonal`, and whether products by the
+    // factors are exact; returns the exponent. If a weight is negative, NaN or infinite, all
+    // factors are NaN.
+    int find(const char *weights, double damping, double *factors, double &diagonal,
+             bool &exact) const {
+        exact = true;
+        const double most = weights ? find_roots(weights, factors, exact) : 1;
         const double larger = std::max(most, std::sqrt(damping));
         const int exponent = std::isfinite(larger) && larger > 0 ? std::ilogb(larger) + 1 : 0;
         const double unit = std::ldexp(1.0, -exponent);
@@ -52,20 +55,22 @@ class RowFactors {
     }
 
   private:
-    // Writes the square roots of the weights. Returns the largest; NaN if a weight is negative, NaN
-    // or infinite.
-    double find_roots(const char *from, double *to) const {
+    // See rows-inl.h.
+    double find_roots(const char *from, double *to, bool &exact) const {
         if (batch.single_weights)
             gather<double, float, false>(from, 0, batch.weight_row, 1, m, gathered);
         else
             gather<double, double, false>(from, 0, batch.weight_row, 1, m, gathered);
         if (lanes)
-            return lanes->find_roots(gathered, m, to);
+            return lanes->find_roots(gathered, m, to, &exact);
         double most = 0, bad = 0;
         for (std::int64_t i = 0; i < m; ++i) {
             to[i] = std::sqrt(gathered[i]);
             most = to[i] > most ? to[i] : most;
             bad += to[i] - to[i];
+            int exponent;
+            const double fraction = std::frexp(to[i], &exponent);
+            exact = exact && (fraction == 0.5 || fraction == 0) && to[i] * to[i] == gathered[i];
         }
         return most + bad;
     }

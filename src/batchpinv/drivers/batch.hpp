@@ -59,6 +59,9 @@ struct Batch {
     // Matrices that lose a singular value which stands out from this are reported as Outcome::cut.
     // In units of s1; 0: none are reported.
     double noise;
+    // How far the singular values of the matrices are from those of the caller's, which have been
+    // rounded: in units of s1. 0 if they are the caller's.
+    double blur;
     class Team *team; // the call's workers; null if they do not share matrices
     // Only X is wanted, m×m, of pinv(A) = X Q^H, for a tall A and Q with orthonormal columns. This
     // takes m < n in lanes, else 2 m < n.

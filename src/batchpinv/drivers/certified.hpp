@@ -82,7 +82,7 @@ template <class T, class C, class Factor> class CertifiedRung final : public Run
         if (!found.evidence)
             return false;
         bench.report(matrix, found.rank, *found.evidence, exponent);
-        return decide(*found.evidence, matrix.tolerance(exponent));
+        return bench.is_certain(*found.evidence, matrix.tolerance(exponent));
     }
 
     Finding factorise(const Matrix &matrix) {

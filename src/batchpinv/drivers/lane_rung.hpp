@@ -66,6 +66,7 @@ template <class T, class C, bool answers_all> class LaneRung final : public Rung
         group.absolute = rounding.absolute;
         group.relative = rounding.relative;
         group.noise = batch.noise;
+        group.blur = batch.blur;
         group.halves = batch.halves;
         group.evidence = batch.evidence ? evidence : nullptr;
         if (batch.ndim) {
@@ -158,8 +159,11 @@ template <class T, class C, bool answers_all> class LaneRung final : public Rung
         for (int lane = 0; lane < group.filled; ++lane) {
             if (!((answered & group.uncertain) >> lane & 1))
                 continue;
-            const auto exact = structure.find_rank(
-                converted + lane * entries, {group.atol[lane], group.rtol[lane]}, group.kept[lane]);
+            const auto exact =
+                batch.blur > 0
+                    ? std::nullopt
+                    : structure.find_rank(converted + lane * entries,
+                                          {group.atol[lane], group.rtol[lane]}, group.kept[lane]);
             if (!exact)
                 matrices[lane].certain = false;
             else if (*exact != group.rank[lane])

@@ -82,7 +82,7 @@ template <class T, class C, class Factor> class LongRung final : public Rung {
         if (!found.evidence)
             return false;
         bench.report(matrix, found.rank, *found.evidence, reduction.exponent());
-        return decide(*found.evidence, matrix.tolerance(reduction.exponent()));
+        return bench.is_certain(*found.evidence, matrix.tolerance(reduction.exponent()));
     }
 
     void invert(const Matrix &matrix) {

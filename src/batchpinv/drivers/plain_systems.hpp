@@ -48,16 +48,18 @@ template <class T> class PlainSystems final : public InArena {
     const std::unique_ptr<Solver> solver;
 
   public:
-    // `skips_direct`: the direct rung in lanes has been tried.
+    // `skips_direct`: the direct rung in lanes has been tried. `blur`: see Batch.
     PlainSystems(const Batch &whole, Augmented<T> &matrices, Wanted wanted, bool skips_direct,
-                 const RoutineTable &routines, const LaneTable *lanes, Gate &gate, Failures &all)
+                 double blur, const RoutineTable &routines, const LaneTable *lanes, Gate &gate,
+                 Failures &all)
         : whole(whole), solves(wanted == Wanted::solutions), matrices(matrices), wanted(wanted),
           columns(solves                     ? matrices.k
                   : wanted == Wanted::halves ? matrices.cols
                                              : matrices.rows),
           at_once(solves && matrices.cols == matrices.n),
           x(at_once ? 0 : matrices.most * entries()), rank(matrices.most), rung(matrices.most),
-          atol(matrices.most), rtol(matrices.most), failures(all), batch(describe(skips_direct)),
+          atol(matrices.most), rtol(matrices.most), failures(all),
+          batch(describe(skips_direct, blur)),
           solver(make_solver(batch, routines, lanes, gate, failures)) {}
 
     // Whether the ladder can give halves for this shape.
@@ -70,6 +72,11 @@ template <class T> class PlainSystems final : public InArena {
     std::int64_t entries() const { return matrices.cols * columns; }
 
     void prepare() { solver->prepare(); }
+
+    // Whether F is the caller's Hermitian matrix.
+    bool is_hermitian() const {
+        return whole.hermitian && matrices.rows == matrices.cols && !whole.data[Operand::WEIGHTS];
+    }
 
     // Leaves failures of matrices that `other` has reported to it.
     void report_after(const PlainSystems &other) { failures.reported = other.rank; }
@@ -99,7 +106,7 @@ template <class T> class PlainSystems final : public InArena {
     }
 
   private:
-    Batch describe(bool skips_direct) {
+    Batch describe(bool skips_direct, double blur) {
         Batch own{};
         own.m = matrices.rows;
         own.n = matrices.cols;
@@ -108,6 +115,8 @@ template <class T> class PlainSystems final : public InArena {
         own.svd_only = whole.svd_only;
         own.only = skips_direct ? ~(1u << static_cast<int>(RungName::qr_lanes) | gram_alone) : 0;
         own.nan_on_failure = whole.nan_on_failure;
+        own.hermitian = own.lower = is_hermitian();
+        own.blur = blur;
         own.halves = wanted == Wanted::halves;
         own.team = whole.team;
         own.edition = &edition;

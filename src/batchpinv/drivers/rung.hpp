@@ -98,6 +98,10 @@ struct Bench {
         return batch.noise > 0 && stands_out(found, batch.noise);
     }
 
+    bool is_certain(const Evidence<double> &found, const Tolerance<double> &tolerance) const {
+        return decide(blurred(found, batch.blur * found.most), tolerance);
+    }
+
     // For the measurement of backward errors: what the first rung that knows something knows of a
     // matrix, whose W was multiplied by 2^exponent.
     void report(const Matrix &matrix, std::int64_t rank, const Evidence<double> &found,

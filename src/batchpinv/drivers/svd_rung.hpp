@@ -97,14 +97,15 @@ template <class T, class C, class Factor, bool is_last> class SvdRung final : pu
 
     void decide_rank(const Matrix &matrix) {
         const Tolerance<double> tolerance = matrix.tolerance(exponent);
-        const Values<Real<C>> found(factor.values(), factor.count(), tolerance,
-                                    Factor::rounding(batch.n, batch.m));
+        Rounding<double> rounding = Factor::rounding(batch.n, batch.m);
+        rounding.absolute += batch.blur;
+        const Values<Real<C>> found(factor.values(), factor.count(), tolerance, rounding);
         if (!batch.only || batch.only >> static_cast<int>(RungName::svd) & 1)
             bench.report(matrix, found.rank, found.evidence, exponent);
         rank = found.rank;
         cut = bench.cuts(found.evidence);
         certain = decide(found.evidence, tolerance);
-        if (is_last && !certain)
+        if (is_last && !certain && batch.blur == 0)
             decide_by_structure(matrix,
                                 found.certainly_kept(factor.values(), factor.count(), tolerance));
         factor.truncate(rank);

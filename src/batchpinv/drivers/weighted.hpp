@@ -83,7 +83,10 @@ template <class T> class WeightedSolver final : public Solver {
     const double least =
         std::ldexp(static_cast<double>(std::numeric_limits<Real<T>>::min()), lift_exponent);
 
-    // What solves matrices without damping, or those with it.
+    // Without damping, by whether products by the factors are exact; and with it.
+    enum KindName { exact, rounded, damped, KINDS };
+
+    // What solves matrices of one kind.
     struct Kind : InArena {
         Augmented<T> matrices;
         std::optional<Augmented<T>> tall; // inverted for the covariance, if `matrices` are wide
@@ -111,9 +114,10 @@ template <class T> class WeightedSolver final : public Solver {
     // Of the matrices that are held; factors_of says whose factors each has.
     Buffer<double> factors, diagonals;
     Buffer<int> exponents;
+    Buffer<bool> is_exact;
     Buffer<std::int64_t> factors_of;
     Buffer<Matrix> held;
-    std::unique_ptr<Kind> kinds[2];
+    std::unique_ptr<Kind> kinds[KINDS];
     Buffer<T> covariance;
     Buffer<double> leverage;
     Buffer<T> column;
@@ -128,33 +132,41 @@ template <class T> class WeightedSolver final : public Solver {
           most(how_many(batch, lanes)),
           spreads(batch.data[Operand::COVARIANCE] || batch.data[Operand::LEVERAGE]),
           row_factors(batch, lanes), factors(most * m), diagonals(most), exponents(most),
-          factors_of(most), held(most), covariance(batch.data[Operand::COVARIANCE] ? n * n : 0),
+          is_exact(most), factors_of(most), held(most),
+          covariance(batch.data[Operand::COVARIANCE] ? n * n : 0),
           leverage(batch.data[Operand::LEVERAGE] ? m : 0),
           column(batch.data[Operand::LEVERAGE] ? m : 0) {}
 
     void prepare() override {
-        for (const bool damped : {false, true})
-            if (batch.data[Operand::DAMPING] || !damped) {
-                Kind &kind = open(damped);
-                kind.solver->prepare();
-                if (kind.inverter)
-                    kind.inverter->prepare();
-            }
+        for (const KindName name : {exact, rounded, damped}) {
+            if ((name == rounded && !batch.data[Operand::WEIGHTS]) ||
+                (name == damped && !batch.data[Operand::DAMPING]))
+                continue;
+            Kind &kind = open(name);
+            kind.solver->prepare();
+            if (kind.inverter)
+                kind.inverter->prepare();
+        }
     }
 
     void run(std::int64_t start, std::int64_t stop) override {
         const Permit::Shift shift(permit);
         Cursor cursor(batch, start);
         for (std::int64_t index = start; index < stop && pass.open();) {
-            const std::int64_t room = std::min({most, cursor.left, stop - index});
-            std::int64_t count = 0;
-            while (count < room) {
-                held[count].take(cursor, index + count, count, Operand::COUNT);
-                if (is_damped(held[count]) != is_damped(held[0]))
-                    break;
-                ++count;
+            const std::int64_t count = std::min({most, cursor.left, stop - index});
+            for (std::int64_t slot = 0; slot < count; ++slot) {
+                held[slot].take(cursor, index + slot, slot, Operand::COUNT);
+                find_factors(slot);
             }
-            answer(open(is_damped(held[0])), count, cursor.step[Operand::OUT]);
+            last = held[0];
+            for (std::int64_t first = 0; first < count && pass.open();) {
+                const KindName name = kind_of(first);
+                std::int64_t after = first + 1;
+                while (after < count && kind_of(after) == name)
+                    ++after;
+                answer(open(name), first, after, cursor.step[Operand::OUT]);
+                first = after;
+            }
             cursor.advance(count);
             index += count;
         }
@@ -179,28 +191,39 @@ template <class T> class WeightedSolver final : public Solver {
 
     static bool is_damped(const Matrix &matrix) { return damping_of(matrix) > 0; }
 
-    Kind &open(bool damped) {
-        std::unique_ptr<Kind> &kind = kinds[damped];
+    KindName kind_of(std::int64_t slot) const {
+        return is_damped(held[slot]) ? damped : is_exact[factors_of[slot]] ? exact : rounded;
+    }
+
+    Kind &open(KindName name) {
+        std::unique_ptr<Kind> &kind = kinds[name];
         if (kind)
             return *kind;
-        const Shape shape = !damped ? Shape::plain : m < n ? Shape::beside : Shape::below;
+        const Shape shape = name != damped ? Shape::plain : m < n ? Shape::beside : Shape::below;
         kind = std::make_unique<Kind>(batch, lanes, shape, most);
-        const auto make = [&](Augmented<T> &matrices, Wanted wanted) {
-            return std::make_unique<PlainSystems<T>>(
-                batch, matrices, wanted, kind->lanes != nullptr, routines, lanes, gate, failures);
-        };
         const std::int64_t rows = kind->matrices.rows, cols = kind->matrices.cols;
-        if (WeightedLanes<T>::applies(batch, lanes, rows, cols, spreads))
-            kind->lanes =
-                std::make_unique<WeightedLanes<T>>(batch, *lanes, pass, rows, cols, spreads, least);
-        kind->solver = make(kind->matrices, batch.solves() ? Wanted::solutions : Wanted::inverses);
+        // Each entry of F is off by at most two roundings.
+        const double blur = name == rounded ? 1.01 * std::numeric_limits<Real<T>>::epsilon() *
+                                                  std::sqrt(static_cast<double>(std::min(m, n)))
+                                            : 0;
+        const bool is_plain = name == exact && !batch.data[Operand::WEIGHTS];
+        if (WeightedLanes<T>::applies(batch, lanes, rows, cols) && !(is_plain && batch.hermitian))
+            kind->lanes = std::make_unique<WeightedLanes<T>>(batch, *lanes, pass, rows, cols,
+                                                             spreads, least, blur);
+        const auto make = [&](Augmented<T> &matrices, Wanted wanted, bool skips_direct) {
+            return std::make_unique<PlainSystems<T>>(batch, matrices, wanted, skips_direct, blur,
+                                                     routines, lanes, gate, failures);
+        };
+        kind->solver = make(kind->matrices, batch.solves() ? Wanted::solutions : Wanted::inverses,
+                            kind->lanes != nullptr);
         if (spreads && shape == Shape::beside)
             kind->tall.emplace(batch, lanes, Shape::below, most);
         if (spreads && (batch.solves() || kind->tall)) {
             Augmented<T> &inverted = kind->tall ? *kind->tall : kind->matrices;
-            kind->inverter =
-                make(inverted, PlainSystems<T>::may_halve(inverted, lanes) ? Wanted::halves
-                                                                           : Wanted::inverses);
+            kind->inverter = make(inverted,
+                                  PlainSystems<T>::may_halve(inverted, lanes) ? Wanted::halves
+                                                                              : Wanted::inverses,
+                                  kind->lanes && kind->lanes->gives_left_factors());
             kind->inverter->report_after(*kind->solver);
         }
         if (batch.data[Operand::RESIDUAL])
@@ -208,30 +231,39 @@ template <class T> class WeightedSolver final : public Solver {
         return *kind;
     }
 
-    // Answers the `count` matrices in `held`, which are all of one kind.
-    void answer(Kind &kind, std::int64_t count, std::ptrdiff_t step) {
-        for (std::int64_t slot = 0; slot < count; ++slot)
-            find_factors(slot);
-        last = held[0];
-        std::int64_t left = 0; // the first of those that the ladder is to answer
-        const auto hand_down = [&](std::int64_t stop) {
-            if (left < stop && pass.open())
-                climb(kind, left, stop - left, step);
+    // Answers the matrices in held[start], ..., held[stop - 1], which are all of one kind.
+    void answer(Kind &kind, std::int64_t start, std::int64_t stop, std::ptrdiff_t step) {
+        std::int64_t left = start; // the first of those that the ladder is to answer
+        const auto hand_down = [&](std::int64_t to) {
+            if (left < to && pass.open())
+                climb(kind, left, to - left, step);
         };
-        for (std::int64_t start = 0; kind.lanes && start < count && pass.open();) {
-            const int filled =
-                static_cast<int>(std::min<std::int64_t>(kind.lanes->width(), count - start));
-            const unsigned answered = answer_in_lanes(kind, start, filled);
-            for (int lane = 0; lane < filled; ++lane)
+        while (kind.lanes && start < stop && pass.open()) {
+            const int count =
+                static_cast<int>(std::min<std::int64_t>(kind.lanes->width(), stop - start));
+            const unsigned answered = answer_in_lanes(kind, start, count);
+            if (answered && spreads && !kind.lanes->gives_left_factors())
+                invert(kind, start, count);
+            for (int lane = 0; lane < count && pass.open(); ++lane)
+                if (answered >> lane & 1)
+                    deliver_from_lanes(kind, start + lane, lane);
+            for (int lane = 0; lane < count; ++lane)
                 if (answered >> lane & 1) {
-                    if (pass.open())
-                        deliver_from_lanes(kind, start + lane, lane);
                     hand_down(start + lane);
                     left = start + lane + 1;
                 }
-            start += filled;
+            start += count;
         }
-        hand_down(count);
+        hand_down(stop);
+    }
+
+    // For the covariances of solutions that lanes have found.
+    void invert(Kind &kind, std::int64_t start, std::int64_t count) {
+        kind.first.reset();
+        for (std::int64_t at = 0; at < count; ++at)
+            take(kind, at, start + at);
+        if (pass.open())
+            kind.inverter->run(held[start].index, count, true, false, nullptr, 0);
     }
 
     void find_factors(std::int64_t slot) {
@@ -243,7 +275,7 @@ template <class T> class WeightedSolver final : public Solver {
         factors_of[slot] = slot;
         if (slot > 0 || !last || !is_same(matrix, *last))
             exponents[slot] = row_factors.find(matrix.data[Operand::WEIGHTS], damping_of(matrix),
-                                               factors + slot * m, diagonals[slot]);
+                                               factors + slot * m, diagonals[slot], is_exact[slot]);
     }
 
     unsigned answer_in_lanes(Kind &kind, std::int64_t start, int count) {
@@ -336,16 +368,16 @@ template <class T> class WeightedSolver final : public Solver {
     // What the kernel has not written itself.
     void deliver_from_lanes(Kind &kind, std::int64_t slot, int lane) {
         const Matrix &matrix = held[slot];
-        const bool needs_f = kind.misfit || batch.data[Operand::LEVERAGE];
-        if (needs_f) {
-            kind.first.reset();
-            take(kind, 0, slot);
-        }
-        if (spreads)
+        if (spreads && kind.lanes->gives_left_factors()) {
             find_covariance(kind.lanes->left_factor(lane), n, factors_of[slot]);
-        if (batch.data[Operand::LEVERAGE])
-            find_leverage(kind.matrices.f, kind.matrices.rows, kind.lanes->left_factor(lane), n,
-                          true);
+            if (batch.data[Operand::LEVERAGE]) {
+                kind.first.reset();
+                take(kind, 0, slot);
+                find_leverage(kind.matrices.f, kind.matrices.rows, kind.lanes->left_factor(lane), n,
+                              true);
+            }
+        } else if (spreads)
+            spread(*kind.inverter, lane, factors_of[slot]);
         if (pass.enter()) {
             matrix.write_rank(std::min(m, n));
             if (batch.data[Operand::RUNG])
@@ -353,10 +385,49 @@ template <class T> class WeightedSolver final : public Solver {
             write_covariance(matrix);
             pass.leave();
         }
+        if (!batch.solves())
+            make_hermitian(matrix);
         if (kind.misfit) {
+            kind.first.reset();
+            take(kind, 0, slot);
             kind.matrices.take_sides(0, matrix.data[Operand::B], roots_of(slot));
             measure(kind, slot, 0, 0);
         }
+    }
+
+    // Whether 1 / |pinv(F)| of a damped matrix stands above rounding.
+    static bool is_safe(const Kind &kind, unsigned char rung, std::int64_t rank) {
+        const RungName name = rung_of(rung);
+        return rank == std::min(kind.matrices.rows, kind.matrices.cols) &&
+               (name == RungName::qr_lanes || name == RungName::direct || name == RungName::svd);
+    }
+
+    // The covariance and leverage of the matrix in that place.
+    void spread(const PlainSystems<T> &inverses, std::int64_t place, std::int64_t own) {
+        const Augmented<T> &of = inverses.matrices;
+        const T *const x = inverses.x + place * inverses.entries();
+        find_covariance(x, inverses.columns, own);
+        if (batch.data[Operand::LEVERAGE])
+            find_leverage(of.f + place * of.rows * of.cols, of.rows, x, inverses.columns,
+                          inverses.wanted == Wanted::halves);
+    }
+
+    // A damped pseudo-inverse of a Hermitian matrix is Hermitian but for rounding.
+    void make_hermitian(const Matrix &matrix) {
+        if (!batch.hermitian || batch.data[Operand::WEIGHTS] || !pass.enter())
+            return;
+        const auto at = [&](std::int64_t i, std::int64_t j) {
+            return matrix.data[Operand::OUT] + i * batch.out_row + j * batch.out_col;
+        };
+        in_lower_tiles(n, [&](std::int64_t i, std::int64_t j) {
+            T below, above;
+            std::memcpy(&below, at(i, j), sizeof below);
+            std::memcpy(&above, at(j, i), sizeof above);
+            T mean = below * Real<T>(0.5) + conjugate(above) * Real<T>(0.5);
+            put(conjugate(mean), at(j, i));
+            put(i == j ? T(std::real(mean)) : mean, at(i, j));
+        });
+        pass.leave();
     }
 
     // `at`: where its right-hand sides are; `place`: where its F is.
@@ -366,29 +437,24 @@ template <class T> class WeightedSolver final : public Solver {
         const T *const x = stack.x + at * stack.entries();
         const std::int64_t rank = stack.rank[at];
         const unsigned char rung = stack.rung[at];
-        const bool damped = is_damped(matrix), failed = rank < 0;
+        const bool is_damped = this->is_damped(matrix), failed = rank < 0;
         const std::int64_t full = std::min(m, n);
-        if (spreads) {
-            const PlainSystems<T> &inverses = kind.inverter ? *kind.inverter : stack;
-            const Augmented<T> &of = inverses.matrices;
-            const T *const left = inverses.x + place * inverses.entries();
-            find_covariance(left, inverses.columns, factors_of[slot]);
-            if (batch.data[Operand::LEVERAGE])
-                find_leverage(of.f + place * of.rows * of.cols, of.rows, left, inverses.columns,
-                              inverses.wanted == Wanted::halves);
-        }
+        if (spreads)
+            spread(kind.inverter ? *kind.inverter : stack, place, factors_of[slot]);
         if (pass.enter()) {
             if (!batch.solves())
                 write(x, matrix.data[Operand::OUT], n, m, kind.matrices.rows, roots_of(slot));
             else if (!stack.at_once)
                 write(x, matrix.data[Operand::OUT], n, batch.k, batch.k, nullptr);
-            matrix.write_rank(damped && !failed ? full : rank);
-            const bool doubtful = damped && rank < std::min(kind.matrices.rows, kind.matrices.cols);
+            matrix.write_rank(is_damped && !failed ? full : rank);
+            const bool doubtful = is_damped && !failed && !is_safe(kind, rung, rank);
             if (char *const to = matrix.data[Operand::RUNG])
                 *to = static_cast<char>(rung | (doubtful ? UNCERTAIN : 0));
             write_covariance(matrix);
             pass.leave();
         }
+        if (!batch.solves())
+            make_hermitian(matrix);
         if (kind.misfit)
             measure(kind, slot, at, place);
     }

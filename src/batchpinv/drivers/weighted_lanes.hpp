@@ -12,8 +12,11 @@ template <class T> class WeightedLanes final : public InArena {
     const Batch &batch;
     Gate::Pass &pass;
     const LaneKernels &kernels;
-    const std::int64_t n;
+    const Gather<T> gather;
+    const bool converts; // A to native numbers, all of a Hermitian matrix
+    const std::int64_t entries, n;
     const bool spreads;
+    Buffer<T> converted;
     Buffer<unsigned char> workspace;
     Buffer<T> left; // n×n by rows, of each lane
     LaneGroup group{};
@@ -25,27 +28,33 @@ template <class T> class WeightedLanes final : public InArena {
     static constexpr int parts = is_complex<T> ? 2 : 1;
 
   public:
-    // F is rows×cols. `spreads`: covariances are wanted; they need an F that is tall.
+    // F is rows×cols.
     static bool applies(const Batch &batch, const LaneTable *lanes, std::int64_t rows,
-                        std::int64_t cols, bool spreads) {
-        return lanes && !batch.svd_only && !batch.hermitian && is_native<T>(batch) &&
-               suits_lanes(std::max(rows, cols), std::min(rows, cols), parts) &&
-               (!spreads || rows > cols);
+                        std::int64_t cols) {
+        return lanes && !batch.svd_only &&
+               suits_lanes(std::max(rows, cols), std::min(rows, cols), parts);
     }
 
-    // What is smaller than `least` is left to the ladder.
+    // What is smaller than `least` is left to the ladder. `blur`: see Batch.
     WeightedLanes(const Batch &batch, const LaneTable &lanes, Gate::Pass &pass, std::int64_t rows,
-                  std::int64_t cols, bool spreads, double least)
-        : batch(batch), pass(pass), kernels(*lanes.of[dtype_index<T>]), n(batch.cols()),
-          spreads(spreads),
+                  std::int64_t cols, bool spreads, double least, double blur)
+        : batch(batch), pass(pass), kernels(*lanes.of[dtype_index<T>]),
+          gather(make_gather<T>(batch)), converts(!is_native<T>(batch) || batch.hermitian),
+          entries(batch.m * batch.n), n(batch.cols()), spreads(spreads && rows > cols),
+          converted(converts ? entries * kernels.count : 0),
           workspace(kernels.workspace_bytes(std::max(rows, cols), std::min(rows, cols))),
-          left(spreads ? n * n * kernels.count : 0) {
+          left(this->spreads ? n * n * kernels.count : 0) {
         const bool wide = rows <= cols;
         group.m = std::max(rows, cols);
         group.n = std::min(rows, cols);
         group.transposed = wide;
-        group.a_row = wide ? batch.col_step() : batch.row_step();
-        group.a_col = wide ? batch.row_step() : batch.col_step();
+        std::ptrdiff_t row = batch.row_step(), col = batch.col_step();
+        if (converts) { // to W, which is n×m by columns; see matrix.hpp
+            row = batch.transposed ? sizeof(T) : batch.n * sizeof(T);
+            col = batch.transposed ? batch.n * sizeof(T) : sizeof(T);
+        }
+        group.a_row = wide ? col : row;
+        group.a_col = wide ? row : col;
         group.b_row = batch.b_row;
         group.b_col = batch.b_col;
         if (batch.ndim) {
@@ -55,6 +64,7 @@ template <class T> class WeightedLanes final : public InArena {
         const Rounding<double> rounding = rounding_of<Real<T>>(Method::qr_lanes, group.m, group.n);
         group.absolute = rounding.absolute;
         group.relative = rounding.relative;
+        group.blur = blur;
         group.workspace = workspace;
         group.weights = &weights;
         weights.added = wide ? cols - n : rows - batch.rows();
@@ -62,10 +72,16 @@ template <class T> class WeightedLanes final : public InArena {
     }
 
     int width() const { return kernels.count; }
+    bool gives_left_factors() const { return spreads; }
 
     void set(int lane, const Matrix &matrix, const double *roots, double diagonal, double atol,
              double rtol) {
         group.a[lane] = matrix.data[Operand::A];
+        if (converts) {
+            T *const own = converted + lane * entries;
+            gather.whole(batch, group.a[lane], own);
+            group.a[lane] = reinterpret_cast<char *>(own);
+        }
         group.b[lane] = matrix.data[Operand::B];
         group.atol[lane] = atol;
         group.rtol[lane] = rtol;
@@ -104,7 +120,7 @@ template <class T> class WeightedLanes final : public InArena {
   private:
     // By the factors that are there, unless X has taken the place of R^-1.
     void find_left_factors() {
-        const bool multiplied = group.k >= group.n && group.n > 1;
+        const bool multiplied = (group.k >= group.n && group.n > 1) || weights.heavy;
         group.held = !multiplied;
         group.k = 0;
         group.halves = true;

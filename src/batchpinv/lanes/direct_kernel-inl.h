@@ -14,8 +14,8 @@ template <class V, class E> BATCHPINV_INLINE V least_diagonal(const Factors<E, V
 
 // Whether some of those lanes are heavy; see LaneWeights.
 template <class R, class E, class V, class S>
-BATCHPINV_INLINE bool find_heavy(LaneWeights &weights, const Workspace<E, V> &work, unsigned certain,
-                                 S shape) {
+BATCHPINV_INLINE bool find_heavy(LaneWeights &weights, const Workspace<E, V> &work,
+                                 unsigned certain, S shape) {
     weights.heavy = 0;
     for (int lane = 0; lane < MOST_LANES && weights.added; ++lane) {
         if (!(certain >> lane & 1))
@@ -28,25 +28,32 @@ BATCHPINV_INLINE bool find_heavy(LaneWeights &weights, const Workspace<E, V> &wo
     return weights.heavy != 0;
 }
 
-// X of the heavy lanes, into y. Their F is well conditioned, but A is a small part of it: the rows
-// of Q beside A would be right to eps of 1, not of their own size. So Q is A R^-1 there, and
-// X = R^-1 (A R^-1)^H. conj(R^-1) is in work.given, by rows.
+// Puts conj(X) of the heavy lanes into y, by rows. Their F is well conditioned, but A is a small
+// part of it: the rows of Q beside A would be right to eps, not to eps of their own size. So Q is
+// A R^-1 there, and X = R^-1 (A R^-1)^H. work.v holds conj(R^-1) by rows.
 template <class R, int lanes, class E, class V, class S>
 __attribute__((noinline)) void invert_heavy(const LaneGroup &group, const Workspace<E, V> &work,
                                             S shape) {
     const int n = shape.n, ld = shape.ld, stored = shape.m - static_cast<int>(group.weights->added);
-    const unsigned heavy = group.weights->heavy;
-    const auto wanted = mask_of<decltype(V{} > V{})>(heavy);
-    E *const a = work.second.a, *const q = work.short_columns;
-    const E *const inverse = work.given;
-    static_cast<void>(a);
-    (void)lanes;
-    (void)q;
-    (void)inverse;
-    (void)wanted;
-    (void)stored;
-    (void)n;
-    (void)ld;
+    const auto heavy = mask_of<decltype(V{} > V{})>(group.weights->heavy);
+    E *const a = work.given, *const q = work.short_columns, *const y = work.y;
+    const E *const inverse = work.v;
+    load<R, lanes, element_of<E>::parts>(group, shape, reinterpret_cast<R *>(a));
+    scale(a, *work.factor, shape);
+    for (int row = 0; row < stored; ++row) {
+        for (int j = 0; j < n; ++j) {
+            E sum{};
+            for (int i = 0; i <= j; ++i)
+                sum = add_inner(sum, inverse[i * n + j], a[i * ld + row]);
+            q[j] = sum;
+        }
+        for (int i = 0; i < n; ++i) {
+            E sum{};
+            for (int j = i; j < n; ++j)
+                sum = add_product(sum, inverse[i * n + j], q[j]);
+            y[i * ld + row] = choose(heavy, sum, y[i * ld + row]);
+        }
+    }
 }
 
 // Leaves R and the reflections in work.factors, and conj(R^-1) in y, or conj(X) by rows if it
@@ -84,8 +91,9 @@ BATCHPINV_INLINE unsigned factorise_directly(LaneGroup &group, const Workspace<E
     if (!certain || is_halved<S>(group))
         return certain;
     const bool any_heavy = group.weights && find_heavy<R>(*group.weights, work, certain, shape);
-    if (any_heavy)
-        std::copy_n(work.y, shape.ld * shape.n, work.given);
+    for (int i = 0; i < shape.n && any_heavy; ++i)
+        for (int j = 0; j < shape.n; ++j)
+            work.v[i * shape.n + j] = work.y[i * shape.ld + j];
     if (any_heavy || inverts(group))
         apply_q(work.factors, work.y, shape.n, shape);
     if (any_heavy)

@@ -19,12 +19,18 @@ template <int lanes, class Act> BATCHPINV_INLINE void each_vector(std::int64_t c
 }
 
 // roots[i] = sqrt(weights[i]) for i < count; the arrays must not overlap. Returns the largest root,
-// or NaN if a weight is NaN, infinite or negative.
-template <int lanes> double find_roots(const double *weights, std::int64_t count, double *roots) {
+// or NaN if a weight is NaN, infinite or negative. `exact`: whether products by the roots are
+// exact, that is, all roots are powers of two, or 0, and are not rounded.
+template <int lanes>
+double find_roots(const double *weights, std::int64_t count, double *roots, bool *exact) {
     using V = typename vector_of<double, lanes>::type;
+    using Bits = typename vector_of<std::int64_t, lanes>::type;
+    constexpr std::int64_t fraction = (std::int64_t(1) << Format<double>::mantissa) - 1;
     V most{}, bad{};
+    Bits inexact{};
     each_vector<lanes>(count, [&](std::int64_t i, auto width) BATCHPINV_INLINE_LAMBDA {
-        const V root = square_root(load_some<V>(weights + i, width));
+        const V weight = load_some<V>(weights + i, width), root = square_root(weight);
+        inexact |= (reinterpret_cast<Bits>(root) & fraction) | (root * root != weight);
         most = root > most ? root : most;
         bad += root - root; // NaN unless the root is finite
         __builtin_memcpy(roots + i, &root, static_cast<std::size_t>(width) * sizeof(double));
@@ -32,7 +38,9 @@ template <int lanes> double find_roots(const double *weights, std::int64_t count
     for (int lane = 1; lane < lanes; ++lane) {
         most[0] = most[lane] > most[0] ? most[lane] : most[0];
         bad[0] += bad[lane];
+        inexact[0] |= inexact[lane];
     }
+    *exact = inexact[0] == 0;
     return most[0] + bad[0];
 }
 

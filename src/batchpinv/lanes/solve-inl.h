@@ -384,6 +384,22 @@ BATCHPINV_INLINE void solve_by_product(const LaneGroup &group, const Workspace<E
     copy_columns(work.product, ld, c, ld, solution_rows, count);
 }
 
+// By X in the heavy lanes (see LaneWeights), and by the factors in the others.
+template <class Method, class R, int lanes, class E, class V, class Mask>
+__attribute__((noinline)) void solve_with_heavy(const LaneGroup &group, const Workspace<E, V> &work,
+                                                Shape<int> shape, Mask answered, Mask heavy, E *c,
+                                                int count) {
+    const int ld = shape.ld, solution_rows = group.transposed ? shape.m : shape.n;
+    if (group.transposed)
+        multiply_adjoint(work, shape, c, count);
+    else
+        multiply(work, shape, c, count);
+    solve_by_factors<Method, R, lanes>(group, work, shape, answered & ~heavy, c, count);
+    for (int j = 0; j < count; ++j)
+        for (int i = 0; i < solution_rows; ++i)
+            c[j * ld + i] = choose(heavy, work.product[j * ld + i], c[j * ld + i]);
+}
+
 // ---- solve --------------------------------------------------------------------------------------
 
 // Solves the systems of the lanes in `answered`.
@@ -391,11 +407,15 @@ template <class Method, class R, int lanes, class E, class V>
 __attribute__((noinline)) void solve(const LaneGroup &group, unsigned answered,
                                      const Workspace<E, V> &work, Shape<int> shape) {
     const bool by_product = multiplies(group);
+    const unsigned heavy_lanes = group.weights ? group.weights->heavy : 0;
     const V most = largest_ratio<R>(group, work);
     const auto wanted = mask_of<decltype(V{} > V{})>(answered);
+    const auto heavy = mask_of<decltype(V{} > V{})>(heavy_lanes);
     each_block<R, lanes>(group, answered, work, shape.ld, [&](E *c, int count) {
         if (by_product)
-            solve_by_product<Method, R, lanes>(group, work, shape, wanted, most, c, count);
+            solve_by_product<Method, R, lanes>(group, work, shape, wanted & ~heavy, most, c, count);
+        else if (heavy_lanes)
+            solve_with_heavy<Method, R, lanes>(group, work, shape, wanted, heavy, c, count);
         else
             solve_by_factors<Method, R, lanes>(group, work, shape, wanted, c, count);
     });

@@ -17,7 +17,7 @@ struct LaneTable {
     // y = y R^-1 for n columns of `count` real or complex numbers; R in panels: see TRIANGLE_PANEL.
     void (*divide_columns[2])(double *y, int n, std::int64_t count, const double *triangle);
     // See rows-inl.h.
-    double (*find_roots)(const double *weights, std::int64_t count, double *roots);
+    double (*find_roots)(const double *weights, std::int64_t count, double *roots, bool *exact);
     double (*scale_rows[4])(const void *from, std::int64_t count, std::int64_t n,
                             const double *factors, void *to, std::int64_t ld);
 };
