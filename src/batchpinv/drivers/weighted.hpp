@@ -262,6 +262,7 @@ template <class T> class WeightedSolver final : public Solver {
         kind.first.reset();
         for (std::int64_t at = 0; at < count; ++at)
             take(kind, at, start + at);
+        std::fill_n(kind.solver->rank.get(), count, -1); // whose failures it will report itself
         if (pass.open())
             kind.inverter->run(held[start].index, count, true, false, nullptr, 0);
     }
@@ -437,7 +438,7 @@ template <class T> class WeightedSolver final : public Solver {
         const T *const x = stack.x + at * stack.entries();
         const std::int64_t rank = stack.rank[at];
         const unsigned char rung = stack.rung[at];
-        const bool is_damped = this->is_damped(matrix), failed = rank < 0;
+        const bool with_damping = is_damped(matrix), failed = rank < 0;
         const std::int64_t full = std::min(m, n);
         if (spreads)
             spread(kind.inverter ? *kind.inverter : stack, place, factors_of[slot]);
@@ -446,8 +447,8 @@ template <class T> class WeightedSolver final : public Solver {
                 write(x, matrix.data[Operand::OUT], n, m, kind.matrices.rows, roots_of(slot));
             else if (!stack.at_once)
                 write(x, matrix.data[Operand::OUT], n, batch.k, batch.k, nullptr);
-            matrix.write_rank(is_damped && !failed ? full : rank);
-            const bool doubtful = is_damped && !failed && !is_safe(kind, rung, rank);
+            matrix.write_rank(with_damping && !failed ? full : rank);
+            const bool doubtful = with_damping && !failed && !is_safe(kind, rung, rank);
             if (char *const to = matrix.data[Operand::RUNG])
                 *to = static_cast<char>(rung | (doubtful ? UNCERTAIN : 0));
             write_covariance(matrix);
