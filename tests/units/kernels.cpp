@@ -636,6 +636,171 @@ UNIT_TEST(systems_are_solved_to_a_few_roundings) {
     largest_error = 0;
 }
 
+// ---- weighted and damped systems ----------------------------------------------------------------
+
+// A group of weighted matrices of m×n, and one of the matrices F that are meant, of m + added rows.
+template <class T> struct WeightedGroup {
+    using R = Real<T>;
+    const std::int64_t m, n, added;
+    const bool transposed;
+    Group<T> own, plain, spare; // spare: its workspace is large enough for own
+    LaneWeights weights{};
+    std::vector<double> roots[MOST_LANES];
+    std::vector<Dense<T>> full;
+
+    WeightedGroup(Size size, std::int64_t added, std::int64_t k, bool transposed)
+        : m(size.m), n(size.n), added(added), transposed(transposed), own(m, n, k, transposed),
+          plain(m + added, n, k, transposed), spare(m + added, n) {
+        own.group.m = m + added;
+        own.group.workspace = spare.group.workspace;
+        own.group.weights = &weights;
+        weights.added = added;
+        for (Group<T> *const group : {&own, &plain})
+            group->set_rounding(table_rounding<T>(direct, m + added, n));
+    }
+
+    T product(T x, double root) const { return root == 0 ? T(0) : x * static_cast<R>(root); }
+
+    double root_of(int lane, std::int64_t i, std::int64_t j) const {
+        return roots[lane][static_cast<std::size_t>(transposed ? j : i)];
+    }
+
+    // The second row of the caller's matrix is absent, and NaN, if `with_absent`.
+    void set(int lane, Source &source, double diagonal, bool with_absent) {
+        Dense<T> a = source.matrix<T>(m, n), f(m + added, n),
+                 b = source.matrix<T>(own.side_rows(), own.k), g(plain.side_rows(), own.k);
+        roots[lane].clear();
+        for (std::int64_t i = 0; i < (transposed ? n : m); ++i)
+            roots[lane].push_back(with_absent && i == 1
+                                      ? 0
+                                      : 0.1 + 0.01 * static_cast<double>(source.integer(0, 99)));
+        for (std::int64_t j = 0; j < n; ++j) {
+            for (std::int64_t i = 0; i < m; ++i) {
+                if (root_of(lane, i, j) == 0)
+                    a(i, j) = T(std::numeric_limits<R>::quiet_NaN());
+                f(i, j) = product(a(i, j), root_of(lane, i, j));
+            }
+            for (std::int64_t i = m; i < m + added; ++i)
+                f(i, j) = i - m == j ? T(static_cast<R>(diagonal)) : T(0);
+        }
+        for (std::int64_t j = 0; j < own.k; ++j)
+            for (std::int64_t i = 0; i < g.m; ++i)
+                g(i, j) =
+                    i < b.m ? product(b(i, j), roots[lane][static_cast<std::size_t>(i)]) : T(0);
+        weights.roots[lane] = roots[lane].data();
+        weights.diagonal[lane] = diagonal;
+        own.set(lane, a, 0, 0);
+        plain.set(lane, f, 0, 0);
+        own.set_sides(lane, b);
+        plain.set_sides(lane, g);
+        full.push_back(f);
+    }
+
+    // What `own` is to answer, from an answer for F.
+    template <class X> Dense<X> expected(int lane, const Dense<X> &of_f) const {
+        Dense<X> x(own.answer_rows(), own.answer_cols());
+        for (std::int64_t i = 0; i < x.m; ++i)
+            for (std::int64_t j = 0; j < x.n; ++j)
+                x(i, j) = own.k ? of_f(i, j) : of_f(i, j) * static_cast<X>(root_of(lane, j, i));
+        return x;
+    }
+};
+
+template <class T> void compare_weighted() {
+    Source source(31);
+    for (const Size size : {Size{2, 2}, Size{4, 4}, Size{7, 5}, Size{40, 6}})
+        for (const std::int64_t added : {std::int64_t(0), size.n})
+            for (const std::int64_t k : {0, 1, 3, 9})
+                for (const bool transposed : {false, true}) {
+                    const Within within(naming<T>(direct, size));
+                    WeightedGroup<T> group(size, added, k, transposed);
+                    const int count = group.own.lanes();
+                    for (int lane = 0; lane < count; ++lane)
+                        group.set(lane, source, 0.1, added && lane % 2);
+                    check(group.own.run(direct, count) == all_of(count));
+                    check(group.plain.run(direct, count) == all_of(count));
+                    for (int lane = 0; lane < count; ++lane) {
+                        const Dense<T> x = group.own.answer(lane),
+                                       y = group.expected(lane, group.plain.answer(lane));
+                        if (k)
+                            check(same_bits(x, y));
+                        else // multiplied by D once more
+                            check(norm(difference(as_real<Long>(x), as_real<Long>(y))) <=
+                                  eps_of<T> * norm(as_real<Long>(y)));
+                    }
+                }
+}
+
+UNIT_TEST(weighted_systems_have_the_bits_of_the_plain_ones_that_they_stand_for) {
+    FOR_EACH_DTYPE(compare_weighted);
+}
+
+// Where d is large, X is a small part of the pseudo-inverse of F.
+template <class T> void invert_heavy() {
+    Source source(32);
+    for (const Size size : {Size{1, 1}, Size{3, 3}, Size{7, 5}, Size{40, 6}})
+        for (const double diagonal : {1.0, 30.0, 1e6})
+            for (const bool transposed : {false, true}) {
+                const Within within(naming<T>(direct, size));
+                WeightedGroup<T> group(size, size.n, 0, transposed);
+                const int count = std::min(group.own.lanes(), 2);
+                for (int lane = 0; lane < count; ++lane)
+                    group.set(lane, source, diagonal, false);
+                check(group.own.run(direct, count) == all_of(count));
+                for (int lane = 0; lane < count; ++lane) {
+                    const auto at = static_cast<std::size_t>(lane);
+                    const Dense<Long> inverse =
+                        Reference<Long>(group.full[at]).pseudo_inverse(size.n);
+                    Dense<Long> expected(0, 0);
+                    if constexpr (is_complex<T>::value)
+                        continue; // as_real's blocks are not those of rows and columns
+                    else
+                        expected = group.expected(lane, inverse);
+                    const double error = error_of(group.own.answer(lane), expected, Long(1));
+                    check(error <= 20);
+                    largest_error = std::max(largest_error, error);
+                }
+            }
+}
+
+UNIT_TEST(heavily_damped_matrices_are_inverted_to_a_few_roundings) {
+    FOR_EACH_DTYPE(invert_heavy);
+    std::printf("largest error: %.2f eps\n", largest_error);
+    largest_error = 0;
+}
+
+// A matrix whose weighted entries are all too small is left to the caller.
+template <class T> void refuse_faint() {
+    Source source(33);
+    WeightedGroup<T> group({7, 5}, 0, 1, false);
+    for (int lane = 0; lane < group.own.lanes(); ++lane)
+        group.set(lane, source, 0, false);
+    group.weights.least = 1e3;
+    check(group.own.run(direct, group.own.lanes()) == 0u);
+    check(group.weights.faint == all_of(group.own.lanes()));
+}
+
+UNIT_TEST(matrices_that_are_too_small_are_not_answered) { FOR_EACH_DTYPE(refuse_faint); }
+
+UNIT_TEST(roots_of_weights_say_whether_products_by_them_are_exact) {
+    for (const std::int64_t count : {1, 3, 8, 13}) {
+        std::vector<double> weights(static_cast<std::size_t>(count), 0.25), roots(weights);
+        bool is_exact = false;
+        weights[0] = 0;
+        check(lane_table->find_roots(weights.data(), count, roots.data(), &is_exact) ==
+              (count > 1 ? 0.5 : 0));
+        check(is_exact);
+        for (const double rounded : {2.0, 9.0, 0.25 * (1 + 0x1p-52)}) {
+            weights.back() = rounded;
+            lane_table->find_roots(weights.data(), count, roots.data(), &is_exact);
+            check(!is_exact);
+        }
+        weights.back() = -1;
+        const double most = lane_table->find_roots(weights.data(), count, roots.data(), &is_exact);
+        check(most != most);
+    }
+}
+
 // The condition would cost these solutions four digits or more, in single precision three. Where
 // the residual squares it, QR alone would lose eight digits of double precision.
 template <class T> void restore_digits() {

@@ -19,6 +19,7 @@ using batchpinv::dtype_index;
 using batchpinv::LaneGroup;
 using batchpinv::LaneKernel;
 using batchpinv::LaneKernels;
+using batchpinv::LaneWeights;
 using batchpinv::Method;
 using batchpinv::MOST_LANES;
 using batchpinv::Real;

@@ -245,6 +245,24 @@ UNIT_TEST(more_rounding_never_makes_an_uncertain_rank_certain) {
     }
 }
 
+// Without other rounding, values that are off by up to blur leave a certain rank certain as long as
+// each true value is on its side of the tolerance.
+UNIT_TEST(a_blurred_matrix_has_a_certain_rank_only_if_all_values_are_clear_by_the_blur) {
+    const Evidence<double> found{8, 8, 2, 1, infinity, {0, 0}};
+    check((decide(found, {1.5, 0})));
+    check((decide(blurred(found, 0.25), {1.5, 0})));
+    check((!decide(blurred(found, 0.5), {1.5, 0})));
+    check((!decide(blurred(found, 0.5), {1.25, 0}))); // what is dropped may exceed it
+    check((!decide(blurred(found, 0.5), {1.75, 0}))); // what is kept may not
+    Evidence<double> by_residual = found;
+    by_residual.residual = 1;
+    check((decide(blurred(by_residual, 0.25), {1.25, 0})));
+    check((!decide(blurred(by_residual, 0.25), {1.2, 0})));
+    by_residual.residual = 0; // nothing is dropped
+    by_residual.dropped = 0;
+    check((decide(blurred(by_residual, 0.25), {0, 0})));
+}
+
 UNIT_TEST(weaker_bounds_never_make_an_uncertain_rank_certain) {
     Cases cases;
     for (int at = 0; at < 200000; ++at) {
