@@ -18,8 +18,7 @@ class Cursor {
     std::ptrdiff_t step[Operand::COUNT] = {}; // from one matrix to the next along that axis
 
     Cursor(const Batch &batch, std::int64_t index)
-        : batch(batch), prefetched(std::min<std::int64_t>(
-                            1024, batch.itemsize * (batch.solves() ? batch.k : batch.m) * batch.n)),
+        : batch(batch), prefetched(std::min<std::int64_t>(1024, answer_bytes(batch))),
           operands(batch.operands()) {
         std::copy_n(batch.data, static_cast<int>(Operand::COUNT), data);
         const int last = batch.ndim - 1;
@@ -56,6 +55,12 @@ class Cursor {
     }
 
   private:
+    // Integers and booleans have answers in float64.
+    static std::int64_t answer_bytes(const Batch &batch) {
+        const int itemsize = batch.kind == 'f' || batch.kind == 'c' ? batch.itemsize : 8;
+        return itemsize * (batch.solves() ? batch.k * batch.cols() : batch.m * batch.n);
+    }
+
     // Goes back to the start of the last axis, and one step along the others.
     void carry() {
         for (int axis = batch.ndim - 1; axis >= 0; --axis) {

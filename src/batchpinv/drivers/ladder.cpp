@@ -260,10 +260,12 @@ class Ladder final : public Solver {
         for (int i = 0; i < count && bench.batch.noise > 0; ++i)
             if (answered >> i & 1 && level.waiting[i].cut)
                 bench.failures.add(level.waiting[i].index, Outcome::cut);
-        if (bench.batch.data[Operand::RUNG])
+        if (bench.batch.data[Operand::RUNG] && pass.enter()) {
             for (int i = 0; i < count; ++i)
                 if (answered >> i & 1)
                     level.waiting[i].write_rung(level.step->name);
+            pass.leave();
+        }
         for (int i = 0; left >> i; ++i)
             if (left >> i & 1) {
                 int below = at + 1;
