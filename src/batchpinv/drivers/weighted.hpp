@@ -218,12 +218,13 @@ template <class T> class WeightedSolver final : public Solver {
                             kind->lanes != nullptr);
         if (spreads && shape == Shape::beside)
             kind->tall.emplace(batch, lanes, Shape::below, most);
-        if (spreads && (batch.solves() || kind->tall)) {
+        const bool gives_left = kind->lanes && kind->lanes->gives_left_factors();
+        if (spreads && (batch.solves() || kind->tall || (kind->lanes && !gives_left))) {
             Augmented<T> &inverted = kind->tall ? *kind->tall : kind->matrices;
             kind->inverter = make(inverted,
                                   PlainSystems<T>::may_halve(inverted, lanes) ? Wanted::halves
                                                                               : Wanted::inverses,
-                                  kind->lanes && kind->lanes->gives_left_factors());
+                                  gives_left);
             kind->inverter->report_after(*kind->solver);
         }
         if (batch.data[Operand::RESIDUAL])

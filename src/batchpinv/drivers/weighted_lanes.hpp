@@ -120,7 +120,8 @@ template <class T> class WeightedLanes final : public InArena {
   private:
     // By the factors that are there, unless X has taken the place of R^-1.
     void find_left_factors() {
-        const bool multiplied = (group.k >= group.n && group.n > 1) || weights.heavy;
+        const bool multiplied =
+            group.k == 0 || (group.k >= group.n && group.n > 1) || weights.heavy;
         group.held = !multiplied;
         group.k = 0;
         group.halves = true;
