@@ -36,7 +36,7 @@ def test_suite_of_a_peer_passes_under_the_patch(module, selected, passed, calls,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert int(re.search(r"(\d+) passed", ran.stdout)[1]) >= passed
-    ours = dict(re.findall(r"^(\S+): (\d+) ours", ran.stderr, re.MULTILINE))
+    ours = dict(re.findall(r"^(\S+): (\d+) by batchpinv", ran.stderr, re.MULTILINE))
     assert all(int(ours[name]) >= least for name, least in calls.items()), ran.stderr
 
 

@@ -165,6 +165,10 @@ class Stack:
                 return Routine.SYEV_BATCHED, False
             return Routine.SYEVD, False
         qr = large >= _TALL * small and large > _JACOBI_SIDE
+        if qr and self.problem.k is not None:
+            # After QR, U is made as Y V S^+, whose columns are orthogonal only to eps s1 / s: enough
+            # for X, but it would cost solutions the square of the condition.
+            return Routine.GESVD, False
         if (small if qr else large) <= _JACOBI_SIDE:
             return Routine.GESVDJ_BATCHED, qr
         if batched and (2 * small if qr else small + large) <= _LARGEST_ORDER:
