@@ -81,6 +81,31 @@ def test_only_one_triangle_of_hermitian_matrices_is_read(n, dtype, lower):
     check(a, b, hermitian=True, lower=lower)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("m", "n"), [(80, 10), (44, 11), (10, 80), (200, 40)])
+@pytest.mark.parametrize("drops", [False, True])
+def test_ill_conditioned_long_systems_keep_the_digits_of_their_condition(m, n, drops, dtype):
+    """The error of a consistent system grows with the condition, not with its square."""
+    rng = np.random.default_rng((m, n))
+    k = min(m, n)
+    eps = float(np.finfo(dtype).eps)
+    condition = eps**-0.5
+    values = np.geomspace(1, 1 / condition, k)
+    if drops:
+        values[-1] = 0
+    u = np.linalg.qr(rng.standard_normal((m, k)))[0]
+    v = np.linalg.qr(rng.standard_normal((n, k)))[0]
+    a = (u * values @ v.T).astype(dtype)
+    x = v[:, : k - drops].sum(1)
+    b = (u[:, : k - drops] * values[: k - drops]).sum(1).astype(dtype)
+    found, info, residual = lstsq(
+        Array.of(a), Array.of(b), rtol=0.1 / condition, return_residuals=True, return_info=True
+    )
+    assert info.rank == k - drops
+    assert np.abs(found.numpy() - x).max() <= 100 * eps * condition * np.abs(x).max()
+    assert residual <= (1e3 * eps) ** 2 * m
+
+
 def test_systems_of_full_rank_need_no_singular_values():
     for m, n in [(5, 5), (7, 3), (3, 7)]:
         info = check(random_stack(4, m, n), random_stack(4, m, 2))

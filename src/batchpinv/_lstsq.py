@@ -343,9 +343,9 @@ def lstsq(
         One number, or one for each matrix, at least 0 and finite, else a ValueError for the whole
         call: ``sum(weights * abs(b - a @ x) ** 2) + damping * sum(abs(x) ** 2)`` is made least.
         Then no singular value is dropped: the rank is min(m, n), and tolerances are refused unless
-        all damping is 0. Matrices whose damping is 0 are solved as without it. It is the `alpha` of scikit-learn's ``Ridge``, the
-        `l2_regularizer` of TensorFlow's ``lstsq``, and the square of the `damp` of SciPy's
-        ``lsqr``, and of the lambda of many papers.
+        all damping is 0. Matrices whose damping is 0 are solved as without it. It is the `alpha` of
+        scikit-learn's ``Ridge``, the `l2_regularizer` of TensorFlow's ``lstsq``, and the square of
+        the `damp` of SciPy's ``lsqr``, and of the lambda of many papers.
     return_covariance : {False, True, 'diagonal'}, default False
         Whether to return ``(a^H W a + damping I)^+``, too, or its diagonal alone. The covariance of
         x is this times the variance of an error of weight 1.
@@ -428,17 +428,19 @@ def lstsq(
     its entries determine the result only to eps * s1**2 / damping, whatever the method. If F is
     singular to rounding, the result is computed all the same, and `certain` is False. Rounding of
     ``sqrt(W) a`` is taken into account where a rank is called certain; masks, and weights that are
-    powers of four, round nothing. Rows are not sorted. The covariance is X X^H for the pseudo-inverse X of that matrix, which keeps
-    twice the digits of ``pinv(a.T @ a)``; asking for it changes no bit of x. Derivatives with
-    respect to `a`, `b`, weights and damping are those of PyTorch and JAX, of x, of the residuals
-    and of the covariance; there is none of the leverage. They divide by no square root, and are
-    finite for a weight, or a damping, of 0; for absent rows that hold NaN they are 0. JAX without
-    its 64-bit mode rounds weights and damping to float32.
+    powers of four, round nothing. Rows are not sorted. The covariance is X X^H for the
+    pseudo-inverse X of that matrix, which keeps twice the digits of ``pinv(a.T @ a)``; asking for
+    it changes no bit of x. Derivatives with respect to `a`, `b`, weights and damping are those of
+    PyTorch and JAX, of x, of the residuals and of the covariance; there is none of the leverage.
+    They divide by no square root, and are finite for a weight, or a damping, of 0; for absent rows
+    that hold NaN they are 0. JAX without its 64-bit mode rounds weights and damping to float32.
 
-    On a CUDA device, where both operands have to be, methods and waits are those of `pinv` there.
-    Squares are inverted, and solutions refined once; Cholesky factors are applied one after the
-    other; and ``V S^+ U^H b`` is computed from right to left. A matrix that serves several batches
-    of `b` is copied for each. Residuals come to the host once a call.
+    On a CUDA device, where both operands have to be, methods and waits are those of `pinv` there,
+    but matrices of which one side is at least four times the other take `Xgesvd`, one by one, if
+    they are not of full rank. Weights, damping, covariances and leverages are refused. Squares are
+    inverted, and solutions refined once; Cholesky factors are applied one after the other; and ``V
+    S^+ U^H b`` is computed from right to left. A matrix that serves several batches of `b` is
+    copied for each. Residuals come to the host once a call.
 
     References
     ----------

@@ -166,8 +166,8 @@ class Stack:
             return Routine.SYEVD, False
         qr = large >= _TALL * small and large > _JACOBI_SIDE
         if qr and self.problem.k is not None:
-            # After QR, U is made as Y V S^+, whose columns are orthogonal only to eps s1 / s: enough
-            # for X, but it would cost solutions the square of the condition.
+            # After QR, U is made as Y V S^+, whose columns are orthogonal only to eps s1 / s. That
+            # is enough for X, but would cost solutions the square of the condition.
             return Routine.GESVD, False
         if (small if qr else large) <= _JACOBI_SIDE:
             return Routine.GESVDJ_BATCHED, qr
