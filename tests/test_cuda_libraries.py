@@ -15,6 +15,7 @@ from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
+from children import environment
 from cuda_device import Array, Device, Stream, libraries
 
 from batchpinv import lstsq, pinv
@@ -355,8 +356,9 @@ def test_arrays_of_numba(monkeypatch):
 
 def test_report_of_a_machine_without_a_device():
     ran = subprocess.run(
-        [sys.executable, "-m", "batchpinv.cuda"], capture_output=True, text=True, timeout=100
-    )
+        [sys.executable, "-m", "batchpinv.cuda"],
+        env=environment(CUDA_VISIBLE_DEVICES=""), capture_output=True, text=True, timeout=100,
+    )  # fmt: skip
     assert ran.returncode == 1
     assert re.match(r"CUDA cannot be used: .+\n$", ran.stdout)
 

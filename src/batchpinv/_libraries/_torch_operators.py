@@ -394,29 +394,30 @@ def _lstsq_jvp(
 # ---- the functions, and the operators -----------------------------------------------------------
 
 
-class _Pinv(torch.autograd.Function):
-    """There is no `setup_context`: for it PyTorch would bind the arguments to a signature at each
+def make_function(
+    answer: Callable[..., Any],
+    keep: Callable[..., None],
+    backward: Callable[..., Any],
+    jvp: Callable[..., Any],
+) -> Any:
+    """The autograd function that answers, keeps what its derivatives need, and has these formulas.
+
+    It has no `setup_context`: for that PyTorch would bind the arguments to a signature at each
     call, which takes half the time of one small matrix."""
 
-    backward = staticmethod(_pinv_backward)
-    jvp = staticmethod(_pinv_jvp)
-
-    @staticmethod
-    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, ...]:
-        output = _answer_pinv(*inputs)
-        _keep_pinv(ctx, inputs, output)
+    def forward(ctx: Any, *inputs: Any) -> Any:
+        output = answer(*inputs)
+        keep(ctx, inputs, output)
         return output
 
+    formulas = {"forward": forward, "backward": backward, "jvp": jvp}
+    name = answer.__name__.replace("_answer_", "").capitalize()
+    methods = {method: staticmethod(formula) for method, formula in formulas.items()}
+    return type(name, (torch.autograd.Function,), methods)
 
-class _Lstsq(torch.autograd.Function):
-    backward = staticmethod(_lstsq_backward)
-    jvp = staticmethod(_lstsq_jvp)
 
-    @staticmethod
-    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, ...]:
-        output = _answer_lstsq(*inputs)
-        _keep_lstsq(ctx, inputs, output)
-        return output
+_Pinv = make_function(_answer_pinv, _keep_pinv, _pinv_backward, _pinv_jvp)
+_Lstsq = make_function(_answer_lstsq, _keep_lstsq, _lstsq_backward, _lstsq_jvp)
 
 
 def _make_kernel(operator: Any, function: Any, keep: Callable[..., None]) -> Callable[..., Any]:

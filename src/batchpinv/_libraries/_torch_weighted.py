@@ -31,6 +31,7 @@ from ._torch_operators import (
     as_tensor,
     check_call,
     is_plain,
+    make_function,
     read,
     with_arrays,
 )
@@ -368,27 +369,8 @@ def _lstsq_jvp(
 # ---- the functions, and the operators -----------------------------------------------------------
 
 
-class _Pinv(torch.autograd.Function):
-    backward = staticmethod(_pinv_backward)
-    jvp = staticmethod(_pinv_jvp)
-
-    @staticmethod
-    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, ...]:
-        output = _answer_pinv(*inputs)
-        _keep_pinv(ctx, inputs, output)
-        return output
-
-
-class _Lstsq(torch.autograd.Function):
-    backward = staticmethod(_lstsq_backward)
-    jvp = staticmethod(_lstsq_jvp)
-
-    @staticmethod
-    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, ...]:
-        output = _answer_lstsq(*inputs)
-        _keep_lstsq(ctx, inputs, output)
-        return output
-
+_Pinv = make_function(_answer_pinv, _keep_pinv, _pinv_backward, _pinv_jvp)
+_Lstsq = make_function(_answer_lstsq, _keep_lstsq, _lstsq_backward, _lstsq_jvp)
 
 _pinv = _define(
     f"weighted_pinv(Tensor a, Tensor weights, Tensor damping, {_SETTINGS}, bool covariance) -> "
