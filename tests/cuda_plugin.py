@@ -22,6 +22,7 @@ LEFT_OUT = {
     "any_layout_equals_a_loop": "kinds of arrays that no device has",
     r"\[svd": "the only driver there is auto",
     "pickling|workers|blas|no_memory|second_svd|no_svd_converges": "parts that only the CPU has",
+    "error_messages_suggest": "weights, which a device refuses",
     "to_their_condition|nist|refinement": "only the CPU refines in extra precision",
     r"1e-310, 0, -1\]|\[1, 1e-310\]": "reciprocals that overflow beside others that do not",
 }

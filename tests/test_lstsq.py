@@ -327,7 +327,7 @@ def test_matrices_that_fail_are_named_without_right_hand_sides_too():
             np.ones((3, 2)),
             np.ma.masked_equal([1.0, 2, 3], 2),
             TypeError,
-            "b is a masked array.*both to 0",
+            "b is a masked array.*weights=~b.mask",
         ),
     ],
 )
