@@ -298,7 +298,7 @@ def test_ties_of_weighted_diagonals_are_uncertain(dtype):
 @pytest.mark.parametrize("size", [1, 1e2, 1e6, 1e12, 1e30])
 def test_heavy_damping_costs_no_digits(dtype, shape, size):
     """X is then a^H / damping, far smaller than the pseudo-inverse of [a; sqrt(damping) I]."""
-    if size * size > np.finfo(dtype).max / 1e10:
+    if size * size > float(np.finfo(dtype).max) / 1e10:
         size = np.sqrt(size)
     draw = Numbers(20, *shape)
     a, b = draw.normal(dtype, *shape), draw.normal(dtype, shape[0], 3)

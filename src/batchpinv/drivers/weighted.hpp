@@ -416,7 +416,7 @@ template <class T> class WeightedSolver final : public Solver {
 
     // A damped pseudo-inverse of a Hermitian matrix is Hermitian but for rounding.
     void make_hermitian(const Matrix &matrix) {
-        if (!batch.hermitian || batch.data[Operand::WEIGHTS] || !pass.enter())
+        if (!batch.hermitian || batch.data[Operand::WEIGHTS] || !is_damped(matrix) || !pass.enter())
             return;
         const auto at = [&](std::int64_t i, std::int64_t j) {
             return matrix.data[Operand::OUT] + i * batch.out_row + j * batch.out_col;
