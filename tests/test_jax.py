@@ -473,3 +473,14 @@ def test_the_tolerance_is_jaxs_own():
     a = jnp.diag(jnp.asarray([1.0, 1e-14]))
     np.testing.assert_allclose(compat_jax.pinv(a), jnp.linalg.pinv(a), rtol=1e-15)
     assert compat_jax.pinv(jnp.eye(3, dtype=int)).dtype == float
+
+
+def test_compat_keeps_singular_values_that_equal_the_tolerance_as_jax_does():
+    from batchpinv.compat import jax as compat
+
+    a, b = jnp.diag(jnp.array([2.0, 1.0])), jnp.ones(2)
+    for solve in compat.lstsq, jax.jit(compat.lstsq):
+        x, _, rank, _ = solve(a, b, 0.5)
+        expected = jnp.linalg.lstsq(a, b, 0.5)
+        assert rank == expected[2] == 2
+        np.testing.assert_allclose(x, expected[0], rtol=1e-5)

@@ -305,6 +305,10 @@ def test_xarray_gives_numpys_numbers_and_matches_weights_by_name():
         lstsq(a, b, weights=weights)
     with pytest.raises(TypeError, match="damping of labelled arrays must be one, too"):
         lstsq(a, b, damping=np.ones(50))
+    with pytest.raises(TypeError, match="rtol of labelled arrays must be one, too"):
+        pinv(a, rtol=np.ones(50))
+    stack = a.expand_dims(pixel=4)
+    assert agree([pinv(stack, rtol=np.full(4, 1e-9))], [pinv(stack.data, rtol=1e-9)])
     with pytest.raises(ValueError, match="weights must have the dimension 'time' of the rows"):
         lstsq(a, b, weights=w.mean("time"))
 

@@ -121,10 +121,10 @@ def _read_options(options: Options, a: Any, batch: Dims) -> Options:
         given = getattr(options, name)
         if given is not None and not isinstance(given, xr.DataArray):
             batched = np.ndim(given) - (name == "weights")
-            if batched > 0:
+            if batched > len(batch):
                 raise TypeError(
-                    f"{name} of labelled arrays must be one, too, or have no batch dimensions; got "
-                    f"an array of shape {np.shape(given)}"
+                    f"{name} of labelled arrays must be one, too, if it has more dimensions than "
+                    f"they; got an array of shape {np.shape(given)}"
                 )
         if isinstance(given, xr.DataArray):
             if name == "weights" and a.dims[-2] not in given.dims:

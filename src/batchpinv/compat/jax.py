@@ -74,7 +74,7 @@ def lstsq(a: Any, b: Any, rcond: Any = None, *, numpy_resid: bool = False) -> An
     a : array_like, shape (m, n)
     b : array_like, shape (m,) or (m, k)
     rcond : float, optional
-        Singular values up to ``rcond * s1`` are dropped. Default: ``max(m, n) * eps``.
+        Singular values below ``rcond * s1`` are dropped. Default: ``max(m, n) * eps``.
     numpy_resid : bool, default False
         Whether residuals are empty if NumPy's are: if rank < n or m <= n. Not under ``jit``.
 
@@ -110,6 +110,7 @@ def lstsq(a: Any, b: Any, rcond: Any = None, *, numpy_resid: bool = False) -> An
     eps = float(jnp.finfo(dtype).eps)
     if rcond is not None:  # it may be traced
         rcond = jnp.where(jnp.asarray(rcond) < 0, eps, rcond)
+        rcond = jnp.nextafter(rcond, jnp.zeros_like(rcond))  # JAX keeps what is equal to it
     x, rank, residuals = compute_lstsq(
         matrices,
         sides,
