@@ -332,6 +332,21 @@ def test_heavy_damping_of_neighbours_changes_no_bit(dtype):
     assert same_bits(x, lstsq(a, b, damping=damping))
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(2, 2), (8, 3), (3, 8), (40, 40), (200, 50)])
+def test_damped_matrices_that_are_zero_or_tiny_are_certain(dtype, shape):
+    weights = np.ones(shape[0])
+    for a in np.zeros(shape, dtype), np.full(shape, np.finfo(dtype).tiny, dtype):
+        x, info = pinv(a, weights=weights, damping=0.1, return_info=True)
+        assert info.rank == min(shape)
+        assert info.certain
+        assert x.any() or not a.any()
+        assert np.abs(x).max() <= 1e3 * np.finfo(dtype).eps * np.abs(a).any()
+        assert lstsq(a, weights.astype(dtype), weights=weights, damping=0.1, return_info=True)[
+            1
+        ].certain
+
+
 @pytest.mark.parametrize("shape", [(8, 3), (3, 8), (40, 40), (200, 50)])
 def test_damping_under_rounding_is_never_certain_on_singular_matrices(shape):
     a, b = np.ones(shape), np.arange(float(shape[0]))

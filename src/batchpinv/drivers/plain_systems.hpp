@@ -48,18 +48,16 @@ template <class T> class PlainSystems final : public InArena {
     const std::unique_ptr<Solver> solver;
 
   public:
-    // `skips_direct`: the direct rung in lanes has been tried. `blur`: see Batch.
-    PlainSystems(const Batch &whole, Augmented<T> &matrices, Wanted wanted, bool skips_direct,
-                 double blur, const RoutineTable &routines, const LaneTable *lanes, Gate &gate,
-                 Failures &all)
+    // `blur`: see Batch.
+    PlainSystems(const Batch &whole, Augmented<T> &matrices, Wanted wanted, double blur,
+                 const RoutineTable &routines, const LaneTable *lanes, Gate &gate, Failures &all)
         : whole(whole), solves(wanted == Wanted::solutions), matrices(matrices), wanted(wanted),
           columns(solves                     ? matrices.k
                   : wanted == Wanted::halves ? matrices.cols
                                              : matrices.rows),
           at_once(solves && matrices.cols == matrices.n),
           x(at_once ? 0 : matrices.most * entries()), rank(matrices.most), rung(matrices.most),
-          atol(matrices.most), rtol(matrices.most), failures(all),
-          batch(describe(skips_direct, blur)),
+          atol(matrices.most), rtol(matrices.most), failures(all), batch(describe(blur)),
           solver(make_solver(batch, routines, lanes, gate, failures)) {}
 
     // Whether the ladder can give halves for this shape.
@@ -106,14 +104,13 @@ template <class T> class PlainSystems final : public InArena {
     }
 
   private:
-    Batch describe(bool skips_direct, double blur) {
+    Batch describe(double blur) {
         Batch own{};
         own.m = matrices.rows;
         own.n = matrices.cols;
         own.kind = is_complex<T> ? 'c' : 'f';
         own.itemsize = sizeof(T);
         own.svd_only = whole.svd_only;
-        own.only = skips_direct ? ~(1u << static_cast<int>(RungName::qr_lanes) | gram_alone) : 0;
         own.nan_on_failure = whole.nan_on_failure;
         own.hermitian = own.lower = is_hermitian();
         own.blur = blur;

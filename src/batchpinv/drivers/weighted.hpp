@@ -210,21 +210,19 @@ template <class T> class WeightedSolver final : public Solver {
         if (WeightedLanes<T>::applies(batch, lanes, rows, cols) && !(is_plain && batch.hermitian))
             kind->lanes = std::make_unique<WeightedLanes<T>>(batch, *lanes, pass, rows, cols,
                                                              spreads, least, blur);
-        const auto make = [&](Augmented<T> &matrices, Wanted wanted, bool skips_direct) {
-            return std::make_unique<PlainSystems<T>>(batch, matrices, wanted, skips_direct, blur,
-                                                     routines, lanes, gate, failures);
+        const auto make = [&](Augmented<T> &matrices, Wanted wanted) {
+            return std::make_unique<PlainSystems<T>>(batch, matrices, wanted, blur, routines, lanes,
+                                                     gate, failures);
         };
-        kind->solver = make(kind->matrices, batch.solves() ? Wanted::solutions : Wanted::inverses,
-                            kind->lanes != nullptr);
+        kind->solver = make(kind->matrices, batch.solves() ? Wanted::solutions : Wanted::inverses);
         if (spreads && shape == Shape::beside)
             kind->tall.emplace(batch, lanes, Shape::below, most);
         const bool gives_left = kind->lanes && kind->lanes->gives_left_factors();
         if (spreads && (batch.solves() || kind->tall || (kind->lanes && !gives_left))) {
             Augmented<T> &inverted = kind->tall ? *kind->tall : kind->matrices;
-            kind->inverter = make(inverted,
-                                  PlainSystems<T>::may_halve(inverted, lanes) ? Wanted::halves
-                                                                              : Wanted::inverses,
-                                  gives_left);
+            kind->inverter =
+                make(inverted, PlainSystems<T>::may_halve(inverted, lanes) ? Wanted::halves
+                                                                           : Wanted::inverses);
             kind->inverter->report_after(*kind->solver);
         }
         if (batch.data[Operand::RESIDUAL])
@@ -397,6 +395,22 @@ template <class T> class WeightedSolver final : public Solver {
         }
     }
 
+    // Whether sqrt(W) A is zero; what rounding leaves of its X is not.
+    bool is_zero(const Augmented<T> &matrices, std::int64_t place) const {
+        const T *const f = matrices.f + place * matrices.rows * matrices.cols;
+        for (std::int64_t j = 0; j < n; ++j)
+            for (std::int64_t i = 0; i < m; ++i)
+                if (f[i + j * matrices.rows] != T(0))
+                    return false;
+        return true;
+    }
+
+    void write_zeros(char *to) const {
+        const std::ptrdiff_t row = batch.out_row_step(), col = batch.out_col_step();
+        in_tiles(n, batch.solves() ? batch.k : m,
+                 [=](std::int64_t i, std::int64_t j) { put(T(0), to + i * row + j * col); });
+    }
+
     // Whether 1 / |pinv(F)| of a damped matrix stands above rounding.
     static bool is_safe(const Kind &kind, unsigned char rung, std::int64_t rank) {
         const RungName name = rung_of(rung);
@@ -448,6 +462,8 @@ template <class T> class WeightedSolver final : public Solver {
                 write(x, matrix.data[Operand::OUT], n, m, kind.matrices.rows, roots_of(slot));
             else if (!stack.at_once)
                 write(x, matrix.data[Operand::OUT], n, batch.k, batch.k, nullptr);
+            if (with_damping && !failed && is_zero(kind.matrices, place))
+                write_zeros(matrix.data[Operand::OUT]);
             matrix.write_rank(with_damping && !failed ? full : rank);
             const bool doubtful = with_damping && !failed && !is_safe(kind, rung, rank);
             if (char *const to = matrix.data[Operand::RUNG])
