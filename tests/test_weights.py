@@ -340,7 +340,6 @@ def test_damped_matrices_that_are_zero_or_tiny_are_certain(dtype, shape):
         x, info = pinv(a, weights=weights, damping=0.1, return_info=True)
         assert info.rank == min(shape)
         assert info.certain
-        assert x.any() or not a.any()
         assert np.abs(x).max() <= 1e3 * np.finfo(dtype).eps * np.abs(a).any()
         assert lstsq(a, weights.astype(dtype), weights=weights, damping=0.1, return_info=True)[
             1
