@@ -43,7 +43,12 @@ template <class X> X condition_of(const Reference<X> &reference, std::int64_t ra
 
 constexpr double MOST_ERROR = 8; // of X, in units of eps times the condition
 
-double largest_error; // in a test, which prints it
+double largest_error; // in a test
+
+void print_largest_error(const char *unit) {
+    std::printf("largest error: %.2f %s\n", largest_error, unit);
+    largest_error = 0;
+}
 
 template <class T>
 void check_answer(const Group<T> &group, int lane, const Dense<T> &a, std::int64_t rank) {
@@ -83,8 +88,7 @@ template <class T> void invert_full_rank() {
 
 UNIT_TEST(matrices_of_full_rank_are_inverted_to_a_few_roundings) {
     FOR_EACH_DTYPE(invert_full_rank);
-    std::printf("largest error: %.2f eps cond\n", largest_error);
-    largest_error = 0;
+    print_largest_error("eps cond");
 }
 
 // The terms of their sums all round to the same side.
@@ -111,8 +115,7 @@ template <class T> void invert_equal_entries() {
 
 UNIT_TEST(columns_of_equal_entries_are_inverted_to_a_few_roundings) {
     FOR_EACH_DTYPE(invert_equal_entries);
-    std::printf("largest error: %.2f eps cond\n", largest_error);
-    largest_error = 0;
+    print_largest_error("eps cond");
 }
 
 // Integers, so that the rank is exact.
@@ -166,8 +169,7 @@ template <class T> void invert_deficient() {
 
 UNIT_TEST(matrices_of_lower_rank_are_inverted_to_a_few_roundings) {
     FOR_EACH_DTYPE(invert_deficient);
-    std::printf("largest error: %.2f eps cond\n", largest_error);
-    largest_error = 0;
+    print_largest_error("eps cond");
 }
 
 // Two values near the tolerance, past two that are far above it.
@@ -244,8 +246,7 @@ template <class T> void drop_more_than_rounding() {
 
 UNIT_TEST(dropped_values_cost_the_answer_no_digits) {
     FOR_EACH_DTYPE(drop_more_than_rounding);
-    std::printf("largest error: %.2f eps cond\n", largest_error);
-    largest_error = 0;
+    print_largest_error("eps cond");
 }
 
 template <class T> void leave_deficient_to_others() {
@@ -632,8 +633,7 @@ template <class T> void solve_all_systems() {
 
 UNIT_TEST(systems_are_solved_to_a_few_roundings) {
     FOR_EACH_DTYPE(solve_all_systems);
-    std::printf("largest error: %.2f eps times the condition\n", largest_error);
-    largest_error = 0;
+    print_largest_error("eps times the condition");
 }
 
 // ---- weighted and damped systems ----------------------------------------------------------------
@@ -765,8 +765,7 @@ template <class T> void invert_heavy() {
 
 UNIT_TEST(heavily_damped_matrices_are_inverted_to_a_few_roundings) {
     FOR_EACH_DTYPE(invert_heavy);
-    std::printf("largest error: %.2f eps\n", largest_error);
-    largest_error = 0;
+    print_largest_error("eps");
 }
 
 // A matrix whose weighted entries are all too small is left to the caller.
@@ -814,8 +813,7 @@ template <class T> void restore_digits() {
 
 UNIT_TEST(refinement_restores_digits_that_the_condition_costs) {
     FOR_EACH_DTYPE(restore_digits);
-    std::printf("largest error: %.2f eps\n", largest_error);
-    largest_error = 0;
+    print_largest_error("eps");
 }
 
 // ---- products -----------------------------------------------------------------------------------

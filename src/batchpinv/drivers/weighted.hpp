@@ -256,7 +256,7 @@ template <class T> class WeightedSolver final : public Solver {
         hand_down(stop);
     }
 
-    // For the covariances of solutions that lanes have found.
+    // Inverts F of matrices that the lanes have solved, for their covariances.
     void invert(Kind &kind, std::int64_t start, std::int64_t count) {
         kind.first.reset();
         for (std::int64_t at = 0; at < count; ++at)
@@ -288,6 +288,7 @@ template <class T> class WeightedSolver final : public Solver {
         return kind.lanes->answer(held + start, count, is_same);
     }
 
+    // Lets the ladder answer `count` matrices from held[start] on.
     void climb(Kind &kind, std::int64_t start, std::int64_t count, std::ptrdiff_t step) {
         const Matrix &first = held[start];
         const bool shared = batch.solves() && count > 1 && is_same(first, held[start + 1]);
@@ -356,7 +357,8 @@ template <class T> class WeightedSolver final : public Solver {
                                  : batch.row_tolerance * static_cast<double>(std::max(there, n));
     }
 
-    // The next call finds the factors of this matrix anew, so that it takes the same way.
+    // Makes the factors larger. The next call finds them anew, so that the lanes refuse the matrix
+    // again and all its right-hand sides are solved alike.
     void lift(std::int64_t own) {
         for (std::int64_t i = 0; i < m; ++i)
             factors[own * m + i] = std::ldexp(factors[own * m + i], lift_exponent);
@@ -365,7 +367,7 @@ template <class T> class WeightedSolver final : public Solver {
         last.reset();
     }
 
-    // What the kernel has not written itself.
+    // Writes what the kernel does not write: rank, rung, covariance, leverage and residuals.
     void deliver_from_lanes(Kind &kind, std::int64_t slot, int lane) {
         const Matrix &matrix = held[slot];
         if (spreads && kind.lanes->gives_left_factors()) {
@@ -395,7 +397,7 @@ template <class T> class WeightedSolver final : public Solver {
         }
     }
 
-    // Whether sqrt(W) A is zero; what rounding leaves of its X is not.
+    // Whether sqrt(W) A is zero. Its damped X is zero then, but rounding may leave something else.
     bool is_zero(const Augmented<T> &matrices, std::int64_t place) const {
         const T *const f = matrices.f + place * matrices.rows * matrices.cols;
         for (std::int64_t j = 0; j < n; ++j)

@@ -26,7 +26,7 @@ struct LaneWeights {
     // are lost. The direct kernel writes the bits of those lanes, and does not answer them.
     double least;
     unsigned faint;
-    // The lanes in which d is at least half of |A|_F, so weighted; written by the direct kernel.
+    // The direct kernel writes the lanes in which d is at least half of the norm of the weighted A.
     unsigned heavy;
 };
 
