@@ -29,7 +29,7 @@ LIBRARIES = (
     "torch",
     "xarray",
 )
-collect_ignore = [f"test_{name}.py" for name in LIBRARIES if not find_spec(name)]
+collect_ignore_glob = [f"test_{name}*.py" for name in LIBRARIES if not find_spec(name)]
 
 
 @pytest.fixture(scope="session", params=["auto", "svd"])
