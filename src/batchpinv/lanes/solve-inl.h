@@ -327,8 +327,8 @@ BATCHPINV_INLINE void solve_by_factors(const LaneGroup &group, const Workspace<E
     if (!refines(group))
         return;
     Mask suspected[BLOCK];
-    for (int j = 0; j < count; ++j)
-        suspected[j] = answered;
+    for (Mask &column : suspected)
+        column = answered;
     restore_digits<Method, R, lanes>(group, work, shape, c, suspected, count);
 }
 
