@@ -32,7 +32,7 @@ _MASK_REMEDY = {
     "lstsq(a, b.filled(0), weights=~b.mask) for one right-hand side",
 }
 # `max_work` of `numpy.shares_memory`. If more would be needed, the array is copied instead.
-_OVERLAP_WORK = 10_000
+_OVERLAP_WORK: Any = 10_000  # NumPy before 2.5 declares two constants only
 
 Array = NDArray[Any]
 
@@ -213,7 +213,7 @@ def without_overlap(array: Array, out: Array, read_once: bool = True) -> Array:
     if not np.may_share_memory(array, out) or (read_once and _same_memory(array, out)):
         return array
     try:
-        overlaps = np.shares_memory(array, out, max_work=_OVERLAP_WORK)  # type: ignore[arg-type]
+        overlaps = np.shares_memory(array, out, max_work=_OVERLAP_WORK)
     except np.exceptions.TooHardError:
         overlaps = True
     return array.copy() if overlaps else array

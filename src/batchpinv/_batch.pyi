@@ -11,6 +11,7 @@ class Job:
     non_finite: NDArray[np.int64]
     no_convergence: NDArray[np.int64]
     cut: NDArray[np.int64]
+    certain_cut: tuple[int, int, int] | None
     def __init__(
         self,
         a: NDArray[np.generic],

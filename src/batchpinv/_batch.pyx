@@ -77,8 +77,12 @@ cdef extern from "drivers/batch.hpp" namespace "batchpinv" nogil:
 cdef extern from "drivers/failures.hpp" namespace "batchpinv" nogil:
     cdef cppclass Failures:
         pass
+    cdef cppclass Cut:
+        int64_t standing, dropped
     cdef cppclass FailureList(Failures):
         vector[int64_t] non_finite, no_convergence, cut
+        int64_t first_cut
+        Cut how
 
 cdef extern from "drivers/floating_point.hpp" namespace "batchpinv" nogil:
     cdef cppclass FloatingPoint:
@@ -327,6 +331,15 @@ cdef class Job:
         """Sorted flat indices of the matrices that lost a singular value that seems to be above
         `noise`."""
         return self.matrices(self.found.cut)
+
+    @property
+    def certain_cut(self):
+        """The first matrix that certainly lost one, how many values it has above `noise`, and how
+        many of them it lost; None if that is not known of any matrix."""
+        if self.found.first_cut < 0:
+            return None
+        cdef int64_t index = self.found.first_cut // self.batch.blocks
+        return index, self.found.how.standing, self.found.how.dropped
 
     @property
     def no_convergence(self):

@@ -266,7 +266,7 @@ def _finish(
     if job.failed:
         check_failures(job, batch_shape, weighted=options.weights is not None)
     if job.cut.size:
-        _warn_of_cut(job.cut, array, batch_shape, options)
+        _warn_of_cut(job, array, batch_shape, options)
 
 
 def _noise(options: Options, m: int, n: int, dtype: np.dtype[Any]) -> float:
@@ -279,17 +279,22 @@ def _noise(options: Options, m: int, n: int, dtype: np.dtype[Any]) -> float:
 
 
 def _warn_of_cut(
-    suspects: NDArray[np.int64], array: NDArray[Any], batch_shape: tuple[int, ...], options: Options
+    job: Job, array: NDArray[Any], batch_shape: tuple[int, ...], options: Options
 ) -> None:
-    """Warn of the first matrix that certainly loses a singular value larger than rounding.
+    """Warn of a matrix that certainly loses a singular value larger than rounding.
 
-    The suspects seem to do so, says the engine. Whether one certainly does is found by computing it
-    again with tolerances below the default.
+    Of matrices that took an SVD, the engine knows. Others are suspects: whether one certainly does
+    is found by computing it again with tolerances below the default.
     """
     m, n = array.shape[-2:]
     dtype = result_dtype(array.dtype)
     eps = EPS[dtype.char]
     shorter, longer = min(m, n), max(m, n)
+    if job.certain_cut:
+        index, standing, dropped = job.certain_cut
+        name = _name_matrix(index, batch_shape)
+        return warn_of_cut(name, dropped, standing, eps * longer, eps * shorter, eps)
+    suspects = job.cut
     rtol = eps * np.array([[longer], [shorter], [math.sqrt(shorter * longer)]])
     asked = Options(
         rtol=rtol, wants_rank=True, wants_rung=True, workers=options.workers, on_failure="nan"
@@ -303,10 +308,8 @@ def _warn_of_cut(
         certain = found.rung < UNCERTAIN
         more = np.where(certain[1:], found.rank[1:] - found.rank[0], 0)
         for way, at in np.argwhere(more > 0)[:1]:
-            where = tuple(map(int, np.unravel_index(some[at], batch_shape)))
-            name = f"matrix {where[0] if len(where) == 1 else where}" if where else "the matrix"
             warn_of_cut(
-                name,
+                _name_matrix(int(some[at]), batch_shape),
                 int(more[way, at]),
                 int(found.rank[way + 1, at]),
                 float(rtol[0, 0]),
@@ -315,3 +318,8 @@ def _warn_of_cut(
             )
             return
         step = max(1, 2**22 // (m * n))
+
+
+def _name_matrix(index: int, batch_shape: tuple[int, ...]) -> str:
+    where = tuple(map(int, np.unravel_index(index, batch_shape)))
+    return f"matrix {where[0] if len(where) == 1 else where}" if where else "the matrix"

@@ -56,7 +56,7 @@ struct Batch {
     bool lanes_only;  // a matrix that the lanes do not answer is a failure
     unsigned only;    // for measurements: gram_alone, and bits of the rungs that may answer; 0: all
     double *evidence; // of each matrix: rank, most, least, kept, dropped; or null
-    // Matrices that lose a singular value which stands out from this are reported as Outcome::cut.
+    // Matrices that lose a singular value which stands out from this are reported as cut; see Cut.
     // In units of s1; 0: none are reported.
     double noise;
     // How far the singular values of the matrices are from those of the caller's, which have been

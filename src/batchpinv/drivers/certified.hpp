@@ -17,7 +17,8 @@ namespace batchpinv {
 struct Finding {
     std::optional<Evidence<double>> evidence;
     std::int64_t rank = 0;
-    bool gapless = false; // see Matrix
+    bool gapless = false;      // see Matrix
+    std::int64_t standing = 0; // see Cut
 };
 
 // Whether Factor reads only the lower triangle of a Hermitian W, and returns an exactly Hermitian
@@ -68,7 +69,7 @@ template <class T, class C, class Factor> class CertifiedRung final : public Run
         matrix.gapless = found.gapless;
         if (!certain)
             return 0;
-        matrix.cut = bench.cuts(*found.evidence);
+        matrix.cut = bench.cut(*found.evidence, found.rank, found.standing);
         if (batch.solves())
             solve(matrix);
         else

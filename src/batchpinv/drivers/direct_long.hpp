@@ -1,10 +1,11 @@
 // The direct rung of long matrices, of full rank and any condition: X = R^-1 R2^-H (see
 // reduction.hpp), by CholeskyQR2, or with a sketch if the Gram matrix is ill conditioned.
 //
-// Two shortcuts need only the Cholesky factor R of the Gram matrix. In single precision, X = R^-1
-// R^-H multiplies W^H: the error grows with the square of the condition number, but X is computed
-// in double. A few systems that are not ill conditioned take the corrected seminormal equations
-// (Bjorck, Linear Algebra Appl. 88/89, 1987): x = X W^H b, and one step of refinement.
+// Three shortcuts. In single precision, X = R^-1 R^-H, by the Cholesky factor R of the Gram matrix,
+// multiplies W^H: the error grows with the square of the condition number, but X is computed in
+// double. A few systems that are not ill conditioned take the corrected seminormal equations
+// (Bjorck, Linear Algebra Appl. 88/89, 1987): x = X W^H b, and one step of refinement. A few that
+// are take those of Y = W R1^-1, where R1 is the Cholesky factor of W^H W + s I.
 #pragma once
 
 #include "long_rung.hpp"
@@ -27,6 +28,8 @@ template <class T, class C> class DirectLong {
     Buffer<C> factor, inverse; // R; its inverse, then X
     Buffer<C> step, left;      // k×q
 
+    bool shifted = false; // by s
+
   public:
     bool orthogonal = false;
 
@@ -37,6 +40,7 @@ template <class T, class C> class DirectLong {
           left(solves ? bench.batch.k * q : 0) {}
 
     Finding factorise(Tolerance<double> tolerance) {
+        shifted = false;
         if (reduction.factorise_gram(factor)) {
             const double inverse_norm = invert(factor);
             const Evidence<double> found =
@@ -49,6 +53,15 @@ template <class T, class C> class DirectLong {
         if (bench.batch.only & gram_alone)
             return {};
         orthogonal = true;
+        if (reduction.few && reduction.reduce_by_shift()) {
+            Rounding<double> rounding = reduction.rounding();
+            rounding.relative += reduction.loss;
+            const Evidence<double> found =
+                full_rank_evidence(reduction.norm, invert(reduction.triangle), rounding);
+            shifted = decide(found, tolerance);
+            if (shifted)
+                return {found, q};
+        }
         if (!reduction.reduce() || reduction.rank < q)
             return {};
         return {
@@ -67,11 +80,16 @@ template <class T, class C> class DirectLong {
     const C *half_inverse() const { return inverse; }
 
     void solve(bool adjoint, blas_int k, C *b, C *x) {
-        if (!orthogonal) {
-            if (adjoint)
-                solve_tall(k, b, x);
-            else
-                solve_wide(k, b, x);
+        if (!orthogonal && adjoint)
+            solve_tall(k, b, x);
+        else if (!orthogonal)
+            solve_wide(k, b, x);
+        else if (shifted && adjoint) {
+            solve_tall(k, b, x);
+            reduction.divide_by_first('C', k, x);
+        } else if (shifted) {
+            reduction.divide_by_first('N', k, b);
+            solve_wide(k, b, x);
         } else if (adjoint) { // b Q R^-H
             reduction.project(k, b, x);
             lapack.trsm('R', 'C', k, q, reduction.triangle, x, k);
@@ -106,37 +124,39 @@ template <class T, class C> class DirectLong {
         return true;
     }
 
-    void divide(blas_int k, C *y) const { // y R^-1 R^-H
+    void divide(blas_int k, C *y) const { // y R^-1 R^-H, where R is R2 if Y is solved
+        if (shifted)
+            return reduction.divide_normal(k, y);
         lapack.trsm('R', 'N', k, q, factor, y, k);
         lapack.trsm('R', 'C', k, q, factor, y, k);
     }
 
-    // x = b W R^-1 R^-H
+    // x = b W R^-1 R^-H, or with Y and R2.
     void solve_tall(blas_int k, const C *b, C *x) {
-        reduction.multiply(false, k, b, x);
+        reduction.multiply(shifted, k, b, x);
         divide(k, x);
         if (single)
             return;
-        reduction.multiply_residual(k, x, b, step);
+        reduction.multiply_residual(shifted, k, x, b, step);
         divide(k, step);
         for (std::int64_t i = 0; i < static_cast<std::int64_t>(k) * q; ++i)
             x[i] -= step[i];
     }
 
-    // x = b R^-1 R^-H W^H
+    // x = b R^-1 R^-H W^H, or with Y and R2.
     void solve_wide(blas_int k, C *b, C *x) {
         const std::int64_t area = static_cast<std::int64_t>(k) * q;
         std::copy_n(b, area, step.get());
         divide(k, step);
         if (!single) {
-            reduction.multiply_gram(k, step, left);
+            reduction.multiply_gram(shifted, k, step, left);
             for (std::int64_t i = 0; i < area; ++i)
                 b[i] -= left[i];
             divide(k, b);
             for (std::int64_t i = 0; i < area; ++i)
                 step[i] += b[i];
         }
-        reduction.multiply_adjoint(false, k, step, x);
+        reduction.multiply_adjoint(shifted, k, step, x);
     }
 };
 

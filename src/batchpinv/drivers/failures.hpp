@@ -8,15 +8,22 @@
 
 namespace batchpinv {
 
-// cut: solved, but a singular value that stands out from rounding was dropped; see `stands_out` in
-// the rule for rank.
-enum class Outcome { solved, non_finite, no_convergence, not_in_lanes, cut };
+enum class Outcome { solved, non_finite, no_convergence, not_in_lanes };
 
-// Any worker adds each matrix whose outcome is not `solved`. They are rare.
+// A matrix is cut if it was solved without a singular value that seems to stand out from rounding;
+// see `stands_out` in the rule for rank.
+struct Cut {
+    bool suspected = false;
+    // How many certainly stand out, and how many of those were dropped; 0 if not known.
+    std::int64_t standing = 0, dropped = 0;
+};
+
+// Any worker adds each matrix whose outcome is not `solved`, or that is cut. They are rare.
 class Failures {
   public:
     virtual ~Failures() = default;
     virtual void add(std::int64_t index, Outcome outcome) = 0;
+    virtual void add_cut(std::int64_t, const Cut &) {}
 };
 
 // Lists their indices, in the order in which they were found.
@@ -25,13 +32,22 @@ class FailureList final : public Failures {
 
   public:
     std::vector<std::int64_t> non_finite, no_convergence, cut;
+    // The first matrix that is certainly cut, and how.
+    std::int64_t first_cut = -1;
+    Cut how;
 
     void add(std::int64_t index, Outcome outcome) override {
         std::lock_guard<std::mutex> guard(lock);
-        (outcome == Outcome::cut          ? cut
-         : outcome == Outcome::non_finite ? non_finite
-                                          : no_convergence)
-            .push_back(index);
+        (outcome == Outcome::non_finite ? non_finite : no_convergence).push_back(index);
+    }
+
+    void add_cut(std::int64_t index, const Cut &found) override {
+        std::lock_guard<std::mutex> guard(lock);
+        cut.push_back(index);
+        if (found.dropped > 0 && (first_cut < 0 || index < first_cut)) {
+            first_cut = index;
+            how = found;
+        }
     }
 };
 

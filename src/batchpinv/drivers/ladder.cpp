@@ -258,8 +258,8 @@ class Ladder final : public Solver {
         if (left && one_at_a_time)
             level.rung.reset();
         for (int i = 0; i < count && bench.batch.noise > 0; ++i)
-            if (answered >> i & 1 && level.waiting[i].cut)
-                bench.failures.add(level.waiting[i].index, Outcome::cut);
+            if (answered >> i & 1 && level.waiting[i].cut.suspected)
+                bench.failures.add_cut(level.waiting[i].index, level.waiting[i].cut);
         if (bench.batch.data[Operand::RUNG] && pass.enter()) {
             for (int i = 0; i < count; ++i)
                 if (answered >> i & 1)

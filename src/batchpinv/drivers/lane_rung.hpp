@@ -107,7 +107,7 @@ template <class T, class C, bool answers_all> class LaneRung final : public Rung
         if (answers_all)
             answered = settle(matrices, answered);
         for (int lane = 0; lane < count && group.cut; ++lane)
-            matrices[lane].cut = group.cut >> lane & 1;
+            matrices[lane].cut.suspected = group.cut >> lane & 1;
         for (int lane = 0; lane < count && delivers; ++lane)
             if (answered >> lane & 1)
                 deliver(matrices[lane], lane);

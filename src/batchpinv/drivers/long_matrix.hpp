@@ -26,8 +26,9 @@ template <class C> class LongMatrix {
     // All slabs of a matrix of up to so many entries are kept, so that each is gathered and divided
     // once.
     static constexpr std::int64_t most_kept = 1 << 20;
-    // Up to so many columns, sums are compensated for rounding: equal terms round to the same side
-    // each time, and narrow matrices have many slabs, with little to add for each.
+    // Up to so many columns, sums over several slabs are compensated for rounding: equal terms
+    // round to the same side each time, and narrow matrices have many slabs, with little to add for
+    // each.
     static constexpr std::int64_t most_compensated = 128;
 
     struct Slot : InArena {
@@ -37,6 +38,11 @@ template <class C> class LongMatrix {
             : slab(entries), scratch(scratch_entries), part(summed), lost(summed) {}
     };
 
+  public:
+    const bool keeps; // all slabs
+    const Slabs slabs;
+
+  private:
     const Batch &batch;
     Gate::Pass &pass;
     const Lapack<C> lapack;
@@ -45,7 +51,6 @@ template <class C> class LongMatrix {
     decltype(LaneKernels::gather_columns) gather_columns = nullptr;
     const std::int64_t longer, scratch_entries;
     const blas_int q; // shorter
-    const bool keeps;
     const bool compensates;
     const std::int64_t most_summed;
     std::array<std::unique_ptr<Slot>, Team::most_slots> slots;
@@ -61,17 +66,17 @@ template <class C> class LongMatrix {
     const blas_int *pivots = nullptr;
 
   public:
-    const Slabs slabs;
     int exponent = 0; // W is multiplied by 2^exponent
 
     // `scratch`: entries of scratch for each thread; `most_summed`: entries of the largest sum.
     LongMatrix(const Bench &bench, std::int64_t scratch, std::int64_t most_summed)
-        : batch(bench.batch), pass(bench.pass), lapack(bench.routines),
-          gather(make_gather<C>(batch)), longer(batch.n), scratch_entries(scratch),
-          q(static_cast<blas_int>(batch.m)), keeps(longer * q <= most_kept),
-          compensates(q <= most_compensated), most_summed(most_summed),
+        : keeps(bench.batch.n * bench.batch.m <= most_kept),
+          slabs(bench.batch.n, bench.batch.m), batch(bench.batch), pass(bench.pass),
+          lapack(bench.routines), gather(make_gather<C>(batch)), longer(batch.n),
+          scratch_entries(scratch), q(static_cast<blas_int>(batch.m)),
+          compensates(q <= most_compensated && slabs.count > 1), most_summed(most_summed),
           kept(keeps ? longer * q : 0), sum(most_summed), lost(compensates ? most_summed : 0),
-          lanes(bench.lanes), panels(lanes ? panel_entries(q) : 0), slabs(longer, q) {
+          lanes(bench.lanes), panels(lanes ? panel_entries(q) : 0) {
         if (bench.lanes && batch.kind == 'f' && !batch.swapped && batch.a_row == batch.itemsize)
             gather_columns = bench.lanes->of[batch.itemsize == 8]->gather_columns;
         slots[0] = make_slot();
@@ -98,14 +103,16 @@ template <class C> class LongMatrix {
     // Calls visit(piece) for each slab of W, or of Y.
     template <class Visit> void each(bool divided, Visit &&visit) {
         share(is_shared(), [&](std::int64_t group, const Team::Hand &hand) {
-            walk(group, divided, nullptr, 0, hand, visit);
+            walk(group, divided, nullptr, 0, false, hand, visit);
         });
         hold(divided);
     }
 
     // The same; `to` becomes the sum of what visit(piece) adds to piece.into, `size` entries. The
-    // sums of the groups are added in order.
-    template <class Visit> void add_up(bool divided, std::int64_t size, C *to, Visit &&visit) {
+    // sums of the groups are added in order. `rough`: rounding does not matter.
+    template <class Visit>
+    void add_up(bool divided, std::int64_t size, C *to, Visit &&visit, bool rough = false) {
+        const bool careful = compensates && !rough;
         const std::int64_t wanted = (slabs.groups - 1) * size;
         const bool shares = is_shared() && wanted <= 3 * longer * q;
         if (shares && wanted > summed) {
@@ -117,22 +124,22 @@ template <class C> class LongMatrix {
             return group == 0 ? to : shares ? *sums + (group - 1) * size : sum.get();
         };
         const auto include = [&](std::int64_t group) {
-            if (group > 0 && compensates)
+            if (group > 0 && careful)
                 accumulate<C>(to, sum_of(group), lost, size);
             else if (group > 0)
                 add(to, sum_of(group), size);
         };
-        if (compensates)
+        if (careful)
             std::fill_n(lost.get(), size, C(0));
         share(shares, [&](std::int64_t group, const Team::Hand &hand) {
             std::fill_n(sum_of(group), size, C(0));
-            walk(group, divided, sum_of(group), size, hand, visit);
+            walk(group, divided, sum_of(group), size, careful, hand, visit);
             if (!shares)
                 include(group);
         });
         for (std::int64_t group = 1; shares && group < slabs.groups; ++group)
             include(group);
-        if (compensates)
+        if (careful)
             add(to, lost, size);
         hold(divided);
     }
@@ -154,25 +161,24 @@ template <class C> class LongMatrix {
     }
 
     template <class Visit>
-    void walk(std::int64_t group, bool divided, C *sum, std::int64_t size, const Team::Hand &hand,
-              Visit &visit) {
+    void walk(std::int64_t group, bool divided, C *sum, std::int64_t size, bool careful,
+              const Team::Hand &hand, Visit &visit) {
         std::unique_ptr<Slot> &slot = slots[static_cast<std::size_t>(hand.slot)];
         if (!slot)
             slot = make_slot();
-        const bool apart = sum && compensates;
-        if (apart)
+        if (careful)
             std::fill_n(slot->lost.get(), size, C(0));
         slabs.in_group(group, [&](std::int64_t start, std::int64_t count) {
             C *const rows = keeps ? kept + start * q : slot->slab.get();
             load(start, count, divided, rows);
-            if (apart)
+            if (careful)
                 std::fill_n(slot->part.get(), size, C(0));
             visit(Piece<C>{group, start, static_cast<blas_int>(count), rows,
-                           apart ? slot->part.get() : sum, slot->scratch.get(), hand.pass});
-            if (apart)
+                           careful ? slot->part.get() : sum, slot->scratch.get(), hand.pass});
+            if (careful)
                 accumulate<C>(sum, slot->part, slot->lost, size);
         });
-        if (apart)
+        if (careful)
             add(sum, slot->lost, size);
     }
 

@@ -60,7 +60,7 @@ template <class T, class C, class Factor> class LongRung final : public Rung {
         }
         if (!certain)
             return 0;
-        matrix.cut = bench.cuts(*found.evidence);
+        matrix.cut = bench.cut(*found.evidence, found.rank, found.standing);
         if (batch.solves())
             solve(matrix);
         else if (batch.halves)

@@ -19,16 +19,12 @@ namespace batchpinv {
 
 struct LastFailure final : Failures {
     Outcome outcome = Outcome::solved;
-    bool cut = false;
-    void add(std::int64_t, Outcome of) override {
-        if (of == Outcome::cut)
-            cut = true;
-        else
-            outcome = of;
-    }
+    Cut cut;
+    void add(std::int64_t, Outcome of) override { outcome = of; }
+    void add_cut(std::int64_t, const Cut &found) override { cut = found; }
     void forget() {
         outcome = Outcome::solved;
-        cut = false;
+        cut = {};
     }
 };
 
@@ -159,8 +155,8 @@ template <class T> class ProductSolver final : public Solver {
                 return;
             if (found.outcome != Outcome::solved && !batch.nan_on_failure)
                 bench.failures.add(index, found.outcome);
-            if (found.cut)
-                bench.failures.add(index, Outcome::cut);
+            if (found.cut.suspected)
+                bench.failures.add_cut(index, found.cut);
             multiply(matrix);
             if (residual && permit.take())
                 residual->measure(matrix, width(index));

@@ -13,6 +13,10 @@
 // If columns of W depend on others up to rounding, the sketch is pivoted, and Y has only as many
 // columns as are independent: W P = [Y R11, Q S + E] with S = Q^H (W P)_2. E is measured and
 // dropped: R = [R2 R11, S] P^T over zeros.
+//
+// A few right-hand sides need no orthonormal Y. There R1 may be the Cholesky factor of W^H W + s I,
+// which is never ill conditioned (Fukaya, Kannan, Nakatsukasa, Yamamoto & Yanagisawa, SIAM J. Sci.
+// Comput. 42, 2020). It leaves Y a condition number of up to 2500, and costs no sketch.
 #pragma once
 
 #include "factor_cache.hpp"
@@ -31,6 +35,8 @@ template <class C> class Reduction final : public Reduced {
     // solutions by the Gram matrix, with one step of refinement, cost less than making W
     // orthonormal.
     static constexpr std::int64_t most_few = 4;
+    // One step of refinement squares the relative error that W^H W + s I leaves.
+    static constexpr double most_loss = 0x1p-26;
 
     const Batch &batch;
     const std::int64_t longer;
@@ -61,6 +67,7 @@ template <class C> class Reduction final : public Reduced {
     blas_int rank = 0;           // columns of Y
     double norm = 0;             // |W|_F
     double dropped = 0;          // |E|_F
+    double loss = 0;             // of R, relative: how far Y R2^-1 is from orthonormal
 
     explicit Reduction(const Bench &bench)
         : batch(bench.batch), longer(bench.batch.n), q(static_cast<blas_int>(bench.batch.m)),
@@ -123,6 +130,36 @@ template <class C> class Reduction final : public Reduced {
         return stage == Stage::reduced;
     }
 
+    // Reduces W by W^H W + s I, where s is twice what rounding may have done to W^H W. False if Y
+    // is ill conditioned, or if W is so large that the sketch costs less than to make Y twice.
+    bool reduce_by_shift() {
+        if (!matrix.keeps)
+            return false;
+        const double error = rounding_of<double>(Method::gram, longer, q).absolute;
+        copy_triangle(gram, q, first);
+        for (std::int64_t j = 0; j < q; ++j)
+            first[j + j * q] += 2 * error * norm * norm;
+        if (lapack.potrf('U', q, first) != 0 || !orthogonalise())
+            return false;
+        std::copy_n(second.get(), area(), top.get());
+        if (lapack.trtri('U', q, top) != 0)
+            return false;
+        const double inverse_norm = frobenius<C>(top, area()); // and |Y| is at most 1
+        loss = error * inverse_norm * inverse_norm;
+        return loss < most_loss;
+    }
+
+    // y becomes y (Y^H Y)^-1, by R2.
+    void divide_normal(blas_int k, C *y) const {
+        lapack.trsm('R', 'N', k, q, second, y, k);
+        lapack.trsm('R', 'C', k, q, second, y, k);
+    }
+
+    // x becomes x R1^-1, or x R1^-H.
+    void divide_by_first(char adjoint, blas_int k, C *x) const {
+        lapack.trsm('R', adjoint, k, q, first, x, k);
+    }
+
     // X becomes X R2^-H, q×q, which multiplies Y^H.
     void unite(C *x) const { lapack.trsm('R', 'C', q, rank, second, x, q); }
 
@@ -151,18 +188,18 @@ template <class C> class Reduction final : public Reduced {
         });
     }
 
-    // s = (x W^H - b) W
-    void multiply_residual(blas_int k, const C *x, const C *b, C *s) {
-        matrix.add_up(false, static_cast<std::int64_t>(k) * q, s, [&](const Piece<C> &w) {
+    // s = (x W^H - b) W, or with Y in the place of W.
+    void multiply_residual(bool orthogonal, blas_int k, const C *x, const C *b, C *s) {
+        matrix.add_up(orthogonal, static_cast<std::int64_t>(k) * q, s, [&](const Piece<C> &w) {
             take_columns(k, b + w.start * k, w);
             lapack.gemm('N', 'C', w.count, k, q, w.rows, w.count, x, k, -1, w.scratch, w.count);
             add_product_of_columns(k, w.scratch, w, q, w.into);
         });
     }
 
-    // s = t W^H W
-    void multiply_gram(blas_int k, const C *t, C *s) {
-        matrix.add_up(false, static_cast<std::int64_t>(k) * q, s, [&](const Piece<C> &w) {
+    // s = t W^H W, or t Y^H Y.
+    void multiply_gram(bool orthogonal, blas_int k, const C *t, C *s) {
+        matrix.add_up(orthogonal, static_cast<std::int64_t>(k) * q, s, [&](const Piece<C> &w) {
             lapack.gemm('N', 'C', w.count, k, q, w.rows, w.count, t, k, 0, w.scratch, w.count);
             add_product_of_columns(k, w.scratch, w, q, w.into);
         });
@@ -324,8 +361,9 @@ template <class C> class Reduction final : public Reduced {
                 sketch.copy(w.rows, w.start, w.count, combinations);
             });
         else
-            matrix.add_up(false, sketch.size * q, combinations,
-                          [&](const Piece<C> &w) { sketch.add(w.rows, w.start, w.count, w.into); });
+            matrix.add_up(
+                false, sketch.size * q, combinations,
+                [&](const Piece<C> &w) { sketch.add(w.rows, w.start, w.count, w.into); }, true);
         const auto size = static_cast<blas_int>(sketch.size);
         if (lapack.geqrf(size, q, combinations, tau, work, lwork) != 0)
             return false;

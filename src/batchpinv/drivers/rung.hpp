@@ -40,14 +40,14 @@ struct Matrix {
     char *data[Operand::COUNT];
     bool gapless; // a rung above saw that it is singular, with no gap in its singular values
     bool certain; // of its rank, once there is an answer
-    bool cut;     // Outcome::cut, once there is an answer
+    Cut cut;      // once there is an answer
 
     // The matrix `ahead` places after that of the cursor, with its first `operands` operands.
     void take(const Cursor &cursor, std::int64_t index, std::int64_t ahead, int operands) {
         this->index = index;
         gapless = false;
         certain = true;
-        cut = false;
+        cut = {};
         for (int op = 0; op < operands; ++op)
             data[op] = cursor.data[op] + ahead * cursor.step[op];
     }
@@ -93,9 +93,11 @@ struct Bench {
     Failures &failures;
     std::unique_ptr<Reduced> &reduced; // null until a rung needs it
 
-    // Whether the caller should be told of an answer with that evidence; see Outcome::cut.
-    bool cuts(const Evidence<double> &found) const {
-        return batch.noise > 0 && stands_out(found, batch.noise);
+    // What the caller should be told of an answer with that evidence. `standing`: how many singular
+    // values certainly stand out, if that is known.
+    Cut cut(const Evidence<double> &found, std::int64_t rank, std::int64_t standing = 0) const {
+        return {batch.noise > 0 && stands_out(found, batch.noise), standing,
+                std::max<std::int64_t>(standing - rank, 0)};
     }
 
     bool is_certain(const Evidence<double> &found, const Tolerance<double> &tolerance) const {

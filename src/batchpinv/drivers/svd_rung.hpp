@@ -27,7 +27,8 @@ template <class T, class C, class Factor, bool is_last> class SvdRung final : pu
     FactorCache cache;
     Outcome outcome = Outcome::solved;
     std::int64_t rank = -1;
-    bool certain = false, cut = false;
+    bool certain = false;
+    Cut cut;
     int exponent = 0;
 
   public:
@@ -53,7 +54,8 @@ template <class T, class C, class Factor, bool is_last> class SvdRung final : pu
         Matrix &matrix = group[0];
         if (!batch.solves() || !cache.is(matrix, batch)) {
             outcome = factorise(matrix);
-            certain = cut = false;
+            certain = false;
+            cut = {};
             rank = -1;
             if (outcome == Outcome::solved)
                 decide_rank(matrix);
@@ -103,11 +105,13 @@ template <class T, class C, class Factor, bool is_last> class SvdRung final : pu
         if (!batch.only || batch.only >> static_cast<int>(RungName::svd) & 1)
             bench.report(matrix, found.rank, found.evidence, exponent);
         rank = found.rank;
-        cut = bench.cuts(found.evidence);
+        const auto certainly_above = [&](Tolerance<double> tol) {
+            return found.certainly_kept(factor.values(), factor.count(), tol);
+        };
+        cut = bench.cut(found.evidence, rank, certainly_above({0, batch.noise}));
         certain = decide(found.evidence, tolerance);
         if (is_last && !certain && batch.blur == 0)
-            decide_by_structure(matrix,
-                                found.certainly_kept(factor.values(), factor.count(), tolerance));
+            decide_by_structure(matrix, certainly_above(tolerance));
         factor.truncate(rank);
     }
 

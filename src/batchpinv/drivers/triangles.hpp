@@ -24,6 +24,8 @@ template <class T, class C> class PivotedTriangle {
 template <class C> class SvdTriangle {
     Svd<C> factor;
 
+    std::optional<Values<Real<C>>> found;
+
   public:
     SvdTriangle(const Bench &bench, blas_int q) : factor(bench, q, q) {}
 
@@ -31,10 +33,17 @@ template <class C> class SvdTriangle {
         const std::int64_t q = factor.count();
         if (!factor.factorise(w))
             return {};
-        const Values<Real<C>> found(factor.values(), q, tolerance, Svd<C>::rounding(q, q));
-        factor.truncate(found.rank);
-        return {found.evidence, found.rank};
+        found.emplace(factor.values(), q, tolerance, Svd<C>::rounding(q, q));
+        factor.truncate(found->rank);
+        return {found->evidence, found->rank};
     }
+
+    // How many values certainly exceed `noise` s1, if rounding moved them so far.
+    std::int64_t standing(double noise, Rounding<double> rounding) {
+        found->evidence.rounding = rounding;
+        return found->certainly_kept(factor.values(), factor.count(), {0, noise});
+    }
+
     C *pseudo_inverse(C *x) {
         factor.pseudo_inverse(x);
         return x;
@@ -46,6 +55,7 @@ template <class C> class SvdTriangle {
 template <class C, class Inner> class LongTriangle {
     Reduction<C> &reduction;
     const blas_int q;
+    const double noise;
     Buffer<C> w, half; // w: the triangle; half: k×q
     Inner inner;
 
@@ -53,8 +63,8 @@ template <class C, class Inner> class LongTriangle {
     static constexpr bool orthogonal = true;
 
     LongTriangle(const Bench &bench, Reduction<C> &reduction)
-        : reduction(reduction), q(static_cast<blas_int>(bench.batch.m)), w(reduction.area()),
-          half(bench.batch.solves() ? bench.batch.k * q : 0), inner(bench, q) {}
+        : reduction(reduction), q(static_cast<blas_int>(bench.batch.m)), noise(bench.batch.noise),
+          w(reduction.area()), half(bench.batch.solves() ? bench.batch.k * q : 0), inner(bench, q) {}
 
     Finding factorise(Tolerance<double> tolerance) {
         if (!reduction.reduce())
@@ -65,6 +75,8 @@ template <class C, class Inner> class LongTriangle {
             const Rounding<double> before = scaled(reduction.rounding(), found.evidence->most);
             found.evidence->rounding.absolute += before.absolute + reduction.dropped;
             found.evidence->rounding.relative += before.relative;
+            if constexpr (std::is_same_v<Inner, SvdTriangle<C>>)
+                found.standing = inner.standing(noise, found.evidence->rounding);
         }
         return found;
     }
