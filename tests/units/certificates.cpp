@@ -446,8 +446,8 @@ UNIT_TEST(the_triangle_by_a_shift_has_the_singular_values_but_for_the_loss) {
             for (const double middle : {1.0, 1e-4, 0.0}) {
                 const Within within([&] { return text(p, "x", q, ", ", digits, ", ", middle); });
                 const double least = std::pow(10, -digits);
-                Trial<LongFactor> trial(source.with_values<double>(
-                    p, q, values(q, std::max(middle, least), least)));
+                Trial<LongFactor> trial(
+                    source.with_values<double>(p, q, values(q, std::max(middle, least), least)));
                 double loss;
                 const auto triangle = trial.reduce(true, loss);
                 if (digits < 10)

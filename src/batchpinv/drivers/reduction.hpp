@@ -342,14 +342,16 @@ template <class C> class Reduction final : public Reduced {
         return most;
     }
 
-    // What rounding makes of zero grows with the number of rows, so a larger bound is tried, too.
-    // What is dropped is measured.
+    // What is dropped is measured. It may be a few times what the sketch shows, so a smaller bound is
+    // tried first; what rounding makes of zero grows with the number of rows, so a larger one is
+    // tried last.
     bool reduce_by_sketch() {
         if (!pivoted)
             return orthogonalise();
         const double more = 2 + std::sqrt(static_cast<double>(sketch.size)) / 4;
         rank = q + 1;
-        return (drop_rows(negligible * norm) && orthogonalise()) ||
+        return (drop_rows(negligible * norm / 4) && orthogonalise()) ||
+               (drop_rows(negligible * norm) && orthogonalise()) ||
                (drop_rows(more * negligible * norm) && orthogonalise());
     }
 
