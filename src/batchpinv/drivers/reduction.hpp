@@ -342,8 +342,8 @@ template <class C> class Reduction final : public Reduced {
         return most;
     }
 
-    // What is dropped is measured. It may be a few times what the sketch shows, so a smaller bound is
-    // tried first; what rounding makes of zero grows with the number of rows, so a larger one is
+    // What is dropped is measured. It may be a few times what the sketch shows, so a smaller bound
+    // is tried first; what rounding makes of zero grows with the number of rows, so a larger one is
     // tried last.
     bool reduce_by_sketch() {
         if (!pivoted)

@@ -64,7 +64,8 @@ template <class C, class Inner> class LongTriangle {
 
     LongTriangle(const Bench &bench, Reduction<C> &reduction)
         : reduction(reduction), q(static_cast<blas_int>(bench.batch.m)), noise(bench.batch.noise),
-          w(reduction.area()), half(bench.batch.solves() ? bench.batch.k * q : 0), inner(bench, q) {}
+          w(reduction.area()), half(bench.batch.solves() ? bench.batch.k * q : 0), inner(bench, q) {
+    }
 
     Finding factorise(Tolerance<double> tolerance) {
         if (!reduction.reduce())
