@@ -132,6 +132,29 @@ def test_one_value_that_stands_out_is_found_among_ten_thousand_suspects():
     assert "of matrix 9999 that" in message
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(1000, 60), (100, 700)], ids=["1000x60", "100x700"])
+def test_after_an_svd_the_warning_needs_no_second_computation(shape, dtype, monkeypatch):
+    """Singular values that leave no gap, down to rounding."""
+    from batchpinv._libraries import _numpy
+
+    eps, shorter = np.finfo(dtype).eps, min(shape)
+    values = np.geomspace(1, eps / 10, shorter)
+    a = with_values(shape, values, dtype, 5)
+    _, info = pinv(a, rtol=max(shape) * eps, return_info=True)
+    assert info.rung == batchpinv.Rung.SVD
+    *_, most = pinv(a, rtol=shorter * eps, return_rank=True)
+    monkeypatch.delattr(_numpy, "lstsq")  # which would compute it again
+    (message,) = warned(pinv, a)
+    words = message.split()
+    dropped, standing = (
+        int(words[words.index("dropped") + 1]),
+        int(words[words.index("the", 8) + 1]),
+    )
+    assert standing - dropped == info.rank
+    assert info.rank < standing <= most
+
+
 def test_the_warning_of_a_long_regression_says_what_keeps_the_values():
     rng = np.random.default_rng(4)
     a = (100 + rng.standard_normal((300_000, 40))).astype(np.float32)
