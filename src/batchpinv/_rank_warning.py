@@ -25,8 +25,8 @@ class RankWarning(np.exceptions.RankWarning):
     no warning from a call that raises, from one with weights or damping, on CUDA, in code that JAX
     has compiled, or from `batchpinv.compat`.
 
-    NumPy has a filter that shows each `RankWarning`, whatever the option ``-W`` says. After ``import
-    numpy``, ``warnings.simplefilter("ignore", batchpinv.RankWarning)`` silences ours.
+    NumPy has a filter that shows each `RankWarning`, whatever the option ``-W`` says. Call
+    ``warnings.simplefilter("ignore", batchpinv.RankWarning)`` after ``import numpy`` to silence it.
 
     See Also
     --------
