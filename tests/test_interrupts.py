@@ -216,3 +216,70 @@ def test_no_loop_stands_in_a_try_or_with(name):
         if isinstance(loop, (ast.For, ast.While))
     ]
     assert loops == []
+
+
+SWALLOWS = f"""{INTERRUPT}
+    class Swallows:
+        \"\"\"Ctrl-C at the import of `module`, in whose middle what a handler raises is lost.\"\"\"
+        def __init__(self, module):
+            self.module = module
+        def find_spec(self, name, path=None, target=None):
+            if name == self.module:
+                self.module = None
+                try:
+                    interrupt()
+                    time.sleep(0.3)
+                except KeyboardInterrupt:
+                    pass
+"""
+
+
+@pytest.mark.parametrize("module", ["scipy", "scipy.linalg", "scipy.linalg.cython_lapack"])
+def test_interrupt_is_not_lost_while_scipy_is_first_imported(module):
+    run_python(f"""{SWALLOWS}
+    sys.meta_path.insert(0, Swallows({module!r}))
+    try:
+        pinv(2 * np.eye(70))
+    except KeyboardInterrupt:
+        delay = time.perf_counter() - sent
+        assert delay < 0.5, delay
+    else:
+        raise SystemExit("the interrupt was lost")
+    assert np.all(pinv(2 * np.eye(70)) == np.eye(70) / 2)
+    """)
+
+
+def test_interrupt_is_not_lost_while_blas_is_looked_for():
+    """ctypes ignores what is raised in a callback, as threadpoolctl has one."""
+    run_python(f"""{INTERRUPT}
+    from batchpinv import _blas
+    def find():
+        _blas._find_libraries = found
+        try:
+            interrupt()
+            time.sleep(0.3)
+        except KeyboardInterrupt:
+            pass
+        return found()
+    found, _blas._find_libraries = _blas._find_libraries, find
+    try:
+        pinv(np.ones((2, 70, 70)))
+    except KeyboardInterrupt:
+        pass
+    else:
+        raise SystemExit("the interrupt was lost")
+    assert np.all(pinv(2 * np.eye(70)) == np.eye(70) / 2)
+    """)
+
+
+@pytest.mark.parametrize("module", ["scipy", "scipy.linalg", "scipy.linalg.blas"])
+def test_a_handler_computes_while_its_thread_imports_scipy(module):
+    run_python(f"""{SWALLOWS}
+    def compute(*_):
+        answers.append(pinv(2 * np.eye(70)))
+    answers = []
+    signal.signal(signal.SIGINT, compute)
+    sys.meta_path.insert(0, Swallows({module!r}))
+    import scipy.linalg
+    assert len(answers) == 1 and np.all(answers[0] == np.eye(70) / 2)
+    """)

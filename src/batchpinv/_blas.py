@@ -22,6 +22,7 @@ from threadpoolctl import ThreadpoolController
 
 from ._batch import UsualArithmetic
 from ._lapack import load_lapack
+from ._signals import run_apart
 
 # Seconds that a fork waits for a thread that is changing the setting.
 _FORK_WAITS = 0.5
@@ -86,11 +87,7 @@ class BlasThreads:
         """threadpoolctl's handles of the BLAS that SciPy uses; looked for once."""
         if self._libraries is None:
             load_lapack()
-            found = ThreadpoolController().select(user_api="blas").lib_controllers
-            bundled = [blas for blas in found if _is_scipys(blas.filepath)]
-            self._libraries = bundled or found
-            for blas in self._libraries:  # PyDLL keeps the GIL: giving it up would take longer
-                blas.dynlib = PyDLL(blas.filepath, handle=blas.dynlib._handle)
+            self._libraries = run_apart(_find_libraries)  # threadpoolctl has a callback from C
         return self._libraries
 
     def _take(self, key: object, threads: int) -> None:
@@ -132,6 +129,14 @@ class BlasThreads:
         if smallest is None:
             self._found = None
         self._limit = smallest
+
+
+def _find_libraries() -> list[Any]:
+    found = ThreadpoolController().select(user_api="blas").lib_controllers
+    libraries = [blas for blas in found if _is_scipys(blas.filepath)] or found
+    for blas in libraries:  # PyDLL keeps the GIL: giving it up would take longer
+        blas.dynlib = PyDLL(blas.filepath, handle=blas.dynlib._handle)
+    return libraries
 
 
 def _set_threads(blas: Any, threads: int) -> None:

@@ -6,7 +6,7 @@ package."""
 
 from cpython.pycapsule cimport PyCapsule_GetName, PyCapsule_GetPointer
 
-from threading import RLock
+from ._signals import run_apart
 
 cdef extern from "drivers/lapack.hpp" namespace "batchpinv" nogil:
     ctypedef long long blas_int
@@ -19,24 +19,24 @@ _REAL_NAMES = {
 }
 _OF_BLAS = {"gemm", "gemv", "herk", "trsm", "trsv"}
 
-_lock = RLock()  # reentrant: a signal handler may compute
-
 
 def load_lapack() -> None:
     """Fill the table of LAPACK's addresses, unless it is full."""
+    if not loaded:
+        run_apart(_fill_table)
+
+
+def _fill_table() -> None:
     global loaded
     cdef int dtype, at
-    with _lock:
-        if loaded:
-            return
-        from scipy.linalg import cython_blas, cython_lapack
+    from scipy.linalg import cython_blas, cython_lapack
 
-        for dtype, prefix in enumerate("sdcz"):
-            for at in range(routine_count):
-                name = routine_names[at].decode()
-                module = cython_blas if name in _OF_BLAS else cython_lapack
-                (<void **>&routines.of[dtype])[at] = find_address(module, name, prefix)
-        loaded = True
+    for dtype, prefix in enumerate("sdcz"):
+        for at in range(routine_count):
+            name = routine_names[at].decode()
+            module = cython_blas if name in _OF_BLAS else cython_lapack
+            (<void **>&routines.of[dtype])[at] = find_address(module, name, prefix)
+    loaded = True
 
 
 cdef void *find_address(module, str name, str prefix) except NULL:
