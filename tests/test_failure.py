@@ -269,6 +269,40 @@ def test_matrix_on_which_no_svd_converges_fails_alone(dtype, hermitian, how):
     )
 
 
+@pytest.mark.parametrize("shape", [(4, 4), (60, 40), (40, 60)])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "complex128"])
+@pytest.mark.parametrize("broken", [["bdsdc"], ["bdsdc", "bdsqr"]])
+def test_systems_are_solved_by_the_second_svd_or_fail(dtype, shape, broken):
+    run_python(f"""
+    import ctypes
+    import numpy as np
+    from children import lapack_integer, replace_routine
+    calls, integer = [], lapack_integer()
+    def fail(original, *addresses):
+        calls.append(1)
+        integer.from_address(addresses[-1]).value = 1
+    for name in {broken}:
+        replace_routine({"s" if dtype in ("float32", "complex64") else "d"!r} + name, fail)
+    from batchpinv import LinAlgError, lstsq
+    rng = np.random.default_rng(0)
+    a = rng.standard_normal({shape})
+    b = rng.standard_normal(({shape[0]}, 2))
+    if "{dtype}"[0] == "c":
+        a, b = a + 1j * rng.standard_normal(a.shape), b - 1j
+    a, b = a.astype("{dtype}"), b.astype("{dtype}")
+    try:
+        x = lstsq(a, b, driver="svd")
+    except LinAlgError as error:
+        assert {len(broken)} == 2 and "did not converge" in str(error)
+    else:
+        assert {len(broken)} == 1
+        expected = np.linalg.lstsq(a.astype("complex128"), b)[0]
+        eps = np.finfo(a.dtype).eps
+        assert abs(x - expected).max() < 1000 * eps * abs(expected).max()
+    assert len(calls) == {len(broken)}
+    """)
+
+
 @pytest.mark.parametrize("workers", [1, 3])
 @pytest.mark.parametrize(
     ("missing", "shape"),

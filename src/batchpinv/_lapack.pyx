@@ -16,7 +16,9 @@ cdef extern from "drivers/lapack.hpp" namespace "batchpinv" nogil:
 # Complex routines whose real counterparts have other names.
 _REAL_NAMES = {
     "heevd": "syevd", "heev": "syev", "herk": "syrk", "ungqr": "orgqr", "unmrz": "ormrz",
+    "unmbr": "ormbr",
 }
+_REAL_ONLY = {"bdsdc", "bdsqr"}  # stand in the tables of complex dtypes, too
 _OF_BLAS = {"gemm", "gemv", "herk", "trsm", "trsv"}
 
 
@@ -40,6 +42,8 @@ def _fill_table() -> None:
 
 
 cdef void *find_address(module, str name, str prefix) except NULL:
+    if name in _REAL_ONLY:
+        prefix = {"c": "s", "z": "d"}.get(prefix, prefix)
     if prefix in "sd":
         name = _REAL_NAMES.get(name, name)
     capsule = module.__pyx_capi__[prefix + name]

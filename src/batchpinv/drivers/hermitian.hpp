@@ -22,6 +22,8 @@ template <class T> class Eigen {
     blas_int negative = 0, positive = 0; // eigenvalues that are kept, of each sign
 
   public:
+    static constexpr bool solves_only = false;
+
     explicit Eigen(const Bench &bench)
         : lapack(bench.routines), n(static_cast<blas_int>(bench.batch.n)),
           sizes(lapack.eigen_work_sizes(n)),

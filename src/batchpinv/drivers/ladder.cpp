@@ -1,6 +1,7 @@
 // The ladder: matrices enter on the top rung, and each rung hands down what it cannot answer.
 #include "ladder.hpp"
 
+#include "bidiagonal.hpp"
 #include "definite.hpp"
 #include "direct_long.hpp"
 #include "direct_square.hpp"
@@ -29,6 +30,8 @@ struct Step {
 template <class T, class C, bool is_last> std::unique_ptr<Rung> make_svd(const Bench &bench) {
     if (bench.batch.by_eigenvalues())
         return std::make_unique<SvdRung<T, C, Eigen<C>, is_last>>(bench);
+    if (Bidiagonal<C>::pays(bench.batch))
+        return std::make_unique<SvdRung<T, C, Bidiagonal<C>, is_last>>(bench);
     return std::make_unique<SvdRung<T, C, Svd<C>, is_last>>(bench);
 }
 
@@ -40,6 +43,13 @@ template <class T> using Wide = std::conditional_t<is_complex<T>, std::complex<d
 
 template <class T, class Factor> std::unique_ptr<Rung> make_long(const Bench &bench) {
     return std::make_unique<LongRung<T, Wide<T>, Factor>>(bench);
+}
+
+template <class T> std::unique_ptr<Rung> make_svd_triangle(const Bench &bench) {
+    using C = Wide<T>;
+    if (Bidiagonal<C>::pays(bench.batch))
+        return make_long<T, LongTriangle<C, SvdTriangle<C, Bidiagonal<C>>>>(bench);
+    return make_long<T, LongTriangle<C, SvdTriangle<C, Svd<C>>>>(bench);
 }
 
 template <class T, class C, class Factor> std::unique_ptr<Rung> make_certified(const Bench &bench) {
@@ -141,7 +151,7 @@ const Step steps[] = {
     {RungName::pivoted, fits_pivoted<T, false>, make_certified<T, T, RankRevealing<T>>},
     {RungName::pivoted, fits_triangle<T>,
      make_long<T, LongTriangle<Wide<T>, PivotedTriangle<T, Wide<T>>>>},
-    {RungName::svd, fits_triangle<T>, make_long<T, LongTriangle<Wide<T>, SvdTriangle<Wide<T>>>>},
+    {RungName::svd, fits_triangle<T>, make_svd_triangle<T>},
     {RungName::svd, svd_hands_down<T>, make_svd<T, T, false>},
     {RungName::svd, wide_svd_hands_down<T>, make_svd<T, Wide<T>, false>},
     {RungName::exact_lanes, fits_lanes_after_svd<T>,

@@ -16,12 +16,14 @@ using blas_int = std::int64_t;
 using blas_int = int;
 #endif
 
-// The routines of one dtype; `heevd`, `heev`, `herk`, `ungqr` and `unmrz` stand for syevd, syev,
-// syrk, orgqr and ormrz when real.
+// The routines of one dtype; `heevd`, `heev`, `herk`, `ungqr`, `unmrz` and `unmbr` stand for syevd,
+// syev, syrk, orgqr, ormrz and ormbr when real, and `bdsdc` and `bdsqr` for the real ones when
+// complex.
 #define BATCHPINV_ROUTINES(each)                                                                   \
     each(gesdd) each(gesvd) each(heevd) each(heev) each(getrf) each(getri) each(potrf) each(pstrf) \
         each(trtri) each(geqrf) each(geqrt) each(gemqrt) each(geqp3) each(ungqr) each(tzrzf)       \
-            each(unmrz) each(gemm) each(gemv) each(herk) each(trsm) each(trsv)
+            each(unmrz) each(gebrd) each(unmbr) each(bdsdc) each(bdsqr) each(gemm) each(gemv)      \
+                each(herk) each(trsm) each(trsv)
 
 struct Routines {
 #define BATCHPINV_MEMBER(name) void *name;
@@ -212,6 +214,47 @@ template <class T> class Lapack {
         return info;
     }
 
+    // W = Q B P^H, p >= q: the diagonals of B, which is upper bidiagonal; W keeps the reflectors.
+    blas_int gebrd(blas_int p, blas_int q, T *w, R *diagonal, R *above, T *tau_q, T *tau_p, T *work,
+                   blas_int lwork) const {
+        blas_int info = 0;
+        call(routine.gebrd, &p, &q, w, &p, diagonal, above, tau_q, tau_p, work, &lwork, &info);
+        return info;
+    }
+
+    // C, rows×cols, becomes op(Q) C or op(P) C, by gebrd's reflectors; `inner` is q for Q, p for P.
+    blas_int unmbr(char which, char op, blas_int rows, blas_int cols, blas_int inner, const T *w,
+                   blas_int ldw, const T *tau, T *c, T *work, blas_int lwork) const {
+        char side = 'L';
+        blas_int info = 0;
+        op = op == 'C' && !is_complex<T> ? 'T' : op;
+        call(routine.unmbr, &which, &side, &op, &rows, &cols, &inner, w, &ldw, tau, c, &rows, work,
+             &lwork, &info);
+        return info;
+    }
+
+    // B = U S V^T, n×n, S over the diagonal, descending. Divide and conquer; work has n (3 n + 4)
+    // entries, iwork 8 n.
+    blas_int bdsdc(blas_int n, R *diagonal, R *above, R *u, R *vt, R *work, blas_int *iwork) const {
+        static_assert(!is_complex<T>);
+        char uplo = 'U', compq = 'I';
+        blas_int info = 0;
+        call(routine.bdsdc, &uplo, &compq, &n, diagonal, above, u, &n, vt, &n,
+             static_cast<R *>(nullptr), static_cast<blas_int *>(nullptr), work, iwork, &info);
+        return info;
+    }
+
+    // The same by QR iteration: slower. vt and u are the identity before; work has 4 n entries.
+    blas_int bdsqr(blas_int n, R *diagonal, R *above, R *vt, R *u, R *work) const {
+        static_assert(!is_complex<T>);
+        char uplo = 'U';
+        blas_int none = 0, info = 0;
+        R *c = nullptr;
+        call(routine.bdsqr, &uplo, &n, &n, &n, &none, diagonal, above, vt, &n, u, &n, c, &n, work,
+             &info);
+        return info;
+    }
+
     // C = op(A) op(B) + beta C, rows×cols, with inner length r; 'N' and 'C' say what op is.
     void gemm(char op_a, char op_b, blas_int rows, blas_int cols, blas_int r, const T *a,
               blas_int lda, const T *b, blas_int ldb, T beta, T *c, blas_int ldc) const {
@@ -289,6 +332,18 @@ template <class T> class Lapack {
         tzrzf(q, q, nullptr, nullptr, wanted + 2, -1);
         unmrz('R', 'N', p, q, q, nullptr, nullptr, nullptr, wanted + 3, -1);
         std::int64_t most = 32 * (static_cast<std::int64_t>(p) + q + k);
+        for (const T &each : wanted)
+            most = rounded_up(each) > most ? rounded_up(each) : most;
+        return most;
+    }
+
+    // Enough for gebrd and unmbr, on k right-hand sides.
+    std::int64_t bidiagonal_work_size(blas_int p, blas_int q, blas_int k) const {
+        T wanted[3] = {};
+        gebrd(p, q, nullptr, nullptr, nullptr, nullptr, nullptr, wanted, -1);
+        unmbr('Q', 'N', p, k, q, nullptr, p, nullptr, nullptr, wanted + 1, -1);
+        unmbr('P', 'N', q, k, p, nullptr, p, nullptr, nullptr, wanted + 2, -1);
+        std::int64_t most = 0;
         for (const T &each : wanted)
             most = rounded_up(each) > most ? rounded_up(each) : most;
         return most;

@@ -20,6 +20,8 @@ template <class T> class Svd {
     blas_int rank = 0;
 
   public:
+    static constexpr bool solves_only = false;
+
     explicit Svd(const Bench &bench)
         : Svd(bench, static_cast<blas_int>(bench.batch.n), static_cast<blas_int>(bench.batch.m)) {}
 

@@ -13,7 +13,8 @@
 
 namespace batchpinv {
 
-// Factor is Svd<C> or Eigen<C>, which computes in C; the caller's numbers are T.
+// Factor is Svd<C>, Bidiagonal<C> (to solve only) or Eigen<C>, which computes in C; the caller's
+// numbers are T.
 template <class T, class C, class Factor, bool is_last> class SvdRung final : public Rung {
     const Bench bench;
     const Batch &batch;
@@ -135,7 +136,8 @@ template <class T, class C, class Factor, bool is_last> class SvdRung final : pu
                 factor.half_inverse(w);
                 return;
             }
-        factor.pseudo_inverse(w);
+        if constexpr (!Factor::solves_only)
+            factor.pseudo_inverse(w);
     }
 
     void invert(const Matrix &matrix) {

@@ -2,6 +2,7 @@
 // with column pivoting or by LAPACK's SVD.
 #pragma once
 
+#include "bidiagonal.hpp"
 #include "long_rung.hpp"
 #include "rank_revealing.hpp"
 #include "svd.hpp"
@@ -13,6 +14,8 @@ template <class T, class C> class PivotedTriangle {
     RankRevealing<C> factor;
 
   public:
+    static constexpr bool knows_values = false;
+
     PivotedTriangle(const Bench &bench, blas_int q)
         : factor(bench, q, q, std::numeric_limits<Real<T>>::epsilon()) {}
 
@@ -21,19 +24,21 @@ template <class T, class C> class PivotedTriangle {
     void apply(bool adjoint, blas_int k, C *b, C *x) { factor.apply(adjoint, k, b, x); }
 };
 
-template <class C> class SvdTriangle {
-    Svd<C> factor;
-
+// Factor is Svd<C> or Bidiagonal<C>.
+template <class C, class Factor> class SvdTriangle {
+    Factor factor;
     std::optional<Values<Real<C>>> found;
 
   public:
+    static constexpr bool knows_values = true;
+
     SvdTriangle(const Bench &bench, blas_int q) : factor(bench, q, q) {}
 
     Finding factorise(C *w, Tolerance<double> tolerance) {
         const std::int64_t q = factor.count();
         if (!factor.factorise(w))
             return {};
-        found.emplace(factor.values(), q, tolerance, Svd<C>::rounding(q, q));
+        found.emplace(factor.values(), q, tolerance, Factor::rounding(q, q));
         factor.truncate(found->rank);
         return {found->evidence, found->rank};
     }
@@ -45,7 +50,8 @@ template <class C> class SvdTriangle {
     }
 
     C *pseudo_inverse(C *x) {
-        factor.pseudo_inverse(x);
+        if constexpr (!Factor::solves_only)
+            factor.pseudo_inverse(x);
         return x;
     }
     void apply(bool adjoint, blas_int k, C *b, C *x) { factor.apply(adjoint, k, b, x); }
@@ -76,7 +82,7 @@ template <class C, class Inner> class LongTriangle {
             const Rounding<double> before = scaled(reduction.rounding(), found.evidence->most);
             found.evidence->rounding.absolute += before.absolute + reduction.dropped;
             found.evidence->rounding.relative += before.relative;
-            if constexpr (std::is_same_v<Inner, SvdTriangle<C>>)
+            if constexpr (Inner::knows_values)
                 found.standing = inner.standing(noise, found.evidence->rounding);
         }
         return found;
