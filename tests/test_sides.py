@@ -323,3 +323,29 @@ def test_refinement_of_some_matrices_does_not_change_the_others(k):
         x = batchpinv.lstsq(stack, b[:, :k], workers=workers)
         for one, found in zip(stack, x, strict=True):
             assert same_bits(batchpinv.lstsq(one, b[:, :k]), found)
+
+
+@pytest.mark.parametrize("driver", ["auto", "svd"])
+@pytest.mark.parametrize("shape", [(19, 19), (64, 64), (70, 50), (50, 70), (200, 50), (50, 200)])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_few_sides_without_a_gap_are_solved_like_many(dtype, shape, driver):
+    """Few of them are multiplied with the SVD's singular vectors, which are not formed."""
+    draw, k = Draw(dtype, 7), min(shape)
+    values = np.geomspace(1, np.sqrt(draw.eps), k)
+    u, v = (np.linalg.qr(draw.normal(side, k))[0] for side in shape)
+    a = ((u * values) @ v.conj().T).astype(dtype)
+    kept = k // 2
+    rtol = np.sqrt(values[kept - 1] * values[kept])
+    b = draw.normal(shape[0], 2 * k).astype(dtype)
+    many, info = batchpinv.lstsq(a, b, rtol=rtol, driver=driver, return_info=True)
+    assert info.rank == kept
+    assert info.certain
+    # Rounding turns the space that is kept, where the part of b outside it leaves `condition` times
+    # itself. A third of this was measured.
+    allowed = draw.eps / values[kept - 1] ** 2 * np.linalg.norm(b, axis=0)
+    for sides in (1, 2, 47, 48, k):
+        few, info = batchpinv.lstsq(a, b[:, :sides], rtol=rtol, driver=driver, return_info=True)
+        assert info.rank == kept
+        assert info.certain
+        error = np.linalg.norm(few - many[:, :sides], axis=0)
+        assert np.all(error <= allowed[:sides])
