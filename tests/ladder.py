@@ -246,9 +246,9 @@ def bounds(sample, rung, svd, by_svd):
       equal entries. If all columns are nearly constant, sums of 32 terms round to one side: 24.9 at
       512x2.
     - Larger matrices: four times the SVD's error.
-    - Elimination of squares: pivots grow, most in orthogonal matrices. 42 at 512x512 and 77 at
-      1000x1000; complex 36.5 at 256x256 and 81 at 512x512. LAPACK's inverse by LU leaves 75 at
-      512x512. The rung accepts a residual of 2 + n/8 before it asks LU.
+    - Elimination of squares: pivots grow, most in orthogonal matrices. 42 at 512x512, and 77 and
+      81 in two draws of 1000x1000; complex 36.5 at 256x256 and 81 at 512x512. LAPACK's inverse by
+      LU leaves 75 at 512x512. The rung accepts a residual of 2 + n/8 before it asks LU.
     - Cholesky with pivoting of Hermitian matrices drops its own rounding errors, up to n/14 eps
       |A|_F: 7.1 at 256x256, and 9.4 in another draw; 21 at 1000x1000.
     """
