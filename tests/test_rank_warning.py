@@ -1,5 +1,6 @@
 """`RankWarning`: the default tolerance never silently drops what stands out from rounding."""
 
+import re
 import warnings
 
 import numpy as np
@@ -160,7 +161,18 @@ def test_the_warning_of_a_long_regression_says_what_keeps_the_values():
     a = (100 + rng.standard_normal((300_000, 40))).astype(np.float32)
     (message,) = warned(lstsq, a, np.ones(300_000, np.float32))
     assert "rtol = 0.0358 (300000 eps), dropped 39 of the 40 singular values" in message
-    assert "rtol=4.77e-06 keeps them; float64 keeps their digits, too" in message
+    assert "rtol=4.76e-06 keeps them; float64 keeps their digits, too" in message
+
+
+def test_the_tolerance_that_it_names_keeps_a_value_just_above_it():
+    """17 eps are 2.0266e-06 in float32."""
+    eps = np.finfo(np.float32).eps
+    values = np.array([1 / eps] * 4 + [30, 19.1, 17.02] + [8] * 10) * eps
+    a = with_values((17, 5000), values, np.float32)
+    with pytest.warns(RankWarning) as found:
+        pinv(a)
+    [named] = re.findall(r"rtol=(\S+) keeps", str(found[0].message))
+    assert 2.015e-06 < float(named) <= 17 * eps
 
 
 def test_a_warning_made_an_error_is_raised_after_all_is_computed():
@@ -237,6 +249,6 @@ def test_the_command_line_prints_the_warning(tmp_path, capsys):
     assert main(given) == 0
     said = capsys.readouterr().err
     assert said.startswith("batchpinv: warning: the default tolerance, rtol = 3.58e-05 (300 eps)")
-    assert "--rtol 3.58e-07 keeps them" in said
-    assert main([*given, "--rtol", "3.58e-07"]) == 0
+    assert "--rtol 3.57e-07 keeps them" in said
+    assert main([*given, "--rtol", "3.57e-07"]) == 0
     assert not capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import warnings
 
@@ -62,9 +63,15 @@ def warn_of_cut(
     message = (
         f"the default tolerance, rtol = {rtol:.3g} ({rtol / eps:.0f} eps), dropped {dropped} of "
         f"the {standing} singular values of {name} that stand out from rounding. "
-        f"rtol={keeping:.3g} keeps them{remedy}"
+        f"rtol={_round_down(keeping):.3g} keeps them{remedy}"
     )
     frame, level = sys._getframe(1), 2
     while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] in _BETWEEN:
         frame, level = frame.f_back, level + 1
     warnings.warn(message, RankWarning, stacklevel=level)
+
+
+def _round_down(number: float) -> float:
+    """To three digits: a tolerance rounded up may drop what it is to keep."""
+    digit = 10.0 ** (math.floor(math.log10(number)) - 2)
+    return math.floor(number / digit) * digit
