@@ -1,6 +1,9 @@
 """Forked children can compute, whatever the threads of their parent were doing."""
 
+import numpy as np
+import pytest
 from children import run_python
+from test_interrupts import INTERRUPT
 
 FORK = """
     import os, sys, threading
@@ -120,6 +123,35 @@ def test_child_forked_by_a_progress_function_computes():
     assert set(codes) == {{0}}
     assert len(codes) >= 2
     assert (compute(), blas()) == (expected, threads)
+    """,
+        *IGNORE_FORK,
+    )
+
+
+@pytest.mark.parametrize("delay", np.linspace(0.01, 0.12, 12).tolist())
+def test_child_forked_after_an_interrupted_import_of_scipy_computes(delay):
+    """The import goes on in another thread, which the child does not have."""
+    run_python(
+        f"""{INTERRUPT}
+    def compute():
+        assert np.all(pinv(2 * np.eye(70)) == np.eye(70) / 2)
+    timer = threading.Timer({delay}, interrupt)
+    try:
+        timer.start()
+        compute()
+        timer.join()
+        time.sleep(1)
+    except KeyboardInterrupt:
+        pass
+    child = os.fork()
+    if child == 0:
+        try:
+            compute()
+            os._exit(0)
+        finally:
+            os._exit(4)
+    assert os.waitpid(child, 0)[1] == 0
+    compute()
     """,
         *IGNORE_FORK,
     )

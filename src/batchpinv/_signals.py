@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import importlib
+import os
 import sys
 from _thread import start_new_thread
 from collections.abc import Callable
+from contextlib import suppress
 from queue import Empty, SimpleQueue
-from threading import current_thread, main_thread
+from threading import RLock, current_thread, main_thread
 from typing import TypeVar
 
 # Seconds after which a caller that waits comes back to Python, to serve Ctrl-C.
 _SLICE = 0.05
+
+# Seconds that a fork waits for what runs apart: it is the import of SciPy, mostly.
+_FORK_WAITS = 10
+
+# Held by the thread that runs a function apart.
+_running = RLock()
 
 T = TypeVar("T")
 
@@ -25,12 +34,16 @@ def run_apart(function: Callable[[], T]) -> T:
     """
     if current_thread() is not main_thread() or _is_in_import():
         return function()
+    # The callbacks that these modules register for forks must be there before a fork waits below.
+    importlib.import_module("logging")
+    importlib.import_module("concurrent.futures.thread")
     results: list[T] = []
     ends: SimpleQueue[BaseException | None] = SimpleQueue()
 
     def call() -> None:
         try:
-            results.append(function())
+            with _running:
+                results.append(function())
             ends.put(None)
         except BaseException as error:
             ends.put(error)
@@ -56,3 +69,26 @@ def _is_in_import() -> bool:
         if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
             return True
     return False
+
+
+def _before_fork() -> None:
+    """A child could not go on with what another thread has begun, an import above all."""
+    _running.acquire(timeout=_FORK_WAITS)
+
+
+def _after_fork_in_parent() -> None:
+    with suppress(RuntimeError):  # the wait has ended without it
+        _running.release()
+
+
+def _after_fork_in_child() -> None:
+    global _running
+    _running = RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=_after_fork_in_parent,
+        after_in_child=_after_fork_in_child,
+    )
