@@ -19,6 +19,8 @@ needs_more_digits = pytest.mark.skipif(
 # In units of eps times the perturbation bound. The largest that was measured is 1.2, for single
 # matrices from 25×7 to 4000×100 with conditions from 3 to 1e9.
 ALLOWED = 3
+# In units of eps |A| |x|. The largest residual that was measured is 17.
+NEAR_THE_TOLERANCE = 30
 MOST = 1000
 
 
@@ -178,6 +180,30 @@ def test_an_inverse_from_one_side_only_is_not_used_for_refinement(dtype, n):
             assert units(x, a, b[:, :k], exact[:, :k], s[0] / s[-1]).max() < ALLOWED
             left = np.linalg.norm(a @ x - b[:, :k], axis=0)
             assert np.all(left < n * np.finfo(dtype).eps * s[0] * np.linalg.norm(x, axis=0))
+
+
+@pytest.mark.parametrize(
+    ("m", "n"),
+    [(3, 3), (6, 6), (3, 6), (12, 12), (20, 20), (20, 21), (20, 60), (60, 20), (90, 90), (400, 60)],
+)
+@pytest.mark.parametrize("lower_rank", [False, True])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_consistent_systems_near_the_tolerance_keep_their_residuals(dtype, m, n, lower_rank):
+    """X b, refined by X, would keep few digits of the residual."""
+    p, eps, double = min(m, n), np.finfo(dtype).eps, np.promote_types(dtype, np.float64)
+    for seed in range(4):
+        draw = Draw(dtype, [m, n, seed])
+        u, v = (np.linalg.qr(draw.normal(size, p))[0] for size in (m, n))
+        rank = 2 * p // 3 if lower_rank else p
+        s = np.zeros(p)
+        s[:rank] = np.logspace(0, np.log10(30 * max(m, n) * eps), rank)
+        a = ((u * s) @ v.conj().T).astype(dtype)
+        b = (a.astype(double) @ draw.normal(n, MOST)).astype(dtype)
+        for k in numbers_of_sides(p):
+            x, found = batchpinv.lstsq(a, b[:, :k], return_rank=True)
+            assert found == rank
+            left = length(b[:, :k] - a.astype(double) @ x)
+            assert np.all(left < NEAR_THE_TOLERANCE * eps * length(x)), (k, seed)
 
 
 # ---- equal terms ---------------------------------------------------------------------------------

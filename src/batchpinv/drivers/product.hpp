@@ -1,9 +1,11 @@
 // Many right-hand sides of one matrix: the ladder computes its pseudo-inverse X, once for each
 // worker, and X multiplies them a block at a time, at the speed of a product of matrices.
 //
-// Digits that the rungs restore for a few right-hand sides are restored here, too: small
-// overdetermined systems that lose digits are handed to the lanes, and solutions by the X of the
-// SVD are refined as the last rung refines its own.
+// Digits that the rungs restore for a few right-hand sides are restored here, too. Columns that may
+// lose digits are handed to the ladder, which solves them by its factors: those of small
+// overdetermined systems that a moderate condition costs digits, and all columns if the condition
+// is so large that refinement by X would not converge. Other solutions by the X of the SVD are
+// refined as the last rung refines its own.
 #pragma once
 
 #include "columns.hpp"
@@ -28,10 +30,12 @@ struct LastFailure final : Failures {
     }
 };
 
-// Solves some columns of a block by the ladder, each as if it were the matrix's only one.
+// Solves some columns of a block by the ladder, whose factors they share. In lanes each has a copy
+// of the matrix and some of the columns.
 template <class T> class ColumnSolver {
     const Batch &whole;
     const std::int64_t rows, solution_rows; // of the caller's b and x
+    const std::int64_t each;                // columns of a copy
     Buffer<T> b, x;                         // one column after the other
     Batch batch;
     LastFailure found;
@@ -40,10 +44,11 @@ template <class T> class ColumnSolver {
   public:
     template <class MakeLadder>
     ColumnSolver(const Batch &whole, const RoutineTable &routines, const LaneTable *lanes,
-                 Gate &gate, MakeLadder make_ladder)
+                 Gate &gate, MakeLadder make_ladder, int copies)
         : whole(whole), rows(whole.transposed ? whole.n : whole.m),
-          solution_rows(whole.transposed ? whole.m : whole.n), b(whole.width * rows),
-          x(whole.width * solution_rows), batch(describe()),
+          solution_rows(whole.transposed ? whole.m : whole.n),
+          each((whole.width + copies - 1) / copies), b(each * copies * rows),
+          x(each * copies * solution_rows), batch(describe()),
           ladder(make_ladder(batch, routines, lanes, gate, found)) {}
 
     void prepare() { ladder->prepare(); }
@@ -55,14 +60,21 @@ template <class T> class ColumnSolver {
         for (std::int64_t at = 0; at < count; ++at)
             gather<T, T, false>(matrix.data[Operand::B] + columns[at] * whole.b_col, whole.b_row,
                                 sizeof(T), rows, 1, b + at * rows);
-        batch.shape[0] = batch.count = count;
+        const std::int64_t copies = (count + each - 1) / each;
+        std::fill(b + count * rows, b + copies * each * rows, T(0));
+        batch.shape[0] = batch.count = copies;
         found.forget();
-        ladder->run(0, count);
+        ladder->run(0, copies);
     }
 
-    // Writes the solutions, if all were found.
-    void scatter(const blas_int *columns, std::int64_t count, char *out) const {
-        for (std::int64_t at = 0; at < count && found.outcome == Outcome::solved; ++at)
+    // Of the last solve().
+    Outcome outcome() const { return found.outcome; }
+
+    // Writes the solutions; NaN if they were not found.
+    void scatter(const blas_int *columns, std::int64_t count, char *out) {
+        if (found.outcome != Outcome::solved)
+            fill_with_nan<T>(x, count * solution_rows);
+        for (std::int64_t at = 0; at < count; ++at)
             for (std::int64_t i = 0; i < solution_rows; ++i)
                 std::memcpy(out + i * whole.out_row + columns[at] * whole.out_col,
                             x + at * solution_rows + i, sizeof(T));
@@ -72,7 +84,8 @@ template <class T> class ColumnSolver {
     Batch describe() const {
         constexpr std::ptrdiff_t size = sizeof(T);
         Batch wanted = whole;
-        wanted.k = wanted.width = wanted.blocks = 1;
+        wanted.k = wanted.width = each;
+        wanted.blocks = 1;
         wanted.multiplies = wanted.nan_on_failure = false;
         wanted.noise = 0;
         wanted.ndim = 1;
@@ -81,8 +94,8 @@ template <class T> class ColumnSolver {
         wanted.b_col = rows * size;
         wanted.out_col = solution_rows * size;
         for (int op = 0; op < Operand::COUNT; ++op)
-            wanted.strides[op][0] = op == Operand::B     ? wanted.b_col
-                                    : op == Operand::OUT ? wanted.out_col
+            wanted.strides[op][0] = op == Operand::B     ? each * wanted.b_col
+                                    : op == Operand::OUT ? each * wanted.out_col
                                                          : 0;
         wanted.data[Operand::B] = reinterpret_cast<char *>(b.get());
         wanted.data[Operand::OUT] = reinterpret_cast<char *>(x.get());
@@ -98,6 +111,7 @@ constexpr blas_int MOST_FEW = 32;
 template <class T> class ProductSolver final : public Solver {
     using MakeLadder = std::unique_ptr<Solver> (*)(const Batch &, const RoutineTable &,
                                                    const LaneTable *, Gate &, Failures &);
+    Gate &gate;
     Gate::Pass pass;
     Permit permit;
     std::unique_ptr<Reduced> reduced; // stays null
@@ -112,33 +126,41 @@ template <class T> class ProductSolver final : public Solver {
     Buffer<Real<T>> squares; // of a block's columns: real, imaginary parts apart
     Refinement<T> refinement;
     std::unique_ptr<Residual<T>> residual; // null if none is wanted
-    std::optional<ColumnSolver<T>> single; // for overdetermined systems that fit the lanes
+    const bool in_lanes, overdetermined;
 
     std::int64_t rank = 0;
     unsigned char answered = 0; // the byte of the rung that found X
     Batch inverse_batch;        // of the matrix whose X is held
     LastFailure found;
+    const MakeLadder make_ladder;
     std::unique_ptr<Solver> ladder;
+    std::optional<ColumnSolver<T>> by_factors; // made when it is first needed
     FactorCache cache;
     int exponent = 0; // W is multiplied by 2^exponent, X divided
     double norm = 0;  // |X|_F, so scaled
     double kappa = 0; // |W|_F |X|_F
 
+    // The kappa up to which solutions x = X b are refined by X. Each step divides an error by some
+    // 1 / (eps kappa), so that three are enough. Measured on 3×3 to 3000×20 of full and lower rank:
+    // residuals are some eps |A| |x| up to 1e11 in double precision, and hundreds of it at 1e13; in
+    // single precision, up to 1e4 and at 1e6.
+    static inline const double most_by_inverse =
+        std::pow(std::numeric_limits<Real<T>>::epsilon(), -2.0 / 3);
+
   public:
     ProductSolver(const Batch &batch, const RoutineTable &routines, const LaneTable *lanes,
                   Gate &gate, Failures &failures, MakeLadder make_ladder, bool fits_lanes)
-        : pass(gate), permit(pass, lapack_seconds(batch.m, batch.n)),
+        : gate(gate), pass(gate), permit(pass, lapack_seconds(batch.m, batch.n)),
           bench{batch, routines, lanes, pass, failures, reduced}, batch(batch), lapack(routines),
           gather(make_gather<T>(batch)), entries(batch.m * batch.n), x(entries), w(entries),
           columns(batch, false), squares(batch.width * sizeof(T) / sizeof(Real<T>)),
           refinement(batch, true),
           residual(batch.data[Operand::RESIDUAL] ? std::make_unique<Residual<T>>(bench) : nullptr),
-          inverse_batch(batch),
+          in_lanes(fits_lanes), overdetermined(columns.rows > columns.solution_rows),
+          inverse_batch(batch), make_ladder(make_ladder),
           ladder(make_ladder(describe_inverse(), routines, lanes, gate, found)) {
         if (lanes && columns.solution_rows <= MOST_FEW)
             multiply_few = lanes->of[dtype_index<T>]->multiply;
-        if (fits_lanes && columns.rows > columns.solution_rows)
-            single.emplace(batch, routines, lanes, gate, make_ladder);
     }
 
     void run(std::int64_t start, std::int64_t stop) override {
@@ -167,14 +189,20 @@ template <class T> class ProductSolver final : public Solver {
 
     void prepare() override {
         ladder->prepare();
-        if (single)
-            single->prepare();
+        factors().prepare();
     }
 
   private:
     // The width of that block.
     std::int64_t width(std::int64_t index) const {
         return std::min(batch.width, batch.k - index % batch.blocks * batch.width);
+    }
+
+    ColumnSolver<T> &factors() {
+        if (!by_factors)
+            by_factors.emplace(batch, bench.routines, bench.lanes, gate, make_ladder,
+                               in_lanes ? MOST_LANES : 1);
+        return *by_factors;
     }
 
     const Batch &describe_inverse() {
@@ -216,7 +244,7 @@ template <class T> class ProductSolver final : public Solver {
         const RungName rung = rung_of(answered);
         if (rung == RungName::svd && kappa > REFINE_ABOVE_CONDITION)
             refinement.refine_twice(columns, w, times_inverse);
-        if (!is_in_lanes(rung) || !single)
+        if (!is_in_lanes(rung) || !overdetermined)
             return 0;
         // The lanes refine all systems whose matrix has one column. For these X b errs by 4 to 8
         // eps (12×1 to 500×1, random), and by more, 0.4 eps |X| |b| / |x|, only past a loss of 32.
@@ -248,29 +276,37 @@ template <class T> class ProductSolver final : public Solver {
         solve(multiply_few ? squares.get() : nullptr);
     }
 
-    void multiply(const Matrix &matrix) {
-        const char *const b = matrix.data[Operand::B];
+    // Solves by X. Returns how many columns the ladder must solve again.
+    blas_int solve_by_inverse(const Matrix &matrix) {
         const auto again = [&](blas_int count, const T *b, blas_int ld, T *to) {
             times_inverse(count, b, ld, to);
         };
-        blas_int losing = 0;
-        if (found.outcome == Outcome::solved) {
-            solve_columns(b, width(matrix.index));
-            refinement.refine(columns, lapack, norm, again, [&] { return w.get(); });
-            losing = bring_back_digits(again);
-            if (losing) {
-                permit.give_back();
-                single->solve(matrix, refinement.losing(), losing);
-            }
-        } else {
-            columns.view(b, width(matrix.index));
-            fill_with_nan<T>(columns.x,
-                             static_cast<std::int64_t>(columns.k) * columns.solution_rows);
+        solve_columns(matrix.data[Operand::B], width(matrix.index));
+        refinement.refine(columns, lapack, norm, again, [&] { return w.get(); });
+        return bring_back_digits(again);
+    }
+
+    void multiply(const Matrix &matrix) {
+        const auto count = static_cast<blas_int>(width(matrix.index));
+        blas_int left = 0; // columns for the ladder
+        if (found.outcome != Outcome::solved) {
+            columns.view(matrix.data[Operand::B], count);
+            fill_with_nan<T>(columns.x, std::int64_t(count) * columns.solution_rows);
+        } else if (kappa > most_by_inverse)
+            left = refinement.lose_all(count);
+        else
+            left = solve_by_inverse(matrix);
+        if (left) {
+            permit.give_back();
+            factors().solve(matrix, refinement.losing(), left);
+            if (factors().outcome() != Outcome::solved && !batch.nan_on_failure)
+                bench.failures.add(matrix.index, factors().outcome());
         }
         if (pass.enter()) {
-            columns.scatter(exponent, matrix.data[Operand::OUT]);
-            if (losing)
-                single->scatter(refinement.losing(), losing, matrix.data[Operand::OUT]);
+            if (left < count)
+                columns.scatter(exponent, matrix.data[Operand::OUT]);
+            if (left)
+                factors().scatter(refinement.losing(), left, matrix.data[Operand::OUT]);
             matrix.write_rank(rank);
             if (char *const to = matrix.data[Operand::RUNG])
                 *to = static_cast<char>(answered);

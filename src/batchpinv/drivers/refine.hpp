@@ -11,6 +11,8 @@
 #include "defect.hpp"
 #include "norms.hpp"
 
+#include <numeric>
+
 namespace batchpinv {
 
 template <class C> class Refinement {
@@ -77,7 +79,13 @@ template <class C> class Refinement {
         return count;
     }
 
-    // The columns that find_losing() found.
+    // Counts the first `count` columns among the losing ones.
+    blas_int lose_all(blas_int count) {
+        std::iota(poor.get(), poor.get() + count, 0);
+        return count;
+    }
+
+    // The columns of the last find_losing() or lose_all().
     const blas_int *losing() const { return poor; }
 
   private:
