@@ -21,8 +21,9 @@ class RankWarning(np.exceptions.RankWarning):
 
     `pinv` and `lstsq` warn once a call, if they were given no tolerance and dropped a singular
     value that exceeds ``min(m, n) * eps`` of the largest one by more than the rounding of the
-    method that found it. That rounding is up to some 100 eps for long matrices; smaller values are
-    dropped in silence. Each chunk of a Dask array warns for itself, with its own indices. There is
+    method that found it; smaller values are dropped in silence. The bound of that rounding grows as
+    the square root of the longer side. At a million rows it is some 100 eps, and 1800 with
+    ``driver="svd"``. Each chunk of a Dask array warns for itself, with its own indices. There is
     no warning from a call that raises, from one with weights or damping, on CUDA, in code that JAX
     has compiled, or from `batchpinv.compat`.
 
