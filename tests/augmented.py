@@ -69,7 +69,8 @@ class Exact:
 
     def invert(self, **options):
         """Pseudo-inverses of the weighted matrices, and those of the plain ones times the roots;
-        both without those that LAPACK's SVD answered."""
+        both by their real and imaginary parts, without those that LAPACK's SVD answered. Parts that
+        were subnormal before they were multiplied are 0 in both, since they had been rounded."""
         m, n = self.a.shape[-2:]
         tolerance = {} if self.damping is None else {"rtol": 0}
         x = pinv(
@@ -81,5 +82,10 @@ class Exact:
         y, plain = pinv(self.f, return_info=True, **{**options, **tolerance})
         kept = plain.rung != Rung.SVD
         roots = self.roots[:, None, :].astype(y.dtype.char.lower())
-        y = np.where(self.there[:, None, :], y[:, :n, :m] * roots, 0)
-        return x[kept], y[kept]
+        y = np.ascontiguousarray(y[:, :n, :m])
+        by_roots = np.where(self.there[:, None, :], y * roots, 0)
+        real = y.real.dtype
+        size = np.abs(y.view(real))
+        rounded = (size > 0) & (size < np.finfo(real).tiny)
+        parts = (np.ascontiguousarray(each).view(real) for each in (x, by_roots))
+        return tuple(np.where(rounded, 0, part)[kept] for part in parts)
