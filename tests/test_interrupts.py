@@ -283,3 +283,20 @@ def test_a_handler_computes_while_its_thread_imports_scipy(module):
     import scipy.linalg
     assert len(answers) == 1 and np.all(answers[0] == np.eye(70) / 2)
     """)
+
+
+def test_the_first_call_may_come_when_the_process_ends():
+    printed = run_python("""
+    import atexit
+    import numpy as np
+    from batchpinv import pinv
+    @atexit.register
+    def compute():
+        try:
+            import scipy.linalg
+        except RuntimeError:  # newer ones can no longer be imported then
+            print(35.0)
+        else:
+            print(pinv(2 * np.eye(70)).trace())
+    """)
+    assert float(printed) == 35

@@ -34,9 +34,10 @@ def run_apart(function: Callable[[], T]) -> T:
     """
     if current_thread() is not main_thread() or _is_in_import():
         return function()
-    # The callbacks that these modules register for forks must be there before a fork waits below.
-    importlib.import_module("logging")
-    importlib.import_module("concurrent.futures.thread")
+    # What these modules register for forks must be there before a fork waits for the function.
+    with suppress(RuntimeError):  # the interpreter is shutting down
+        importlib.import_module("logging")
+        importlib.import_module("concurrent.futures.thread")
     results: list[T] = []
     ends: SimpleQueue[BaseException | None] = SimpleQueue()
 
