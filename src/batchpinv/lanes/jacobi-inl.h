@@ -27,12 +27,28 @@ BATCHPINV_INLINE void rotate(E *p, E *q, const Rotation<E, V> &by, Mask wanted, 
     }
 }
 
-// Columns in lanes, and those of v, which are rotated with them.
+// x^H y, in sums that hide each other's latency.
+template <class E, class Size> BATCHPINV_INLINE E inner_product(const E *x, const E *y, Size rows) {
+    constexpr int most = 4 / element_of<E>::parts;
+    E sums[most] = {};
+    int i = 0;
+    for (; i + most <= rows; i += most)
+        for (int at = 0; at < most; ++at)
+            sums[at] = add_inner(sums[at], x[i + at], y[i + at]);
+    for (; i < rows; ++i)
+        sums[0] = add_inner(sums[0], x[i], y[i]);
+    for (int at = 1; at < most; ++at)
+        sums[0] = plus(sums[0], sums[at]);
+    return sums[0];
+}
+
+// n columns in lanes, and those of v, which are rotated with them.
 template <class E, class Size, class Count> struct Columns {
     E *of;
     Size ld, rows;
-    E *v; // n×n
-    Count n;
+    E *v;
+    Count v_rows;
+    int n;
 };
 
 // One sweep over all pairs of B's columns. `length2` holds the squared lengths, which are updated
@@ -42,18 +58,16 @@ template <class E, class Size, class Count> struct Columns {
 // their inner products, and later rotations would pass these on to other columns.
 template <class R, class E, class V, class Size, class Count>
 BATCHPINV_INLINE auto sweep(const Columns<E, Size, Count> &b, V *length2) {
-    const auto [columns, ld, rows, v, n] = b;
+    const auto [columns, ld, rows, v, v_rows, n] = b;
     constexpr R eps = Format<R>::epsilon, eps2 = eps * eps;
     auto turned = V{} != V{};
     for (int p = 0; p < n - 1; ++p)
         for (int q = p + 1; q < n; ++q) {
-            E inner = E{};
-            for (int i = 0; i < rows; ++i)
-                inner = add_inner(inner, columns[p * ld + i], columns[q * ld + i]);
+            const E inner = inner_product(columns + p * ld, columns + q * ld, rows);
             const V inner2 = add_square(V{}, inner), product2 = length2[p] * length2[q];
             // A rotation may leave this much. Squares that underflow say nothing.
             const auto wanted =
-                (inner2 > eps2 * static_cast<R>(4 * element_of<E>::parts * n) * product2) &
+                (inner2 > eps2 * static_cast<R>(4 * element_of<E>::parts * v_rows) * product2) &
                 (inner2 >= std::numeric_limits<R>::min());
             if (!any_lane(wanted))
                 continue;
@@ -65,7 +79,7 @@ BATCHPINV_INLINE auto sweep(const Columns<E, Size, Count> &b, V *length2) {
             const V cosine = 1 / square_root(1 + tangent * tangent);
             const Rotation<E, V> turn{cosine, times(inner, cosine * tangent / size)};
             rotate(columns + p * ld, columns + q * ld, turn, wanted, rows);
-            rotate(v + p * n, v + q * n, turn, wanted, n);
+            rotate(v + p * v_rows, v + q * v_rows, turn, wanted, v_rows);
             const V change = choose(wanted, tangent * size, V{});
             length2[p] -= change;
             length2[q] += change;

@@ -9,13 +9,18 @@
 template <class E>
 __attribute__((noinline)) void multiply_exactly(const E *a, const E *v, E *b, Shape<int> shape) {
     const auto [m, n, ld] = shape;
+    constexpr int most = 4 / element_of<E>::parts; // sums that hide each other's latency
     for (int j = 0; j < n; ++j)
-        for (int i = 0; i < m; ++i) {
-            TwiceOf<E> sum;
-            for (int l = 0; l < n; ++l)
-                sum.subtract_product(negative(a[l * ld + i]), v[j * n + l]);
-            b[j * ld + i] = sum.value();
-        }
+        for (int row = 0; row < m; row += most)
+            with_size<most>(
+                m - row < most ? m - row : most, [&](auto rows) BATCHPINV_INLINE_LAMBDA {
+                    TwiceOf<E> sum[rows];
+                    for (int l = 0; l < n; ++l)
+                        for (int i = 0; i < rows; ++i)
+                            sum[i].subtract_product(negative(a[l * ld + row + i]), v[j * n + l]);
+                    for (int i = 0; i < rows; ++i)
+                        b[j * ld + row + i] = sum[i].value();
+                });
 }
 
 // Calls act(n), where common orders n are compile-time constants.
@@ -79,7 +84,7 @@ void reduce_nearly_orthogonal(const Workspace<E, V> &work, Shape<int> shape) {
 template <class R, class E, class V> auto orthogonalise(const Workspace<E, V> &work, int n) {
     decltype(V{} == V{}) turning;
     with_order(n, [&](auto n) BATCHPINV_INLINE_LAMBDA {
-        const Columns<E, decltype(n), decltype(n)> b{work.second.a, n, n, work.v, n};
+        const Columns<E, decltype(n), decltype(n)> b{work.second.a, n, n, work.v, n, n};
         turning = rotate_columns<R>(b, work.length2);
     });
     return turning;
@@ -149,6 +154,23 @@ __attribute__((noinline)) void straighten(const Workspace<E, V> &work, Mask want
         }
 }
 
+// The columns of conj(V B^H) by rows.
+template <class E> void multiply_by_v(const E *v, const E *b, E *y, Shape<int> shape) {
+    constexpr int most = 8 / element_of<E>::parts;
+    const int n = shape.n, ld = shape.ld;
+    for (int i = 0; i < n; ++i)
+        for (int column = 0; column < n; column += most)
+            with_size<most>(
+                n - column < most ? n - column : most, [&](auto columns) BATCHPINV_INLINE_LAMBDA {
+                    E sum[columns] = {};
+                    for (int j = 0; j < n; ++j)
+                        for (int c = 0; c < columns; ++c)
+                            sum[c] = add_inner(sum[c], v[j * n + i], b[j * n + column + c]);
+                    for (int c = 0; c < columns; ++c)
+                        y[i * ld + column + c] = sum[c];
+                });
+}
+
 // Leaves the reflections of A, V, and in b the columns of B over their squared lengths, or 0 for
 // those that are dropped; conj(X) by rows in y if it inverts. If `exact`, A V, whose columns are
 // nearly orthogonal, is formed in twice the working precision and made orthogonal again. Then each
@@ -200,13 +222,7 @@ unsigned factorise_by_jacobi(LaneGroup &group, const Workspace<E, V> &work, Shap
     if (even)
         straighten(work, mask_of<decltype(V{} == V{})>(even), n);
     if (inverts(group)) {
-        for (int i = 0; i < n; ++i)
-            for (int c = 0; c < n; ++c) {
-                E sum = E{};
-                for (int j = 0; j < n; ++j)
-                    sum = add_inner(sum, v[j * n + i], b[j * n + c]);
-                work.y[i * ld + c] = sum;
-            }
+        multiply_by_v(v, b, work.y, shape);
         if (!group.halves)
             apply_q(work.factors, work.y, n, shape);
     }

@@ -50,14 +50,23 @@ find_remainder(const LaneGroup &group, const Workspace<E, V> &work, V rank, Mask
         }
         t[j] = choose(spanned, negative(unit<E>()), E{});
         V column2{};
-        for (int row = 0; row < m; ++row) {
-            TwiceOf<E> sum;
-            sum.add(a[j * ld + row]);
+        constexpr int most = 4 / element_of<E>::parts; // sums that hide each other's latency
+        for (int row = 0; row < m; row += most) {
+            int rows[most];
+            TwiceOf<E> sum[most];
+            for (int at = 0; at < most; ++at) {
+                rows[at] = row + at < m ? row + at : row;
+                sum[at].add(a[j * ld + rows[at]]);
+            }
             for (int i = 0; i < j; ++i)
-                sum.subtract_product(a[i * ld + row], t[i]);
-            const E rest = sum.value();
-            column2 = add_square(column2, rest);
-            a[j * ld + row] = choose(spanned, rest, a[j * ld + row]);
+                for (int at = 0; at < most; ++at)
+                    sum[at].subtract_product(a[i * ld + rows[at]], t[i]);
+            for (int at = 0; at < most && row + at < m; ++at) {
+                E &entry = a[j * ld + row + at];
+                const E rest = sum[at].value();
+                column2 = add_square(column2, rest);
+                entry = choose(spanned, rest, entry);
+            }
         }
         norm2 = choose(spanned, norm2 + column2, norm2);
     }
@@ -113,12 +122,15 @@ find_trailing(const Workspace<E, V> &work, const Remainder<V> &remainder,
     E *const g = work.given, *const null = work.null;
     const E *const r = work.factors.a;
     const V unit = scale_factor<R>(remainder.norm, 0); // scales G, whose squares could underflow
-    for (int j = 0; j < n; ++j) {
+    int first = 0;                                     // the columns before it are 0 in all lanes
+    while (first < n && !any_lane(wanted & (rank <= static_cast<R>(first))))
+        work.length2[first++] = V{};
+    for (int j = first; j < n; ++j) {
         const auto spanned = wanted & (rank <= static_cast<R>(j));
         E *const last = null + j * n;
         for (int i = 0; i < m; ++i)
             g[j * ld + i] = times(g[j * ld + i], unit);
-        for (int l = 0; l < j; ++l) {
+        for (int l = first; l < j; ++l) {
             E inner{};
             for (int i = 0; i < n; ++i)
                 inner = add_inner(inner, null[l * n + i], last[i]);
@@ -134,8 +146,9 @@ find_trailing(const Workspace<E, V> &work, const Remainder<V> &remainder,
         for (int i = 0; i < m; ++i)
             g[j * ld + i] = times(g[j * ld + i], inverse);
     }
-    const auto turning =
-        rotate_columns<R>(Columns<E, decltype(m), decltype(n)>{g, ld, m, null, n}, work.length2);
+    const Columns<E, decltype(m), decltype(n)> trailing{g + first * ld,   ld, m,
+                                                        null + first * n, n,  n - first};
+    const auto turning = rotate_columns<R>(trailing, work.length2 + first);
 
     // s1 from |C C^H|_F^2, the sum of s^4: nearly s1^4 if the other values are far smaller.
     V fourth{};
