@@ -60,7 +60,7 @@ template <class T> constexpr int parts = is_complex<T> ? 2 : 1;
 
 // The shorter sides up to which the lanes' SVD is faster than LAPACK's.
 template <class T>
-constexpr std::int64_t jacobi_to = sizeof(Real<T>) == 4 ? 40 : double_jacobi_to(parts<T>);
+constexpr std::int64_t jacobi_to = sizeof(Real<T>) == 4 ? 40 : DOUBLE_JACOBI_TO;
 
 template <class T> bool fits(const Batch &batch, const LaneTable *lanes) {
     return lanes && suits_lanes(batch.n, batch.m, parts<T>);

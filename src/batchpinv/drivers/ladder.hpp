@@ -30,12 +30,13 @@ constexpr bool suits_lanes(std::int64_t longer, std::int64_t shorter, int parts)
     return shorter <= (parts == 2 ? most_complex : most_real) && longer * shorter * parts <= 4096;
 }
 
-// The shorter sides up to which the lanes' SVD in double is faster than LAPACK's.
-constexpr std::int64_t double_jacobi_to(int parts) { return parts == 2 ? 12 : 16; }
+// The shorter side up to which the lanes' SVD in double is faster than LAPACK's. Stacks would gain
+// up to 48, but a lone matrix pays for all lanes.
+constexpr std::int64_t DOUBLE_JACOBI_TO = 24;
 
 // Whether matrices never leave the lanes, whatever their singular values.
 constexpr bool stays_in_lanes(std::int64_t longer, std::int64_t shorter, int parts) {
-    return suits_lanes(longer, shorter, parts) && shorter <= double_jacobi_to(parts);
+    return suits_lanes(longer, shorter, parts) && shorter <= DOUBLE_JACOBI_TO;
 }
 
 // Whether idle workers can help those who are busy with a matrix of this batch.
