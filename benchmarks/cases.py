@@ -86,11 +86,13 @@ def deficient(count: int, m: int, n: int, dtype: np.dtype[Any]) -> Stack:
 
 def gapless(count: int, m: int, n: int, dtype: np.dtype[Any]) -> Stack:
     """Singular values log-spaced through the default tolerance."""
-    k = min(m, n)
-    rtol = max(m, n) * float(np.finfo(dtype).eps)
-    left, right = (np.linalg.qr(normal(count, size, k, dtype))[0] for size in (m, n))
-    stack = left * np.geomspace(1, rtol**2, k) @ _adjoint(right)
-    return np.asarray(stack.astype(dtype))
+    return _with_values(np.linspace(0, 2, min(m, n)), count, m, n, dtype)
+
+
+def scattered(count: int, m: int, n: int, dtype: np.dtype[Any]) -> Stack:
+    """Logarithms of singular values at random over that range: some lie next to the tolerance."""
+    drawn = np.random.default_rng(21).uniform(0, 2, (count, 1, min(m, n)))
+    return _with_values(drawn, count, m, n, dtype)
 
 
 def hermitian(count: int, m: int, n: int, dtype: np.dtype[Any]) -> Stack:
@@ -118,6 +120,7 @@ KINDS: dict[str, Callable[[int, int, int, np.dtype[Any]], Stack]] = {
     "random": normal,
     "deficient": deficient,
     "gapless": gapless,
+    "scattered": scattered,
     "hermitian": hermitian,
     "definite": definite,
     "semidefinite": semidefinite,
@@ -146,9 +149,17 @@ def _shapes(kind: str) -> Iterator[tuple[int, int, int]]:
     for m, n, count in SHAPES:
         if m == n:
             yield m, n, count
-        elif kind in ("random", "deficient", "gapless"):
+        elif kind in ("random", "deficient", "gapless", "scattered"):
             yield m, n, count
             yield n, m, count
+
+
+def _with_values(powers: Stack, count: int, m: int, n: int, dtype: np.dtype[Any]) -> Stack:
+    """Singular values that are these powers of the default tolerance."""
+    rtol = max(m, n) * float(np.finfo(dtype).eps)
+    left, right = (np.linalg.qr(normal(count, size, min(m, n), dtype))[0] for size in (m, n))
+    stack = left * rtol**powers @ _adjoint(right)
+    return np.asarray(stack.astype(dtype))
 
 
 def _two_thirds(size: int) -> int:
