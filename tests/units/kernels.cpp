@@ -508,6 +508,73 @@ template <class T> void compare_layouts() {
 
 UNIT_TEST(bits_do_not_depend_on_strides) { FOR_EACH_DTYPE(compare_layouts); }
 
+template <class T> T conjugate(T x) {
+    if constexpr (is_complex<T>::value)
+        return std::conj(x);
+    else
+        return x;
+}
+
+// NaN in the triangle that does not count, and for the imaginary parts of the diagonal.
+template <class T> Dense<T> spoil(Dense<T> a, batchpinv::Entries counting) {
+    const auto nan = std::numeric_limits<Real<T>>::quiet_NaN();
+    for (std::int64_t j = 0; j < a.n; ++j)
+        for (std::int64_t i = 0; i < a.m; ++i)
+            if constexpr (is_complex<T>::value)
+                if (i == j)
+                    a(i, i).imag(nan);
+                else if ((i < j) == (counting == batchpinv::Entries::lower))
+                    a(i, j) = nan;
+                else
+                    continue;
+            else if (i != j && (i < j) == (counting == batchpinv::Entries::lower))
+                a(i, j) = nan;
+    return a;
+}
+
+template <class T> void invert_triangle(const Kernel &kernel, std::int64_t n, Layout layout) {
+    const Within within(naming<T>(kernel, {n, n}));
+    Source source(34);
+    Dense<T> a = source.matrix<T>(n, n);
+    Group<T> group(n, n, 0, false, layout);
+    group.set_rounding(table_rounding<T>(kernel, n, n));
+    const auto set = [&](const Dense<T> &matrix) {
+        for (int lane = 0; lane < group.lanes(); ++lane)
+            group.set(lane, matrix, 0, static_cast<double>(n) * eps_of<T>);
+    };
+    const auto make_hermitian = [n](Dense<T> &x) {
+        const auto half = static_cast<Real<T>>(0.5);
+        for (std::int64_t j = 0; j < n; ++j)
+            for (std::int64_t i = 0; i <= j; ++i) {
+                x(i, j) =
+                    i == j ? T(std::real(x(i, i))) : x(i, j) * half + conjugate(x(j, i)) * half;
+                x(j, i) = conjugate(x(i, j));
+            }
+    };
+    make_hermitian(a);
+    set(a);
+    const unsigned all = all_of(group.lanes());
+    check(group.run(kernel, group.lanes()) == all);
+    Dense<T> x = group.answer(0);
+    make_hermitian(x);
+    for (const auto counting : {batchpinv::Entries::lower, batchpinv::Entries::upper}) {
+        group.group.entries = counting;
+        set(spoil(a, counting));
+        check(group.run(kernel, group.lanes()) == all);
+        for (int lane = 0; lane < group.lanes(); ++lane)
+            check(same_bits(group.answer(lane), x));
+    }
+}
+
+template <class T> void invert_triangles() {
+    for (const Kernel &kernel : all_kernels)
+        for (const std::int64_t n : {1, 2, 3, 4, 5, 6, 8, 11, 24})
+            for (const Layout layout : {Layout::by_rows, Layout::by_columns, Layout::with_gaps})
+                invert_triangle<T>(kernel, n, layout);
+}
+
+UNIT_TEST(hermitian_matrices_are_read_from_one_triangle) { FOR_EACH_DTYPE(invert_triangles); }
+
 // ---- scales -------------------------------------------------------------------------------------
 
 template <class T> void invert_scaled() {

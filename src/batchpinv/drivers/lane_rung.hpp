@@ -15,9 +15,9 @@ template <class T, class C, bool answers_all> class LaneRung final : public Rung
     const LaneKernels &kernels;
     const LaneKernel kernel;
     const Gather<C> gather;
-    // converts: the kernel reads a converted copy of each matrix, all of it if it is Hermitian.
-    // delivers: answers may have to be taken back, made Hermitian or rounded, so the kernel writes
-    // them to memory of our own.
+    // converts: the kernel reads a converted copy of each matrix.
+    // delivers: answers may have to be taken back or rounded, so the kernel writes them to memory
+    // of our own.
     const bool converts, delivers;
     const bool decides_values; // the kernel is Jacobi, which judges computed singular values
     const std::int64_t entries, side_entries, answer_entries;
@@ -35,9 +35,9 @@ template <class T, class C, bool answers_all> class LaneRung final : public Rung
     LaneRung(const Bench &bench, LaneKernel kernel, Method method)
         : bench(bench), batch(bench.batch), kernels(*bench.lanes->of[dtype_index<C>]),
           kernel(kernel), gather(make_gather<C>(batch)),
-          converts(!same_type || answers_all || !is_native<T>(batch) || batch.hermitian),
-          delivers(!same_type || answers_all || (batch.hermitian && !batch.solves())),
-          decides_values(method == Method::jacobi_lanes), entries(batch.m * batch.n),
+          converts(!same_type || answers_all || !is_native<T>(batch)),
+          delivers(!same_type || answers_all), decides_values(method == Method::jacobi_lanes),
+          entries(batch.m * batch.n),
           side_entries(same_type ? 0 : batch.k * (batch.transposed ? batch.n : batch.m)),
           answer_entries(!batch.solves()    ? entries
                          : batch.transposed ? batch.k * batch.m
@@ -53,6 +53,8 @@ template <class T, class C, bool answers_all> class LaneRung final : public Rung
         group.a_col = converts ? batch.n * size : batch.a_row;
         group.k = batch.solves() ? batch.k : 0;
         group.transposed = !batch.transposed;
+        if (batch.hermitian)
+            group.entries = batch.lower ? Entries::upper : Entries::lower; // of A^T
         group.b_row = same_type ? batch.b_row : batch.k * size;
         group.b_col = same_type ? batch.b_col : size;
         if (batch.solves()) {
@@ -183,8 +185,6 @@ template <class T, class C, bool answers_all> class LaneRung final : public Rung
             });
             return;
         }
-        if (batch.hermitian)
-            symmetrise(own, batch.n);
         scatter<T, C>(own, batch, batch.inverse_columns(), matrix.data[Operand::OUT]);
     }
 };

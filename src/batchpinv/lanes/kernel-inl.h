@@ -76,8 +76,11 @@ BATCHPINV_INLINE unsigned answer(LaneGroup &group, S shape, Find &&find) {
         store_strided<R, lanes, element_of<E>::parts>(reinterpret_cast<const R *>(work.y),
                                                       *work.factor, answered, group,
                                                       {stored, shape.n, shape.ld});
-    } else if (answered)
+    } else if (answered) {
+        if (group.entries != Entries::all)
+            symmetrise<typename element_of<E>::real>(work.y, shape);
         store<R, lanes, element_of<E>::parts>(reinterpret_cast<const R *>(work.y), *work.factor,
                                               answered, group, shape);
+    }
     return answered;
 }

@@ -8,6 +8,9 @@
 #include <limits>
 #include <type_traits>
 #include <utility>
+#if defined(__FMA__)
+#include <immintrin.h>
+#endif
 
 namespace batchpinv {
 namespace {

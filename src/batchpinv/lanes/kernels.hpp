@@ -30,6 +30,11 @@ struct LaneWeights {
     unsigned heavy;
 };
 
+// The entries of a matrix that count. If they are those of one triangle, the matrix is Hermitian,
+// the imaginary parts of its diagonal do not count either, and its pseudo-inverse is exactly
+// Hermitian.
+enum class Entries : unsigned char { all, lower, upper };
+
 // Up to LaneKernels::count matrices of one shape, m >= n. The strides of a wide matrix describe its
 // transpose.
 //
@@ -38,6 +43,7 @@ struct LaneWeights {
 struct LaneGroup {
     std::int64_t m, n, k;
     bool transposed;
+    Entries entries;
     // Of pseudo-inverses X Q^H, where Q has orthonormal columns, only X (n×n) is wanted; m > n.
     bool halves;
     const char *a[MOST_LANES]; // m×n, native byte order, any alignment

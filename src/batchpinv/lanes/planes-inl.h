@@ -49,8 +49,42 @@ __attribute__((noinline)) auto load_weighted(const LaneGroup &group, Shape<int> 
     return augment<R, E, V>(group, reinterpret_cast<E *>(planes), m, n, ld);
 }
 
+// Writes the other triangle from the one that counts. Returns the largest |x| of each matrix; NaN
+// is ignored.
+template <class V, class E, class S>
+__attribute__((noinline)) V mirror(E *a, Entries counting, S shape) {
+    V largest{};
+    for (int j = 0; j < shape.n; ++j) {
+        for (int i = 0; i < j; ++i) {
+            E &upper = a[j * shape.ld + i], &lower = a[i * shape.ld + j];
+            if (counting == Entries::upper)
+                lower = conjugate(upper);
+            else
+                upper = conjugate(lower);
+            largest = max_part(largest, lower);
+        }
+        E &diagonal = a[j * shape.ld + j];
+        diagonal = real_part(diagonal);
+        largest = max_part(largest, diagonal);
+    }
+    return largest;
+}
+
+// x = (x + x^H) / 2: exactly Hermitian, and no further from the answer.
+template <class V, class E, class S> __attribute__((noinline)) void symmetrise(E *x, S shape) {
+    const V half = (V{} + 1) / 2;
+    for (int j = 0; j < shape.n; ++j) {
+        for (int i = 0; i < j; ++i) {
+            E &upper = x[j * shape.ld + i], &lower = x[i * shape.ld + j];
+            lower = plus(times(lower, half), times(conjugate(upper), half));
+            upper = conjugate(lower);
+        }
+        x[j * shape.ld + j] = real_part(x[j * shape.ld + j]);
+    }
+}
+
 template <class R, int lanes, int parts, class S>
-BATCHPINV_INLINE auto load(const LaneGroup &group, S shape, R *planes) {
+BATCHPINV_INLINE auto load_all(const LaneGroup &group, S shape, R *planes) {
     constexpr std::ptrdiff_t size = parts * sizeof(R);
     if (group.weights)
         return load_weighted<R, lanes, parts>(group, {shape.m, shape.n, shape.ld}, planes);
@@ -58,6 +92,16 @@ BATCHPINV_INLINE auto load(const LaneGroup &group, S shape, R *planes) {
         return load_runs<R, lanes, parts>(group, {shape.m, shape.n, shape.m * size, 1, shape.ld},
                                           planes);
     return load_strided<R, lanes, parts>(group, {shape.m, shape.n, shape.ld}, planes);
+}
+
+template <class R, int lanes, int parts, class S>
+BATCHPINV_INLINE auto load(const LaneGroup &group, S shape, R *planes) {
+    using V = typename vector_of<R, lanes>::type;
+    using E = std::conditional_t<parts == 2, Pair<V>, V>;
+    const V largest = load_all<R, lanes, parts>(group, shape, planes);
+    return group.entries == Entries::all
+               ? largest
+               : mirror<V>(reinterpret_cast<E *>(planes), group.entries, shape);
 }
 
 // out[i, j] = the conjugate of element i * ld + j times `factor`, for the lanes in `answered`.

@@ -30,17 +30,18 @@ template <class V, bool complex> struct Factor {
                 turn(x, std::make_integer_sequence<int, static_cast<int>(sizeof(V) / sizeof(R))>{});
     }
 
-    // s + x r and s - x r, where r is one number, or its two parts.
+    // s + x r and s - x r, where r is one number, or its two parts. Fused in any case: the bits
+    // depend neither on the column's place nor on whether squares are summed.
     BATCHPINV_INLINE V add_to(V s, const R *r) const {
-        s += x * r[0];
+        s = fused(x, r[0] - V{}, s);
         if constexpr (complex)
-            s += turned * r[1];
+            s = fused(turned, r[1] - V{}, s);
         return s;
     }
     BATCHPINV_INLINE V subtract_from(V s, const R *r) const {
-        s -= x * r[0];
+        s = fused(-x, r[0] - V{}, s);
         if constexpr (complex)
-            s -= turned * r[1];
+            s = fused(-turned, r[1] - V{}, s);
         return s;
     }
 };
@@ -70,7 +71,7 @@ BATCHPINV_INLINE void add_terms(bool adds, const R *x, std::int64_t m, const R *
             });
         if constexpr (!std::is_same_v<Squares, std::nullptr_t>)
             sum_up(true, squares, [&](V sum, int i) BATCHPINV_INLINE_LAMBDA {
-                return sum + term[i].x * term[i].x;
+                return fused(term[i].x, term[i].x, sum);
             });
     };
     std::int64_t at = 0;

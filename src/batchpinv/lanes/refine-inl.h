@@ -32,12 +32,8 @@ template <class V> BATCHPINV_INLINE void split(V x, V &high, V &low) {
 
 // The rounding error of product = a b.
 template <class V> BATCHPINV_INLINE V product_error(V a, V b, V product) {
-#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
-    V error; // explicit, since what the compiler fuses depends on its flags
-    for (unsigned lane = 0; lane < sizeof(V) / sizeof(a[0]); ++lane)
-        error[lane] = sizeof(a[0]) == 8 ? __builtin_fma(a[lane], b[lane], -product[lane])
-                                        : __builtin_fmaf(a[lane], b[lane], -product[lane]);
-    return error;
+#if BATCHPINV_FUSES
+    return fused(a, b, -product);
 #else
     V a_high, a_low, b_high, b_low;
     split(a, a_high, a_low);

@@ -48,6 +48,39 @@ template <class V> BATCHPINV_INLINE V square_root(V x) {
     return root;
 }
 
+#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
+#define BATCHPINV_FUSES 1
+#endif
+
+// s + a b, with one rounding if the processor has such an instruction. Of the sums below the
+// compiler fuses those that it can, which depends on what stands around them.
+template <class V> BATCHPINV_INLINE V fused(V a, V b, V s) {
+#if defined(__FMA__) // gcc makes vectors of most loops over lanes, but not of all
+    constexpr bool is_single = sizeof(a[0]) == sizeof(float);
+    if constexpr (sizeof(V) == 16 && is_single)
+        return _mm_fmadd_ps(a, b, s);
+    else if constexpr (sizeof(V) == 16)
+        return _mm_fmadd_pd(a, b, s);
+    else if constexpr (sizeof(V) == 32 && is_single)
+        return _mm256_fmadd_ps(a, b, s);
+    else if constexpr (sizeof(V) == 32)
+        return _mm256_fmadd_pd(a, b, s);
+#if defined(__AVX512F__)
+    else if constexpr (is_single)
+        return _mm512_fmadd_ps(a, b, s);
+    else
+        return _mm512_fmadd_pd(a, b, s);
+#endif
+#elif BATCHPINV_FUSES
+    for (unsigned lane = 0; lane < sizeof(V) / sizeof(a[0]); ++lane)
+        s[lane] = sizeof(a[0]) == 8 ? __builtin_fma(a[lane], b[lane], s[lane])
+                                    : __builtin_fmaf(a[lane], b[lane], s[lane]);
+    return s;
+#else
+    return s + a * b;
+#endif
+}
+
 // s + |a|^2
 template <class V> BATCHPINV_INLINE V add_square(V s, V a) { return s + a * a; }
 template <class V> BATCHPINV_INLINE V add_square(V s, Pair<V> a) {
@@ -111,6 +144,9 @@ template <class V> BATCHPINV_INLINE Pair<V> reciprocal(Pair<V> a) {
 
 template <class V> BATCHPINV_INLINE V conjugate(V a) { return a; }
 template <class V> BATCHPINV_INLINE Pair<V> conjugate(Pair<V> a) { return {a.re, -a.im}; }
+
+template <class V> BATCHPINV_INLINE V real_part(V a) { return a; }
+template <class V> BATCHPINV_INLINE Pair<V> real_part(Pair<V> a) { return {a.re, V{}}; }
 
 template <class V> BATCHPINV_INLINE V magnitude(V a) {
     using Bits = decltype(a < a);
