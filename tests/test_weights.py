@@ -319,6 +319,45 @@ def test_heavy_damping_costs_no_digits(dtype, shape, size):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("m", "n", "there"), [(1, 2, 1), (5, 12, 5), (8, 5, 3), (3, 300, 2), (70, 50, 10)]
+)
+@pytest.mark.parametrize("damping", [1e-280, 1e-32, 1e-12, 1e-3])
+def test_spread_of_fewer_rows_than_columns_is_right_at_any_damping(dtype, m, n, there, damping):
+    draw = Numbers(31)
+    a = draw.normal(dtype, m, n)
+    weights = draw.rng.permutation(np.r_[draw.rng.uniform(0.5, 2, there), np.zeros(m - there)])
+    _, covariance, leverage = lstsq(
+        a, a[:, :1], weights=weights, damping=damping, return_covariance=True, return_leverage=True
+    )
+    double = np.result_type(dtype, np.float64)
+    u, s, vh = np.linalg.svd(np.sqrt(weights)[:, None] * a.astype(double), full_matrices=False)
+    u, s, vh = u[:, :there], s[:there], vh[:there]
+    bound = 40 * np.finfo(dtype).eps * s[0] / s[-1]
+    assert np.abs(leverage - (np.abs(u) ** 2 @ (s**2 / (s**2 + damping)))).max() <= bound
+    assert not leverage[weights == 0].any()
+    if 1 / damping > float(np.finfo(dtype).max):
+        assert not np.isfinite(covariance).all()
+    else:
+        outside = (np.eye(n) - vh.conj().T @ vh) / damping
+        exact = (vh.conj().T / (s**2 + damping)) @ vh + outside
+        assert np.linalg.norm(covariance - exact) <= bound * np.linalg.norm(exact)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("m", "n"), [(1, 2), (2, 5), (3, 50), (6, 3)])
+def test_spread_does_not_depend_on_neighbours_whose_rows_are_all_absent(dtype, m, n):
+    a, b, weights = system(Numbers(32), dtype, m, n, batch=(9,))
+    damping = Numbers(33).rng.uniform(0.1, 1, 9)
+    weights[::2] = 0
+    options = {"return_covariance": True, "return_leverage": True}
+    together = lstsq(a, b, weights=weights, damping=damping, **options)
+    for at in range(9):
+        alone = lstsq(a[at], b[at], weights=weights[at], damping=damping[at], **options)
+        assert all(same_bits(one[at], other) for one, other in zip(together, alone, strict=True))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_heavy_damping_of_neighbours_changes_no_bit(dtype):
     a, b, weights = system(Numbers(21), dtype, 9, 4, batch=(33,))
     damping = 10.0 ** np.arange(-16, 17)

@@ -351,7 +351,8 @@ def lstsq(
         x is this times the variance of an error of weight 1.
     return_leverage : bool, default False
         Whether to return the diagonal of the hat matrix, ``a @ pinv(a, weights=weights,
-        damping=damping)``, too. Without damping its sum is the rank.
+        damping=damping)``, too. Without damping its sum is the rank, but for rounding, which
+        the condition of F below multiplies.
 
     Returns
     -------
@@ -367,7 +368,7 @@ def lstsq(
         Only if `return_residuals`: ``sum(weights * abs(b - a @ x) ** 2)``. Unlike NumPy's they are
         never left out, whatever the rank.
     covariance : ndarray, shape (*, n, n), or (*, n) for the diagonal
-        Only if `return_covariance`; exactly Hermitian.
+        Only if `return_covariance`; exactly Hermitian, of the dtype of x.
     leverage : ndarray of real, shape (*, m)
         Only if `return_leverage`; 0 for rows that are absent.
 
@@ -429,9 +430,10 @@ def lstsq(
     singular to rounding, the result is computed all the same, and `certain` is False. Rounding of
     ``sqrt(W) a`` is taken into account where a rank is called certain; masks, and weights that are
     powers of four, round nothing. Rows are not sorted. The covariance is X X^H for the
-    pseudo-inverse X of that matrix, which keeps twice the digits of ``pinv(a.T @ a)``; asking for
-    it changes no bit of x. Derivatives with respect to `a`, `b`, weights and damping are those of
-    PyTorch and JAX, of x, of the residuals and of the covariance; there is none of the leverage.
+    pseudo-inverse X of F, which keeps twice the digits of ``pinv(a.T @ a)``; that of a damped `a`
+    with fewer rows than columns comes from a QR of its rows. Asking for it changes no bit of x.
+    Derivatives with respect to `a`, `b`, weights and damping are those of PyTorch and JAX, of x, of
+    the residuals and of the covariance; there is none of the leverage.
     They divide by no square root, and are finite for a weight, or a damping, of 0; for absent rows
     that hold NaN they are 0. JAX without its 64-bit mode rounds weights and damping to float32.
 

@@ -324,6 +324,14 @@ template <class T> class Lapack {
         return {work > least ? work : least, is_complex<T> ? 1 + 5 * k + 2 * k * k : 0, 3 + 5 * k};
     }
 
+    // Enough for geqrf and ungqr of p×q.
+    std::int64_t qr_work_size(blas_int p, blas_int q) const {
+        T wanted[2] = {};
+        geqrf(p, q, nullptr, nullptr, wanted, -1);
+        ungqr(p, q, nullptr, nullptr, wanted + 1, -1);
+        return std::max(rounded_up(wanted[0]), rounded_up(wanted[1]));
+    }
+
     // Enough for geqp3, ungqr, tzrzf and unmrz, on k right-hand sides or the matrix itself.
     std::int64_t cod_work_size(blas_int p, blas_int q, std::int64_t k) const {
         T wanted[4] = {};

@@ -5,12 +5,14 @@
 //
 // The covariance (A^H W A + damping I)^+ is X X^H, which loses no more digits than X does. X is
 // pinv(F), or that of pinv(F) = X Q^H with orthonormal Q, which is less work. The leverage of row i
-// is row i of F times column i of pinv(F); or with Q, the squared norm of row i of F X.
+// is row i of F times column i of pinv(F); or with Q, the squared norm of row i of F X. Damped
+// matrices with fewer rows than columns have a way of their own (short_side.hpp).
 #pragma once
 
 #include "permits.hpp"
 #include "plain_systems.hpp"
 #include "residual.hpp"
+#include "short_side.hpp"
 #include "weighted_lanes.hpp"
 
 namespace batchpinv {
@@ -59,22 +61,6 @@ template <class T> class Misfit final : public InArena {
     }
 };
 
-// sum_i x_i conj(y_i). The halves of long sums are summed apart: see sum_of_squares.
-template <class T> std::complex<double> inner_product(const T *x, const T *y, std::int64_t count) {
-    if (count > 4096) {
-        const std::int64_t half = count / 2;
-        return inner_product(x, y, half) + inner_product(x + half, y + half, count - half);
-    }
-    double re = 0, im = 0;
-    for (std::int64_t i = 0; i < count; ++i) {
-        const auto a = static_cast<std::complex<double>>(x[i]);
-        const auto b = static_cast<std::complex<double>>(y[i]);
-        re += a.real() * b.real() + a.imag() * b.imag();
-        im += a.imag() * b.real() - a.real() * b.imag();
-    }
-    return {re, im};
-}
-
 template <class T> class WeightedSolver final : public Solver {
     using Shape = typename Augmented<T>::Shape;
     // If all entries of sqrt(W) A are smaller than `least`, they may have lost digits, and are
@@ -89,9 +75,10 @@ template <class T> class WeightedSolver final : public Solver {
     // What solves matrices of one kind.
     struct Kind : InArena {
         Augmented<T> matrices;
-        std::optional<Augmented<T>> tall; // inverted for the covariance, if `matrices` are wide
         std::unique_ptr<WeightedLanes<T>> lanes;           // null if the ladder answers all
         std::unique_ptr<PlainSystems<T>> solver, inverter; // inverter: null if not needed
+        // For damped matrices of fewer rows than columns: all places if m < n, otherwise one.
+        std::unique_ptr<ShortSide<T>> few_rows;
         std::unique_ptr<Misfit<T>> misfit;
         std::optional<Matrix> first; // the matrix whose F is in place 0, if known
 
@@ -114,7 +101,7 @@ template <class T> class WeightedSolver final : public Solver {
     // Of the matrices that are held; factors_of says whose factors each has.
     Buffer<double> factors, diagonals;
     Buffer<int> exponents;
-    Buffer<bool> is_exact;
+    Buffer<bool> is_exact, is_lifted;
     Buffer<std::int64_t> factors_of;
     Buffer<Matrix> held;
     std::unique_ptr<Kind> kinds[KINDS];
@@ -132,7 +119,7 @@ template <class T> class WeightedSolver final : public Solver {
           most(how_many(batch, lanes)),
           spreads(batch.data[Operand::COVARIANCE] || batch.data[Operand::LEVERAGE]),
           row_factors(batch, lanes), factors(most * m), diagonals(most), exponents(most),
-          is_exact(most), factors_of(most), held(most),
+          is_exact(most), is_lifted(most), factors_of(most), held(most),
           covariance(batch.data[Operand::COVARIANCE] ? n * n : 0),
           leverage(batch.data[Operand::LEVERAGE] ? m : 0),
           column(batch.data[Operand::LEVERAGE] ? m : 0) {}
@@ -146,6 +133,8 @@ template <class T> class WeightedSolver final : public Solver {
             kind.solver->prepare();
             if (kind.inverter)
                 kind.inverter->prepare();
+            if (kind.few_rows)
+                kind.few_rows->inverter.prepare();
         }
     }
 
@@ -215,14 +204,17 @@ template <class T> class WeightedSolver final : public Solver {
                                                      gate, failures);
         };
         kind->solver = make(kind->matrices, batch.solves() ? Wanted::solutions : Wanted::inverses);
-        if (spreads && shape == Shape::beside)
-            kind->tall.emplace(batch, lanes, Shape::below, most);
+        const bool is_wide = shape == Shape::beside;
+        if (spreads && (is_wide || (shape == Shape::below && batch.data[Operand::WEIGHTS])))
+            kind->few_rows = std::make_unique<ShortSide<T>>(batch, routines, lanes, gate, failures,
+                                                            is_wide ? most : 1);
         const bool gives_left = kind->lanes && kind->lanes->gives_left_factors();
-        if (spreads && (batch.solves() || kind->tall || (kind->lanes && !gives_left))) {
-            Augmented<T> &inverted = kind->tall ? *kind->tall : kind->matrices;
-            kind->inverter =
-                make(inverted, PlainSystems<T>::may_halve(inverted, lanes) ? Wanted::halves
-                                                                           : Wanted::inverses);
+        if (spreads && is_wide)
+            kind->few_rows->inverter.report_after(*kind->solver);
+        else if (spreads && (batch.solves() || (kind->lanes && !gives_left))) {
+            kind->inverter = make(kind->matrices, PlainSystems<T>::may_halve(kind->matrices, lanes)
+                                                      ? Wanted::halves
+                                                      : Wanted::inverses);
             kind->inverter->report_after(*kind->solver);
         }
         if (batch.data[Operand::RESIDUAL])
@@ -242,7 +234,7 @@ template <class T> class WeightedSolver final : public Solver {
                 static_cast<int>(std::min<std::int64_t>(kind.lanes->width(), stop - start));
             const unsigned answered = answer_in_lanes(kind, start, count);
             if (answered && spreads && !kind.lanes->gives_left_factors())
-                invert(kind, start, count);
+                invert_held(kind, start, count);
             for (int lane = 0; lane < count && pass.open(); ++lane)
                 if (answered >> lane & 1)
                     deliver_from_lanes(kind, start + lane, lane);
@@ -257,13 +249,21 @@ template <class T> class WeightedSolver final : public Solver {
     }
 
     // Inverts F of matrices that the lanes have solved, for their covariances.
-    void invert(Kind &kind, std::int64_t start, std::int64_t count) {
+    void invert_held(Kind &kind, std::int64_t start, std::int64_t count) {
         kind.first.reset();
         for (std::int64_t at = 0; at < count; ++at)
             take(kind, at, start + at);
         std::fill_n(kind.solver->rank.get(), count, -1); // whose failures it will report itself
-        if (pass.open())
-            kind.inverter->run(held[start].index, count, true, false, nullptr, 0);
+        invert(kind, held[start].index, count, true, false);
+    }
+
+    // Inverts F, or what stands for it, in the first `count` places.
+    void invert(Kind &kind, std::int64_t index, std::int64_t count, bool renewed, bool shared) {
+        PlainSystems<T> *inverter = kind.inverter.get();
+        if (kind.few_rows && m < n)
+            inverter = &kind.few_rows->inverter;
+        if (inverter && pass.open())
+            inverter->run(index, count, renewed, shared, nullptr, 0);
     }
 
     void find_factors(std::int64_t slot) {
@@ -273,9 +273,11 @@ template <class T> class WeightedSolver final : public Solver {
             return;
         }
         factors_of[slot] = slot;
-        if (slot > 0 || !last || !is_same(matrix, *last))
+        if (slot > 0 || !last || !is_same(matrix, *last)) {
+            is_lifted[slot] = false;
             exponents[slot] = row_factors.find(matrix.data[Operand::WEIGHTS], damping_of(matrix),
                                                factors + slot * m, diagonals[slot], is_exact[slot]);
+        }
     }
 
     unsigned answer_in_lanes(Kind &kind, std::int64_t start, int count) {
@@ -303,8 +305,7 @@ template <class T> class WeightedSolver final : public Solver {
         for (std::int64_t at = 0; at < count && batch.solves(); ++at)
             kind.matrices.take_sides(at, held[start + at].data[Operand::B], roots_of(start + at));
         kind.solver->run(first.index, count, renewed, shared, first.data[Operand::OUT], step);
-        if (kind.inverter && pass.open())
-            kind.inverter->run(first.index, matrices, renewed, shared, nullptr, 0);
+        invert(kind, first.index, matrices, renewed, shared);
         for (std::int64_t at = 0; at < count && pass.open(); ++at)
             deliver(kind, start + at, at, shared ? 0 : at);
     }
@@ -328,17 +329,24 @@ template <class T> class WeightedSolver final : public Solver {
         const auto write = [&](Augmented<T> &to) {
             return to.take(at, a, factors + own * m, diagonals[own], pass);
         };
-        if (write(kind.matrices) < least && matrix.data[Operand::WEIGHTS]) {
+        if (write(kind.matrices) < least && matrix.data[Operand::WEIGHTS] && !is_lifted[own]) {
             lift(own);
             write(kind.matrices);
             kind.first.reset();
         }
-        if (kind.tall)
-            write(*kind.tall);
+        if (kind.few_rows && m < n)
+            take_few_rows(kind, at, at, slot);
         for (PlainSystems<T> *const stack : {kind.solver.get(), kind.inverter.get()})
             if (stack)
                 stack->tolerate(at, absolute_tolerance(matrix, own),
                                 relative_tolerance(matrix, own));
+    }
+
+    // For the covariance of the matrix of few rows, whose F is in that place.
+    void take_few_rows(Kind &kind, std::int64_t to, std::int64_t place, std::int64_t slot) {
+        const Augmented<T> &of = kind.matrices;
+        kind.few_rows->take(to, of.f + place * of.rows * of.cols, of.rows, roots_of(slot),
+                            diagonals[factors_of[slot]], permit);
     }
 
     double absolute_tolerance(const Matrix &matrix, std::int64_t own) const {
@@ -363,6 +371,7 @@ template <class T> class WeightedSolver final : public Solver {
         for (std::int64_t i = 0; i < m; ++i)
             factors[own * m + i] = std::ldexp(factors[own * m + i], lift_exponent);
         diagonals[own] = std::ldexp(diagonals[own], lift_exponent);
+        is_lifted[own] = true;
         exponents[own] -= lift_exponent;
         last.reset();
     }
@@ -370,13 +379,19 @@ template <class T> class WeightedSolver final : public Solver {
     // Writes what the kernel does not write: rank, rung, covariance, leverage and residuals.
     void deliver_from_lanes(Kind &kind, std::int64_t slot, int lane) {
         const Matrix &matrix = held[slot];
-        if (spreads && kind.lanes->gives_left_factors()) {
+        if (spreads && has_few_rows(kind, slot)) {
+            if (m >= n) {
+                kind.first.reset();
+                take(kind, 0, slot);
+            }
+            spread_few_rows(kind, m < n ? lane : 0, slot);
+        } else if (spreads && kind.lanes->gives_left_factors()) {
             find_covariance(kind.lanes->left_factor(lane), n, factors_of[slot]);
             if (batch.data[Operand::LEVERAGE]) {
                 kind.first.reset();
                 take(kind, 0, slot);
-                find_leverage(kind.matrices.f, kind.matrices.rows, kind.lanes->left_factor(lane), n,
-                              true);
+                find_leverage<T>(kind.matrices.f, kind.matrices.rows, m, n,
+                                 kind.lanes->left_factor(lane), n, true, column, leverage);
             }
         } else if (spreads)
             spread(*kind.inverter, lane, factors_of[slot]);
@@ -426,8 +441,31 @@ template <class T> class WeightedSolver final : public Solver {
         const T *const x = inverses.x + place * inverses.entries();
         find_covariance(x, inverses.columns, own);
         if (batch.data[Operand::LEVERAGE])
-            find_leverage(of.f + place * of.rows * of.cols, of.rows, x, inverses.columns,
-                          inverses.wanted == Wanted::halves);
+            find_leverage<T>(of.f + place * of.rows * of.cols, of.rows, m, n, x, inverses.columns,
+                             inverses.wanted == Wanted::halves, column, leverage);
+    }
+
+    // Whether few_rows finds the covariance of that matrix.
+    bool has_few_rows(const Kind &kind, std::int64_t slot) const {
+        return kind.few_rows && (m < n || ShortSide<T>::count_rows(roots_of(slot), m) < n);
+    }
+
+    // The covariance and leverage of such a matrix, whose F is in that place.
+    void spread_few_rows(Kind &kind, std::int64_t place, std::int64_t slot) {
+        ShortSide<T> &few_rows = *kind.few_rows;
+        if (m >= n) {
+            take_few_rows(kind, 0, place, slot);
+            if (pass.open())
+                few_rows.inverter.run(held[slot].index, 1, true, false, nullptr, 0);
+            place = 0;
+        }
+        if (!pass.open())
+            return;
+        if (batch.data[Operand::COVARIANCE])
+            few_rows.find_covariance(place, std::ldexp(1.0, -2 * exponents[factors_of[slot]]),
+                                     damping_of(held[slot]), batch.diagonal, covariance);
+        if (batch.data[Operand::LEVERAGE])
+            few_rows.find_leverage(place, roots_of(slot), leverage);
     }
 
     // A damped pseudo-inverse of a Hermitian matrix is Hermitian but for rounding.
@@ -457,7 +495,9 @@ template <class T> class WeightedSolver final : public Solver {
         const unsigned char rung = stack.rung[at];
         const bool with_damping = is_damped(matrix), failed = rank < 0;
         const std::int64_t full = std::min(m, n);
-        if (spreads)
+        if (spreads && has_few_rows(kind, slot) && !(failed && m >= n))
+            spread_few_rows(kind, place, slot);
+        else if (spreads)
             spread(kind.inverter ? *kind.inverter : stack, place, factors_of[slot]);
         if (pass.enter()) {
             if (!batch.solves())
@@ -518,37 +558,9 @@ template <class T> class WeightedSolver final : public Solver {
         for (std::int64_t j = 0; j < n && batch.data[Operand::COVARIANCE]; ++j)
             for (std::int64_t i = batch.diagonal ? j : 0; i <= j; ++i) {
                 const auto sum = inner_product(x + i * length, x + j * length, length) * scale;
-                covariance[i + j * n] = narrow(sum);
-                covariance[j + i * n] = narrow(std::conj(sum));
+                covariance[i + j * n] = narrow<T>(i == j ? sum.real() : sum);
+                covariance[j + i * n] = narrow<T>(std::conj(sum));
             }
-    }
-
-    // F is f, `rows` rows by columns; X is pinv(F), or if it `is_left` that times Q.
-    void find_leverage(const T *f, std::int64_t rows, const T *x, std::int64_t length,
-                       bool is_left) {
-        std::fill_n(leverage.get(), m, 0.0);
-        if (!is_left) {
-            for (std::int64_t j = 0; j < n; ++j)
-                for (std::int64_t i = 0; i < m; ++i)
-                    leverage[i] +=
-                        static_cast<double>(std::real(f[i + j * rows] * x[i + j * length]));
-            return;
-        }
-        for (std::int64_t j = 0; j < length; ++j) { // column j of Q
-            std::fill_n(column.get(), m, T(0));
-            for (std::int64_t l = 0; l < n; ++l)
-                for (std::int64_t i = 0; i < m; ++i)
-                    column[i] += f[i + l * rows] * x[j + l * length];
-            for (std::int64_t i = 0; i < m; ++i)
-                leverage[i] += static_cast<double>(std::norm(column[i]));
-        }
-    }
-
-    static T narrow(std::complex<double> value) {
-        if constexpr (is_complex<T>)
-            return static_cast<T>(value);
-        else
-            return static_cast<T>(value.real());
     }
 
     void write_covariance(const Matrix &matrix) const {

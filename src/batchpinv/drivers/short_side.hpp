@@ -1,0 +1,135 @@
+// Covariances and leverages of damped matrices B = sqrt(W) A with fewer rows than columns. Rows of
+// weight 0 are left out. With B = L Q^H, L square and lower triangular and Q with orthonormal
+// columns,
+//
+//     (B^H B + damping I)^-1 = Q (L^H L + damping I)^-1 Q^H + (I - Q Q^H) / damping
+//
+// and B has the leverages of L. So the work is that of the shorter side, and the first part, which
+// may be far smaller than 1 / damping, keeps its digits.
+#pragma once
+
+#include "leverage.hpp"
+#include "permits.hpp"
+#include "plain_systems.hpp"
+
+namespace batchpinv {
+
+template <class T> class ShortSide final : public InArena {
+    const Lapack<T> lapack;
+    const std::int64_t m, n, side, lwork;
+    const Batch triangles;       // L, as if it were the caller's
+    Augmented<T> augmented;      // [L; sqrt(damping) I]
+    Buffer<T> w, tau, work, q;   // q: Q of each matrix, by rows
+    Buffer<std::int64_t> counts; // rows that are left
+
+  public:
+    PlainSystems<T> inverter;
+
+  private:
+    Buffer<T> z, column; // z: by rows
+    Buffer<double> found;
+
+  public:
+    ShortSide(const Batch &whole, const RoutineTable &routines, const LaneTable *lanes, Gate &gate,
+              Failures &failures, std::int64_t most)
+        : lapack(routines), m(whole.rows()), n(whole.cols()), side(std::min(m, n)),
+          lwork(lapack.qr_work_size(static_cast<blas_int>(n), static_cast<blas_int>(side))),
+          triangles(describe(side)), augmented(triangles, lanes, Augmented<T>::Shape::below, most),
+          w(n * side), tau(side), work(lwork), q(most * n * side), counts(most),
+          inverter(whole, augmented, wanted(lanes), 0, routines, lanes, gate, failures),
+          z(n * inverter.columns), column(side), found(side) {}
+
+    static std::int64_t count_rows(const double *roots, std::int64_t m) {
+        return m - std::count_if(roots, roots + m,
+                                 [](double root) { return static_cast<Real<T>>(root) == 0; });
+    }
+
+    // Takes B, by columns, whose rows are those of `roots`. False if the gate closes meanwhile.
+    bool take(std::int64_t place, const T *b, std::int64_t ld, const double *roots, double diagonal,
+              Permit &permit) {
+        std::int64_t count = 0;
+        for (std::int64_t i = 0; i < m; ++i)
+            if (static_cast<Real<T>>(roots[i]) != 0) {
+                for (std::int64_t j = 0; j < n; ++j)
+                    w[j + count * n] = conjugate(b[i + j * ld]);
+                ++count;
+            }
+        counts[place] = count;
+        T *const f = augmented.f + place * augmented.rows * side;
+        for (std::int64_t j = 0; j < side; ++j) {
+            std::fill_n(f + j * augmented.rows, side, T(0));
+            f[side + j + j * augmented.rows] = static_cast<Real<T>>(diagonal);
+        }
+        if (count > 0 && !factorise(static_cast<blas_int>(count), f, permit))
+            return false;
+        T *const rows = q + place * n * side;
+        for (std::int64_t j = 0; j < n; ++j)
+            for (std::int64_t i = 0; i < count; ++i)
+                rows[j * side + i] = w[j + i * n];
+        inverter.tolerate(place, 0, 0);
+        return true;
+    }
+
+    // The n×n covariance, or only its diagonal. `scale`: of (B^H B)^-1 to that of the caller's.
+    void find_covariance(std::int64_t place, double scale, double damping, bool diagonal,
+                         T *covariance) {
+        const std::int64_t count = counts[place], length = inverter.columns;
+        const T *const rows = q + place * n * side;
+        const T *const x = inverter.x + place * inverter.entries();
+        // Q X, where X X^H = (L^H L + damping I)^-1.
+        std::fill_n(z.get(), n * length, T(0));
+        for (std::int64_t j = 0; j < n; ++j)
+            for (std::int64_t i = 0; i < count; ++i)
+                for (std::int64_t at = 0; at < length; ++at)
+                    z[j * length + at] += rows[j * side + i] * x[i * length + at];
+        for (std::int64_t j = 0; j < n; ++j)
+            for (std::int64_t i = diagonal ? j : 0; i <= j; ++i) {
+                const auto inside = inner_product(z + i * length, z + j * length, length) * scale;
+                const auto along = inner_product(rows + i * side, rows + j * side, count);
+                const auto sum = inside + ((i == j ? 1.0 : 0.0) - along) / damping;
+                covariance[i + j * n] = narrow<T>(i == j ? sum.real() : sum);
+                covariance[j + i * n] = narrow<T>(std::conj(sum));
+            }
+    }
+
+    void find_leverage(std::int64_t place, const double *roots, double *leverage) {
+        const T *const f = augmented.f + place * augmented.rows * augmented.cols;
+        batchpinv::find_leverage<T>(f, augmented.rows, side, side,
+                                    inverter.x + place * inverter.entries(), inverter.columns,
+                                    inverter.wanted == Wanted::halves, column, found);
+        for (std::int64_t i = 0, at = 0; i < m; ++i)
+            leverage[i] = static_cast<Real<T>>(roots[i]) == 0 ? 0 : found[at++];
+    }
+
+  private:
+    Wanted wanted(const LaneTable *lanes) const {
+        return PlainSystems<T>::may_halve(augmented, lanes) ? Wanted::halves : Wanted::inverses;
+    }
+
+    static Batch describe(std::int64_t side) {
+        Batch batch{};
+        batch.m = batch.n = side;
+        batch.kind = is_complex<T> ? 'c' : 'f';
+        batch.itemsize = sizeof(T);
+        batch.a_row = sizeof(T);
+        batch.a_col = side * static_cast<std::ptrdiff_t>(sizeof(T));
+        return batch;
+    }
+
+    // B^H = Q L^H, of `count` columns. Writes L, and puts Q into w.
+    bool factorise(blas_int count, T *lower, Permit &permit) {
+        if (!permit.take())
+            return false;
+        const auto rows = static_cast<blas_int>(n);
+        const auto size = static_cast<blas_int>(lwork);
+        lapack.geqrf(rows, count, w, tau, work, size);
+        for (std::int64_t j = 0; j < count; ++j)
+            for (std::int64_t i = 0; i <= j; ++i)
+                lower[j + i * augmented.rows] = conjugate(w[i + j * n]);
+        lapack.ungqr(rows, count, w, tau, work, size);
+        permit.give_back();
+        return true;
+    }
+};
+
+} // namespace batchpinv
