@@ -478,6 +478,24 @@ def test_a_program_runs_under_the_patch_with_its_own_arguments(tmp_path):
         assert child.stderr == "numpy.linalg.pinv: 1 by batchpinv, 0 by numpy itself\n"
 
 
+def test_calls_after_the_main_program_are_counted(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import atexit, threading, time, numpy as np\n"
+        "def late(): time.sleep(0.2); np.linalg.pinv(np.eye(2))\n"
+        "threading.Thread(target=late).start()\n"
+        "atexit.register(np.linalg.pinv, np.eye(3))\n"
+    )
+    child = subprocess.run(
+        [sys.executable, "-P", "-m", "batchpinv.compat", "--count", str(program)],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert child.stderr == "numpy.linalg.pinv: 2 by batchpinv, 0 by numpy itself\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [

@@ -1,4 +1,7 @@
-"""The CPU's tests of `pinv` and `lstsq` pass with every array on the simulated CUDA device."""
+"""The CPU's tests of `pinv` and `lstsq` pass with every array on the simulated CUDA device.
+
+Here every fourth runs. For all, see `cuda_plugin.py`.
+"""
 
 import re
 import subprocess
@@ -12,9 +15,9 @@ from children import HERE, environment
 @pytest.mark.parametrize(
     ("files", "least"),
     [
-        (["test_semantics.py", "test_tolerances.py", "test_failure.py"], 1000),
-        (["test_reproducibility.py"], 270),
-        (["test_lstsq.py"], 600),
+        (["test_semantics.py", "test_tolerances.py", "test_failure.py"], 250),
+        (["test_reproducibility.py"], 68),
+        (["test_lstsq.py"], 150),
     ],
 )
 def test_suite_of_the_cpu_passes(files, least, tmp_path):
@@ -22,7 +25,7 @@ def test_suite_of_the_cpu_passes(files, least, tmp_path):
         [sys.executable, "-P", "-m", "pytest", "-p", "cuda_plugin", "-p", "no:cacheprovider", "-q",
          "-c", HERE.parent / "pyproject.toml", "--rootdir", tmp_path,
          *(HERE / file for file in files)],
-        cwd=tmp_path, env=environment(OPENBLAS_NUM_THREADS="1"),
+        cwd=tmp_path, env=environment(OPENBLAS_NUM_THREADS="1", CUDA_SUITE_SHARE="4"),
         capture_output=True, text=True, timeout=1000,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stdout + ran.stderr

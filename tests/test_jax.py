@@ -371,6 +371,7 @@ def check_devices():
     import jax
     import jax.numpy as jnp
 
+    import batchpinv.compat.jax as compat
     from batchpinv import lstsq, pinv
 
     other = jax.devices()[1]
@@ -379,6 +380,11 @@ def check_devices():
     found += lstsq(a, b, return_rank=True, return_residuals=True)
     found += [jax.jit(pinv)(a), jax.jit(lstsq)(a, b)]
     assert all(part.devices() == {other} for part in found)
+    for function in pinv, compat.pinv, lambda a: lstsq(a, jnp.ones(3)):
+        assert function(a).committed
+        free = function(jnp.eye(3))
+        assert (a @ free).devices() == {other}  # it may move, as JAX's own results do
+    assert lstsq(jnp.eye(3), b).devices() == {other}
 
 
 def check_shards():
@@ -445,6 +451,22 @@ def test_several_devices(check):
 
 
 # ---- batchpinv.compat.jax ------------------------------------------------------------------------
+
+
+def test_what_jax_refuses_is_refused():
+    import jax.numpy as jnp
+
+    from batchpinv.compat import jax as compat
+
+    a = jnp.eye(3)
+    for ours, theirs, given, options in [
+        (compat.lstsq, jnp.linalg.lstsq, (a, jnp.ones(3)), {"rcond": jnp.array([0.1, 0.2])}),
+        (compat.pinv, jnp.linalg.pinv, (a,), {"hermitian": jnp.array(True)}),
+    ]:
+        with pytest.raises((TypeError, ValueError)) as expected:
+            theirs(*given, **options)
+        with pytest.raises(expected.type):
+            ours(*given, **options)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "complex128"])

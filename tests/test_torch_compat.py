@@ -194,3 +194,19 @@ def test_programs_recorded_under_the_patch_need_no_batchpinv(tmp_path):
         """,
         "-W", "ignore", cwd=tmp_path,
     )  # fmt: skip
+
+
+def test_parameters_have_the_names_of_pytorchs():
+    a, b = torch.eye(3).repeat(100, 1, 1), torch.ones(100, 3, 1)
+    torch.testing.assert_close(compat_torch.linalg.pinv(input=a), torch.linalg.pinv(input=a))
+    found = compat_torch.linalg.lstsq(input=a, b=b)
+    torch.testing.assert_close(found.solution, torch.linalg.lstsq(input=a, b=b).solution)
+    for function, theirs, options in [
+        (compat_torch.linalg.pinv, torch.linalg.pinv, {"A": a}),
+        (compat_torch.linalg.lstsq, torch.linalg.lstsq, {"A": a, "B": b}),
+    ]:
+        with pytest.raises(TypeError) as expected:
+            theirs(**options)
+        with pytest.raises(TypeError) as found:
+            function(**options)
+        assert str(found.value) == str(expected.value)

@@ -244,8 +244,7 @@ def test_jax_gives_numpys_numbers(jax, m, n, kind):
     assert agree([x], [pinv(a, weights=weights, damping=damping)])
 
 
-@pytest.mark.parametrize("kind", [float, complex])
-@pytest.mark.parametrize(("m", "n"), SHAPES)
+@pytest.mark.parametrize(("m", "n", "kind"), [(6, 4, float), (4, 6, complex)])
 def test_jax_derivatives_are_right(jax, m, n, kind):
     from jax.test_util import check_grads
 

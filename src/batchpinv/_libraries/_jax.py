@@ -50,8 +50,8 @@ def pinv(a: Any, options: Options) -> Result:
         return _traced(a, None, options)
     out = _aligned_out(a, options)
     x, rank, rung, *_ = _numpy.pinv(np.asarray(a), options._replace(out=out))
-    x, device = jax.dlpack.from_dlpack(x), _device_of(a)
-    return Result(x if device is None else jax.device_put(x, device), _put(rank, device), rung)
+    device = _device_of(a)
+    return Result(_put(x, device), _put(rank, device), rung)
 
 
 def lstsq(a: Any, b: Any, options: Options) -> Result:
@@ -63,7 +63,7 @@ def lstsq(a: Any, b: Any, options: Options) -> Result:
     if not _is_concrete(options, a, b):
         return _traced(a, b, options)
     found = _numpy.lstsq(np.asarray(a), np.asarray(b), options)
-    device = _device_of(a)
+    device = _device_of(a, b)
     placed = {name: _put(part, device) for name, part in found._asdict().items() if name != "rung"}
     return found._replace(**placed)
 
@@ -108,10 +108,12 @@ def _is_concrete(options: Options, *arrays: Any) -> bool:
     return all(len(found) == 1 for found in devices.values())
 
 
-def _device_of(a: Any) -> Any:
-    """The device for results; None if it is the default one."""
-    (device,) = a.devices()
-    return None if device == jax.devices("cpu")[0] else device
+def _device_of(*operands: Any) -> Any:
+    """The device for results. If no operand is committed to its device, JAX computes on the default
+    one, and may move the result; None then."""
+    committed = [each for each in operands if each.committed]
+    (device,) = (committed or operands)[0].devices()
+    return device if committed or jax.default_backend() != "cpu" else None
 
 
 def _put(part: Any, device: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import os
 import runpy
 import sys
@@ -41,14 +42,16 @@ def main(arguments: list[str] | None = None) -> None:
         missing = str(error)
     if missing:
         parser.exit(2, f"{parser.prog}: {missing}\n")
-    try:
-        _run(given.program, given.rest, given.is_module)
-    finally:
-        if given.count:
-            for name, count in calls().items():
-                library = name.partition(".")[0]
-                message = f"{name}: {count.ours} by batchpinv, {count.peers} by {library} itself"
-                print(message, file=sys.stderr)
+    if given.count:
+        atexit.register(_print_counts)  # first, and so called last
+    _run(given.program, given.rest, given.is_module)
+
+
+def _print_counts() -> None:
+    for name, count in calls().items():
+        library = name.partition(".")[0]
+        message = f"{name}: {count.ours} by batchpinv, {count.peers} by {library} itself"
+        print(message, file=sys.stderr)
 
 
 def _find_missing(program: str, is_module: bool) -> str | None:

@@ -55,7 +55,9 @@ def pinv(a: Any, rtol: Any = None, hermitian: bool = False, *, rcond: Any = None
     [[0.5, 0.0], [0.0, 0.0]]
     """
     matrices = _read(a)
-    if matrices is None or matrices.ndim < 2 or (rtol is not None and rcond is not None):
+    if matrices is None or matrices.ndim < 2 or type(hermitian) is not bool:
+        return UNKNOWN
+    if rtol is not None and rcond is not None:
         return UNKNOWN
     if hermitian:  # JAX reads both triangles
         matrices = (matrices + matrices.mT.conj()) / 2
@@ -103,6 +105,8 @@ def lstsq(a: Any, b: Any, rcond: Any = None, *, numpy_resid: bool = False) -> An
     """
     matrices, sides = _read(a), _read(b)
     if matrices is None or sides is None or matrices.ndim != 2 or sides.ndim not in (1, 2):
+        return UNKNOWN
+    if rcond is not None and jnp.ndim(rcond) != 0:
         return UNKNOWN
     m, n = matrices.shape
     dtype = jnp.promote_types(matrices.dtype, sides.dtype)

@@ -94,7 +94,7 @@ def _fits(out: Any, A: torch.Tensor) -> bool:
 
 @replaces("torch.linalg.pinv", torch.linalg.pinv, _is_exporting)
 def _pinv(
-    A: Any,
+    input: Any,
     rcond: Any = None,
     hermitian: Any = False,
     *,
@@ -106,7 +106,7 @@ def _pinv(
 
     Parameters
     ----------
-    A : Tensor, shape (*, m, n)
+    input : Tensor, shape (*, m, n)
     rcond : float or Tensor, optional
         The old name of `rtol`.
     hermitian : bool, default False
@@ -133,16 +133,20 @@ def _pinv(
     >>> linalg.pinv(torch.tensor([[2.0, 0.0], [0.0, 0.0]])).tolist()
     [[0.5, 0.0], [0.0, 0.0]]
     """
-    if not _is_plain(A) or type(hermitian) is not bool or not _are_tolerances(rcond, atol, rtol):
+    if (
+        not _is_plain(input)
+        or type(hermitian) is not bool
+        or not _are_tolerances(rcond, atol, rtol)
+    ):
         return UNKNOWN
     if rcond is not None and not (atol is rtol is None):
         return UNKNOWN
-    if not _pinv_pays(A) or (out is not None and not _fits(out, A)):
+    if not _pinv_pays(input) or (out is not None and not _fits(out, input)):
         return UNKNOWN
     rtol = rtol if rcond is None else rcond
     if atol is None and rtol is None:
-        rtol = default_rtol(A)
-    return compute_pinv(A, atol=atol, rtol=rtol, hermitian=hermitian, out=out)
+        rtol = default_rtol(input)
+    return compute_pinv(input, atol=atol, rtol=rtol, hermitian=hermitian, out=out)
 
 
 @replaces("torch.pinverse", torch.pinverse, _is_exporting)
@@ -186,13 +190,13 @@ def _with_rcond(a: Any, rcond: Any) -> Any:
 
 
 @replaces("torch.linalg.lstsq", torch.linalg.lstsq, _is_exporting)
-def _lstsq(A: Any, B: Any, rcond: Any = None, *, driver: Any = None) -> Any:
+def _lstsq(input: Any, b: Any, rcond: Any = None, *, driver: Any = None) -> Any:
     """The least-squares solution, residuals, ranks and singular values.
 
     Parameters
     ----------
-    A : Tensor, shape (*, m, n)
-    B : Tensor, shape (*, m, k) or (*, m)
+    input : Tensor, shape (*, m, n)
+    b : Tensor, shape (*, m, k) or (*, m)
     rcond : float, optional
         Singular values up to ``rcond * s1`` are dropped, while PyTorch's 'gelsy' only estimates
         the rank. Default: ``max(m, n) * eps``.
@@ -224,16 +228,16 @@ def _lstsq(A: Any, B: Any, rcond: Any = None, *, driver: Any = None) -> Any:
     >>> found.solution.round(decimals=5).tolist(), found.rank.item()
     ([[2.0]], 1)
     """
-    if not _is_plain(A, B) or A.dtype != B.dtype or driver not in (None, "gelsy"):
+    if not _is_plain(input, b) or input.dtype != b.dtype or driver not in (None, "gelsy"):
         return UNKNOWN
     if rcond is not None and not (type(rcond) in (int, float) and 0 < rcond < 1):
         return UNKNOWN
-    is_vector = B.ndim == 1 or B.shape == A.shape[:-1]
-    if A.ndim < 2 or B.ndim != A.ndim - is_vector or not _lstsq_pays(A, B):
+    is_vector = b.ndim == 1 or b.shape == input.shape[:-1]
+    if input.ndim < 2 or b.ndim != input.ndim - is_vector or not _lstsq_pays(input, b):
         return UNKNOWN
-    rtol = default_rtol(A) if rcond is None else rcond
-    x, rank = compute_lstsq(A, B, rtol=rtol, return_rank=True)
-    nothing = A.detach().new_empty(0).real
+    rtol = default_rtol(input) if rcond is None else rcond
+    x, rank = compute_lstsq(input, b, rtol=rtol, return_rank=True)
+    nothing = input.detach().new_empty(0).real
     result: Any = torch.return_types
     return result.linalg_lstsq((x, nothing, torch.as_tensor(rank), nothing.clone()))
 
