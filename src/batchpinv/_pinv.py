@@ -287,18 +287,20 @@ def pinv(
     and wide ones by CholeskyQR2 [3]_, which computes single precision of PyTorch and CuPy in
     double; norms, and for squares ``norm(A X - I)``, show which answers are certain. All other
     matrices go on in one stack: to `gesvdjBatched` if they have up to 32 rows and columns, else to
-    the eigenvectors of ``[[0, A], [A^H, 0]]`` by `XsyevBatched`. If one side is at least four times
-    the other, they are first reduced to the triangular factor of a QR decomposition. Still larger
-    ones take `Xgesvdp`, one by one, and what any of these fails on takes `Xgesvd`. Options mean the
-    same, but `driver` and `workers` change nothing, weights and damping are refused, and results
+    the eigenvectors of ``[[0, A], [A^H, 0]]`` by `XsyevBatched`. If one side is over 32, and at
+    least four times the other, they are first reduced to the triangular factor of a QR
+    decomposition. Still larger ones take `Xgesvdp`, one by one, and what any of these fails on
+    takes `Xgesvd`. Hermitian ones go to `syevjBatched`, `XsyevBatched` or `Xsyevd`. Options mean
+    the same, but there is no RankWarning, `driver` and `workers` change nothing, weights and damping are refused, and results
     for `hermitian` are Hermitian only to rounding. Ranks are certain by bounds of rounding that are
     four times those of the CPU, and not measured on a device; none is certain if the environment
     lets cuBLAS round to fewer digits (NVIDIA_TF32_OVERRIDE, CUBLAS_EMULATE_SINGLE_PRECISION,
     CUBLAS_EMULATE_DOUBLE_PRECISION). The
     work is on the current stream of the array's library. Each chunk, of up to 256 MB of workspace,
-    waits for it once, and once more if some matrices are left; matrices with NaN or Inf, or of
-    extreme scale, come to the host, which takes up to two more waits. `pinv` returns when all is
-    done.
+    waits for it once. If matrices are left, they form chunks again, smaller ones, since singular
+    values take more workspace; each waits once, and once more for matrices on which a routine
+    fails. Matrices with NaN or Inf, zero, or of extreme scale, and those between them, come to the
+    host, which takes up to two more waits. `pinv` returns when all is done.
 
     References
     ----------
