@@ -291,11 +291,11 @@ def pinv(
     least four times the other, they are first reduced to the triangular factor of a QR
     decomposition. Still larger ones take `Xgesvdp`, one by one, and what any of these fails on
     takes `Xgesvd`. Hermitian ones go to `syevjBatched`, `XsyevBatched` or `Xsyevd`. Options mean
-    the same, but there is no RankWarning, `driver` and `workers` change nothing, weights and damping are refused, and results
-    for `hermitian` are Hermitian only to rounding. Ranks are certain by bounds of rounding that are
-    four times those of the CPU, and not measured on a device; none is certain if the environment
-    lets cuBLAS round to fewer digits (NVIDIA_TF32_OVERRIDE, CUBLAS_EMULATE_SINGLE_PRECISION,
-    CUBLAS_EMULATE_DOUBLE_PRECISION). The
+    the same, but there is no RankWarning, `driver` and `workers` change nothing, weights and
+    damping are refused, and results for `hermitian` are Hermitian only to rounding. Ranks are
+    certain by bounds of rounding that are four times those of the CPU, and not measured on a
+    device; none is certain if the environment lets cuBLAS round to fewer digits
+    (NVIDIA_TF32_OVERRIDE, CUBLAS_EMULATE_SINGLE_PRECISION, CUBLAS_EMULATE_DOUBLE_PRECISION). The
     work is on the current stream of the array's library. Each chunk, of up to 256 MB of workspace,
     waits for it once. If matrices are left, they form chunks again, smaller ones, since singular
     values take more workspace; each waits once, and once more for matrices on which a routine
