@@ -56,8 +56,16 @@ class Arena {
     static bool is_heap() { return !current || !current->end; }
 };
 
+// The base of objects that are workspace themselves.
+struct InArena {
+    static void *operator new(std::size_t bytes) { return Arena::take(bytes); }
+    static void *operator new(std::size_t bytes, std::align_val_t) { return Arena::take(bytes); }
+    static void operator delete(void *memory) { Arena::give_back(memory); }
+    static void operator delete(void *memory, std::align_val_t) { Arena::give_back(memory); }
+};
+
 // Uninitialised memory.
-template <class T> class Buffer {
+template <class T> class Buffer : public InArena {
     struct Free {
         void operator()(T *p) const { Arena::give_back(p); }
     };
@@ -68,14 +76,6 @@ template <class T> class Buffer {
         : memory(static_cast<T *>(Arena::take(static_cast<std::size_t>(count) * sizeof(T)))) {}
     operator T *() const { return memory.get(); }
     T *get() const { return memory.get(); }
-};
-
-// The base of objects that are workspace themselves.
-struct InArena {
-    static void *operator new(std::size_t bytes) { return Arena::take(bytes); }
-    static void *operator new(std::size_t bytes, std::align_val_t) { return Arena::take(bytes); }
-    static void operator delete(void *memory) { Arena::give_back(memory); }
-    static void operator delete(void *memory, std::align_val_t) { Arena::give_back(memory); }
 };
 
 } // namespace batchpinv
