@@ -440,10 +440,10 @@ def lstsq(
     On a CUDA device, where both operands have to be, methods and waits are those of `pinv` there,
     but matrices of which one side is over 32, and at least four times the other, take `Xgesvd`, one
     by one, if they are not of full rank. Weights, damping, covariances and leverages are refused.
-    Squares are inverted, and solutions refined once, which makes them NaN if ``norm(a) * norm(x)``
-    overflows; Cholesky factors are applied one after the other; and ``V S^+ U^H b`` is computed
-    from right to left. A matrix that serves several batches of `b` is copied for each. Residuals
-    come to the host once a call.
+    Squares are inverted, and solutions refined once; Cholesky factors are applied one after the
+    other; and ``V S^+ U^H b`` is computed from right to left. If a solution overflows on the way,
+    the SVD computes it again. A matrix that serves several batches of `b` is copied for each.
+    Residuals come to the host once a call.
 
     References
     ----------

@@ -18,8 +18,10 @@ from ._rule import Row
 from ._shim import Stream
 
 _INT, _POINTER = 4, 8  # bytes
-# Rows of `squares`: the norms of the matrix, of its inverse or its factor's, and of a residual.
-_MATRIX, _INVERSE, _RESIDUAL = range(3)
+# Rows of `squares`: the norms of the matrix, of its inverse or its factor's, of a residual, of a
+# lone right-hand side, and of the solutions.
+_MATRIX, _INVERSE, _RESIDUAL, _SIDE, _SOLUTIONS = range(5)
+_ROWS = 5
 
 
 class Measures(NamedTuple):
@@ -66,18 +68,22 @@ class Direct(ABC):
         x = packed(source, self.p, self.q)
         stream = self.stream
         stream.copy_in(self.identity, np.eye(self.side, dtype=self.dtype))
-        stream.fill(self.norms, 0, 3 * batch * self.dtype.itemsize)
+        stream.fill(self.norms, 0, _ROWS * batch * self.dtype.itemsize)
         stream.fill(self.info, 0xFF, self.checks * batch * _INT)  # not written yet
         self._measure(_MATRIX, x, self.p * self.q)
         if self.k is None:
             self._invert(x, packed(answer, self.q, self.p))
         else:
-            self._solve(x, packed(sides, self.k, self.q), packed(answer, self.k, self.p))
+            b, solutions = packed(sides, self.k, self.q), packed(answer, self.k, self.p)
+            self._solve(x, b, solutions)
+            self._measure(_SOLUTIONS, solutions, self.k * self.p)
+            if self.k == 1:
+                self._measure(_SIDE, b, self.q)
 
     def measure(self) -> Measures:
         """The norms of what was started last. Waits for all of its work."""
         measures = Measures(
-            np.empty((3, self.batch), self.dtype), np.empty((self.checks, self.batch), np.intc)
+            np.empty((_ROWS, self.batch), self.dtype), np.empty((self.checks, self.batch), np.intc)
         )
         self.stream.copy_out(measures.squares, self.norms)
         self.stream.copy_out(measures.info, self.info)
@@ -87,15 +93,21 @@ class Direct(ABC):
     def decide(
         self, measures: Measures, atol: NDArray[np.float64], rtol: NDArray[np.float64]
     ) -> NDArray[np.bool_]:
-        """For which matrices it is certain that the rank is full and the answer right."""
-        certain: NDArray[np.bool_] = self._judge(measures.norms, atol, rtol)
+        """For which matrices it is certain that the rank is full and the answer right.
+
+        Solutions may overflow on the way, which those by the SVD do only if they are too large. If
+        the only right-hand side holds NaN, they cannot help that.
+        """
+        norms = measures.norms
+        certain: NDArray[np.bool_] = self._judge(norms[:_SIDE], atol, rtol)
         certain &= (measures.info == 0).all(axis=0)
+        certain &= np.isfinite(norms[_SOLUTIONS]) | np.isnan(norms[_SIDE])
         return certain
 
     def _lay_out(self, room: Room) -> int:
         """Lay out a workspace; returns its end."""
         self.identity = room.take(self.side**2 * self.dtype.itemsize)
-        self.norms = room.take(3 * room.batch * self.dtype.itemsize)
+        self.norms = room.take(_ROWS * room.batch * self.dtype.itemsize)
         self.info = room.take(self.checks * room.batch * _INT)
         self.pointers = room.take(5 * room.batch * _POINTER)
         self._lay_out_more(room)
