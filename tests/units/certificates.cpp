@@ -28,7 +28,7 @@ struct RungInputs {
     batchpinv::Gate::Pass pass{gate};
     batchpinv::FailureList failures;
     std::unique_ptr<batchpinv::Reduced> reduced;
-    const batchpinv::Bench bench{batch, routines, nullptr, pass, failures, reduced};
+    const batchpinv::RungContext context{batch, routines, nullptr, pass, failures, reduced};
 
     RungInputs(std::int64_t p, std::int64_t q) { // W is p×q
         batch.m = q;
@@ -84,7 +84,7 @@ template <class Factor> class Trial : public Exact {
     std::vector<double> w;
 
   public:
-    explicit Trial(const Dense<double> &a) : Exact(a), inputs(a.m, a.n), factor(inputs.bench) {}
+    explicit Trial(const Dense<double> &a) : Exact(a), inputs(a.m, a.n), factor(inputs.context) {}
 
     // Whether the rung is certain of its rank; checks that it is right then.
     bool decide(Tolerance<double> tolerance) {
@@ -134,7 +134,7 @@ template <class T> class Trial<batchpinv::DirectLong<T, double>> : public Exact 
     bool decide(Tolerance<double> wanted) {
         tolerance = wanted;
         inputs.reduced.reset();
-        batchpinv::LongRung<double, double, Factor> rung(inputs.bench);
+        batchpinv::LongRung<double, double, Factor> rung(inputs.context);
         batchpinv::Matrix one = matrix();
         if (!rung.answer(&one, 1))
             return false;
@@ -147,13 +147,13 @@ template <class T> class Trial<batchpinv::DirectLong<T, double>> : public Exact 
 
     // |W|_F by its Gram matrix.
     double norm() {
-        batchpinv::Reduction<double> reduction(inputs.bench);
+        batchpinv::Reduction<double> reduction(inputs.context);
         return reduction.take(matrix()) ? reduction.norm : std::nan("");
     }
 
     // R of the whole matrix, if the reduction succeeds, and its loss.
     std::optional<Dense<double>> reduce(bool by_shift, double &loss) {
-        batchpinv::Reduction<double> reduction(inputs.bench);
+        batchpinv::Reduction<double> reduction(inputs.context);
         if (!reduction.take(matrix()) ||
             !(by_shift ? reduction.reduce_by_shift() : reduction.reduce()))
             return {};
@@ -549,7 +549,7 @@ UNIT_TEST(the_inverse_by_elimination_is_a_right_inverse_too) {
                 for (std::int64_t i = 0; i < n; ++i)
                     a(i, j) = source.normal<double>() * s[static_cast<std::size_t>(i)];
         RungInputs inputs(n, n);
-        SquareRung rung(inputs.bench);
+        SquareRung rung(inputs.context);
         std::vector<double> w = a.entries;
         const Finding found = rung.factorise(w.data(), {0, 1e-15});
         if (!found.evidence || !batchpinv::decide(*found.evidence, Tolerance<double>{0, 1e-15}))

@@ -31,13 +31,13 @@ template <class T> class Bidiagonal {
   public:
     static constexpr bool solves_only = true;
 
-    explicit Bidiagonal(const Bench &bench)
-        : Bidiagonal(bench, static_cast<blas_int>(bench.batch.n),
-                     static_cast<blas_int>(bench.batch.m)) {}
+    explicit Bidiagonal(const RungContext &context)
+        : Bidiagonal(context, static_cast<blas_int>(context.batch.n),
+                     static_cast<blas_int>(context.batch.m)) {}
 
-    Bidiagonal(const Bench &bench, blas_int p, blas_int q)
-        : lapack(bench.routines), real(bench.routines), p(p), q(q),
-          k(static_cast<blas_int>(bench.batch.k)), lwork(lapack.bidiagonal_work_size(p, q, k)),
+    Bidiagonal(const RungContext &context, blas_int p, blas_int q)
+        : lapack(context.routines), real(context.routines), p(p), q(q),
+          k(static_cast<blas_int>(context.batch.k)), lwork(lapack.bidiagonal_work_size(p, q, k)),
           tau_q(q), tau_p(q), work(lwork), side(static_cast<std::int64_t>(k) * p), s(q), above(q),
           u(static_cast<std::int64_t>(q) * q), vt(static_cast<std::int64_t>(q) * q),
           half(static_cast<std::int64_t>(parts) * k * q),

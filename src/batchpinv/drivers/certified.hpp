@@ -35,7 +35,7 @@ constexpr bool lower_only<Factor, std::void_t<decltype(Factor::lower_only)>> = F
 //   by_inverse  whether it multiplies by an explicit inverse, so that solutions may need refinement
 //   lapack      if by_inverse
 template <class T, class C, class Factor> class CertifiedRung final : public Rung {
-    const Bench bench;
+    const RungContext context;
     const Batch &batch;
     const Gather<C> gather;
     const std::int64_t entries;
@@ -50,10 +50,10 @@ template <class T, class C, class Factor> class CertifiedRung final : public Run
     int exponent = 0;
 
   public:
-    explicit CertifiedRung(const Bench &bench)
-        : bench(bench), batch(bench.batch), gather(make_gather<C>(batch)),
+    explicit CertifiedRung(const RungContext &context)
+        : context(context), batch(context.batch), gather(make_gather<C>(batch)),
           entries(batch.m * batch.n), refines(batch.solves() && Factor::by_inverse), w(entries),
-          given(refines ? entries : 0), factor(bench), refinement(batch, refines) {
+          given(refines ? entries : 0), factor(context), refinement(batch, refines) {
         if (batch.solves())
             columns.emplace(batch, batch.transposed);
     }
@@ -69,7 +69,7 @@ template <class T, class C, class Factor> class CertifiedRung final : public Run
         matrix.gapless = found.gapless;
         if (!certain)
             return 0;
-        matrix.cut = bench.cut(*found.evidence, found.rank, found.standing);
+        matrix.cut = context.cut(*found.evidence, found.rank, found.standing);
         if (batch.solves())
             solve(matrix);
         else
@@ -82,8 +82,8 @@ template <class T, class C, class Factor> class CertifiedRung final : public Run
         found = factorise(matrix);
         if (!found.evidence)
             return false;
-        bench.report(matrix, found.rank, *found.evidence, exponent);
-        return bench.is_certain(*found.evidence, matrix.tolerance(exponent));
+        context.report(matrix, found.rank, *found.evidence, exponent);
+        return context.is_certain(*found.evidence, matrix.tolerance(exponent));
     }
 
     Finding factorise(const Matrix &matrix) {
@@ -108,10 +108,10 @@ template <class T, class C, class Factor> class CertifiedRung final : public Run
         if (batch.hermitian && !lower_only<Factor>)
             symmetrise(x, batch.n);
         scale<C>(x, entries, exponent);
-        if (bench.pass.enter()) {
+        if (context.pass.enter()) {
             scatter<T, C>(x, batch, batch.n, matrix.data[Operand::OUT]);
             matrix.write_rank(found.rank);
-            bench.pass.leave();
+            context.pass.leave();
         }
     }
 
@@ -124,10 +124,10 @@ template <class T, class C, class Factor> class CertifiedRung final : public Run
         if constexpr (Factor::by_inverse)
             refinement.refine(*columns, factor.lapack, 1 / found.evidence->kept, apply,
                               [&] { return given.get(); });
-        if (bench.pass.enter()) {
+        if (context.pass.enter()) {
             columns->scatter(exponent, matrix.data[Operand::OUT]);
             matrix.write_rank(found.rank);
-            bench.pass.leave();
+            context.pass.leave();
         }
     }
 };

@@ -28,9 +28,9 @@ template <class T, class C> class Definite {
     static constexpr bool lower_only = true, by_inverse = std::is_same_v<T, C>;
     const Lapack<C> lapack;
 
-    explicit Definite(const Bench &bench)
-        : n(static_cast<blas_int>(bench.batch.n)), sweep(bench.routines, n),
-          rounding(rounding_of<double>(Method::sweep, n, n)), lapack(bench.routines) {}
+    explicit Definite(const RungContext &context)
+        : n(static_cast<blas_int>(context.batch.n)), sweep(context.routines, n),
+          rounding(rounding_of<double>(Method::sweep, n, n)), lapack(context.routines) {}
 
     Finding factorise(C *w, Tolerance<double> tolerance) {
         inverse = w;

@@ -20,7 +20,7 @@ template <class T, class C> class DirectLong {
     // times the perturbation bound, as by Householder QR: 60×50 to 4000×100, all kinds of b.
     static constexpr double seminormal_condition = 1e5;
 
-    const Bench &bench;
+    const RungContext &context;
     Reduction<C> &reduction;
     const Lapack<C> &lapack;
     const blas_int q;
@@ -33,24 +33,24 @@ template <class T, class C> class DirectLong {
   public:
     bool orthogonal = false;
 
-    DirectLong(const Bench &bench, Reduction<C> &reduction)
-        : bench(bench), reduction(reduction), lapack(reduction.lapack),
-          q(static_cast<blas_int>(bench.batch.m)), solves(bench.batch.solves()),
-          factor(reduction.area()), inverse(reduction.area()), step(solves ? bench.batch.k * q : 0),
-          left(solves ? bench.batch.k * q : 0) {}
+    DirectLong(const RungContext &context, Reduction<C> &reduction)
+        : context(context), reduction(reduction), lapack(reduction.lapack),
+          q(static_cast<blas_int>(context.batch.m)), solves(context.batch.solves()),
+          factor(reduction.area()), inverse(reduction.area()),
+          step(solves ? context.batch.k * q : 0), left(solves ? context.batch.k * q : 0) {}
 
     Finding factorise(Tolerance<double> tolerance) {
         shifted = false;
         if (reduction.factorise_gram(factor)) {
             const double inverse_norm = invert(factor);
             const Evidence<double> found =
-                gram_evidence(reduction.norm, inverse_norm, bench.batch.n, bench.batch.m);
+                gram_evidence(reduction.norm, inverse_norm, context.batch.n, context.batch.m);
             if (decide(found, tolerance) && use_gram(reduction.norm * inverse_norm))
                 return {found, q};
-            if (bench.batch.only & gram_alone)
+            if (context.batch.only & gram_alone)
                 return {found, q};
         }
-        if (bench.batch.only & gram_alone)
+        if (context.batch.only & gram_alone)
             return {};
         orthogonal = true;
         if (reduction.few && reduction.reduce_by_shift()) {
@@ -110,7 +110,7 @@ template <class T, class C> class DirectLong {
     // Answers by the Gram matrix if that is accurate enough: chooses between W and Y, and makes Y.
     bool use_gram(double kappa) {
         const double error =
-            rounding_of<double>(Method::gram, bench.batch.n, bench.batch.m).absolute;
+            rounding_of<double>(Method::gram, context.batch.n, context.batch.m).absolute;
         orthogonal = !single && !(reduction.few && kappa < seminormal_condition);
         if (single && kappa * error > eps / 8)
             return false;

@@ -38,14 +38,14 @@ template <class T, class C> class Square {
     static constexpr bool by_inverse = !widened;
     const Lapack<C> lapack;
 
-    explicit Square(const Bench &bench)
-        : n(static_cast<blas_int>(bench.batch.n)), area(static_cast<std::int64_t>(n) * n),
+    explicit Square(const RungContext &context)
+        : n(static_cast<blas_int>(context.batch.n)), area(static_cast<std::int64_t>(n) * n),
           kept(area), gram(widened ? area : 0), signs(probes * n), image(probes * n),
           back(probes * n), lwork(64 * static_cast<std::int64_t>(n)), work(lwork), pivots(n),
-          jordan(bench.routines, n), spectrum(bench.routines, n, n),
-          rounding(rounding_of<double>(Method::elimination, n, n)), lapack(bench.routines) {
+          jordan(context.routines, n), spectrum(context.routines, n, n),
+          rounding(rounding_of<double>(Method::elimination, n, n)), lapack(context.routines) {
         if (widened)
-            smallest.emplace(bench.routines, n);
+            smallest.emplace(context.routines, n);
         for (std::int64_t j = 0; j < std::int64_t(probes) * n; ++j)
             signs[j] = random_bits(j) >> 63 ? 1 : -1;
     }

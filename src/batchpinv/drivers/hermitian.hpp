@@ -24,10 +24,10 @@ template <class T> class Eigen {
   public:
     static constexpr bool solves_only = false;
 
-    explicit Eigen(const Bench &bench)
-        : lapack(bench.routines), n(static_cast<blas_int>(bench.batch.n)),
+    explicit Eigen(const RungContext &context)
+        : lapack(context.routines), n(static_cast<blas_int>(context.batch.n)),
           sizes(lapack.eigen_work_sizes(n)),
-          x(n * (bench.batch.solves() ? bench.batch.k : bench.batch.n)), work(sizes.work),
+          x(n * (context.batch.solves() ? context.batch.k : context.batch.n)), work(sizes.work),
           lambda(n), rwork(sizes.rwork), iwork(sizes.iwork) {}
 
     bool factorise(T *w) {

@@ -23,39 +23,41 @@ namespace {
 // first matrix reaches it, so that a rung that nobody needs costs nothing.
 struct Step {
     RungName name;
-    bool (*applies)(const Bench &);
-    std::unique_ptr<Rung> (*make)(const Bench &);
+    bool (*applies)(const RungContext &);
+    std::unique_ptr<Rung> (*make)(const RungContext &);
 };
 
-template <class T, class C, bool is_last> std::unique_ptr<Rung> make_svd(const Bench &bench) {
-    if (bench.batch.by_eigenvalues())
-        return std::make_unique<SvdRung<T, C, Eigen<C>, is_last>>(bench);
+template <class T, class C, bool is_last>
+std::unique_ptr<Rung> make_svd(const RungContext &context) {
+    if (context.batch.by_eigenvalues())
+        return std::make_unique<SvdRung<T, C, Eigen<C>, is_last>>(context);
     // gesdd reduces longer ones to a triangle first. This errs less if columns differ in size: the
     // NIST problem "filip" had an error of 1e-8 so, and of 3e-2 by a bidiagonalisation of W itself.
-    if (Bidiagonal<C>::pays(bench.batch) && 6 * bench.batch.n < 11 * bench.batch.m)
-        return std::make_unique<SvdRung<T, C, Bidiagonal<C>, is_last>>(bench);
-    return std::make_unique<SvdRung<T, C, Svd<C>, is_last>>(bench);
+    if (Bidiagonal<C>::pays(context.batch) && 6 * context.batch.n < 11 * context.batch.m)
+        return std::make_unique<SvdRung<T, C, Bidiagonal<C>, is_last>>(context);
+    return std::make_unique<SvdRung<T, C, Svd<C>, is_last>>(context);
 }
 
-template <class T> std::unique_ptr<ResidualPass> make_residual(const Bench &bench) {
-    return std::make_unique<Residual<T>>(bench);
+template <class T> std::unique_ptr<ResidualPass> make_residual(const RungContext &context) {
+    return std::make_unique<Residual<T>>(context);
 }
 
 template <class T> using Wide = std::conditional_t<is_complex<T>, std::complex<double>, double>;
 
-template <class T, class Factor> std::unique_ptr<Rung> make_long(const Bench &bench) {
-    return std::make_unique<LongRung<T, Wide<T>, Factor>>(bench);
+template <class T, class Factor> std::unique_ptr<Rung> make_long(const RungContext &context) {
+    return std::make_unique<LongRung<T, Wide<T>, Factor>>(context);
 }
 
-template <class T> std::unique_ptr<Rung> make_svd_triangle(const Bench &bench) {
+template <class T> std::unique_ptr<Rung> make_svd_triangle(const RungContext &context) {
     using C = Wide<T>;
-    if (Bidiagonal<C>::pays(bench.batch))
-        return make_long<T, LongTriangle<C, SvdTriangle<C, Bidiagonal<C>>>>(bench);
-    return make_long<T, LongTriangle<C, SvdTriangle<C, Svd<C>>>>(bench);
+    if (Bidiagonal<C>::pays(context.batch))
+        return make_long<T, LongTriangle<C, SvdTriangle<C, Bidiagonal<C>>>>(context);
+    return make_long<T, LongTriangle<C, SvdTriangle<C, Svd<C>>>>(context);
 }
 
-template <class T, class C, class Factor> std::unique_ptr<Rung> make_certified(const Bench &bench) {
-    return std::make_unique<CertifiedRung<T, C, Factor>>(bench);
+template <class T, class C, class Factor>
+std::unique_ptr<Rung> make_certified(const RungContext &context) {
+    return std::make_unique<CertifiedRung<T, C, Factor>>(context);
 }
 
 template <class T> constexpr int parts = is_complex<T> ? 2 : 1;
@@ -67,69 +69,71 @@ template <class T> bool fits(const Batch &batch, const LaneTable *lanes) {
     return lanes && suits_lanes(batch.n, batch.m, parts<T>);
 }
 
-template <class T> bool fits_lanes(const Bench &bench) { return fits<T>(bench.batch, bench.lanes); }
-
-template <class T, class C, LaneKernel LaneKernels::*kernel, Method method>
-std::unique_ptr<Rung> make_lanes(const Bench &bench) {
-    constexpr bool answers_all = kernel == &LaneKernels::exact;
-    return std::make_unique<LaneRung<T, C, answers_all>>(
-        bench, bench.lanes->of[dtype_index<C>]->*kernel, method);
+template <class T> bool fits_lanes(const RungContext &context) {
+    return fits<T>(context.batch, context.lanes);
 }
 
-template <class T> bool fits_jacobi(const Bench &bench) {
-    return fits_lanes<T>(bench) && bench.batch.m <= jacobi_to<T>;
+template <class T, class C, LaneKernel LaneKernels::*kernel, Method method>
+std::unique_ptr<Rung> make_lanes(const RungContext &context) {
+    constexpr bool answers_all = kernel == &LaneKernels::exact;
+    return std::make_unique<LaneRung<T, C, answers_all>>(
+        context, context.lanes->of[dtype_index<C>]->*kernel, method);
+}
+
+template <class T> bool fits_jacobi(const RungContext &context) {
+    return fits_lanes<T>(context) && context.batch.m <= jacobi_to<T>;
 }
 
 template <class T> constexpr bool is_single = !std::is_same_v<T, Wide<T>>;
 
-template <class T> bool fits_lanes_alone(const Bench &bench) {
-    return bench.lanes && stays_in_lanes(bench.batch.n, bench.batch.m, parts<T>);
+template <class T> bool fits_lanes_alone(const RungContext &context) {
+    return context.lanes && stays_in_lanes(context.batch.n, context.batch.m, parts<T>);
 }
 
 // Single precision goes on in double.
-template <class T> bool fits_wide_jacobi(const Bench &bench) {
-    return is_single<T> && fits_lanes_alone<T>(bench);
+template <class T> bool fits_wide_jacobi(const RungContext &context) {
+    return is_single<T> && fits_lanes_alone<T>(context);
 }
 
 // Sizes at which the lanes only answer what LAPACK's SVD in double is not certain of.
-template <class T> bool fits_lanes_after_svd(const Bench &bench) {
-    return fits_lanes<T>(bench) && !fits_lanes_alone<T>(bench);
+template <class T> bool fits_lanes_after_svd(const RungContext &context) {
+    return fits_lanes<T>(context) && !fits_lanes_alone<T>(context);
 }
 
-template <class T> bool wide_svd_hands_down(const Bench &bench) {
-    return is_single<T> && fits_lanes_after_svd<T>(bench);
+template <class T> bool wide_svd_hands_down(const RungContext &context) {
+    return is_single<T> && fits_lanes_after_svd<T>(context);
 }
 
-template <class T> bool svd_hands_down(const Bench &bench) {
-    return !fits_jacobi<T>(bench) && (is_single<T> || fits_lanes<T>(bench));
+template <class T> bool svd_hands_down(const RungContext &context) {
+    return !fits_jacobi<T>(context) && (is_single<T> || fits_lanes<T>(context));
 }
 
-template <class T> bool fits_lapack(const Bench &bench) { return !fits_lanes<T>(bench); }
+template <class T> bool fits_lapack(const RungContext &context) { return !fits_lanes<T>(context); }
 
-template <class T> bool fits_square(const Bench &bench) {
-    return fits_lapack<T>(bench) && bench.batch.m == bench.batch.n;
+template <class T> bool fits_square(const RungContext &context) {
+    return fits_lapack<T>(context) && context.batch.m == context.batch.n;
 }
 
-template <class T> bool fits_long(const Bench &bench) {
-    return fits_lapack<T>(bench) && bench.batch.m != bench.batch.n;
+template <class T> bool fits_long(const RungContext &context) {
+    return fits_lapack<T>(context) && context.batch.m != context.batch.n;
 }
 
-template <class T> bool fits_triangle(const Bench &bench) {
-    return fits_lapack<T>(bench) && is_long(bench.batch.n, bench.batch.m);
+template <class T> bool fits_triangle(const RungContext &context) {
+    return fits_lapack<T>(context) && is_long(context.batch.n, context.batch.m);
 }
 
-template <class T> bool fits_definite(const Bench &bench) {
-    return fits_lapack<T>(bench) && bench.batch.hermitian;
+template <class T> bool fits_definite(const RungContext &context) {
+    return fits_lapack<T>(context) && context.batch.hermitian;
 }
 
 // For the pivoted rungs. In single precision they are seldom certain of larger matrices.
-template <class T, bool hermitian> bool fits_pivoted(const Bench &bench) {
-    return fits_lapack<T>(bench) && !fits_triangle<T>(bench) &&
-           bench.batch.hermitian == hermitian &&
-           (std::is_same_v<Real<T>, double> || bench.batch.n <= 256);
+template <class T, bool hermitian> bool fits_pivoted(const RungContext &context) {
+    return fits_lapack<T>(context) && !fits_triangle<T>(context) &&
+           context.batch.hermitian == hermitian &&
+           (std::is_same_v<Real<T>, double> || context.batch.n <= 256);
 }
 
-bool always(const Bench &) { return true; }
+bool always(const RungContext &) { return true; }
 
 constexpr int MOST_RUNGS = 16;
 
@@ -175,27 +179,27 @@ class Ladder final : public Solver {
     Gate::Pass pass;
     Permit permit;
     std::unique_ptr<Reduced> reduced;
-    const Bench bench;
+    const RungContext context;
     int height = 0;
     Level levels[MOST_RUNGS];
     std::unique_ptr<ResidualPass> residual; // null if none is wanted
     // Matrices so large that a rung frees its workspace when it hands one down.
     const bool one_at_a_time =
-        Arena::is_heap() && bench.batch.m * bench.batch.n * bench.batch.itemsize >= 4 << 20;
+        Arena::is_heap() && context.batch.m * context.batch.n * context.batch.itemsize >= 4 << 20;
 
   public:
     template <std::size_t size>
-    Ladder(const Step (&steps)[size], std::unique_ptr<ResidualPass> (*make_residual)(const Bench &),
-           const Batch &batch, const RoutineTable &routines, const LaneTable *lanes, Gate &gate,
-           Failures &failures)
+    Ladder(const Step (&steps)[size],
+           std::unique_ptr<ResidualPass> (*make_residual)(const RungContext &), const Batch &batch,
+           const RoutineTable &routines, const LaneTable *lanes, Gate &gate, Failures &failures)
         : pass(gate), permit(pass, lapack_seconds(batch.m, batch.n)),
-          bench{batch, routines, lanes, pass, failures, reduced} {
+          context{batch, routines, lanes, pass, failures, reduced} {
         if (batch.data[Operand::RESIDUAL])
-            residual = make_residual(bench);
+            residual = make_residual(context);
         static_assert(size <= MOST_RUNGS);
         for (const Step &step : steps)
             if (&step == steps + size - 1 ? !batch.lanes_only
-                                          : step.applies(bench) && may_answer(step.name))
+                                          : step.applies(context) && may_answer(step.name))
                 levels[height++].step = &step;
     }
 
@@ -206,8 +210,8 @@ class Ladder final : public Solver {
 
     void run(std::int64_t start, std::int64_t stop) override {
         const Permit::Shift shift(permit);
-        const int operands = bench.batch.operands();
-        Cursor cursor(bench.batch, start);
+        const int operands = context.batch.operands();
+        Cursor cursor(context.batch, start);
         Level &top = open(0);
         for (std::int64_t index = start; index < stop && pass.open();) {
             const std::int64_t room = std::min<std::int64_t>(top.width - top.count, stop - index);
@@ -229,26 +233,26 @@ class Ladder final : public Solver {
 
   private:
     bool may_answer(RungName name) const {
-        return !bench.batch.only || bench.batch.only >> static_cast<int>(name) & 1;
+        return !context.batch.only || context.batch.only >> static_cast<int>(name) & 1;
     }
 
     Level &open(int at) {
         Level &level = levels[at];
         if (!level.rung) {
-            level.rung = level.step->make(bench);
+            level.rung = level.step->make(context);
             level.width = level.rung->width();
         }
         return level;
     }
 
     void measure(std::int64_t start, std::int64_t stop) {
-        Cursor cursor(bench.batch, start);
+        Cursor cursor(context.batch, start);
         for (std::int64_t index = start; index < stop && pass.open(); ++index) {
             Matrix matrix;
-            matrix.take(cursor, index, 0, bench.batch.operands());
+            matrix.take(cursor, index, 0, context.batch.operands());
             if (!permit.take())
                 return;
-            residual->measure(matrix, bench.batch.k);
+            residual->measure(matrix, context.batch.k);
             permit.give_way();
             cursor.advance(1);
         }
@@ -268,10 +272,10 @@ class Ladder final : public Solver {
         const unsigned left = ~answered & ((1u << count) - 1);
         if (left && one_at_a_time)
             level.rung.reset();
-        for (int i = 0; i < count && bench.batch.noise > 0; ++i)
+        for (int i = 0; i < count && context.batch.noise > 0; ++i)
             if (answered >> i & 1 && level.waiting[i].cut.suspected)
-                bench.failures.add_cut(level.waiting[i].index, level.waiting[i].cut);
-        if (bench.batch.data[Operand::RUNG] && pass.enter()) {
+                context.failures.add_cut(level.waiting[i].index, level.waiting[i].cut);
+        if (context.batch.data[Operand::RUNG] && pass.enter()) {
             for (int i = 0; i < count; ++i)
                 if (answered >> i & 1)
                     level.waiting[i].write_rung(level.step->name);
@@ -283,7 +287,7 @@ class Ladder final : public Solver {
                 while (below < height && !open(below).rung->may_help(level.waiting[i]))
                     ++below;
                 if (below == height) {
-                    bench.failures.add(level.waiting[i].index, Outcome::not_in_lanes);
+                    context.failures.add(level.waiting[i].index, Outcome::not_in_lanes);
                     continue;
                 }
                 Level &next = levels[below];

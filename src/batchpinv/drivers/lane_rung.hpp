@@ -10,7 +10,7 @@ namespace batchpinv {
 // Elements are T, and the kernel computes in C. `answers_all`: the kernel also answers matrices
 // whose rank is uncertain.
 template <class T, class C, bool answers_all> class LaneRung final : public Rung {
-    const Bench bench;
+    const RungContext context;
     const Batch &batch;
     const LaneKernels &kernels;
     const LaneKernel kernel;
@@ -32,8 +32,8 @@ template <class T, class C, bool answers_all> class LaneRung final : public Rung
     static constexpr bool same_type = std::is_same_v<T, C>;
 
   public:
-    LaneRung(const Bench &bench, LaneKernel kernel, Method method)
-        : bench(bench), batch(bench.batch), kernels(*bench.lanes->of[dtype_index<C>]),
+    LaneRung(const RungContext &context, LaneKernel kernel, Method method)
+        : context(context), batch(context.batch), kernels(*context.lanes->of[dtype_index<C>]),
           kernel(kernel), gather(make_gather<C>(batch)),
           converts(!same_type || answers_all || !is_native<T>(batch)),
           delivers(!same_type || answers_all), decides_values(method == Method::jacobi_lanes),
@@ -98,7 +98,7 @@ template <class T, class C, bool answers_all> class LaneRung final : public Rung
             group.b[lane] = take_sides(matrices[lane], lane);
         if (!group.held)
             take(matrices, count);
-        if (!bench.pass.enter())
+        if (!context.pass.enter())
             return ~0u;
         unsigned answered = kernel(group);
         for (int lane = 0; lane < count && group.evidence; ++lane) {
@@ -116,7 +116,7 @@ template <class T, class C, bool answers_all> class LaneRung final : public Rung
         for (int lane = 0; lane < count && batch.data[Operand::RANK]; ++lane)
             if (answered >> lane & 1)
                 matrices[lane].write_rank(group.rank[lane]);
-        bench.pass.leave();
+        context.pass.leave();
         return answered;
     }
 

@@ -69,16 +69,16 @@ template <class C> class LongMatrix {
     int exponent = 0; // W is multiplied by 2^exponent
 
     // `scratch`: entries of scratch for each thread; `most_summed`: entries of the largest sum.
-    LongMatrix(const Bench &bench, std::int64_t scratch, std::int64_t most_summed)
-        : keeps(bench.batch.n * bench.batch.m <= most_kept), slabs(bench.batch.n, bench.batch.m),
-          batch(bench.batch), pass(bench.pass), lapack(bench.routines),
-          gather(make_gather<C>(batch)), longer(batch.n), scratch_entries(scratch),
-          q(static_cast<blas_int>(batch.m)), compensates(q <= most_compensated && slabs.count > 1),
-          most_summed(most_summed), kept(keeps ? longer * q : 0), sum(most_summed),
-          lost(compensates ? most_summed : 0), lanes(bench.lanes),
-          panels(lanes ? panel_entries(q) : 0) {
-        if (bench.lanes && batch.kind == 'f' && !batch.swapped && batch.a_row == batch.itemsize)
-            gather_columns = bench.lanes->of[batch.itemsize == 8]->gather_columns;
+    LongMatrix(const RungContext &context, std::int64_t scratch, std::int64_t most_summed)
+        : keeps(context.batch.n * context.batch.m <= most_kept),
+          slabs(context.batch.n, context.batch.m), batch(context.batch), pass(context.pass),
+          lapack(context.routines), gather(make_gather<C>(batch)), longer(batch.n),
+          scratch_entries(scratch), q(static_cast<blas_int>(batch.m)),
+          compensates(q <= most_compensated && slabs.count > 1), most_summed(most_summed),
+          kept(keeps ? longer * q : 0), sum(most_summed), lost(compensates ? most_summed : 0),
+          lanes(context.lanes), panels(lanes ? panel_entries(q) : 0) {
+        if (context.lanes && batch.kind == 'f' && !batch.swapped && batch.a_row == batch.itemsize)
+            gather_columns = context.lanes->of[batch.itemsize == 8]->gather_columns;
         slots[0] = make_slot();
     }
 

@@ -30,7 +30,7 @@ void scatter_conjugates(const C *from, std::int64_t rows, std::int64_t cols, std
 //   void solve(bool adjoint, k, C *b, C *x)   k×longer x = b pinv(W), or k×shorter x = b pinv(W)^H;
 //                                             b is lost
 template <class T, class C, class Factor> class LongRung final : public Rung {
-    const Bench bench;
+    const RungContext context;
     const Batch &batch;
     Reduction<C> &reduction;
     Factor factor;
@@ -41,9 +41,9 @@ template <class T, class C, class Factor> class LongRung final : public Rung {
     bool certain = false;
 
   public:
-    explicit LongRung(const Bench &bench)
-        : bench(bench), batch(bench.batch), reduction(reduction_of(bench)),
-          factor(bench, reduction) {
+    explicit LongRung(const RungContext &context)
+        : context(context), batch(context.batch), reduction(reduction_of(context)),
+          factor(context, reduction) {
         if (batch.solves())
             columns.emplace(batch, batch.transposed);
     }
@@ -60,7 +60,7 @@ template <class T, class C, class Factor> class LongRung final : public Rung {
         }
         if (!certain)
             return 0;
-        matrix.cut = bench.cut(*found.evidence, found.rank, found.standing);
+        matrix.cut = context.cut(*found.evidence, found.rank, found.standing);
         if (batch.solves())
             solve(matrix);
         else if (batch.halves)
@@ -71,18 +71,18 @@ template <class T, class C, class Factor> class LongRung final : public Rung {
     }
 
   private:
-    static Reduction<C> &reduction_of(const Bench &bench) {
-        if (!bench.reduced)
-            bench.reduced = std::make_unique<Reduction<C>>(bench);
-        return static_cast<Reduction<C> &>(*bench.reduced);
+    static Reduction<C> &reduction_of(const RungContext &context) {
+        if (!context.reduced)
+            context.reduced = std::make_unique<Reduction<C>>(context);
+        return static_cast<Reduction<C> &>(*context.reduced);
     }
 
     bool decide_rank(const Matrix &matrix) {
         found = factor.factorise(matrix.tolerance(reduction.exponent()));
         if (!found.evidence)
             return false;
-        bench.report(matrix, found.rank, *found.evidence, reduction.exponent());
-        return bench.is_certain(*found.evidence, matrix.tolerance(reduction.exponent()));
+        context.report(matrix, found.rank, *found.evidence, reduction.exponent());
+        return context.is_certain(*found.evidence, matrix.tolerance(reduction.exponent()));
     }
 
     void invert(const Matrix &matrix) {
@@ -106,16 +106,16 @@ template <class T, class C, class Factor> class LongRung final : public Rung {
                 y.pass.leave();
             }
         });
-        if (bench.pass.enter()) {
+        if (context.pass.enter()) {
             matrix.write_rank(found.rank);
-            bench.pass.leave();
+            context.pass.leave();
         }
     }
 
     void halve(const Matrix &matrix) {
         const C *const x = factor.half_inverse();
         const blas_int rank = factor.orthogonal ? reduction.rank : static_cast<blas_int>(batch.m);
-        if (!bench.pass.enter())
+        if (!context.pass.enter())
             return;
         in_tiles(batch.m, batch.m, [&](std::int64_t i, std::int64_t j) {
             C value = j < rank ? x[i + j * batch.m] : C(0);
@@ -125,15 +125,15 @@ template <class T, class C, class Factor> class LongRung final : public Rung {
                         sizeof rounded);
         });
         matrix.write_rank(found.rank);
-        bench.pass.leave();
+        context.pass.leave();
     }
 
     void solve(const Matrix &matrix) {
         factor.solve(columns->adjoint, columns->k, columns->b, columns->x);
-        if (bench.pass.enter()) {
+        if (context.pass.enter()) {
             columns->scatter(reduction.exponent(), matrix.data[Operand::OUT]);
             matrix.write_rank(found.rank);
-            bench.pass.leave();
+            context.pass.leave();
         }
     }
 };

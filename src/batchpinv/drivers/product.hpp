@@ -115,7 +115,7 @@ template <class T> class ProductSolver final : public Solver {
     Gate::Pass pass;
     Permit permit;
     std::unique_ptr<Reduced> reduced; // stays null
-    const Bench bench;
+    const RungContext context;
     const Batch &batch;
     const Lapack<T> lapack;
     const Gather<T> gather;
@@ -151,11 +151,12 @@ template <class T> class ProductSolver final : public Solver {
     ProductSolver(const Batch &batch, const RoutineTable &routines, const LaneTable *lanes,
                   Gate &gate, Failures &failures, MakeLadder make_ladder, bool fits_lanes)
         : gate(gate), pass(gate), permit(pass, lapack_seconds(batch.m, batch.n)),
-          bench{batch, routines, lanes, pass, failures, reduced}, batch(batch), lapack(routines),
+          context{batch, routines, lanes, pass, failures, reduced}, batch(batch), lapack(routines),
           gather(make_gather<T>(batch)), entries(batch.m * batch.n), x(entries), w(entries),
           columns(batch, false), squares(batch.width * sizeof(T) / sizeof(Real<T>)),
           refinement(batch, true),
-          residual(batch.data[Operand::RESIDUAL] ? std::make_unique<Residual<T>>(bench) : nullptr),
+          residual(batch.data[Operand::RESIDUAL] ? std::make_unique<Residual<T>>(context)
+                                                 : nullptr),
           in_lanes(fits_lanes), overdetermined(columns.rows > columns.solution_rows),
           inverse_batch(batch), make_ladder(make_ladder),
           ladder(make_ladder(describe_inverse(), routines, lanes, gate, found)) {
@@ -176,9 +177,9 @@ template <class T> class ProductSolver final : public Solver {
             if (!pass.open() || !permit.take())
                 return;
             if (found.outcome != Outcome::solved && !batch.nan_on_failure)
-                bench.failures.add(index, found.outcome);
+                context.failures.add(index, found.outcome);
             if (found.cut.suspected)
-                bench.failures.add_cut(index, found.cut);
+                context.failures.add_cut(index, found.cut);
             multiply(matrix);
             if (residual && permit.take())
                 residual->measure(matrix, width(index));
@@ -200,7 +201,7 @@ template <class T> class ProductSolver final : public Solver {
 
     ColumnSolver<T> &factors() {
         if (!by_factors)
-            by_factors.emplace(batch, bench.routines, bench.lanes, gate, make_ladder,
+            by_factors.emplace(batch, context.routines, context.lanes, gate, make_ladder,
                                in_lanes ? MOST_LANES : 1);
         return *by_factors;
     }
@@ -300,7 +301,7 @@ template <class T> class ProductSolver final : public Solver {
             permit.give_back();
             factors().solve(matrix, refinement.losing(), left);
             if (factors().outcome() != Outcome::solved && !batch.nan_on_failure)
-                bench.failures.add(matrix.index, factors().outcome());
+                context.failures.add(matrix.index, factors().outcome());
         }
         if (pass.enter()) {
             if (left < count)

@@ -35,20 +35,21 @@ template <class T> class RankRevealing {
   public:
     static constexpr bool by_inverse = false;
 
-    explicit RankRevealing(const Bench &bench)
-        : RankRevealing(bench, static_cast<blas_int>(bench.batch.n),
-                        static_cast<blas_int>(bench.batch.m)) {}
+    explicit RankRevealing(const RungContext &context)
+        : RankRevealing(context, static_cast<blas_int>(context.batch.n),
+                        static_cast<blas_int>(context.batch.m)) {}
 
     // The entries of W are known to a relative `precision`, which may be coarser than that of T.
-    RankRevealing(const Bench &bench, blas_int p, blas_int q, double precision = eps)
-        : lapack(bench.routines), p(p), q(q), precision(precision), solves(bench.batch.solves()),
-          lwork(static_cast<blas_int>(lapack.cod_work_size(p, q, bench.batch.k))),
+    RankRevealing(const RungContext &context, blas_int p, blas_int q, double precision = eps)
+        : lapack(context.routines), p(p), q(q), precision(precision),
+          solves(context.batch.solves()),
+          lwork(static_cast<blas_int>(lapack.cod_work_size(p, q, context.batch.k))),
           rounding(rounding_of<R>(Method::pivoted, p, q)),
-          x(q * (solves ? std::max<std::int64_t>(q, bench.batch.k) : p)),
+          x(q * (solves ? std::max<std::int64_t>(q, context.batch.k) : p)),
           c(static_cast<std::int64_t>(q) * q), tau(q), z_tau(q), work(lwork),
           rwork(2 * static_cast<std::int64_t>(q)), pivots(q) {
         if (PivotedQr<T>::pays(q))
-            by_blocks.emplace(bench.routines, p, q);
+            by_blocks.emplace(context.routines, p, q);
     }
 
     Finding factorise(T *w, Tolerance<double> tolerance) {

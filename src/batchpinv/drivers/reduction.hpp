@@ -69,15 +69,15 @@ template <class C> class Reduction final : public Reduced {
     double dropped = 0;          // |E|_F
     double loss = 0;             // of R, relative: how far Y R2^-1 is from orthonormal
 
-    explicit Reduction(const Bench &bench)
-        : batch(bench.batch), longer(bench.batch.n), q(static_cast<blas_int>(bench.batch.m)),
-          lanes(bench.lanes), sketch(longer, q), lwork(64 * q),
-          matrix(bench, scratch_rows() * std::max<std::int64_t>(q, 2 * bench.batch.k),
-                 q * std::max({q + q / most_few, bench.batch.k, sketch.sum_size()})),
+    explicit Reduction(const RungContext &context)
+        : batch(context.batch), longer(context.batch.n), q(static_cast<blas_int>(context.batch.m)),
+          lanes(context.lanes), sketch(longer, q), lwork(64 * q),
+          matrix(context, scratch_rows() * std::max<std::int64_t>(q, 2 * context.batch.k),
+                 q * std::max({q + q / most_few, context.batch.k, sketch.sum_size()})),
           gram(area() + q / most_few * q), first(area()), second(area() + q / most_few * q),
           top(area()), combinations(sketch.size * q), tau(q), work(lwork), rwork(2 * q), pivots(q),
-          few(most_few * bench.batch.k <= q ? static_cast<blas_int>(bench.batch.k) : 0),
-          lapack(bench.routines), triangle(area()) {}
+          few(most_few * context.batch.k <= q ? static_cast<blas_int>(context.batch.k) : 0),
+          lapack(context.routines), triangle(area()) {}
 
     std::int64_t area() const { return static_cast<std::int64_t>(q) * q; }
     Rounding<double> rounding() const { return rounding_of<double>(Method::reduction, longer, q); }

@@ -15,7 +15,7 @@ class ResidualPass : public InArena {
 };
 
 template <class T> class Residual final : public ResidualPass {
-    const Bench bench;
+    const RungContext context;
     const Batch &batch;
     const Lapack<T> lapack;
     const Gather<T> gather;
@@ -24,8 +24,9 @@ template <class T> class Residual final : public ResidualPass {
     Buffer<double> sums;
 
   public:
-    explicit Residual(const Bench &bench)
-        : bench(bench), batch(bench.batch), lapack(bench.routines), gather(make_gather<T>(batch)),
+    explicit Residual(const RungContext &context)
+        : context(context), batch(context.batch), lapack(context.routines),
+          gather(make_gather<T>(batch)),
           m(static_cast<blas_int>(batch.transposed ? batch.n : batch.m)),
           n(static_cast<blas_int>(batch.transposed ? batch.m : batch.n)), w(batch.m * batch.n),
           b(batch.width * m), x(batch.width * n), sums(batch.width) {}
@@ -40,13 +41,13 @@ template <class T> class Residual final : public ResidualPass {
         lapack.gemm('N', batch.transposed ? 'T' : 'N', k, m, n, x, k, w,
                     static_cast<blas_int>(batch.n), -1, b, k);
         sum_squares<T>(b, m, k, k, sums);
-        if (bench.pass.enter()) {
+        if (context.pass.enter()) {
             for (std::int64_t j = 0; j < k; ++j) {
                 const auto sum = static_cast<Real<T>>(sums[j]);
                 std::memcpy(matrix.data[Operand::RESIDUAL] + j * batch.residual_col, &sum,
                             sizeof sum);
             }
-            bench.pass.leave();
+            context.pass.leave();
         }
     }
 };

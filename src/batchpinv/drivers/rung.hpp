@@ -85,7 +85,7 @@ struct Reduced : InArena {
 };
 
 // What the rungs of one worker share.
-struct Bench {
+struct RungContext {
     const Batch &batch;
     const RoutineTable &routines;
     const LaneTable *lanes; // null if there are none

@@ -25,12 +25,12 @@ template <class T> class Semidefinite {
     static constexpr bool by_inverse = true;
     const Lapack<T> lapack;
 
-    explicit Semidefinite(const Bench &bench)
-        : n(static_cast<blas_int>(bench.batch.n)),
+    explicit Semidefinite(const RungContext &context)
+        : n(static_cast<blas_int>(context.batch.n)),
           rounding(rounding_of<R>(Method::semidefinite, n, n)), x(static_cast<std::int64_t>(n) * n),
           l(static_cast<std::int64_t>(n) * n), gram(static_cast<std::int64_t>(n) * n),
           product(static_cast<std::int64_t>(n) * n), work(2 * static_cast<std::int64_t>(n)),
-          pivots(n), sweep(bench.routines, n), lapack(bench.routines) {}
+          pivots(n), sweep(context.routines, n), lapack(context.routines) {}
 
     Finding factorise(T *w, Tolerance<double> tolerance) {
         const std::int64_t area = static_cast<std::int64_t>(n) * n;

@@ -8,7 +8,7 @@
 // may be far smaller than 1 / damping, keeps its digits.
 #pragma once
 
-#include "leverage.hpp"
+#include "covariance.hpp"
 #include "permits.hpp"
 #include "plain_systems.hpp"
 

@@ -22,13 +22,14 @@ template <class T> class Svd {
   public:
     static constexpr bool solves_only = false;
 
-    explicit Svd(const Bench &bench)
-        : Svd(bench, static_cast<blas_int>(bench.batch.n), static_cast<blas_int>(bench.batch.m)) {}
+    explicit Svd(const RungContext &context)
+        : Svd(context, static_cast<blas_int>(context.batch.n),
+              static_cast<blas_int>(context.batch.m)) {}
 
-    Svd(const Bench &bench, blas_int p, blas_int q)
-        : lapack(bench.routines), p(p), q(q), sizes(lapack.svd_work_sizes(p, q)),
+    Svd(const RungContext &context, blas_int p, blas_int q)
+        : lapack(context.routines), p(p), q(q), sizes(lapack.svd_work_sizes(p, q)),
           u(static_cast<std::int64_t>(p) * q), vt(static_cast<std::int64_t>(q) * q),
-          half(bench.batch.solves() ? bench.batch.k * q : 0), work(sizes.work), s(q),
+          half(context.batch.solves() ? context.batch.k * q : 0), work(sizes.work), s(q),
           rwork(sizes.rwork), iwork(sizes.iwork) {}
 
     // False if divide and conquer does not converge; W is destroyed either way.

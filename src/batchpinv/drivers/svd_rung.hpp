@@ -16,7 +16,7 @@ namespace batchpinv {
 // Factor is Svd<C>, Bidiagonal<C> (to solve only) or Eigen<C>, which computes in C; the caller's
 // numbers are T.
 template <class T, class C, class Factor, bool is_last> class SvdRung final : public Rung {
-    const Bench bench;
+    const RungContext context;
     const Batch &batch;
     const Gather<C> gather;
     const std::int64_t entries;
@@ -33,10 +33,10 @@ template <class T, class C, class Factor, bool is_last> class SvdRung final : pu
     int exponent = 0;
 
   public:
-    explicit SvdRung(const Bench &bench)
-        : bench(bench), batch(bench.batch), gather(make_gather<C>(batch)),
+    explicit SvdRung(const RungContext &context)
+        : context(context), batch(context.batch), gather(make_gather<C>(batch)),
           entries(batch.m * batch.n), w(entries), given(batch.solves() ? entries : 0),
-          factor(bench), structure(batch.n, batch.m),
+          factor(context), structure(batch.n, batch.m),
           defect(batch.solves() ? batch.width * batch.n : 0),
           correction(batch.solves() ? batch.width * batch.n : 0) {
         if (batch.solves())
@@ -67,7 +67,7 @@ template <class T, class C, class Factor, bool is_last> class SvdRung final : pu
         matrix.certain = certain;
         matrix.cut = cut;
         if (outcome != Outcome::solved && !batch.nan_on_failure)
-            bench.failures.add(matrix.index, outcome);
+            context.failures.add(matrix.index, outcome);
         if (batch.solves())
             solve(matrix);
         else
@@ -104,12 +104,12 @@ template <class T, class C, class Factor, bool is_last> class SvdRung final : pu
         rounding.absolute += batch.blur;
         const Values<Real<C>> found(factor.values(), factor.count(), tolerance, rounding);
         if (!batch.only || batch.only >> static_cast<int>(RungName::svd) & 1)
-            bench.report(matrix, found.rank, found.evidence, exponent);
+            context.report(matrix, found.rank, found.evidence, exponent);
         rank = found.rank;
         const auto certainly_above = [&](Tolerance<double> tol) {
             return found.certainly_kept(factor.values(), factor.count(), tol);
         };
-        cut = bench.cut(found.evidence, rank, certainly_above({0, batch.noise}));
+        cut = context.cut(found.evidence, rank, certainly_above({0, batch.noise}));
         certain = decide(found.evidence, tolerance);
         if (is_last && !certain && batch.blur == 0)
             decide_by_structure(matrix, certainly_above(tolerance));
@@ -148,10 +148,10 @@ template <class T, class C, class Factor, bool is_last> class SvdRung final : pu
             scale<C>(w, batch.m * batch.inverse_columns(), exponent);
         } else
             fill_with_nan<C>(w, entries);
-        if (bench.pass.enter()) {
+        if (context.pass.enter()) {
             scatter<T, C>(w, batch, batch.inverse_columns(), matrix.data[Operand::OUT]);
             matrix.write_rank(rank);
-            bench.pass.leave();
+            context.pass.leave();
         }
     }
 
@@ -163,10 +163,10 @@ template <class T, class C, class Factor, bool is_last> class SvdRung final : pu
                 refine();
         } else
             fill_with_nan<C>(columns->x, columns->k * std::int64_t(columns->solution_rows));
-        if (bench.pass.enter()) {
+        if (context.pass.enter()) {
             columns->scatter(exponent, matrix.data[Operand::OUT]);
             matrix.write_rank(rank);
-            bench.pass.leave();
+            context.pass.leave();
         }
     }
 

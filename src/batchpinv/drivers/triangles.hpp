@@ -16,8 +16,8 @@ template <class T, class C> class PivotedTriangle {
   public:
     static constexpr bool knows_values = false;
 
-    PivotedTriangle(const Bench &bench, blas_int q)
-        : factor(bench, q, q, std::numeric_limits<Real<T>>::epsilon()) {}
+    PivotedTriangle(const RungContext &context, blas_int q)
+        : factor(context, q, q, std::numeric_limits<Real<T>>::epsilon()) {}
 
     Finding factorise(C *w, Tolerance<double> tolerance) { return factor.factorise(w, tolerance); }
     C *pseudo_inverse(C *) { return factor.pseudo_inverse(); }
@@ -32,7 +32,7 @@ template <class C, class Factor> class SvdTriangle {
   public:
     static constexpr bool knows_values = true;
 
-    SvdTriangle(const Bench &bench, blas_int q) : factor(bench, q, q) {}
+    SvdTriangle(const RungContext &context, blas_int q) : factor(context, q, q) {}
 
     Finding factorise(C *w, Tolerance<double> tolerance) {
         const std::int64_t q = factor.count();
@@ -68,10 +68,10 @@ template <class C, class Inner> class LongTriangle {
   public:
     static constexpr bool orthogonal = true;
 
-    LongTriangle(const Bench &bench, Reduction<C> &reduction)
-        : reduction(reduction), q(static_cast<blas_int>(bench.batch.m)), noise(bench.batch.noise),
-          w(reduction.area()), half(bench.batch.solves() ? bench.batch.k * q : 0), inner(bench, q) {
-    }
+    LongTriangle(const RungContext &context, Reduction<C> &reduction)
+        : reduction(reduction), q(static_cast<blas_int>(context.batch.m)),
+          noise(context.batch.noise), w(reduction.area()),
+          half(context.batch.solves() ? context.batch.k * q : 0), inner(context, q) {}
 
     Finding factorise(Tolerance<double> tolerance) {
         if (!reduction.reduce())

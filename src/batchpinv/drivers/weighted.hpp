@@ -9,57 +9,13 @@
 // matrices with fewer rows than columns have a way of their own (short_side.hpp).
 #pragma once
 
+#include "misfit.hpp"
 #include "permits.hpp"
 #include "plain_systems.hpp"
-#include "residual.hpp"
 #include "short_side.hpp"
 #include "weighted_lanes.hpp"
 
 namespace batchpinv {
-
-// The squared residuals of the rows of sqrt(W) A, without those of the damping.
-template <class T> class Misfit final : public InArena {
-    Batch batch;
-    Residual<T> residual;
-
-  public:
-    Buffer<Real<T>> sums;
-
-    Misfit(const Bench &bench, const Augmented<T> &of)
-        : batch(describe(bench.batch, of)),
-          residual({batch, bench.routines, bench.lanes, bench.pass, bench.failures, bench.reduced}),
-          sums(of.k) {}
-
-    void measure(const char *f, const char *sides, const char *x) {
-        Matrix matrix{};
-        matrix.data[Operand::A] = const_cast<char *>(f);
-        matrix.data[Operand::B] = const_cast<char *>(sides);
-        matrix.data[Operand::OUT] = const_cast<char *>(x);
-        matrix.data[Operand::RESIDUAL] = reinterpret_cast<char *>(sums.get());
-        residual.measure(matrix, batch.k);
-    }
-
-  private:
-    static Batch describe(const Batch &whole, const Augmented<T> &of) {
-        constexpr std::ptrdiff_t size = sizeof(T);
-        Batch wanted{};
-        wanted.m = of.m;
-        wanted.n = of.n;
-        wanted.k = wanted.width = of.k;
-        wanted.kind = is_complex<T> ? 'c' : 'f';
-        wanted.itemsize = sizeof(T);
-        wanted.a_row = size;
-        wanted.a_col = of.rows * size;
-        wanted.b_row = of.k * size;
-        wanted.b_col = size;
-        wanted.out_row = whole.out_row;
-        wanted.out_col = whole.out_col;
-        wanted.residual_col = sizeof(Real<T>);
-        wanted.data[Operand::B] = reinterpret_cast<char *>(of.sides.get());
-        wanted.lay_flat();
-        return wanted;
-    }
-};
 
 template <class T> class WeightedSolver final : public Solver {
     using Shape = typename Augmented<T>::Shape;
@@ -94,9 +50,8 @@ template <class T> class WeightedSolver final : public Solver {
     const LaneTable *const lanes;
     Gate &gate;
     Failures &failures;
-    const Bench bench;
+    const RungContext context;
     const std::int64_t m, n, most;
-    const bool spreads; // covariances or leverages are wanted
     const RowFactors row_factors;
     // Of the matrices that are held; factors_of says whose factors each has.
     Buffer<double> factors, diagonals;
@@ -105,9 +60,7 @@ template <class T> class WeightedSolver final : public Solver {
     Buffer<std::int64_t> factors_of;
     Buffer<Matrix> held;
     std::unique_ptr<Kind> kinds[KINDS];
-    Buffer<T> covariance;
-    Buffer<double> leverage;
-    Buffer<T> column;
+    Spread<T> spread;
     std::optional<Matrix> last; // the matrix whose factors are in slot 0
 
   public:
@@ -115,14 +68,10 @@ template <class T> class WeightedSolver final : public Solver {
                    Gate &gate, Failures &failures)
         : pass(gate), permit(pass, lapack_seconds(batch.m, batch.n)), batch(batch),
           routines(routines), lanes(lanes), gate(gate), failures(failures),
-          bench{batch, routines, lanes, pass, failures, reduced}, m(batch.rows()), n(batch.cols()),
-          most(how_many(batch, lanes)),
-          spreads(batch.data[Operand::COVARIANCE] || batch.data[Operand::LEVERAGE]),
-          row_factors(batch, lanes), factors(most * m), diagonals(most), exponents(most),
-          is_exact(most), is_lifted(most), factors_of(most), held(most),
-          covariance(batch.data[Operand::COVARIANCE] ? n * n : 0),
-          leverage(batch.data[Operand::LEVERAGE] ? m : 0),
-          column(batch.data[Operand::LEVERAGE] ? m : 0) {}
+          context{batch, routines, lanes, pass, failures, reduced}, m(batch.rows()),
+          n(batch.cols()), most(how_many(batch, lanes)), row_factors(batch, lanes),
+          factors(most * m), diagonals(most), exponents(most), is_exact(most), is_lifted(most),
+          factors_of(most), held(most), spread(batch) {}
 
     void prepare() override {
         for (const KindName name : {exact, rounded, damped}) {
@@ -198,27 +147,28 @@ template <class T> class WeightedSolver final : public Solver {
         const bool is_plain = name == exact && !batch.data[Operand::WEIGHTS];
         if (WeightedLanes<T>::applies(batch, lanes, rows, cols) && !(is_plain && batch.hermitian))
             kind->lanes = std::make_unique<WeightedLanes<T>>(batch, *lanes, pass, rows, cols,
-                                                             spreads, least, blur);
+                                                             spread.is_wanted(), least, blur);
         const auto make = [&](Augmented<T> &matrices, Wanted wanted) {
             return std::make_unique<PlainSystems<T>>(batch, matrices, wanted, blur, routines, lanes,
                                                      gate, failures);
         };
         kind->solver = make(kind->matrices, batch.solves() ? Wanted::solutions : Wanted::inverses);
         const bool is_wide = shape == Shape::beside;
-        if (spreads && (is_wide || (shape == Shape::below && batch.data[Operand::WEIGHTS])))
+        if (spread.is_wanted() &&
+            (is_wide || (shape == Shape::below && batch.data[Operand::WEIGHTS])))
             kind->few_rows = std::make_unique<ShortSide<T>>(batch, routines, lanes, gate, failures,
                                                             is_wide ? most : 1);
         const bool gives_left = kind->lanes && kind->lanes->gives_left_factors();
-        if (spreads && is_wide)
+        if (spread.is_wanted() && is_wide)
             kind->few_rows->inverter.report_after(*kind->solver);
-        else if (spreads && (batch.solves() || (kind->lanes && !gives_left))) {
+        else if (spread.is_wanted() && (batch.solves() || (kind->lanes && !gives_left))) {
             kind->inverter = make(kind->matrices, PlainSystems<T>::may_halve(kind->matrices, lanes)
                                                       ? Wanted::halves
                                                       : Wanted::inverses);
             kind->inverter->report_after(*kind->solver);
         }
         if (batch.data[Operand::RESIDUAL])
-            kind->misfit = std::make_unique<Misfit<T>>(bench, kind->matrices);
+            kind->misfit = std::make_unique<Misfit<T>>(context, kind->matrices);
         return *kind;
     }
 
@@ -233,7 +183,7 @@ template <class T> class WeightedSolver final : public Solver {
             const int count =
                 static_cast<int>(std::min<std::int64_t>(kind.lanes->width(), stop - start));
             const unsigned answered = answer_in_lanes(kind, start, count);
-            if (answered && spreads && !kind.lanes->gives_left_factors())
+            if (answered && spread.is_wanted() && !kind.lanes->gives_left_factors())
                 invert_held(kind, start, count);
             for (int lane = 0; lane < count && pass.open(); ++lane)
                 if (answered >> lane & 1)
@@ -268,12 +218,12 @@ template <class T> class WeightedSolver final : public Solver {
 
     void find_factors(std::int64_t slot) {
         const Matrix &matrix = held[slot];
-        if (slot > 0 && is_same(matrix, held[slot - 1])) {
+        if (slot > 0 && has_same_factors(matrix, held[slot - 1])) {
             factors_of[slot] = factors_of[slot - 1];
             return;
         }
         factors_of[slot] = slot;
-        if (slot > 0 || !last || !is_same(matrix, *last)) {
+        if (slot > 0 || !last || !has_same_factors(matrix, *last)) {
             is_lifted[slot] = false;
             exponents[slot] = row_factors.find(matrix.data[Operand::WEIGHTS], damping_of(matrix),
                                                factors + slot * m, diagonals[slot], is_exact[slot]);
@@ -319,6 +269,13 @@ template <class T> class WeightedSolver final : public Solver {
             if (one.data[op] != other.data[op])
                 return false;
         return true;
+    }
+
+    // Matrices with the same weights have factors of their own: those of one may be lifted.
+    bool has_same_factors(const Matrix &one, const Matrix &other) const {
+        return batch.data[Operand::WEIGHTS]
+                   ? is_same(one, other)
+                   : one.data[Operand::DAMPING] == other.data[Operand::DAMPING];
     }
 
     // F of a matrix, into place `at` of that kind.
@@ -379,27 +336,26 @@ template <class T> class WeightedSolver final : public Solver {
     // Writes what the kernel does not write: rank, rung, covariance, leverage and residuals.
     void deliver_from_lanes(Kind &kind, std::int64_t slot, int lane) {
         const Matrix &matrix = held[slot];
-        if (spreads && has_few_rows(kind, slot)) {
+        if (spread.is_wanted() && has_few_rows(kind, slot)) {
             if (m >= n) {
                 kind.first.reset();
                 take(kind, 0, slot);
             }
             spread_few_rows(kind, m < n ? lane : 0, slot);
-        } else if (spreads && kind.lanes->gives_left_factors()) {
-            find_covariance(kind.lanes->left_factor(lane), n, factors_of[slot]);
-            if (batch.data[Operand::LEVERAGE]) {
+        } else if (spread.is_wanted() && kind.lanes->gives_left_factors()) {
+            if (spread.with_leverage) {
                 kind.first.reset();
                 take(kind, 0, slot);
-                find_leverage<T>(kind.matrices.f, kind.matrices.rows, m, n,
-                                 kind.lanes->left_factor(lane), n, true, column, leverage);
             }
-        } else if (spreads)
-            spread(*kind.inverter, lane, factors_of[slot]);
-        if (pass.enter()) {
+            find_spread(kind.matrices, 0, kind.lanes->left_factor(lane), n, true, factors_of[slot]);
+        } else if (spread.is_wanted())
+            find_spread(*kind.inverter, lane, factors_of[slot]);
+        if ((batch.data[Operand::RANK] || batch.data[Operand::RUNG] || spread.is_wanted()) &&
+            pass.enter()) {
             matrix.write_rank(std::min(m, n));
             if (batch.data[Operand::RUNG])
                 matrix.write_rung(RungName::qr_lanes);
-            write_covariance(matrix);
+            spread.write(matrix);
             pass.leave();
         }
         if (!batch.solves())
@@ -436,13 +392,16 @@ template <class T> class WeightedSolver final : public Solver {
     }
 
     // The covariance and leverage of the matrix in that place.
-    void spread(const PlainSystems<T> &inverses, std::int64_t place, std::int64_t own) {
-        const Augmented<T> &of = inverses.matrices;
-        const T *const x = inverses.x + place * inverses.entries();
-        find_covariance(x, inverses.columns, own);
-        if (batch.data[Operand::LEVERAGE])
-            find_leverage<T>(of.f + place * of.rows * of.cols, of.rows, m, n, x, inverses.columns,
-                             inverses.wanted == Wanted::halves, column, leverage);
+    void find_spread(const PlainSystems<T> &inverses, std::int64_t place, std::int64_t own) {
+        find_spread(inverses.matrices, place, inverses.x + place * inverses.entries(),
+                    inverses.columns, inverses.wanted == Wanted::halves, own);
+    }
+
+    // x, length and is_left: see find_leverage.
+    void find_spread(const Augmented<T> &of, std::int64_t place, const T *x, std::int64_t length,
+                     bool is_left, std::int64_t own) {
+        spread.find_covariance(x, length, std::ldexp(1.0, -2 * exponents[own]));
+        spread.find_leverages(of.f + place * of.rows * of.cols, of.rows, x, length, is_left);
     }
 
     // Whether few_rows finds the covariance of that matrix.
@@ -461,11 +420,11 @@ template <class T> class WeightedSolver final : public Solver {
         }
         if (!pass.open())
             return;
-        if (batch.data[Operand::COVARIANCE])
+        if (spread.with_covariance)
             few_rows.find_covariance(place, std::ldexp(1.0, -2 * exponents[factors_of[slot]]),
-                                     damping_of(held[slot]), batch.diagonal, covariance);
-        if (batch.data[Operand::LEVERAGE])
-            few_rows.find_leverage(place, roots_of(slot), leverage);
+                                     damping_of(held[slot]), batch.diagonal, spread.covariance);
+        if (spread.with_leverage)
+            few_rows.find_leverage(place, roots_of(slot), spread.leverage);
     }
 
     // A damped pseudo-inverse of a Hermitian matrix is Hermitian but for rounding.
@@ -495,10 +454,10 @@ template <class T> class WeightedSolver final : public Solver {
         const unsigned char rung = stack.rung[at];
         const bool with_damping = is_damped(matrix), failed = rank < 0;
         const std::int64_t full = std::min(m, n);
-        if (spreads && has_few_rows(kind, slot) && !(failed && m >= n))
+        if (spread.is_wanted() && has_few_rows(kind, slot) && !(failed && m >= n))
             spread_few_rows(kind, place, slot);
-        else if (spreads)
-            spread(kind.inverter ? *kind.inverter : stack, place, factors_of[slot]);
+        else if (spread.is_wanted())
+            find_spread(kind.inverter ? *kind.inverter : stack, place, factors_of[slot]);
         if (pass.enter()) {
             if (!batch.solves())
                 write(x, matrix.data[Operand::OUT], n, m, kind.matrices.rows, roots_of(slot));
@@ -510,7 +469,7 @@ template <class T> class WeightedSolver final : public Solver {
             const bool doubtful = with_damping && !failed && !is_safe(kind, rung, rank);
             if (char *const to = matrix.data[Operand::RUNG])
                 *to = static_cast<char>(rung | (doubtful ? UNCERTAIN : 0));
-            write_covariance(matrix);
+            spread.write(matrix);
             pass.leave();
         }
         if (!batch.solves())
@@ -550,28 +509,6 @@ template <class T> class WeightedSolver final : public Solver {
             pass.leave();
         }
         permit.give_back();
-    }
-
-    // X X^H, X of `length` columns, by rows.
-    void find_covariance(const T *x, std::int64_t length, std::int64_t own) {
-        const double scale = std::ldexp(1.0, -2 * exponents[own]);
-        for (std::int64_t j = 0; j < n && batch.data[Operand::COVARIANCE]; ++j)
-            for (std::int64_t i = batch.diagonal ? j : 0; i <= j; ++i) {
-                const auto sum = inner_product(x + i * length, x + j * length, length) * scale;
-                covariance[i + j * n] = narrow<T>(i == j ? sum.real() : sum);
-                covariance[j + i * n] = narrow<T>(std::conj(sum));
-            }
-    }
-
-    void write_covariance(const Matrix &matrix) const {
-        if (char *const to = matrix.data[Operand::COVARIANCE])
-            for (std::int64_t i = 0; i < n; ++i)
-                for (std::int64_t j = batch.diagonal ? i : 0; j < (batch.diagonal ? i + 1 : n); ++j)
-                    put(covariance[i + j * n], to + i * batch.covariance_row +
-                                                   j * (batch.diagonal ? 0 : batch.covariance_col));
-        if (char *const to = matrix.data[Operand::LEVERAGE])
-            for (std::int64_t i = 0; i < m; ++i)
-                put(static_cast<Real<T>>(leverage[i]), to + i * batch.leverage_row);
     }
 
     template <class V> static void put(V value, char *to) { std::memcpy(to, &value, sizeof value); }

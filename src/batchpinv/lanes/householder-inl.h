@@ -68,6 +68,7 @@ template <class E, class V> struct Factors {
     E *diagonal;         // of R
     E *inverse_diagonal; // not finite if a column vanished
     E *inner;            // n×PANEL: v_j^H v_l for j < l of one panel, at j * PANEL + (l - start)
+    int added = 0;       // if n: the last n rows of A are diagonal, so v_j ends in row m - n + j
 };
 
 template <class E, class V> struct Reflection {
@@ -265,8 +266,15 @@ BATCHPINV_INLINE void reflect(const Factors<E, V> &at, int ld, int length, E *y,
 
 template <class E, class V>
 BATCHPINV_INLINE Factors<E, V> panel_of(const Factors<E, V> &factors, int k, int ld) {
-    return {factors.a + k * ld + k, factors.tau + k, factors.diagonal + k,
-            factors.inverse_diagonal + k, factors.inner + k * PANEL};
+    return {factors.a + k * ld + k,       factors.tau + k,           factors.diagonal + k,
+            factors.inverse_diagonal + k, factors.inner + k * PANEL, factors.added};
+}
+
+// The rows, from row k on, that the reflections of the panel at k reach.
+template <class E, class V>
+BATCHPINV_INLINE int rows_of_panel(const Factors<E, V> &factors, int k, int width, int m) {
+    const int end = m - factors.added + k + width;
+    return (end < m ? end : m) - k;
 }
 
 // ---- the whole matrix ---------------------------------------------------------------------------
@@ -275,10 +283,11 @@ BATCHPINV_INLINE Factors<E, V> panel_of(const Factors<E, V> &factors, int k, int
 template <class E, class V, class S>
 void find_all_inner_products(const Factors<E, V> &factors, S shape) {
     for (int k = 0; k < shape.n; k += PANEL)
-        with_size<PANEL>(
-            shape.n - k < PANEL ? shape.n - k : PANEL, [&](auto width) BATCHPINV_INLINE_LAMBDA {
-                find_inner_products<width>(panel_of(factors, k, shape.ld), shape.ld, shape.m - k);
-            });
+        with_size<PANEL>(shape.n - k < PANEL ? shape.n - k : PANEL,
+                         [&](auto width) BATCHPINV_INLINE_LAMBDA {
+                             find_inner_products<width>(panel_of(factors, k, shape.ld), shape.ld,
+                                                        rows_of_panel(factors, k, width, shape.m));
+                         });
 }
 
 // A, in factors.a, becomes Q R.
@@ -287,10 +296,11 @@ template <class E, class V, class S> void factorise(const Factors<E, V> &factors
     for (int k = 0; k < n; k += PANEL) {
         const Factors<E, V> at = panel_of(factors, k, ld);
         const int width = n - k < PANEL ? n - k : PANEL;
-        with_size<PANEL>(
-            width, [&](auto width) BATCHPINV_INLINE_LAMBDA { reduce_panel<width>(at, ld, m - k); });
+        const int rows = rows_of_panel(factors, k, width, m);
+        with_size<PANEL>(width, [&](auto width)
+                                    BATCHPINV_INLINE_LAMBDA { reduce_panel<width>(at, ld, rows); });
         if (k + PANEL < n)
-            reflect<PANEL, true>(at, ld, m - k, at.a + PANEL * ld, n - k - PANEL, m - k);
+            reflect<PANEL, true>(at, ld, rows, at.a + PANEL * ld, n - k - PANEL, rows);
     }
 }
 
@@ -303,8 +313,10 @@ void apply_q_filled(const Factors<E, V> &factors, E *y, Columns columns, S shape
         reflect<width, false>(panel_of(factors, last, ld), ld, m - last, y + last, columns,
                               filled - last);
     });
-    for (int k = last - PANEL; k >= 0; k -= PANEL)
-        reflect<PANEL, false>(panel_of(factors, k, ld), ld, m - k, y + k, columns, m - k);
+    for (int k = last - PANEL; k >= 0; k -= PANEL) {
+        const int rows = rows_of_panel(factors, k, PANEL, m);
+        reflect<PANEL, false>(panel_of(factors, k, ld), ld, rows, y + k, columns, rows);
+    }
 }
 
 // The same for columns that are 0 from row n on.
@@ -320,8 +332,9 @@ void apply_q_adjoint(const Factors<E, V> &factors, E *y, int columns, S shape) {
     for (int k = 0; k < reflections; k += PANEL)
         with_size<PANEL>(reflections - k < PANEL ? reflections - k : PANEL,
                          [&](auto width) BATCHPINV_INLINE_LAMBDA {
-                             reflect<width, true>(panel_of(factors, k, ld), ld, m - k, y + k,
-                                                  columns, m - k);
+                             const int rows = rows_of_panel(factors, k, width, m);
+                             reflect<width, true>(panel_of(factors, k, ld), ld, rows, y + k,
+                                                  columns, rows);
                          });
 }
 

@@ -58,7 +58,9 @@ template <class S> BATCHPINV_INLINE bool is_halved(const LaneGroup &group) {
 // the lanes that it can answer, and returns these lanes.
 template <class Method, class R, int lanes, class E, class S, class Find>
 BATCHPINV_INLINE unsigned answer(LaneGroup &group, S shape, Find &&find) {
-    const Workspace<E, typename element_of<E>::real> work(group.workspace, shape.ld, shape.n);
+    const int added = !S::fixed && group.weights ? static_cast<int>(group.weights->added) : 0;
+    const Workspace<E, typename element_of<E>::real> work(group.workspace, shape.ld, shape.n,
+                                                          added);
     if (!group.held) {
         group.uncertain = group.cut = 0;
         group.answerable = find(work);
@@ -72,10 +74,9 @@ BATCHPINV_INLINE unsigned answer(LaneGroup &group, S shape, Find &&find) {
                                               Shape<int>{shape.n, shape.n, shape.ld});
     else if (answered && group.weights) {
         weigh_inverse<R, typename element_of<E>::real>(group, work.y, shape.m, shape.n, shape.ld);
-        const int stored = shape.m - static_cast<int>(group.weights->added);
         store_strided<R, lanes, element_of<E>::parts>(reinterpret_cast<const R *>(work.y),
                                                       *work.factor, answered, group,
-                                                      {stored, shape.n, shape.ld});
+                                                      {shape.m - added, shape.n, shape.ld});
     } else if (answered) {
         if (group.entries != Entries::all)
             symmetrise<typename element_of<E>::real>(work.y, shape);

@@ -18,10 +18,10 @@ template <class E, class V> class Workspace {
         return taken;
     }
 
-    Factors<E, V> take_factors(E *of, int n) {
+    Factors<E, V> take_factors(E *of, int n, int added = 0) {
         V *const tau = take<V>(n);
         E *const diagonal = take<E>(n), *const inverse_diagonal = take<E>(n);
-        return {of, tau, diagonal, inverse_diagonal, take<E>(n * PANEL)};
+        return {of, tau, diagonal, inverse_diagonal, take<E>(n * PANEL), added};
     }
 
   public:
@@ -34,10 +34,11 @@ template <class E, class V> class Workspace {
     E *given, *sides, *residual;          // A; BLOCK and 4 columns of m rows: see refine-inl.h
     E *null;                              // n×n: see trailing-inl.h
 
-    Workspace(void *memory, int ld, int n)
+    // added: see Factors.
+    Workspace(void *memory, int ld, int n, int added = 0)
         : start(static_cast<V *>(memory)), factor(take<V>(1)), rank(take<V>(1)), norm2(take<V>(1)),
           size2(take<V>(1)), pivot(take<V>(n)), length2(take<V>(n)), y(take<E>(ld * n)),
-          v(take<E>(n * n)), factors(take_factors(take<E>(ld * n), n)),
+          v(take<E>(n * n)), factors(take_factors(take<E>(ld * n), n, added)),
           second(take_factors(take<E>(n * n), n)), columns(take<E>(ld * BLOCK)),
           short_columns(take<E>(n * BLOCK)), product(take<E>(ld * BLOCK)), given(take<E>(ld * n)),
           sides(take<E>(ld * BLOCK)), residual(take<E>(4 * ld)), null(take<E>(n * n)) {}
