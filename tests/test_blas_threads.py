@@ -3,6 +3,7 @@
 import contextlib
 import os
 import sys
+import threading
 import time
 
 import numpy as np
@@ -60,6 +61,20 @@ def test_blas_has_at_most_as_many_threads_as_workers_on_one_large_matrix(blas_th
     assert seen
     assert max(seen) <= min(workers, 3)
     assert blas_threads() == 3
+
+
+def test_callers_with_large_matrices_share_blas_threads(blas_threads):
+    """With threads for each, they would take several times as long."""
+    inside, seen = threading.Event(), []
+    large = random_stack(1500, 1500)
+    options = {"driver": "svd", "workers": 2, "progress": lambda *_: inside.set()}
+    other = threading.Thread(target=pinv, args=[large], kwargs=options)
+    other.start()
+    assert inside.wait(60)
+    look = lambda *_: seen.append((blas_threads(), other.is_alive()))  # noqa: E731
+    pinv(random_stack(400, 400), driver="svd", workers=2, progress=look)
+    other.join()
+    assert {threads for threads, beside in seen if beside} == {1}
 
 
 @pytest.mark.parametrize("fails_by", ["nan", "progress", "nested"])

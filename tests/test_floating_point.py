@@ -74,6 +74,16 @@ CALLS = {
         {"damping": np.float32(1e-44)},
     ),
     "dampings": (pinv, [random_stack(90, 3, 4)], {"damping": np.linspace(0, 5e-310, 90)}),
+    "covariances without rows": (
+        lambda *arrays, **options: lstsq(*arrays, return_covariance=True, **options)[1],
+        [np.empty((3, 0, 2)), np.empty((0, 1))],
+        {"damping": np.array([0.3, 5e-310, 1e-309])},
+    ),
+    "residuals without columns": (
+        lambda *arrays, **options: lstsq(*arrays, return_residuals=True, **options)[1],
+        [np.empty((3, 0)), np.array([[0.1, 1e-160, 1e200], [0.2, 0, 0], [0.7, 0, 0]])],
+        {"weights": np.array([0.3, 0.1, 0.2])},
+    ),
 }
 _INEXACT = 0x20 << 48 | 0x20  # Python's own arithmetic raises it
 

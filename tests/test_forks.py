@@ -155,3 +155,60 @@ def test_child_forked_after_an_interrupted_import_of_scipy_computes(delay):
     """,
         *IGNORE_FORK,
     )
+
+
+@pytest.mark.parametrize("delay", np.linspace(0.01, 0.2, 8).tolist())
+def test_child_forked_during_the_first_call_of_another_thread_computes(delay):
+    """That call imports SciPy. Before it, it imports `logging`, if nobody else has: a child that is
+    forked in these milliseconds has half a module, as with every other import.
+    """
+    run_python(
+        f"""
+    import concurrent.futures.thread, logging, os, threading, time
+    import numpy as np
+    from batchpinv import pinv
+    def compute():
+        assert np.all(pinv(2 * np.eye(70)) == np.eye(70) / 2)
+    other = threading.Thread(target=compute)
+    other.start()
+    time.sleep({delay})
+    child = os.fork()
+    if child == 0:
+        try:
+            compute()
+            os._exit(0)
+        finally:
+            os._exit(4)
+    assert os.waitpid(child, 0)[1] == 0
+    other.join()
+    """,
+        *IGNORE_FORK,
+    )
+
+
+@pytest.mark.parametrize("callers", [1, 3])
+def test_parent_goes_on_and_ends_after_a_fork_beside_blas_threads(callers):
+    """OpenBLAS ends its threads when the process forks, though a call may wait for them."""
+    run_python(
+        f"""{FORK}
+    import time
+    large = rng.standard_normal((430, 430))
+    done = [0] * {callers}
+    def compute_on(at):
+        while True:
+            pinv(large, driver="svd", workers=2)
+            done[at] += 1
+    for at in range({callers}):
+        threading.Thread(target=compute_on, args=[at], daemon=True).start()
+    for turn in range(3):
+        time.sleep(0.1 * (turn + 1))
+        child = os.fork()
+        if child == 0:
+            os._exit(0)
+        os.waitpid(child, 0)
+        before = list(done)
+        while any(now < then + 2 for now, then in zip(done, before)):
+            time.sleep(0.01)
+    """,
+        *IGNORE_FORK,
+    )

@@ -65,14 +65,21 @@ class BlasThreads:
         """Before a fork: let no thread change the setting.
 
         OpenBLAS locks its threads while it changes their number, and in a child that is forked
-        meanwhile they would stay locked. The fork goes on after `_FORK_WAITS`, whatever happens.
+        meanwhile they would stay locked. And it ends its threads when the process forks: a call
+        that waits for them would wait for ever. So BLAS is to use none until the fork is over. The
+        fork goes on after `_FORK_WAITS`, whatever happens.
         """
         if self._lock.acquire(timeout=_FORK_WAITS):
             self._forking.add(get_ident())
+            if self._holds:
+                self._holds[get_ident()] = 1
+                self._apply()
 
     def go_on(self) -> None:
         """After the fork, in the parent."""
         if get_ident() in self._forking:
+            if self._holds.pop(get_ident(), None):
+                self._apply()
             self._forking.remove(get_ident())
             self._lock.release()
 
@@ -159,9 +166,3 @@ def _is_scipys(path: str) -> bool:
 
 
 blas_threads = BlasThreads()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=blas_threads.keep_still,
-        after_in_parent=blas_threads.go_on,
-        after_in_child=blas_threads.restore_after_fork,
-    )

@@ -30,14 +30,14 @@ def run_apart(function: Callable[[], T]) -> T:
     Imports and callbacks from C ignore what a signal handler raises in them, or put errors of their
     own in its place. Handlers run in the main thread, so that it lets another thread call the
     function. In the middle of an import it cannot: the other thread would wait for the locks of the
-    modules that are half imported here.
+    modules that are half imported here. Nor may an import wait for a thread that imports.
     """
-    if current_thread() is not main_thread() or _is_in_import():
+    if _is_in_import():
         return function()
-    # What these modules register for forks must be there before a fork waits for the function.
-    with suppress(RuntimeError):  # the interpreter is shutting down
-        importlib.import_module("logging")
-        importlib.import_module("concurrent.futures.thread")
+    _prepare_for_forks()
+    if current_thread() is not main_thread():
+        with _running:
+            return function()
     results: list[T] = []
     ends: SimpleQueue[BaseException | None] = SimpleQueue()
 
@@ -61,6 +61,15 @@ def run_apart(function: Callable[[], T]) -> T:
         if error is not None:
             raise error
         return results[0]
+
+
+def _prepare_for_forks() -> None:
+    """What these modules register for forks must be there before a fork waits for a function: the
+    fork takes their locks first, and then waits for us, who would wait for their locks.
+    """
+    with suppress(RuntimeError):  # the interpreter is shutting down
+        importlib.import_module("logging")
+        importlib.import_module("concurrent.futures.thread")
 
 
 def _is_in_import() -> bool:

@@ -167,7 +167,9 @@ def _lstsq_by_stages(a: Any, b: Any, options: Options) -> Result:
     elif m and n:  # no right-hand sides, or no systems
         matrices = np.broadcast_to(array, (*batch_shape, m, n))
         asked = options._replace(out=None, wants_residuals=False, progress=None)
-        if damping is None or not damping.any():
+        with UsualArithmetic():  # a damping may be subnormal
+            drops_values = damping is None or not damping.any()
+        if drops_values:
             asked = asked._replace(rcond=None, atol=atol, rtol=rtol)
         if not options.is_weighted:
             found = pinv(matrices, asked)
@@ -179,14 +181,11 @@ def _lstsq_by_stages(a: Any, b: Any, options: Options) -> Result:
         covariance, leverage = found.covariance, found.leverage
     else:
         result[...] = 0
-        if covariance is not None and damping is not None and n:
-            _fill_with_damping(covariance, damping, options.wants_covariance == "diagonal")
-        if residual is not None:
-            squares = np.square(np.abs(sides))
-            if weights is not None:
-                each = weights[..., None]
-                squares = np.where(each == 0, 0, each * squares)
-            residual[...] = np.sum(squares, axis=-2)
+        with UsualArithmetic():
+            if covariance is not None and damping is not None and n:
+                _fill_with_damping(covariance, damping, options.wants_covariance == "diagonal")
+            if residual is not None:
+                _measure_sides(residual, sides, weights)
 
     x = out if out is not None else deliver(result[..., 0] if is_vector else result, b)
     if residual is not None and is_vector:
@@ -219,6 +218,17 @@ def _fill_with_damping(covariance: NDArray[Any], damping: NDArray[Any], diagonal
     """Covariances of systems without rows: the pseudo-inverse of damping * I."""
     each = np.divide(1, damping, out=np.zeros(damping.shape), where=damping > 0)[..., None]
     covariance[...] = each if diagonal else each[..., None] * np.eye(covariance.shape[-1])
+
+
+def _measure_sides(
+    residual: NDArray[Any], sides: NDArray[Any], weights: NDArray[Any] | None
+) -> None:
+    """Residuals of systems without columns."""
+    squares = np.square(np.abs(sides))
+    if weights is not None:
+        each = weights[..., None]
+        squares = np.where(each == 0, 0, each * squares)
+    residual[...] = np.sum(squares, axis=-2)
 
 
 def _make_reports(
