@@ -7,6 +7,7 @@ equations in rational numbers.
 
 from fractions import Fraction
 
+import mpmath
 import numpy as np
 import pytest
 from augmented import Exact
@@ -355,6 +356,95 @@ def test_spread_does_not_depend_on_neighbours_whose_rows_are_all_absent(dtype, m
     for at in range(9):
         alone = lstsq(a[at], b[at], weights=weights[at], damping=damping[at], **options)
         assert all(same_bits(one[at], other) for one, other in zip(together, alone, strict=True))
+
+
+@pytest.mark.parametrize("driver", ["auto", "svd"])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(1, 1), (6, 3), (3, 6), (50, 40), (200, 3)])
+def test_residuals_are_in_range_if_they_can_be(shape, dtype, driver):
+    """Though zero and tiny matrices are multiplied by a power of two first."""
+    large = float(np.sqrt(np.finfo(dtype).max)) / 2**11
+    b = np.zeros((shape[0], 2), dtype)
+    b[0] = 3, large
+    tiny = np.zeros(shape, dtype)
+    tiny[-1, -1] = np.finfo(dtype).tiny
+    options = {"return_residuals": True, "driver": driver}
+    for a in np.zeros(shape, dtype), tiny:
+        if shape[0] == 1 and a.any():
+            continue
+        for weight, damping in (1, None), (2.0**-20, None), (1, 0.5), (2.0**20, 1e-3):
+            weights = np.full(shape[0], weight)
+            _, squares = lstsq(a, b, weights=weights, damping=damping, **options)
+            exact = weight * np.array([9, large**2])
+            assert (np.abs(squares - exact) <= 20 * np.finfo(dtype).eps * exact).all()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("m", "n"), [(2, 3), (6, 7), (3, 9), (1, 4)])
+def test_each_variance_of_wide_damped_matrices_keeps_its_digits(m, n, dtype):
+    """Also those that are far smaller than 1 / damping, and those of unused columns."""
+    draw = Numbers(41)
+    eps = float(np.finfo(dtype).eps)
+    for damping in (1e-1, 1e-3, 1e-4) if dtype == "float32" else (1e-1, 1e-6, 1e-12):
+        a = draw.rng.integers(-99, 100, (60, m, n)).astype(dtype)
+        a[::2, :, -1] = 0
+        a[::3, -1] = 0
+        _, covariance = lstsq(a, a[..., 0], damping=damping, return_covariance=True)
+        _, variance = lstsq(a, a[..., 0], damping=damping, return_covariance="diagonal")
+        assert np.array_equal(variance, np.diagonal(covariance, axis1=1, axis2=2))
+        for at in range(60):
+            given = mpmath.matrix(a[at].astype(float).tolist())
+            with mpmath.workdps(60):
+                exact = (given.T * given + mpmath.mpf(damping) * mpmath.eye(n)) ** -1
+                size = mpmath.norm(given, 2)
+            cond = float(mpmath.sqrt((size**2 + damping) / damping))
+            deviation = np.sqrt([float(exact[i, i]) for i in range(n)])
+            exact = np.array([[float(exact[i, j]) for j in range(n)] for i in range(n)])
+            bound = 20 * eps * cond * np.outer(deviation, deviation)
+            assert (np.abs(covariance[at] - exact) <= bound).all()
+            if 20 * eps * cond < 1:
+                assert (variance[at] > 0).all()
+
+
+@pytest.mark.parametrize("driver", ["auto", "svd"])
+@pytest.mark.parametrize("damping", [None, 0.1])
+@pytest.mark.parametrize("shape", [(1, 1), (3, 2), (2, 5), (40, 33)])
+def test_covariances_are_in_range_if_they_can_be(shape, damping, driver):
+    a = np.random.default_rng(5).standard_normal(shape)
+    options = {"return_covariance": True, "driver": driver}
+    for size, weight in [(1e-300, 1e300), (1e-160, 1e160), (1e160, 1e-160), (1e300, 1e-300)]:
+        damped = None if damping is None else damping * weight * size * size
+        weights = np.full(shape[0], weight)
+        _, covariance = lstsq(size * a, a[:, 0], weights=weights, damping=damped, **options)
+        scale = 1 / (weight * size) / size
+        _, ordinary = lstsq(a, a[:, 0], damping=damped and damped * scale, **options)
+        assert np.allclose(covariance / scale, ordinary, rtol=1e-9, atol=0)
+
+
+@pytest.mark.parametrize("weights", [[1, 0, 1], [1, 0, -1]])
+@pytest.mark.parametrize("damping", [None, 0.1])
+@pytest.mark.parametrize("n", [2, 3, 5])
+def test_all_of_a_failed_spread_is_nan(n, damping, weights):
+    a = np.random.default_rng(0).standard_normal((3, n))
+    a[0, 0] = np.nan
+    options = {"weights": weights, "damping": damping, "on_failure": "nan"}
+    _, covariance, leverage = lstsq(
+        a, np.ones(3), **options, return_covariance=True, return_leverage=True
+    )
+    assert np.isnan(covariance).all()
+    assert np.isnan(leverage).all()
+
+
+@pytest.mark.parametrize("damping", [None, 0.1])
+def test_variances_of_very_wide_matrices_need_no_square_of_that_size(damping):
+    a = np.random.default_rng(0).standard_normal((2, 300_000))
+    _, variance = lstsq(a, np.ones(2), damping=damping, return_covariance="diagonal")
+    if damping is None:
+        expected = (np.linalg.pinv(a, rtol=None) ** 2).sum(axis=1)
+    else:
+        left = np.linalg.inv(a @ a.T + damping * np.eye(2)) @ a
+        expected = (1 - (a * left).sum(axis=0)) / damping
+    assert np.allclose(variance, expected)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -1,5 +1,5 @@
-// |b - A x|^2 for each right-hand side of a system that has been answered, by whichever rung,
-// computed from the caller's own numbers.
+// |b - A x|^2, or sum_i w_i |b_i - a_i x|^2, for each right-hand side of a system that has been
+// answered, by whichever rung, computed from the caller's own numbers.
 #pragma once
 
 #include "columns.hpp"
@@ -21,7 +21,10 @@ template <class T> class Residual final : public ResidualPass {
     const Gather<T> gather;
     const blas_int m, n; // of A as the caller has it
     Buffer<T> w, b, x;
-    Buffer<double> sums;
+    Buffer<double> sums, units;
+    Buffer<int> shifts;
+    const double *roots = nullptr; // 2^-exponent sqrt(w) of each row; null: they are all 1
+    int exponent = 0;
 
   public:
     explicit Residual(const RungContext &context)
@@ -29,7 +32,13 @@ template <class T> class Residual final : public ResidualPass {
           gather(make_gather<T>(batch)),
           m(static_cast<blas_int>(batch.transposed ? batch.n : batch.m)),
           n(static_cast<blas_int>(batch.transposed ? batch.m : batch.n)), w(batch.m * batch.n),
-          b(batch.width * m), x(batch.width * n), sums(batch.width) {}
+          b(batch.width * m), x(batch.width * n), sums(batch.width), units(batch.width),
+          shifts(batch.width) {}
+
+    void weigh(const double *new_roots, int new_exponent) {
+        roots = new_roots;
+        exponent = new_exponent;
+    }
 
     void measure(const Matrix &matrix, std::int64_t count) override {
         const auto k = static_cast<blas_int>(count);
@@ -40,7 +49,10 @@ template <class T> class Residual final : public ResidualPass {
         // b^T = x^T A^T - b^T; W is A, or its transpose.
         lapack.gemm('N', batch.transposed ? 'T' : 'N', k, m, n, x, k, w,
                     static_cast<blas_int>(batch.n), -1, b, k);
-        sum_squares<T>(b, m, k, k, sums);
+        if (roots)
+            sum_weighted_squares(k);
+        else
+            sum_squares<T>(b, m, k, k, sums);
         if (context.pass.enter()) {
             for (std::int64_t j = 0; j < k; ++j) {
                 const auto sum = static_cast<Real<T>>(sums[j]);
@@ -49,6 +61,30 @@ template <class T> class Residual final : public ResidualPass {
             }
             context.pass.leave();
         }
+    }
+
+  private:
+    // Each column is brought near 1, so that no square over- or underflows. Rows of weight 0 may
+    // hold anything.
+    void sum_weighted_squares(blas_int k) {
+        const auto each = [&](auto &&visit) {
+            for (blas_int i = 0; i < m; ++i)
+                for (blas_int j = 0; j < k && roots[i] != 0; ++j) {
+                    visit(j, roots[i] * static_cast<double>(std::real(b[i * k + j])));
+                    if (is_complex<T>)
+                        visit(j, roots[i] * static_cast<double>(std::imag(b[i * k + j])));
+                }
+        };
+        std::fill_n(units.get(), k, 0.0);
+        each([&](blas_int j, double part) { units[j] = std::max(units[j], std::fabs(part)); });
+        for (blas_int j = 0; j < k; ++j) {
+            shifts[j] = std::isfinite(units[j]) && units[j] > 0 ? std::ilogb(units[j]) : 0;
+            units[j] = std::ldexp(1.0, -shifts[j]);
+        }
+        std::fill_n(sums.get(), k, 0.0);
+        each([&](blas_int j, double part) { sums[j] += part * units[j] * (part * units[j]); });
+        for (blas_int j = 0; j < k; ++j)
+            sums[j] = std::ldexp(sums[j], 2 * (shifts[j] + exponent));
     }
 };
 

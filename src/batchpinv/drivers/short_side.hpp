@@ -2,10 +2,13 @@
 // weight 0 are left out. With B = L Q^H, L square and lower triangular and Q with orthonormal
 // columns,
 //
-//     (B^H B + damping I)^-1 = Q (L^H L + damping I)^-1 Q^H + (I - Q Q^H) / damping
+//     (B^H B + damping I)^-1 = Q (L^H L + damping I)^-1 Q^H + P / damping,   P = I - Q Q^H
 //
-// and B has the leverages of L. So the work is that of the shorter side, and the first part, which
-// may be far smaller than 1 / damping, keeps its digits.
+// and B has the leverages of L. So the work is that of the shorter side.
+//
+// Entries of the first part may be far smaller than 1 / damping, and keep their digits: where
+// 1 - |q_i|^2 would cancel (q_i is row i of Q), P_ii is |P e_i|^2. The |q_i|^2 add up to the number
+// of rows, so this concerns less than twice as many i.
 #pragma once
 
 #include "covariance.hpp"
@@ -26,8 +29,10 @@ template <class T> class ShortSide final : public InArena {
     PlainSystems<T> inverter;
 
   private:
-    Buffer<T> z, column; // z: by rows
+    Buffer<T> z, column, projections; // by rows; projections: some P e_i
     Buffer<double> found;
+    Buffer<std::int64_t> projection_of; // -1 if there is none
+    RowProducts<T> inside;
 
   public:
     ShortSide(const Batch &whole, const RoutineTable &routines, const LaneTable *lanes, Gate &gate,
@@ -37,7 +42,8 @@ template <class T> class ShortSide final : public InArena {
           triangles(describe(side)), augmented(triangles, lanes, Augmented<T>::Shape::below, most),
           w(n * side), tau(side), work(lwork), q(most * n * side), counts(most),
           inverter(whole, augmented, wanted(lanes), 0, routines, lanes, gate, failures),
-          z(n * inverter.columns), column(side), found(side) {}
+          z(n * inverter.columns), column(side), projections(2 * side * n), found(side),
+          projection_of(n), inside(n) {}
 
     static std::int64_t count_rows(const double *roots, std::int64_t m) {
         return m - std::count_if(roots, roots + m,
@@ -70,9 +76,8 @@ template <class T> class ShortSide final : public InArena {
         return true;
     }
 
-    // The n×n covariance, or only its diagonal. `scale`: of (B^H B)^-1 to that of the caller's.
-    void find_covariance(std::int64_t place, double scale, double damping, bool diagonal,
-                         T *covariance) {
+    // `exponent`: (B^H B)^-1 times 2^exponent is that of the caller's.
+    void find_covariance(std::int64_t place, int exponent, double damping, Spread<T> &spread) {
         const std::int64_t count = counts[place], length = inverter.columns;
         const T *const rows = q + place * n * side;
         const T *const x = inverter.x + place * inverter.entries();
@@ -82,14 +87,11 @@ template <class T> class ShortSide final : public InArena {
             for (std::int64_t i = 0; i < count; ++i)
                 for (std::int64_t at = 0; at < length; ++at)
                     z[j * length + at] += rows[j * side + i] * x[i * length + at];
-        for (std::int64_t j = 0; j < n; ++j)
-            for (std::int64_t i = diagonal ? j : 0; i <= j; ++i) {
-                const auto inside = inner_product(z + i * length, z + j * length, length) * scale;
-                const auto along = inner_product(rows + i * side, rows + j * side, count);
-                const auto sum = inside + ((i == j ? 1.0 : 0.0) - along) / damping;
-                covariance[i + j * n] = narrow<T>(i == j ? sum.real() : sum);
-                covariance[j + i * n] = narrow<T>(std::conj(sum));
-            }
+        inside.take(z, length, exponent);
+        project(rows, count);
+        spread.fill_covariance([&](std::int64_t i, std::int64_t j) {
+            return inside(i, j) + projected(rows, count, i, j) / damping;
+        });
     }
 
     void find_leverage(std::int64_t place, const double *roots, double *leverage) {
@@ -114,6 +116,29 @@ template <class T> class ShortSide final : public InArena {
         batch.a_row = sizeof(T);
         batch.a_col = side * static_cast<std::ptrdiff_t>(sizeof(T));
         return batch;
+    }
+
+    // Finds P e_i where P_ii is less than 1/2.
+    void project(const T *rows, std::int64_t count) {
+        std::int64_t used = 0;
+        for (std::int64_t i = 0; i < n; ++i) {
+            const T *const row = rows + i * side;
+            const bool cancels = inner_product(row, row, count).real() > 0.5 && used < 2 * side;
+            projection_of[i] = cancels ? used++ : -1;
+            T *const to = projections + projection_of[i] * n;
+            for (std::int64_t l = 0; l < n && cancels; ++l)
+                to[l] =
+                    narrow<T>((l == i ? 1.0 : 0.0) - inner_product(rows + l * side, row, count));
+        }
+    }
+
+    // P_ij
+    std::complex<double> projected(const T *rows, std::int64_t count, std::int64_t i,
+                                   std::int64_t j) const {
+        if (projection_of[i] >= 0 && projection_of[j] >= 0)
+            return inner_product(projections + projection_of[j] * n,
+                                 projections + projection_of[i] * n, n);
+        return (i == j ? 1.0 : 0.0) - inner_product(rows + i * side, rows + j * side, count);
     }
 
     // B^H = Q L^H, of `count` columns. Writes L, and puts Q into w.

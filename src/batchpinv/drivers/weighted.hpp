@@ -9,9 +9,9 @@
 // matrices with fewer rows than columns have a way of their own (short_side.hpp).
 #pragma once
 
-#include "misfit.hpp"
 #include "permits.hpp"
 #include "plain_systems.hpp"
+#include "residual.hpp"
 #include "short_side.hpp"
 #include "weighted_lanes.hpp"
 
@@ -35,7 +35,6 @@ template <class T> class WeightedSolver final : public Solver {
         std::unique_ptr<PlainSystems<T>> solver, inverter; // inverter: null if not needed
         // For damped matrices of fewer rows than columns: all places if m < n, otherwise one.
         std::unique_ptr<ShortSide<T>> few_rows;
-        std::unique_ptr<Misfit<T>> misfit;
         std::optional<Matrix> first; // the matrix whose F is in place 0, if known
 
         Kind(const Batch &batch, const LaneTable *lanes, Shape shape, std::int64_t most)
@@ -61,7 +60,8 @@ template <class T> class WeightedSolver final : public Solver {
     Buffer<Matrix> held;
     std::unique_ptr<Kind> kinds[KINDS];
     Spread<T> spread;
-    std::optional<Matrix> last; // the matrix whose factors are in slot 0
+    std::unique_ptr<Residual<T>> residual; // null if not wanted
+    std::optional<Matrix> last;            // the matrix whose factors are in slot 0
 
   public:
     WeightedSolver(const Batch &batch, const RoutineTable &routines, const LaneTable *lanes,
@@ -71,7 +71,9 @@ template <class T> class WeightedSolver final : public Solver {
           context{batch, routines, lanes, pass, failures, reduced}, m(batch.rows()),
           n(batch.cols()), most(how_many(batch, lanes)), row_factors(batch, lanes),
           factors(most * m), diagonals(most), exponents(most), is_exact(most), is_lifted(most),
-          factors_of(most), held(most), spread(batch) {}
+          factors_of(most), held(most), spread(batch),
+          residual(batch.data[Operand::RESIDUAL] ? std::make_unique<Residual<T>>(context)
+                                                 : nullptr) {}
 
     void prepare() override {
         for (const KindName name : {exact, rounded, damped}) {
@@ -167,8 +169,6 @@ template <class T> class WeightedSolver final : public Solver {
                                                       : Wanted::inverses);
             kind->inverter->report_after(*kind->solver);
         }
-        if (batch.data[Operand::RESIDUAL])
-            kind->misfit = std::make_unique<Misfit<T>>(context, kind->matrices);
         return *kind;
     }
 
@@ -360,12 +360,7 @@ template <class T> class WeightedSolver final : public Solver {
         }
         if (!batch.solves())
             make_hermitian(matrix);
-        if (kind.misfit) {
-            kind.first.reset();
-            take(kind, 0, slot);
-            kind.matrices.take_sides(0, matrix.data[Operand::B], roots_of(slot));
-            measure(kind, slot, 0, 0);
-        }
+        measure_residual(slot);
     }
 
     // Whether sqrt(W) A is zero. Its damped X is zero then, but rounding may leave something else.
@@ -400,7 +395,7 @@ template <class T> class WeightedSolver final : public Solver {
     // x, length and is_left: see find_leverage.
     void find_spread(const Augmented<T> &of, std::int64_t place, const T *x, std::int64_t length,
                      bool is_left, std::int64_t own) {
-        spread.find_covariance(x, length, std::ldexp(1.0, -2 * exponents[own]));
+        spread.find_covariance(x, length, -2 * exponents[own]);
         spread.find_leverages(of.f + place * of.rows * of.cols, of.rows, x, length, is_left);
     }
 
@@ -421,8 +416,8 @@ template <class T> class WeightedSolver final : public Solver {
         if (!pass.open())
             return;
         if (spread.with_covariance)
-            few_rows.find_covariance(place, std::ldexp(1.0, -2 * exponents[factors_of[slot]]),
-                                     damping_of(held[slot]), batch.diagonal, spread.covariance);
+            few_rows.find_covariance(place, -2 * exponents[factors_of[slot]],
+                                     damping_of(held[slot]), spread);
         if (spread.with_leverage)
             few_rows.find_leverage(place, roots_of(slot), spread.leverage);
     }
@@ -454,7 +449,9 @@ template <class T> class WeightedSolver final : public Solver {
         const unsigned char rung = stack.rung[at];
         const bool with_damping = is_damped(matrix), failed = rank < 0;
         const std::int64_t full = std::min(m, n);
-        if (spread.is_wanted() && has_few_rows(kind, slot) && !(failed && m >= n))
+        if (spread.is_wanted() && failed)
+            spread.fail();
+        else if (spread.is_wanted() && has_few_rows(kind, slot))
             spread_few_rows(kind, place, slot);
         else if (spread.is_wanted())
             find_spread(kind.inverter ? *kind.inverter : stack, place, factors_of[slot]);
@@ -474,8 +471,7 @@ template <class T> class WeightedSolver final : public Solver {
         }
         if (!batch.solves())
             make_hermitian(matrix);
-        if (kind.misfit)
-            measure(kind, slot, at, place);
+        measure_residual(slot);
     }
 
     // Writes rows×cols of x, whose rows are `ld` apart; column j is multiplied by by[j].
@@ -490,24 +486,11 @@ template <class T> class WeightedSolver final : public Solver {
         });
     }
 
-    // `at`: where its right-hand sides are; `place`: where its F is.
-    void measure(Kind &kind, std::int64_t slot, std::int64_t at, std::int64_t place) {
-        if (!permit.take())
+    void measure_residual(std::int64_t slot) {
+        if (!residual || !permit.take())
             return;
-        const Matrix &matrix = held[slot];
-        const Augmented<T> &of = kind.matrices;
-        kind.misfit->measure(reinterpret_cast<const char *>(of.f + place * of.rows * of.cols),
-                             reinterpret_cast<const char *>(of.sides + at * of.rows * of.k),
-                             matrix.data[Operand::OUT]);
-        if (pass.enter()) {
-            for (std::int64_t j = 0; j < batch.k; ++j) {
-                const Real<T> sum =
-                    std::ldexp(kind.misfit->sums[j], 2 * exponents[factors_of[slot]]);
-                std::memcpy(matrix.data[Operand::RESIDUAL] + j * batch.residual_col, &sum,
-                            sizeof sum);
-            }
-            pass.leave();
-        }
+        residual->weigh(roots_of(slot), exponents[factors_of[slot]]);
+        residual->measure(held[slot], batch.k);
         permit.give_back();
     }
 
