@@ -76,7 +76,8 @@ def make_plan(
     each = sides
     each += _svd_seconds(m, n, dtype, hermitian) if svd_only else _direct_seconds(m, n, dtype)
     if count * each < _HANDOFF:
-        return Plan(1, count, True, blas_threads, True, alone and blas_threads is None)
+        keeps_gil = (alone or svd_only) and blas_threads is None
+        return Plan(1, count, True, blas_threads, True, keeps_gil)
     last = _svd_seconds(m, n, dtype, hermitian) + sides
     if workers is None:
         workers = get_workers()
