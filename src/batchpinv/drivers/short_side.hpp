@@ -123,10 +123,12 @@ template <class T> class ShortSide final : public InArena {
         std::int64_t used = 0;
         for (std::int64_t i = 0; i < n; ++i) {
             const T *const row = rows + i * side;
-            const bool cancels = inner_product(row, row, count).real() > 0.5 && used < 2 * side;
-            projection_of[i] = cancels ? used++ : -1;
-            T *const to = projections + projection_of[i] * n;
-            for (std::int64_t l = 0; l < n && cancels; ++l)
+            projection_of[i] = -1;
+            if (!(inner_product(row, row, count).real() > 0.5) || used == 2 * side)
+                continue;
+            T *const to = projections + used * n;
+            projection_of[i] = used++;
+            for (std::int64_t l = 0; l < n; ++l)
                 to[l] =
                     narrow<T>((l == i ? 1.0 : 0.0) - inner_product(rows + l * side, row, count));
         }
