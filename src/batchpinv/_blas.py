@@ -24,8 +24,8 @@ from ._batch import UsualArithmetic
 from ._lapack import load_lapack
 from ._signals import run_apart
 
-# Seconds that a fork waits for a thread that is changing the setting.
-_FORK_WAITS = 0.5
+# Seconds that a fork waits for threads inside LAPACK, and for one that is changing the setting.
+FORK_WAITS = 0.5
 # Seconds after which a thread that waits for the lock looks whether another has made the change.
 _SLICE = 0.001
 # Stands for the limit while the setting is being changed.
@@ -67,9 +67,9 @@ class BlasThreads:
         OpenBLAS locks its threads while it changes their number, and in a child that is forked
         meanwhile they would stay locked. And it ends its threads when the process forks: a call
         that waits for them would wait for ever. So BLAS is to use none until the fork is over. The
-        fork goes on after `_FORK_WAITS`, whatever happens.
+        fork goes on after `FORK_WAITS`, whatever happens.
         """
-        if self._lock.acquire(timeout=_FORK_WAITS):
+        if self._lock.acquire(timeout=FORK_WAITS):
             self._forking.add(get_ident())
             if self._holds:
                 self._holds[get_ident()] = 1

@@ -8,7 +8,6 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
-from functools import partial
 from queue import Empty, SimpleQueue
 from threading import Event, Lock, RLock, current_thread
 
@@ -22,7 +21,7 @@ from ._batch import (
     start_thread,
     unblock_lapack,
 )
-from ._blas import blas_threads
+from ._blas import FORK_WAITS, blas_threads
 from ._plan import Plan
 from ._workers import usable_cpus
 
@@ -36,9 +35,6 @@ _SLICE = 0.05
 
 # The most threads of a pool, far beyond any use: threads that sleep cost memory only.
 _MOST_THREADS = 1024
-
-# Seconds that a fork waits for the workers to leave LAPACK, which may hold locks.
-_FORK_WAITS = 0.5
 
 
 class Crew:
@@ -244,7 +240,7 @@ def _drop_all() -> None:
 
 def _before_fork() -> None:
     blas_threads.keep_still()
-    block_lapack(_FORK_WAITS)
+    block_lapack(FORK_WAITS)
 
 
 def _after_fork_in_parent() -> None:
