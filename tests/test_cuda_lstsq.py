@@ -224,8 +224,7 @@ def test_a_bad_right_hand_side_spoils_only_its_own_column(shape):
     x = lstsq(Array.of(a), Array.of(b)).numpy()
     assert np.isnan(x[1, :, 1]).all()
     x[1, :, 1] = expected[1, :, 1]
-    assert x[[0, 2]].tobytes() == expected[[0, 2]].tobytes()
-    check_close(x[1], expected[1])  # which the SVD may have computed
+    assert x.tobytes() == expected.tobytes()
 
 
 @pytest.mark.parametrize("bad", [np.nan, -np.inf])
@@ -237,8 +236,7 @@ def test_a_bad_vector_spoils_only_its_own_solution(shape, bad):
     x, info = lstsq(Array.of(a), Array.of(b), return_info=True)
     assert not np.isfinite(x.numpy()[1]).any()
     assert x.numpy()[[0, 2]].tobytes() == expected[[0, 2]].tobytes()
-    if np.isnan(bad):
-        assert (info.rung == info.rung[0]).all()
+    assert (info.rung == info.rung[0]).all()
 
 
 @pytest.mark.usefixtures("ways")

@@ -197,3 +197,27 @@ def test_single_precision_drops_a_few_small_values_of_a_square(dtype, n, hermiti
         assert np.linalg.norm(x[at] - exact) <= allowed * np.linalg.norm(exact)
         size = np.linalg.norm(exact, 2) * np.linalg.norm(b)
         assert np.linalg.norm(solutions[at] - exact @ b) <= allowed * size
+
+
+@pytest.mark.parametrize("driver", ["auto", "svd"])
+@pytest.mark.parametrize("seed", [107, 564, 112, 116, 137, 113, 337, *range(20)])
+def test_columns_of_equal_sizes_have_no_certain_wrong_rank(seed, driver):
+    """Their sums round the same way each time: LAPACK's SVD makes 100 eps of a zero value. The
+    matrices are exact, so that their singular values are known."""
+    rng = np.random.default_rng(seed)
+    m, n = int(2 ** rng.integers(7, 14)), int(rng.integers(4, 9))
+    signs = rng.choice([-1.0, 1.0], m) if seed % 2 else np.ones(m)
+    values = np.zeros(n)
+    rank = int(rng.integers(1, n))
+    values[rng.permutation(n)[:rank]] = rng.integers(2**15 + 1, 2**16, rank) / 2**16
+    few = np.isin(np.arange(n), rng.permutation(n)[:4])
+    left = np.eye(m, n) - 2 / m * signs[:, None] * signs[:n]
+    right = np.eye(n) - np.outer(few, few) / 2
+    a = left * values @ right
+    assert np.array_equal(a @ right, left * values)
+    for given in a, a.T:
+        for rtol in (1e-16, 5e-16, 1e-15, 2e-15, 1e-14, 5e-14, None):
+            _, info = pinv(given, driver=driver, rtol=rtol, return_info=True, workers=1)
+            assert info.rank == rank or not info.certain
+            if rtol is None:
+                assert info.certain

@@ -18,9 +18,9 @@ from ._rule import Row
 from ._shim import Stream
 
 _INT, _POINTER = 4, 8  # bytes
-# Rows of `squares`: the norms of the matrix, of its inverse or its factor's, of a residual, of a
-# lone right-hand side, and of the solutions.
-_MATRIX, _INVERSE, _RESIDUAL, _SIDE, _SOLUTIONS = range(5)
+# Rows of `squares`: the norms of the matrix, of its inverse or its factor's, of a residual, and of
+# the solutions; and the right-hand sides times 0, which is NaN if they are not finite.
+_MATRIX, _INVERSE, _RESIDUAL, _SOLUTIONS, _SIDES = range(5)
 _ROWS = 5
 
 
@@ -77,8 +77,8 @@ class Direct(ABC):
             b, solutions = packed(sides, self.k, self.q), packed(answer, self.k, self.p)
             self._solve(x, b, solutions)
             self._measure(_SOLUTIONS, solutions, self.k * self.p)
-            if self.k == 1:
-                self._measure(_SIDE, b, self.q)
+            stream.fill(self.zeros, 0, b.stride * self.dtype.itemsize)
+            self._measure(_SIDES, b, b.stride, Columns(self.zeros, b.stride, 0))
 
     def measure(self) -> Measures:
         """The norms of what was started last. Waits for all of its work."""
@@ -95,13 +95,12 @@ class Direct(ABC):
     ) -> NDArray[np.bool_]:
         """For which matrices it is certain that the rank is full and the answer right.
 
-        Solutions may overflow on the way, which those by the SVD do only if they are too large. If
-        the only right-hand side holds NaN, they cannot help that.
+        Solutions may overflow on the way, which those by the SVD do only if they are too large.
         """
         norms = measures.norms
-        certain: NDArray[np.bool_] = self._judge(norms[:_SIDE], atol, rtol)
+        certain: NDArray[np.bool_] = self._judge(norms[:_SOLUTIONS], atol, rtol)
         certain &= (measures.info == 0).all(axis=0)
-        certain &= np.isfinite(norms[_SOLUTIONS]) | np.isnan(norms[_SIDE])
+        certain &= np.isfinite(norms[_SOLUTIONS]) | np.isnan(norms[_SIDES])
         return certain
 
     def _lay_out(self, room: Room) -> int:
@@ -110,6 +109,7 @@ class Direct(ABC):
         self.norms = room.take(_ROWS * room.batch * self.dtype.itemsize)
         self.info = room.take(self.checks * room.batch * _INT)
         self.pointers = room.take(5 * room.batch * _POINTER)
+        self.zeros = room.take(self.sides * self.q * self.dtype.itemsize)
         self._lay_out_more(room)
         return room.end
 
@@ -137,11 +137,13 @@ class Direct(ABC):
     ) -> None:
         self.stream.multiply(self.code, *adjoint, rows, cols, inner, a, b, to, self.batch, adds)
 
-    def _measure(self, row: int, a: Columns, size: int) -> None:
-        """Write the squared norms of packed matrices with `size` entries into a row."""
+    def _measure(self, row: int, a: Columns, size: int, by: Columns | None = None) -> None:
+        """Write into a row the squared norms of packed matrices with `size` entries, or their inner
+        products with other vectors.
+        """
         vectors = Columns(a.at, size, size)
         to = self.norms + row * self.batch * self.dtype.itemsize
-        self._multiply(Columns(to, 1, 1), 1, 1, size, vectors, vectors, (True, False))
+        self._multiply(Columns(to, 1, 1), 1, 1, size, vectors, by or vectors, (True, False))
 
     def _copy(self, to: Columns, source: Columns) -> None:
         size = source.stride * self.dtype.itemsize * self.batch

@@ -12,8 +12,10 @@ inline Rounding<double> rounding_of(Method method, double eps, std::int64_t long
                                     std::int64_t shorter) {
     const BackwardError &row = backward_errors[static_cast<int>(method)];
     const double root = std::sqrt(static_cast<double>(shorter));
-    const double long_root = std::sqrt(static_cast<double>(longer - shorter));
-    return {eps * (row.constant + row.root * root + row.long_root * long_root),
+    const double apart = static_cast<double>(longer - shorter), long_root = std::sqrt(apart);
+    const double by_length =
+        apart > 0 ? std::min(row.long_root * long_root, row.long_side * apart) : 0;
+    return {eps * (row.constant + row.root * root + by_length),
             eps * (row.relative + row.relative_root * root + row.relative_long_root * long_root +
                    row.relative_side * static_cast<double>(longer))};
 }
