@@ -104,7 +104,7 @@ def test_only_values_that_stand_out_warn():
 def test_a_call_warns_once_and_names_the_first_matrix(driver):
     eps = np.finfo(np.float32).eps
     good = with_values((300, 3), [1, 0.5, 0.2], np.float32)
-    cut = with_values((300, 3), [1, 0.5, 150 * eps], np.float32)
+    cut = with_values((300, 3), [1, 0.5, 250 * eps], np.float32)
     stack = np.broadcast_to(good, (2, 50, 300, 3)).copy()
     stack[1, 7] = stack[1, 30] = cut
     for call in (
