@@ -397,6 +397,27 @@ def test_overdetermined_systems_lose_no_digits_to_their_condition(dtype):
     assert refined > 2
 
 
+@pytest.mark.skipif(not LANES, reason="LAPACK's rungs refine less")
+@pytest.mark.parametrize("size", [1.0, 100.0, 1e4])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_a_residual_much_larger_than_the_fit_costs_at_most_two_digits(dtype, size):
+    """The first solution, which refinement starts from, may have no right digit."""
+    eps = float(np.finfo(dtype).eps)
+    conditions = (1e6, 1e8, 1e9) if eps < 1e-10 else (1e3, 3e3)
+    for m, n, cond in [(8, 3, cond) for cond in conditions] + [(25, 7, conditions[-1])]:
+        draw = Draw(dtype, seed=n)
+        basis, others = np.linalg.qr(draw.normal(m, n))[0], draw.normal(m, 4)
+        a = ((basis * np.geomspace(1, 1 / cond, n)) @ draw.unitary(n)).astype(dtype)
+        fit = a.astype("D") @ draw.normal(n, 4)
+        others = others - basis @ (basis.conj().T @ others)
+        scale = size * np.linalg.norm(fit, axis=0) / np.linalg.norm(others, axis=0)
+        b = fit + scale * others
+        b = (b if np.dtype(dtype).kind == "c" else b.real).astype(dtype)
+        for column, exact in zip(batchpinv.lstsq(a, b).T, lstsq_mp(a, b).x.T, strict=True):
+            error = max(abs(value) for value in np.array(column.tolist(), object) - exact)
+            assert error < 100 * eps * max(abs(value) for value in exact), (m, n, cond)
+
+
 def test_refinement_does_not_depend_on_neighbours():
     a, b = curve_fits(np.float64)
     x = batchpinv.lstsq(a, b)

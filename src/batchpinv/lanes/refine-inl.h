@@ -1,8 +1,9 @@
 // Refinement of least squares problems whose condition would cost digits: the augmented system
 //     r + A x = b, A^H r = 0,
 // with its residuals in twice the working precision, and corrections by the QR factors at hand
-// (Bjorck, BIT 7, 1967; Demmel, Hida, Riedy and Li, ACM Trans. Math. Softw. 35, 2009). After two
-// steps only the rounding of x itself is left, for conditions up to 1e11 (single precision: 1e4).
+// (Bjorck, BIT 7, 1967; Demmel, Hida, Riedy and Li, ACM Trans. Math. Softw. 35, 2009). Each step
+// reduces the error of x by about eps times the condition, even where the residual is so large that
+// the first x has no right digit. In the end only the rounding of x itself is left.
 //
 // Residuals are sums of products without error (Ogita, Rump and Oishi, SIAM J. Sci. Comput. 26,
 // 2005).
@@ -145,26 +146,33 @@ template <class E, class V> BATCHPINV_INLINE V harmless_ratio(const Workspace<E,
     return MOST_LOSS2 / 2 / (*work.norm2 * *work.size2) - 1;
 }
 
-// x += d in the wanted lanes; those in which |d| is half of |x| or more are wanted no longer.
-template <class E, class Mask>
-BATCHPINV_INLINE void add_correction(Mask &wanted, const E *d, E *x, int n) {
-    using V = typename element_of<E>::real;
-    wanted &= 4 * squares<V>(d, n) < squares<V>(x, n);
+// x += d in the wanted lanes; those in which |d|^2 is a quarter of `most2` or more are wanted no
+// longer.
+template <class E, class V, class Mask>
+BATCHPINV_INLINE void add_correction(Mask &wanted, V most2, const E *d, E *x, int n) {
+    wanted &= 4 * squares<V>(d, n) < most2;
     for (int j = 0; j < n; ++j)
         x[j] = choose(wanted, plus(x[j], d[j]), x[j]);
 }
 
-// Refines x, the solution for b by the QR factors of A; A is in work.given.
-template <class E, class V, class Mask>
+// Refines x, the solution for b by the QR factors of A; A is in work.given. Two steps are enough,
+// unless the corrections show that a third is needed. A lane in which they do not become smaller
+// is left as it is; so is one whose condition is beyond most_condition, if the first correction is
+// about as large as x.
+template <class R, class E, class V, class Mask>
 void refine_augmented(const Workspace<E, V> &work, Shape<int> shape, Mask wanted, const E *b,
                       E *x) {
+    constexpr int most_steps = 6;
+    constexpr R eps = std::numeric_limits<R>::epsilon(), most_condition = R(1) / (64 * eps);
     const auto [m, n, ld] = shape;
     const E *const a = work.given;
     E *const r = work.residual, *const f = r + ld, *const d = f + ld, *const g = d + ld;
     for (int i = 0; i < m; ++i)
         r[i] = E{};
     find_defect(a, b, r, x, r, shape);
-    for (int step = 0; step < 2; ++step) {
+    V before2 = choose(*work.norm2 * *work.size2 < most_condition * most_condition,
+                       V{} + std::numeric_limits<R>::infinity(), squares<V>(x, n));
+    for (int step = 0; step < most_steps && any_lane(wanted); ++step) {
         find_defect(a, b, r, x, f, shape);
         find_gradient(a, r, g, shape);
         forward_substitute(work.factors, n, ld, g, 1, ld);
@@ -177,8 +185,13 @@ void refine_augmented(const Workspace<E, V> &work, Shape<int> shape, Mask wanted
         }
         back_substitute(work.factors, n, ld, f, 1, ld);
         apply_q_filled(work.factors, d, 1, shape, m);
-        add_correction(wanted, f, x, n);
+        const V change2 = squares<V>(f, n);
+        add_correction(wanted, before2, f, x, n);
         for (int i = 0; i < m; ++i)
             r[i] = plus(r[i], d[i]);
+        // The next correction would be about change^2 / before.
+        if (step > 0)
+            wanted &= change2 > eps / 4 * square_root(squares<V>(x, n)) * square_root(before2);
+        before2 = change2;
     }
 }

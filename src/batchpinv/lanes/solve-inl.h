@@ -105,7 +105,7 @@ void refine_solution(const Workspace<E, V> &work, Shape<int> shape, Mask wanted,
     for (int step = 0; step < 2; ++step) {
         find_defect(work.given, b, none, x, d, shape);
         Method::template solve<R>(false, work, shape, d, 1);
-        add_correction(wanted, d, x, shape.n);
+        add_correction(wanted, squares<V>(x, shape.n), d, x, shape.n);
     }
 }
 
@@ -127,7 +127,7 @@ struct ByQR {
     template <class R, class E, class V, class Mask>
     static void refine(const Workspace<E, V> &work, Shape<int> shape, Mask wanted, const E *b,
                        E *x) {
-        refine_augmented(work, shape, wanted, b, x);
+        refine_augmented<R>(work, shape, wanted, b, x);
     }
 };
 
