@@ -24,6 +24,7 @@ from batchpinv._batch import Job, Worker, backward_errors, choose_lanes
 from .report import print_table
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from families import reflected
 from truth import singular_values
 
 Stack = NDArray[Any]
@@ -148,17 +149,6 @@ def arrow(rng: Generator, count: int, m: int, n: int) -> Stack:
     stack = 10.0 ** rng.uniform(-8, 0, (count, 1, 1)) * np.eye(m, n, -1) * np.ones((count, 1, 1))
     stack[:, 0] = 1
     return stack
-
-
-def reflected(rng: Generator, count: int, m: int, n: int) -> Stack:
-    """Columns with one large entry and others of equal size, which round the same way."""
-    if m < n:
-        return reflected(rng, count, n, m).swapaxes(1, 2)
-    signs = np.where(rng.random((count, 1)) < 0.5, 1, rng.choice([-1.0, 1.0], (count, m)))
-    left = np.eye(m, n) - 2 / m * signs[:, :, None] * signs[:, None, :n]
-    values = rng.integers(2**15, 2**16, (count, 1, n)) / 2**16 * (rng.random((count, 1, n)) < 0.7)
-    few = np.argsort(rng.random((count, n)), axis=1) < 4
-    return left * values @ (np.eye(n) - few[:, :, None] * few[:, None, :] / 2)
 
 
 HELD_OUT: dict[str, Make] = {

@@ -24,6 +24,7 @@ from .report import print_table
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 
+import families as shared
 from truth import Kind, find_ranks, singular_values
 
 DRIVERS = ("auto", "svd")
@@ -153,6 +154,14 @@ def constant_columns(
     return stack + _noise(rng, (count, m, n), rtol, dtype)
 
 
+def reflected(
+    rng: Generator, count: int, m: int, n: int, rtol: float, dtype: np.dtype[Any]
+) -> Stack:
+    """Columns (or rows) whose entries are of equal size, all but a few; some singular values are
+    zero, or about as large as the tolerance."""
+    return shared.reflected(rng, count, m, n) + _noise(rng, (count, m, n), rtol, dtype)
+
+
 def integers(
     rng: Generator, count: int, m: int, n: int, rtol: float, dtype: np.dtype[Any]
 ) -> Stack:
@@ -225,8 +234,8 @@ FAMILIES: dict[str, Make] = {
     make.__name__: make
     for make in (
         *(at_tolerance, graded, kahan, triangular, scaled, products, nearly_singular),
-        *(repeated_columns, repeated_rows, constant_columns, integers, integer_products),
-        graded_dependent,
+        *(repeated_columns, repeated_rows, constant_columns, reflected, integers),
+        *(integer_products, graded_dependent),
         *(orthogonal, eigenvalues, semidefinite),
     )
 }

@@ -9,6 +9,7 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
+from families import reflected
 from pairs import find_pinv, find_value
 
 from batchpinv import RankWarning, Rung, pinv
@@ -47,7 +48,8 @@ class Sample:
     their geometric mean. `near` puts it that relative distance below the last kept value instead,
     `above` above the first dropped one.
 
-    one_sided: the entries of each column are equal, so its sums always round to the same side."""
+    one_sided: the entries of each column are equal, or all but a few, so its sums always round to
+    the same side."""
 
     family: str
     stack: np.ndarray
@@ -120,6 +122,9 @@ class Maker:
         yield self.sample("constant columns", constant, 1, one_sided=True)
         if m > 1 and k > 1:
             yield self.sample("nearly constant columns", self.nearly_constant(), 1, one_sided=True)
+        for r in sorted({self.k, max(1, 2 * self.k // 3)}):
+            a = reflected(self.rng, self.count, m, n, r)
+            yield self.sample(f"reflected, rank {r}", a, r, one_sided=True)
         for r in self.lower_ranks():
             for cond in conditions if r > 1 else (1.0,):
                 a, family = self.of_values(np.linspace(1, 1 / cond, r)), f"condition {cond:g}"
@@ -244,7 +249,7 @@ def bounds(sample, rung, svd, by_svd):
     - Rounding: 6.9 at 2x2 of rank 1, in 150,000 matrices; 10.8 for complex matrices, whose products
       round to sqrt(8) u instead of u. In lanes, many rows add nothing: 4.4 and 7.1 in one column of
       equal entries. If all columns are nearly constant, sums of 32 terms round to one side: 24.9 at
-      512x2.
+      512x2; if all entries of a column but a few have one size, 18.4, and complex 26.5 at 100x3.
     - Larger matrices: four times the SVD's error.
     - Elimination of squares: pivots grow, most in orthogonal matrices. 42 at 512x512, and 77 and
       81 in two draws of 1000x1000; complex 36.5 at 256x256 and 81 at 512x512. LAPACK's inverse by
@@ -254,7 +259,7 @@ def bounds(sample, rung, svd, by_svd):
     """
     m, n = sample.stack.shape[1:]
     is_complex = sample.stack.dtype.kind == "c"
-    rounding = 25 if sample.one_sided else 13 if is_complex else 8
+    rounding = (25, 35)[is_complex] if sample.one_sided else (8, 13)[is_complex]
     growth = 2 + n / (6 if is_complex else 8) if m == n else 0
     kinds = [np.isin(rung, LANES), rung == Rung.SVD, rung == Rung.DIRECT]
     larger = np.maximum(max(rounding, 2 + n / 30 if sample.hermitian else 0), 4 * svd)
@@ -273,8 +278,8 @@ def svd_bound(sample):
     - Hermitian matrices (heevd): 6.9 at 9x9, 8.1 at 25x25, 11.0 at 48x48 (divide and conquer,
       which drops 4 eps at each level, by laed2), 10.9 at 100x100, 14.4 at 512x512.
     - Columns of equal entries: sums round to the same side, row after row. 65 at 1000x2, and no
-      more with up to 100,000 rows: 48 at 2000x2, 43 at 20,000x10, 33 at 100,000x10. Each row may
-      add what search.py allows.
+      more with up to 100,000 rows: 48 at 2000x2, 43 at 20,000x10, 33 at 100,000x10. If all are
+      equal but a few: 171 at 1000x2, 183 at 2000x2, 580 at 131,072x4.
     """
     m, n = sample.stack.shape[1:]
     k = min(m, n)
@@ -283,8 +288,8 @@ def svd_bound(sample):
     else:
         one = 5 if sample.eps > 1e-10 else 49.4
         dropped = one * ((k - 1) / sample.rank) ** 0.5
-    rows = min(max(m, n), 1000) if sample.one_sided else 0
-    return 7 + k**0.5 / 2 + dropped + rows / 12
+    rows = max(m, n) if sample.one_sided else 0
+    return 7 + k**0.5 / 2 + dropped + min(rows / 6, 6 * rows**0.5)
 
 
 def _adjoint(a):
