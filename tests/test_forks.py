@@ -25,6 +25,22 @@ FORK = """
                 os._exit(4)
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 """
+FIRST = """
+    import os, threading, time
+    import numpy as np
+    from batchpinv import pinv
+    def compute():
+        assert np.all(pinv(2 * np.eye(70)) == np.eye(70) / 2)
+    def compute_in_child():
+        child = os.fork()
+        if child == 0:
+            try:
+                compute()
+                os._exit(0)
+            finally:
+                os._exit(4)
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+"""
 IGNORE_FORK = ("-W", "ignore:This process:DeprecationWarning")
 
 
@@ -133,8 +149,7 @@ def test_child_forked_after_an_interrupted_import_of_scipy_computes(delay):
     """The import goes on in another thread, which the child does not have."""
     run_python(
         f"""{INTERRUPT}
-    def compute():
-        assert np.all(pinv(2 * np.eye(70)) == np.eye(70) / 2)
+    {FIRST}
     timer = threading.Timer({delay}, interrupt)
     try:
         timer.start()
@@ -143,43 +158,23 @@ def test_child_forked_after_an_interrupted_import_of_scipy_computes(delay):
         time.sleep(1)
     except KeyboardInterrupt:
         pass
-    child = os.fork()
-    if child == 0:
-        try:
-            compute()
-            os._exit(0)
-        finally:
-            os._exit(4)
-    assert os.waitpid(child, 0)[1] == 0
+    assert compute_in_child() == 0
     compute()
     """,
         *IGNORE_FORK,
     )
 
 
-@pytest.mark.parametrize("delay", np.linspace(0.01, 0.2, 8).tolist())
+@pytest.mark.parametrize("delay", [0, 0.001, 0.003, *np.linspace(0.01, 0.2, 8).tolist()])
 def test_child_forked_during_the_first_call_of_another_thread_computes(delay):
-    """That call imports SciPy. Before it, it imports `logging`, if nobody else has: a child that is
-    forked in these milliseconds has half a module, as with every other import.
-    """
+    """That call imports SciPy and threadpoolctl."""
     run_python(
         f"""
-    import concurrent.futures.thread, logging, os, threading, time
-    import numpy as np
-    from batchpinv import pinv
-    def compute():
-        assert np.all(pinv(2 * np.eye(70)) == np.eye(70) / 2)
+    {FIRST}
     other = threading.Thread(target=compute)
     other.start()
     time.sleep({delay})
-    child = os.fork()
-    if child == 0:
-        try:
-            compute()
-            os._exit(0)
-        finally:
-            os._exit(4)
-    assert os.waitpid(child, 0)[1] == 0
+    assert compute_in_child() == 0
     other.join()
     """,
         *IGNORE_FORK,

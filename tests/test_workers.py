@@ -6,7 +6,6 @@ import math
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -144,8 +143,8 @@ def test_cgroup_quota_limits_workers(tmp_path, monkeypatch, groups, files, quota
         (root / name).write_text(text)
     if groups is not None:
         proc.write_text(groups + "\n")
-    places = {"/proc/self/cgroup": proc, "/sys/fs/cgroup": root}
-    monkeypatch.setattr(_workers, "Path", lambda name: places.get(name) or Path(name))
+    monkeypatch.setattr(_workers, "_OWN_CGROUPS", str(proc))
+    monkeypatch.setattr(_workers, "_CGROUPS", str(root))
     monkeypatch.setattr(_workers, "_cgroup_cpus", _workers._cgroup_cpus.__wrapped__)
     assert _workers._cgroup_cpus() == quota
     monkeypatch.delenv("BATCHPINV_NUM_THREADS", raising=False)

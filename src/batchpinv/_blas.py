@@ -18,8 +18,6 @@ from ctypes import PyDLL
 from threading import RLock, get_ident
 from typing import Any
 
-from threadpoolctl import ThreadpoolController
-
 from ._batch import UsualArithmetic
 from ._lapack import load_lapack
 from ._signals import run_apart
@@ -139,6 +137,8 @@ class BlasThreads:
 
 
 def _find_libraries() -> list[Any]:
+    from threadpoolctl import ThreadpoolController  # when it is needed: see `_lapack`
+
     found = ThreadpoolController().select(user_api="blas").lib_controllers
     libraries = [blas for blas in found if _is_scipys(blas.filepath)] or found
     for blas in libraries:  # PyDLL keeps the GIL: giving it up would take longer

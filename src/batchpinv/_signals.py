@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
+import concurrent.futures.thread  # noqa: F401
+import logging  # noqa: F401
 import os
 import sys
 from _thread import start_new_thread
@@ -34,7 +35,6 @@ def run_apart(function: Callable[[], T]) -> T:
     """
     if _is_in_import():
         return function()
-    _prepare_for_forks()
     if current_thread() is not main_thread():
         with _running:
             return function()
@@ -63,15 +63,6 @@ def run_apart(function: Callable[[], T]) -> T:
         return results[0]
 
 
-def _prepare_for_forks() -> None:
-    """What these modules register for forks must be there before a fork waits for a function: the
-    fork takes their locks first, and then waits for us, who would wait for their locks.
-    """
-    with suppress(RuntimeError):  # the interpreter is shutting down
-        importlib.import_module("logging")
-        importlib.import_module("concurrent.futures.thread")
-
-
 def _is_in_import() -> bool:
     frame = sys._getframe()
     while frame.f_back is not None:
@@ -96,6 +87,8 @@ def _after_fork_in_child() -> None:
     _running = RLock()
 
 
+# Before a fork, functions are called in the reverse order of their registration. Two modules are
+# imported above so that they take their locks after us: we wait for a thread that may need these.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
         before=_before_fork,

@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
-from pathlib import Path
 from typing import SupportsIndex
 
 _VARIABLE = "BATCHPINV_NUM_THREADS"
 # Beyond any use, so that a typing error does not fill the process with threads.
 MOST_WORKERS = 1024
+_OWN_CGROUPS = "/proc/self/cgroup"
+_CGROUPS = "/sys/fs/cgroup"
 _chosen: ContextVar[int | None] = ContextVar("batchpinv_workers", default=None)
 
 
@@ -129,41 +130,38 @@ def usable_cpus() -> int:
 @cache
 def _cgroup_cpus() -> float | None:
     """The CPUs that the cgroup, and those above it, grant by their quotas; None if unlimited."""
-    try:
-        lines = Path("/proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        return None
+    lines = _read(_OWN_CGROUPS).splitlines()
     quotas = [quota for line in lines for quota in _quotas(*line.split(":", 2)[1:])]
     return min(quotas, default=None)
 
 
 def _quotas(controllers: str, group: str) -> Iterator[float]:
-    root = Path("/sys/fs/cgroup")
     if controllers and "cpu" not in controllers.split(","):
         return
-    base = root / "cpu" if controllers else root
-    here = base / group.lstrip("/")
-    for folder in [here, *here.parents]:
+    base = _CGROUPS + "/cpu" if controllers else _CGROUPS
+    folder = base + group.rstrip("/")
+    while folder.startswith(base):
         quota = _v1_quota(folder) if controllers else _v2_quota(folder)
         if quota is not None:
             yield quota
-        if folder == base:
-            break
+        folder = folder.rpartition("/")[0]
 
 
-def _v2_quota(folder: Path) -> float | None:
-    return _ratio(_words(folder / "cpu.max"))
+def _v2_quota(folder: str) -> float | None:
+    return _ratio(_read(folder + "/cpu.max").split())
 
 
-def _v1_quota(folder: Path) -> float | None:
-    return _ratio(_words(folder / "cpu.cfs_quota_us") + _words(folder / "cpu.cfs_period_us"))
+def _v1_quota(folder: str) -> float | None:
+    names = "cpu.cfs_quota_us", "cpu.cfs_period_us"
+    return _ratio([word for name in names for word in _read(f"{folder}/{name}").split()])
 
 
-def _words(path: Path) -> list[str]:
+def _read(path: str) -> str:
     try:
-        return path.read_text().split()
+        with open(path) as file:
+            return file.read()
     except OSError:
-        return []
+        return ""
 
 
 def _ratio(words: list[str]) -> float | None:
