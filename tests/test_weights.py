@@ -7,7 +7,6 @@ equations in rational numbers.
 
 from fractions import Fraction
 
-import mpmath
 import numpy as np
 import pytest
 from augmented import Exact
@@ -107,33 +106,6 @@ def test_the_pseudo_inverse_gives_the_solutions(pinv, dtype, m, n, damping):
 
 
 @needs_more_digits
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("m", "n"), SHAPES)
-@pytest.mark.parametrize("damping", [0, 0.3])
-def test_covariance_leverage_and_residuals_are_right(lstsq, dtype, m, n, damping):
-    a, b, weights = system(Numbers(m, n), dtype, m, n)
-    options = {"weights": weights, "damping": damping}
-    x, residuals, covariance, leverage = lstsq(
-        a, b, **options, return_residuals=True, return_covariance=True, return_leverage=True
-    )
-    f, _ = augment(a, b, weights, damping)
-    values = np.linalg.svd(f.astype(complex), compute_uv=False)
-    cond, eps = values[0] / values[-1], np.finfo(dtype).eps
-    inverse = solve_wide(f, np.eye(len(f), dtype=f.dtype))
-    exact = inverse @ inverse.conj().T
-    size = np.linalg.norm(exact.astype(complex))
-    assert np.linalg.norm((covariance - exact).astype(complex)) <= 40 * eps * cond * size
-    np.testing.assert_array_equal(covariance, covariance.conj().T)
-    diagonal = lstsq(a, b, **options, return_covariance="diagonal")[1]
-    np.testing.assert_array_equal(diagonal, np.diagonal(covariance))
-    hat = np.einsum("ij,ji->i", f[:m], inverse[:, :m]).real
-    assert np.abs(leverage - hat).max() <= 40 * eps * cond
-    assert leverage.dtype == residuals.dtype == np.dtype(dtype.char.lower())
-    expected = (weights[:, None] * np.abs(b - a @ x) ** 2).sum(0)
-    slack = 40 * eps * (weights[:, None] * (np.abs(a) @ np.abs(x) + np.abs(b)) ** 2).sum(0)
-    np.testing.assert_array_less(np.abs(residuals - expected), slack)
-
-
 @pytest.mark.parametrize(("m", "n", "root"), [(4, 2, 0), (6, 3, 0), (6, 3, 1), (3, 5, 1)])
 def test_solutions_agree_with_normal_equations_in_rational_numbers(m, n, root):
     """The weights and the damping have rational square roots."""
@@ -319,45 +291,6 @@ def test_heavy_damping_costs_no_digits(dtype, shape, size):
         assert error <= 60 * np.finfo(dtype).eps * least
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(
-    ("m", "n", "there"), [(1, 2, 1), (5, 12, 5), (8, 5, 3), (3, 300, 2), (70, 50, 10)]
-)
-@pytest.mark.parametrize("damping", [1e-280, 1e-32, 1e-12, 1e-3])
-def test_spread_of_fewer_rows_than_columns_is_right_at_any_damping(dtype, m, n, there, damping):
-    draw = Numbers(31)
-    a = draw.normal(dtype, m, n)
-    weights = draw.rng.permutation(np.r_[draw.rng.uniform(0.5, 2, there), np.zeros(m - there)])
-    _, covariance, leverage = lstsq(
-        a, a[:, :1], weights=weights, damping=damping, return_covariance=True, return_leverage=True
-    )
-    double = np.result_type(dtype, np.float64)
-    u, s, vh = np.linalg.svd(np.sqrt(weights)[:, None] * a.astype(double), full_matrices=False)
-    u, s, vh = u[:, :there], s[:there], vh[:there]
-    bound = 40 * np.finfo(dtype).eps * s[0] / s[-1]
-    assert np.abs(leverage - (np.abs(u) ** 2 @ (s**2 / (s**2 + damping)))).max() <= bound
-    assert not leverage[weights == 0].any()
-    if 1 / damping > float(np.finfo(dtype).max):
-        assert not np.isfinite(covariance).all()
-    else:
-        outside = (np.eye(n) - vh.conj().T @ vh) / damping
-        exact = (vh.conj().T / (s**2 + damping)) @ vh + outside
-        assert np.linalg.norm(covariance - exact) <= bound * np.linalg.norm(exact)
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("m", "n"), [(1, 2), (2, 5), (3, 50), (6, 3)])
-def test_spread_does_not_depend_on_neighbours_whose_rows_are_all_absent(dtype, m, n):
-    a, b, weights = system(Numbers(32), dtype, m, n, batch=(9,))
-    damping = Numbers(33).rng.uniform(0.1, 1, 9)
-    weights[::2] = 0
-    options = {"return_covariance": True, "return_leverage": True}
-    together = lstsq(a, b, weights=weights, damping=damping, **options)
-    for at in range(9):
-        alone = lstsq(a[at], b[at], weights=weights[at], damping=damping[at], **options)
-        assert all(same_bits(one[at], other) for one, other in zip(together, alone, strict=True))
-
-
 @pytest.mark.parametrize("driver", ["auto", "svd"])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", [(1, 1), (6, 3), (3, 6), (50, 40), (200, 3)])
@@ -379,72 +312,17 @@ def test_residuals_are_in_range_if_they_can_be(shape, dtype, driver):
             assert (np.abs(squares - exact) <= 20 * np.finfo(dtype).eps * exact).all()
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize(("m", "n"), [(2, 3), (6, 7), (3, 9), (1, 4)])
-def test_each_variance_of_wide_damped_matrices_keeps_its_digits(m, n, dtype):
-    """Also those that are far smaller than 1 / damping, and those of unused columns."""
-    draw = Numbers(41)
-    eps = float(np.finfo(dtype).eps)
-    for damping in (1e-1, 1e-3, 1e-4) if dtype == "float32" else (1e-1, 1e-6, 1e-12):
-        a = draw.rng.integers(-99, 100, (60, m, n)).astype(dtype)
-        a[::2, :, -1] = 0
-        a[::3, -1] = 0
-        _, covariance = lstsq(a, a[..., 0], damping=damping, return_covariance=True)
-        _, variance = lstsq(a, a[..., 0], damping=damping, return_covariance="diagonal")
-        assert np.array_equal(variance, np.diagonal(covariance, axis1=1, axis2=2))
-        for at in range(60):
-            given = mpmath.matrix(a[at].astype(float).tolist())
-            with mpmath.workdps(60):
-                exact = (given.T * given + mpmath.mpf(damping) * mpmath.eye(n)) ** -1
-                size = mpmath.norm(given, 2)
-            cond = float(mpmath.sqrt((size**2 + damping) / damping))
-            deviation = np.sqrt([float(exact[i, i]) for i in range(n)])
-            exact = np.array([[float(exact[i, j]) for j in range(n)] for i in range(n)])
-            bound = 20 * eps * cond * np.outer(deviation, deviation)
-            assert (np.abs(covariance[at] - exact) <= bound).all()
-            if 20 * eps * cond < 1:
-                assert (variance[at] > 0).all()
-
-
-@pytest.mark.parametrize("driver", ["auto", "svd"])
-@pytest.mark.parametrize("damping", [None, 0.1])
-@pytest.mark.parametrize("shape", [(1, 1), (3, 2), (2, 5), (40, 33)])
-def test_covariances_are_in_range_if_they_can_be(shape, damping, driver):
-    a = np.random.default_rng(5).standard_normal(shape)
-    options = {"return_covariance": True, "driver": driver}
-    for size, weight in [(1e-300, 1e300), (1e-160, 1e160), (1e160, 1e-160), (1e300, 1e-300)]:
-        damped = None if damping is None else damping * weight * size * size
-        weights = np.full(shape[0], weight)
-        _, covariance = lstsq(size * a, a[:, 0], weights=weights, damping=damped, **options)
-        scale = 1 / (weight * size) / size
-        _, ordinary = lstsq(a, a[:, 0], damping=damped and damped * scale, **options)
-        assert np.allclose(covariance / scale, ordinary, rtol=1e-9, atol=0)
-
-
-@pytest.mark.parametrize("weights", [[1, 0, 1], [1, 0, -1]])
-@pytest.mark.parametrize("damping", [None, 0.1])
-@pytest.mark.parametrize("n", [2, 3, 5])
-def test_all_of_a_failed_spread_is_nan(n, damping, weights):
-    a = np.random.default_rng(0).standard_normal((3, n))
-    a[0, 0] = np.nan
-    options = {"weights": weights, "damping": damping, "on_failure": "nan"}
-    _, covariance, leverage = lstsq(
-        a, np.ones(3), **options, return_covariance=True, return_leverage=True
-    )
-    assert np.isnan(covariance).all()
-    assert np.isnan(leverage).all()
-
-
-@pytest.mark.parametrize("damping", [None, 0.1])
-def test_variances_of_very_wide_matrices_need_no_square_of_that_size(damping):
-    a = np.random.default_rng(0).standard_normal((2, 300_000))
-    _, variance = lstsq(a, np.ones(2), damping=damping, return_covariance="diagonal")
-    if damping is None:
-        expected = (np.linalg.pinv(a, rtol=None) ** 2).sum(axis=1)
-    else:
-        left = np.linalg.inv(a @ a.T + damping * np.eye(2)) @ a
-        expected = (1 - (a * left).sum(axis=0)) / damping
-    assert np.allclose(variance, expected)
+@pytest.mark.parametrize("options", [{"weights": 1}, {"weights": 1e-20}, {"damping": 0.1}])
+@pytest.mark.parametrize("shape", [(1, 1), (4, 4), (6, 3), (3, 6), (60, 60)])
+@pytest.mark.parametrize("exponent", range(-1074, -950, 6))
+def test_residuals_whose_squares_underflow_are_0(shape, exponent, options):
+    numbers = Numbers(*shape)
+    a, b = numbers.normal("d", *shape), numbers.normal("d", shape[0], 40)
+    if "weights" in options:
+        options = {"weights": np.full(shape[0], options["weights"])}
+    x, residuals = lstsq(a, np.ldexp(b, exponent), **options, return_residuals=True)
+    assert np.isfinite(x).all()
+    np.testing.assert_array_equal(residuals, 0)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -637,7 +515,7 @@ def test_a_bad_weight_spoils_only_its_own_matrix(bad, shape):
     a, b, weights = system(Numbers(16), "d", *shape, batch=(9,))
     good = lstsq(a, b, weights=weights)
     weights[3, 1] = bad
-    with pytest.raises(LinAlgError, match=r"a negative weight, in 1 \(batch index 3\)") as raised:
+    with pytest.raises(LinAlgError, match=r"a negative weight in 1 \(batch index 3\)") as raised:
         lstsq(a, b, weights=weights)
     assert raised.value.indices[0].tolist() == [3]
     x, rank, covariance = lstsq(
@@ -651,22 +529,6 @@ def test_a_bad_weight_spoils_only_its_own_matrix(bad, shape):
     damped = pinv(a, weights=weights, damping=0.1, on_failure="nan")
     assert np.isnan(damped[3]).all()
     assert not np.isnan(damped[others]).any()
-
-
-def test_covariance_keeps_the_digits_that_the_gram_matrix_loses():
-    """pinv(a.T @ a) loses half of the digits."""
-    draw = Numbers(17)
-    u, _ = np.linalg.qr(draw.normal("d", 40, 4))
-    v, _ = np.linalg.qr(draw.normal("d", 4, 4))
-    values = np.geomspace(1, 1e-6, 4)
-    a = u * values @ v.T
-    _, covariance = lstsq(a, np.ones(40), return_covariance=True)
-    f = a.astype(np.longdouble)
-    inverse = solve_wide(f, np.eye(40, dtype=np.longdouble))
-    exact = inverse @ inverse.T
-    own = np.linalg.norm((covariance - exact).astype(float)) / np.linalg.norm(exact.astype(float))
-    squared = np.linalg.norm((pinv(a.T @ a, hermitian=True) - exact).astype(float))
-    assert own < 1e-9 < 1e4 * own < squared / np.linalg.norm(exact.astype(float))
 
 
 # ---- what is refused -----------------------------------------------------------------------------

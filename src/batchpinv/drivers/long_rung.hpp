@@ -26,7 +26,7 @@ void scatter_conjugates(const C *from, std::int64_t rows, std::int64_t cols, std
 //   Finding factorise(Tolerance)
 //   bool orthogonal          whether X multiplies Y^H, or W^H
 //   const C *multiplier()    X, shorter×rank, once
-//   const C *half_inverse()  X of pinv(W) = X Q^H with orthonormal Q, shorter×rank
+//   const C *half_inverse()  X of pinv(W) = X Q^H with orthonormal Q, shorter×rank, once
 //   void solve(bool adjoint, k, C *b, C *x)   k×longer x = b pinv(W), or k×shorter x = b pinv(W)^H;
 //                                             b is lost
 template <class T, class C, class Factor> class LongRung final : public Rung {
@@ -35,8 +35,8 @@ template <class T, class C, class Factor> class LongRung final : public Rung {
     Reduction<C> &reduction;
     Factor factor;
     std::optional<Columns<T, C>> columns;
-    std::int64_t decided = 0, made = 0; // the generations of `found`, and of `multiplier`
-    const C *multiplier = nullptr;
+    std::int64_t decided = 0, made = 0; // the generations of `found`, and of `inverse`
+    const C *inverse = nullptr;
     Finding found;
     bool certain = false;
 
@@ -85,11 +85,15 @@ template <class T, class C, class Factor> class LongRung final : public Rung {
         return context.is_certain(*found.evidence, matrix.tolerance(reduction.exponent()));
     }
 
+    // The multiplier or half inverse, whose making destroys the factor; the matrix may come again.
+    void make_inverse() {
+        if (made != reduction.generation)
+            inverse = batch.halves ? factor.half_inverse() : factor.multiplier();
+        made = reduction.generation;
+    }
+
     void invert(const Matrix &matrix) {
-        if (made != reduction.generation) { // it may be the same matrix again
-            multiplier = factor.multiplier();
-            made = reduction.generation;
-        }
+        make_inverse();
         const auto q = static_cast<blas_int>(batch.m);
         const blas_int rank = factor.orthogonal ? reduction.rank : q;
         char *const out = matrix.data[Operand::OUT];
@@ -97,7 +101,7 @@ template <class T, class C, class Factor> class LongRung final : public Rung {
             if (!y.pass.open())
                 return;
             C *const x = y.scratch;
-            reduction.lapack.gemm('N', 'C', y.count, q, rank, y.rows, y.count, multiplier, q, 0, x,
+            reduction.lapack.gemm('N', 'C', y.count, q, rank, y.rows, y.count, inverse, q, 0, x,
                                   y.count);
             scale<C>(x, static_cast<std::int64_t>(y.count) * q, reduction.exponent());
             if (y.pass.enter()) {
@@ -113,12 +117,12 @@ template <class T, class C, class Factor> class LongRung final : public Rung {
     }
 
     void halve(const Matrix &matrix) {
-        const C *const x = factor.half_inverse();
+        make_inverse();
         const blas_int rank = factor.orthogonal ? reduction.rank : static_cast<blas_int>(batch.m);
         if (!context.pass.enter())
             return;
         in_tiles(batch.m, batch.m, [&](std::int64_t i, std::int64_t j) {
-            C value = j < rank ? x[i + j * batch.m] : C(0);
+            C value = j < rank ? inverse[i + j * batch.m] : C(0);
             scale<C>(&value, 1, reduction.exponent());
             const T rounded = static_cast<T>(value);
             std::memcpy(matrix.data[Operand::OUT] + i * batch.out_col + j * batch.out_row, &rounded,

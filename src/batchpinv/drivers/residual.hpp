@@ -78,7 +78,9 @@ template <class T> class Residual final : public ResidualPass {
         std::fill_n(units.get(), k, 0.0);
         each([&](blas_int j, double part) { units[j] = std::max(units[j], std::fabs(part)); });
         for (blas_int j = 0; j < k; ++j) {
-            shifts[j] = std::isfinite(units[j]) && units[j] > 0 ? std::ilogb(units[j]) : 0;
+            const bool ordinary = std::isfinite(units[j]) && units[j] > 0;
+            // Of subnormal numbers, 2^-shift would overflow.
+            shifts[j] = ordinary ? std::max(std::ilogb(units[j]), -1000) : 0;
             units[j] = std::ldexp(1.0, -shifts[j]);
         }
         std::fill_n(sums.get(), k, 0.0);

@@ -146,8 +146,10 @@ template <class T> class WeightedSolver final : public Solver {
         const double blur = name == rounded ? 1.01 * std::numeric_limits<Real<T>>::epsilon() *
                                                   std::sqrt(static_cast<double>(std::min(m, n)))
                                             : 0;
+        // What the plain ladder answers otherwise than the kernel is to have the same bits here.
         const bool is_plain = name == exact && !batch.data[Operand::WEIGHTS];
-        if (WeightedLanes<T>::applies(batch, lanes, rows, cols) && !(is_plain && batch.hermitian))
+        const bool differs = batch.hermitian || block_width(rows, cols, batch.k) > 0;
+        if (WeightedLanes<T>::applies(batch, lanes, rows, cols) && !(is_plain && differs))
             kind->lanes = std::make_unique<WeightedLanes<T>>(batch, *lanes, pass, rows, cols,
                                                              spread.is_wanted(), least, blur);
         const auto make = [&](Augmented<T> &matrices, Wanted wanted) {
@@ -204,16 +206,19 @@ template <class T> class WeightedSolver final : public Solver {
         for (std::int64_t at = 0; at < count; ++at)
             take(kind, at, start + at);
         std::fill_n(kind.solver->rank.get(), count, -1); // whose failures it will report itself
-        invert(kind, held[start].index, count, true, false);
+        invert(kind, held[start].index, count, false);
     }
 
     // Inverts F, or what stands for it, in the first `count` places.
-    void invert(Kind &kind, std::int64_t index, std::int64_t count, bool renewed, bool shared) {
+    void invert(Kind &kind, std::int64_t index, std::int64_t count, bool shared) {
         PlainSystems<T> *inverter = kind.inverter.get();
         if (kind.few_rows && m < n)
             inverter = &kind.few_rows->inverter;
-        if (inverter && pass.open())
-            inverter->run(index, count, renewed, shared, nullptr, 0);
+        if (!inverter || !pass.open())
+            return;
+        inverter->run(index, count, true, shared, nullptr, 0);
+        if (inverter->rank[0] < 0) // each system of the same matrix is to report it
+            kind.first.reset();
     }
 
     void find_factors(std::int64_t slot) {
@@ -255,7 +260,8 @@ template <class T> class WeightedSolver final : public Solver {
         for (std::int64_t at = 0; at < count && batch.solves(); ++at)
             kind.matrices.take_sides(at, held[start + at].data[Operand::B], roots_of(start + at));
         kind.solver->run(first.index, count, renewed, shared, first.data[Operand::OUT], step);
-        invert(kind, first.index, matrices, renewed, shared);
+        if (renewed)
+            invert(kind, first.index, matrices, shared);
         for (std::int64_t at = 0; at < count && pass.open(); ++at)
             deliver(kind, start + at, at, shared ? 0 : at);
     }
