@@ -44,6 +44,16 @@ def agree(found, expected):
     )
 
 
+def central_difference(function, at, step=1e-6):
+    """The derivative of a real function of an array or a number."""
+    found = np.zeros(np.shape(at))
+    for index in np.ndindex(np.shape(at)):
+        along = np.zeros(np.shape(at))
+        along[index] = step
+        found[index] = (function(at + along) - function(at - along)) / (2 * step)
+    return found
+
+
 # ---- PyTorch -------------------------------------------------------------------------------------
 
 
@@ -142,6 +152,24 @@ def test_torch_second_derivatives_are_right(torch, m, n, kind):
     check = torch.autograd.gradgradcheck
     assert check(lambda a, b, w, d: lstsq(a, b, weights=w, damping=d), given)
     assert check(lambda a, w: pinv(a, weights=w), [given[0], given[2]])
+
+
+def test_torch_takes_matrices_of_numpy_beside_weights_or_damping_of_its_own(torch):
+    a, b, weights, damping = (part[0] for part in system(6, 4))
+    expected = lstsq(a, b, weights=weights, damping=damping, **WANTED)
+    w, d = (torch.tensor(part, requires_grad=True) for part in (weights, damping))
+    assert agree(lstsq(a, b, weights=w.detach(), damping=damping, **WANTED), expected)
+    lstsq(a, b, weights=w, damping=d).sum().backward()
+    for given, name in (w, "weights"), (d, "damping"):
+        options = {"weights": weights, "damping": damping}
+        exact = central_difference(
+            lambda at, name=name, options=options: lstsq(a, b, **(options | {name: at})).sum(),
+            options[name],
+        )
+        np.testing.assert_allclose(given.grad, exact, rtol=1e-5, atol=1e-8)
+    inverse = pinv(a, damping=d)
+    assert isinstance(inverse, torch.Tensor)
+    assert inverse.requires_grad
 
 
 def test_torch_derivatives_are_finite_where_a_weight_or_the_damping_is_0(torch):
@@ -253,6 +281,27 @@ def test_jax_derivatives_are_right(jax, m, n, kind):
     check_grads(lambda a, b, w, d: lstsq(a, b, weights=w, damping=d, **wanted), (a, b, w, d), 1)
     check_grads(lambda a, b, w: lstsq(a, b, weights=w), (a, b, w), 2)
     check_grads(lambda a, w, d: pinv(a, weights=w, damping=d), (a, w, d), 1)
+
+
+def test_jax_takes_matrices_of_numpy_beside_traced_weights_or_damping(jax):
+    a, b, weights, damping = (part[0] for part in system(6, 4))
+
+    def solve(weights, damping):
+        return lstsq(a, b, weights=weights, damping=damping)
+
+    assert agree([jax.jit(solve)(weights, damping)], [solve(weights, damping)])
+    stacks = np.stack([weights, 2 * weights]), np.array([0.1, 0.2])
+    assert agree([jax.vmap(solve)(*stacks)], [solve(*stacks)])
+    found = jax.grad(lambda w, d: solve(w, d).sum(), (0, 1))(weights, damping)
+    exact = (
+        central_difference(lambda w: solve(w, damping).sum(), weights),
+        central_difference(lambda d: solve(weights, d).sum(), damping),
+    )
+    for one, other in zip(found, exact, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-8)
+    slope = jax.grad(lambda d: pinv(a, damping=d).sum())(damping)
+    exact = central_difference(lambda d: pinv(a, damping=d).sum(), damping)
+    np.testing.assert_allclose(slope, exact, rtol=1e-5)
 
 
 def test_jax_derivatives_are_0_for_rows_of_weight_0(jax):

@@ -525,7 +525,7 @@ def lstsq(
         wants_covariance=return_covariance,
         wants_leverage=bool(return_leverage),
     )
-    found = find_library(a, b).lstsq(a, b, options)
+    found = find_library(a, b, weights, damping).lstsq(a, b, options)
     results = [found.x]
     if return_rank or return_info:
         results.append(make_info(found) if return_info else found.rank)

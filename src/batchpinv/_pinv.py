@@ -365,7 +365,7 @@ def pinv(
         weights=weights,
         damping=damping,
     )
-    found = find_library(a).pinv(a, options)
+    found = find_library(a, weights, damping).pinv(a, options)
     if return_info:
         return found.x, make_info(found)
     return (found.x, found.rank) if return_rank else found.x

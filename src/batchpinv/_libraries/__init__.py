@@ -24,9 +24,10 @@ class Library(Protocol):
 
 
 def find_library(*operands: object) -> Library:
-    """The module for the first operand that belongs to another library; else NumPy's."""
+    """The module for the first operand that belongs to another library; else NumPy's. Weights and
+    the damping are operands, too: they may be traced or differentiated."""
     for a in operands:
-        if type(a) is np.ndarray:
+        if a is None or type(a) is np.ndarray:
             continue
         if _is(a, "torch", "Tensor"):
             from . import _torch

@@ -3,12 +3,14 @@ records, is read and written in place; all others take the operators of `_torch_
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from .. import _small
 from .._arrays import check_matrices, check_sides
 from .._options import Options, Result
 from .._tolerance import read_tolerance
@@ -16,8 +18,13 @@ from .._workers import resolve_workers
 from . import _torch_operators
 from ._torch_operators import answer_plain, check_dtype, is_plain, is_recorded
 
+_READABLE = (torch.float64, torch.float32, torch.complex128, torch.complex64)
+
 
 def pinv(a: Any, options: Options) -> Result:
+    if (x := _answer_at_once(options, _small.pinv, a)) is not None:
+        return Result(x)
+    (a,) = _as_tensors(a=a)
     _check("a", a, cuda=True)
     _check_tolerances(options, a)
     weights = _check_weights(options, a)
@@ -33,7 +40,9 @@ def pinv(a: Any, options: Options) -> Result:
 
 
 def lstsq(a: Any, b: Any, options: Options) -> Result:
-    a, b = _as_tensors(a, b)
+    if (x := _answer_at_once(options, _small.lstsq, a, b)) is not None:
+        return Result(x)
+    a, b = _as_tensors(a=a, b=b)
     _check("a", a, cuda=True)
     _check("b", b, cuda=True)
     _check_tolerances(options, a)
@@ -44,6 +53,27 @@ def lstsq(a: Any, b: Any, options: Options) -> Result:
     if is_plain(a, b, *weights):
         return answer_plain(options, a, b)
     return _watched_lstsq(a, b, options)
+
+
+def _answer_at_once(options: Options, small: Any, *operands: Any) -> Tensor | None:
+    """The answer if only `rtol` is given and the tensors are plain and small; else None."""
+    if options.out is not None or options.wants_rank or not options.is_plain():
+        return None
+    if not is_plain(*operands) or not all(map(_is_readable, operands)):
+        return None
+    arrays = [each.detach().numpy() if each.requires_grad else each.numpy() for each in operands]
+    x = small(*arrays, options.rtol, None)
+    return None if x is None else torch.from_numpy(x)
+
+
+def _is_readable(given: Tensor) -> bool:
+    """Whether its memory is that of an ndarray which `_small` may know."""
+    return (
+        given.is_cpu
+        and given.dtype in _READABLE
+        and given.layout is torch.strided
+        and not (given.is_conj() or given.is_neg())
+    )
 
 
 def _watched_lstsq(a: Tensor, b: Tensor, options: Options) -> Result:
@@ -81,20 +111,20 @@ def _wanted(options: Options, found: Result) -> Result:
     return Result(*(part if wants else None for part, wants in zip(found, wanted, strict=True)))
 
 
-def _as_tensors(a: Any, b: Any) -> tuple[Tensor, Tensor]:
-    """Both as tensors. A new one is put on the device of the other, not on PyTorch's default."""
-    for name, given in ("a", a), ("b", b):
+def _as_tensors(**operands: Any) -> Iterator[Tensor]:
+    """New tensors are put on the device of those that are there, not on PyTorch's default."""
+    for name, given in operands.items():
         if hasattr(given, "__dask_graph__"):
             raise TypeError(
-                f"{name} is an array of Dask, and the other is a tensor of PyTorch: "
-                f"give {name}.compute(), or make both arrays of Dask"
+                f"{name} is an array of Dask, and another operand is a tensor of PyTorch: "
+                f"give {name}.compute(), or make all arrays of Dask"
             )
-    device = a.device if isinstance(a, Tensor) else b.device
-    a, b = (
+    devices = (given.device for given in operands.values() if isinstance(given, Tensor))
+    device = next(devices, "cpu")
+    return (
         given if isinstance(given, Tensor) else torch.as_tensor(given, device=device)
-        for given in (a, b)
+        for given in operands.values()
     )
-    return a, b
 
 
 def _computed(dtype: torch.dtype) -> torch.dtype:

@@ -24,6 +24,8 @@ Dims = Sequence[Hashable]
 
 
 def pinv(a: Any, options: Options) -> Result:
+    if not isinstance(a, xr.DataArray):
+        return find_library(a).pinv(a, options)
     if a.ndim < 2:
         return find_library(a.data).pinv(a.data, options)
     *batch, m, n = a.dims
