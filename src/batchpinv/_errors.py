@@ -62,15 +62,19 @@ def check_failures(
 ) -> None:
     """Raise LinAlgError for these matrices; its message names the first few of each kind."""
     kinds = [
-        (found.non_finite, "NaN or Inf, or a negative weight, in" if weighted else "NaN or Inf in"),
+        (found.non_finite, "NaN, Inf or a negative weight in" if weighted else "NaN or Inf in"),
         (found.no_convergence, "the SVD did not converge on"),
     ]
     reasons = [f"{what} {_name(flat, batch_shape)}" for flat, what in kinds if flat.size]
     failed = np.sort(np.concatenate([flat for flat, _ in kinds]))
+    count = math.prod(batch_shape)
+    remedy = (
+        "on_failure='nan' returns NaN"
+        if count == 1
+        else "All others were computed; on_failure='nan' returns them, with NaN for these"
+    )
     message = (
-        f"no pseudo-inverse for {failed.size} of {math.prod(batch_shape)} matrices: "
-        f"{'; '.join(reasons)}. "
-        "All others were computed; on_failure='nan' returns them, with NaN for these."
+        f"no pseudo-inverse for {failed.size} of {count} matrices: {'; '.join(reasons)}. {remedy}."
     )
     indices = np.unravel_index(failed, batch_shape) if batch_shape else ()
     raise LinAlgError(message, indices, int(failed.size))
