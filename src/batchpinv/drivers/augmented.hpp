@@ -22,7 +22,7 @@
 namespace batchpinv {
 
 // The factors 2^-exponent sqrt(w) of one matrix's rows. The exponent brings the largest sqrt(w), or
-// sqrt(damping) if that is larger, into [1/2, 1).
+// sqrt(damping) if that is larger, into [1/2, 1). A plain matrix has the factors 1.
 class RowFactors {
     const Batch &batch;
     const LaneTable *const lanes;
@@ -41,7 +41,9 @@ class RowFactors {
         exact = true;
         const double most = weights ? find_roots(weights, factors, exact) : 1;
         const double larger = std::max(most, std::sqrt(damping));
-        const int exponent = std::isfinite(larger) && larger > 0 ? std::ilogb(larger) + 1 : 0;
+        const bool is_plain = !weights && damping == 0; // A itself, whose bits are to stay
+        const int exponent =
+            !is_plain && std::isfinite(larger) && larger > 0 ? std::ilogb(larger) + 1 : 0;
         const double unit = std::ldexp(1.0, -exponent);
         diagonal = std::sqrt(damping) * unit;
         if (!weights)
