@@ -400,7 +400,9 @@ def test_overdetermined_systems_lose_no_digits_to_their_condition(dtype):
 @pytest.mark.skipif(not LANES, reason="LAPACK's rungs refine less")
 @pytest.mark.parametrize("size", [1.0, 100.0, 1e4])
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_a_residual_much_larger_than_the_fit_costs_at_most_two_digits(dtype, size):
+def test_refinement_beside_a_residual_much_larger_than_the_fit_leaves_two_digits_at_most(
+    dtype, size
+):
     """The first solution, which refinement starts from, may have no right digit."""
     eps = float(np.finfo(dtype).eps)
     conditions = (1e6, 1e8, 1e9) if eps < 1e-10 else (1e3, 3e3)

@@ -414,9 +414,10 @@ def lstsq(
 
     Small overdetermined systems whose condition would cost more than three digits are refined with
     residuals in twice the working precision [4]_, so that x is right to about its last digit up to
-    conditions of 1e10 (1e4 in single precision). Residuals of up to 1e4 times ``norm(a @ x)`` cost
-    up to two digits more. This does not depend on the number of right-hand sides: those that may
-    lose digits, judged by the condition and by norm(b), are computed by the factors; those that do,
+    conditions of 1e8 (2000 in single precision), or two digits less for residuals of up to 1e4
+    times ``norm(a @ x)``. Beyond, x is still refined, but may keep fewer digits if one singular
+    value is small. This does not depend on the number of right-hand sides: those that may lose
+    digits, judged by the condition and by norm(b), are computed by the factors; those that do,
     judged by their residual, are refined.
     Ill-conditioned systems that end on the SVD are refined, too, with less effect on those of large
     residual. Operands of different dtypes are promoted first, which copies one of them.
