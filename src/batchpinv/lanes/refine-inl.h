@@ -3,7 +3,8 @@
 // with its residuals in twice the working precision, and corrections by the QR factors at hand
 // (Bjorck, BIT 7, 1967; Demmel, Hida, Riedy and Li, ACM Trans. Math. Softw. 35, 2009). Each step
 // reduces the error of x by about eps times the condition, even where the residual is so large that
-// the first x has no right digit. In the end only the rounding of x itself is left.
+// the first x has no right digit. In the end the rounding of x itself is left, and that of r, which
+// counts for conditions beyond 1e8.
 //
 // Residuals are sums of products without error (Ogita, Rump and Oishi, SIAM J. Sci. Comput. 26,
 // 2005).
