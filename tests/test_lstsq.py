@@ -397,7 +397,6 @@ def test_overdetermined_systems_lose_no_digits_to_their_condition(dtype):
     assert refined > 2
 
 
-@pytest.mark.skipif(not LANES, reason="LAPACK's rungs refine less")
 @pytest.mark.parametrize("size", [1.0, 100.0, 1e4])
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_refinement_beside_a_residual_much_larger_than_the_fit_leaves_two_digits_at_most(
@@ -417,7 +416,8 @@ def test_refinement_beside_a_residual_much_larger_than_the_fit_leaves_two_digits
         b = (b if np.dtype(dtype).kind == "c" else b.real).astype(dtype)
         for column, exact in zip(batchpinv.lstsq(a, b).T, lstsq_mp(a, b).x.T, strict=True):
             error = max(abs(value) for value in np.array(column.tolist(), object) - exact)
-            assert error < 100 * eps * max(abs(value) for value in exact), (m, n, cond)
+            allowed = 100 if LANES else 100 * size * cond**2  # LAPACK's rungs refine less
+            assert error < allowed * eps * max(abs(value) for value in exact), (m, n, cond)
 
 
 def test_refinement_does_not_depend_on_neighbours():
