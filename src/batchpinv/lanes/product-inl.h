@@ -47,12 +47,13 @@ template <class V, bool complex> struct Factor {
 };
 
 // out += X b if `adds`, otherwise out = X b, for `rows` rows and `count` columns of out and `terms`
-// columns of X. The rows of X are m apart, those of b ld, those of out k. Unless `squares` is
-// nullptr_t, it gains the squares of b's columns. A complex number is two columns of b and of out,
-// and a pair in X.
-template <int rows, int terms, int lanes, bool complex, class R, class Squares>
-BATCHPINV_INLINE void add_terms(bool adds, const R *x, std::int64_t m, const R *b, std::int64_t ld,
-                                R *out, std::int64_t k, std::int64_t count, Squares squares) {
+// columns of X. The rows of X are m apart, those of b ld, those of out k. If `squares` is not null,
+// it gains the squares of b's columns. A complex number is two columns of b and of out, and a pair
+// in X.
+template <int terms, int lanes, bool complex, class R>
+BATCHPINV_INLINE void add_terms(bool adds, const R *x, int rows, std::int64_t m, const R *b,
+                                std::int64_t ld, R *out, std::int64_t k, std::int64_t count,
+                                R *squares) {
     using V = typename vector_of<R, lanes>::type;
     constexpr int parts = complex ? 2 : 1;
     const auto add = [=](std::int64_t at, auto size) BATCHPINV_INLINE_LAMBDA {
@@ -69,7 +70,7 @@ BATCHPINV_INLINE void add_terms(bool adds, const R *x, std::int64_t m, const R *
             sum_up(adds, out + row * k, [&](V sum, int i) BATCHPINV_INLINE_LAMBDA {
                 return term[i].add_to(sum, x + (row * m + i) * parts);
             });
-        if constexpr (!std::is_same_v<Squares, std::nullptr_t>)
+        if (squares)
             sum_up(true, squares, [&](V sum, int i) BATCHPINV_INLINE_LAMBDA {
                 return fused(term[i].x, term[i].x, sum);
             });
@@ -88,39 +89,33 @@ constexpr int PRODUCT_BLOCK = 32;
 constexpr int PRODUCT_WIDTH = 2048;
 
 // out = X b for up to eight rows of X and `count` columns of b.
-template <int lanes, bool complex, class R, class Squares>
+template <int lanes, bool complex, class R>
 BATCHPINV_INLINE void multiply_rows(const R *x, int rows, std::int64_t m, const R *b,
                                     std::int64_t ld, R *out, std::int64_t k, std::int64_t count,
-                                    Squares squares) {
+                                    R *squares) {
     constexpr int most = complex ? 4 : 8, parts = complex ? 2 : 1;
     constexpr std::int64_t width = PRODUCT_WIDTH / sizeof(R);
     alignas(64) R part[8 * width], lost[8 * width];
-    with_size<8>(rows, [&](auto some) BATCHPINV_INLINE_LAMBDA {
-        const auto sum_up = [=](std::int64_t i, std::int64_t stop, R *to,
-                                std::int64_t step) BATCHPINV_INLINE_LAMBDA {
-            const std::int64_t start = i;
-            for (; i + most <= stop; i += most)
-                add_terms<some, most, lanes, complex>(i > start, x + i * parts, m, b + i * ld, ld,
-                                                      to, step, count, squares);
-            for (; i < stop; ++i)
-                add_terms<some, 1, lanes, complex>(i > start, x + i * parts, m, b + i * ld, ld, to,
-                                                   step, count, squares);
-        };
-        sum_up(0, m < PRODUCT_BLOCK ? m : PRODUCT_BLOCK, out, k);
-        if (m <= PRODUCT_BLOCK)
-            return;
-        for (std::int64_t j = 0; j < some * width; ++j)
-            lost[j] = 0;
-        for (std::int64_t i = PRODUCT_BLOCK; i < m; i += PRODUCT_BLOCK) {
-            sum_up(i, m - i < PRODUCT_BLOCK ? m : i + PRODUCT_BLOCK, part, width);
-            for (int row = 0; row < some; ++row)
-                for (std::int64_t j = 0; j < count; ++j)
-                    lost[row * width + j] += accumulate(out[row * k + j], part[row * width + j]);
-        }
-        for (int row = 0; row < some; ++row)
-            for (std::int64_t j = 0; j < count; ++j)
-                out[row * k + j] += lost[row * width + j];
-    });
+    for (std::int64_t start = 0; start < m; start += PRODUCT_BLOCK) {
+        const std::int64_t stop = m - start < PRODUCT_BLOCK ? m : start + PRODUCT_BLOCK;
+        R *const to = start == 0 ? out : part;
+        const std::int64_t step = start == 0 ? k : width;
+        std::int64_t i = start;
+        for (; i + most <= stop; i += most)
+            add_terms<most, lanes, complex>(i > start, x + i * parts, rows, m, b + i * ld, ld, to,
+                                            step, count, squares);
+        for (; i < stop; ++i)
+            add_terms<1, lanes, complex>(i > start, x + i * parts, rows, m, b + i * ld, ld, to,
+                                         step, count, squares);
+        for (int row = 0; start > 0 && row < rows; ++row)
+            for (std::int64_t j = 0; j < count; ++j) {
+                const R error = accumulate(out[row * k + j], part[row * width + j]);
+                lost[row * width + j] = start > PRODUCT_BLOCK ? lost[row * width + j] + error : error;
+            }
+    }
+    for (int row = 0; m > PRODUCT_BLOCK && row < rows; ++row)
+        for (std::int64_t j = 0; j < count; ++j)
+            out[row * k + j] += lost[row * width + j];
 }
 
 template <class R, int lanes, bool complex>
@@ -137,12 +132,9 @@ void multiply_few_rows(const void *x, int rows, std::int64_t m, const void *b, s
             const R *const factor = static_cast<const R *>(x) + row * m * parts;
             R *const to = static_cast<R *>(out) + row * row_of_out + j;
             const int some = rows - row < 8 ? rows - row : 8;
-            if (squares && row == 0)
-                multiply_rows<lanes, complex>(factor, some, m, from, row_of_b, to, row_of_out,
-                                              count, static_cast<R *>(squares) + j);
-            else
-                multiply_rows<lanes, complex>(factor, some, m, from, row_of_b, to, row_of_out,
-                                              count, nullptr);
+            multiply_rows<lanes, complex>(factor, some, m, from, row_of_b, to, row_of_out, count,
+                                          squares && row == 0 ? static_cast<R *>(squares) + j
+                                                              : nullptr);
         }
     }
 }
