@@ -38,8 +38,9 @@ template <class T> class Semidefinite {
             return {};
         const double norm = frobenius(w, area);
         // pstrf rounds |E|_F to about n / 20 eps |W|_F (random matrices of rank 2/3 n, n from 64 to
-        // 1000). Up to n / 14 changes X less than the rounding of LAPACK's eigenvalues would.
-        const double negligible = std::max(4.0, n / 14.0) * eps * norm;
+        // 1000). Up to n / 14 changes X less than the rounding of LAPACK's eigenvalues would; if few
+        // eigenvalues are kept, less does.
+        const double usual = std::max(4.0, n / 14.0) * eps * norm;
         std::copy_n(w, area, static_cast<T *>(x));
         blas_int rank = 0;
         if (lapack.pstrf(n, x, pivots, &rank, work) < 0 || rank == 0 || rank == n)
@@ -53,8 +54,9 @@ template <class T> class Semidefinite {
         const double dropped = frobenius(w, area), size = frobenius<T>(l, std::int64_t(n) * rank);
         const double least = (norm - dropped) * (norm - dropped) / (size * size) - dropped;
         Evidence<double> found{norm, least, unknown, dropped, unknown, scaled(rounding, norm)};
-        if (!(dropped <= 4 * negligible) || !decide(found, tolerance))
+        if (!(dropped <= 4 * usual) || !decide(found, tolerance))
             return {};
+        const double negligible = std::min(usual, (4 + rank / 10.0) * eps * norm);
         if (!invert_gram(rank) || (dropped > negligible && !improve(w, rank)))
             return {};
         lapack.gemm('N', 'N', n, rank, rank, l, n, gram, rank, 0, w, n);
@@ -75,9 +77,12 @@ template <class T> class Semidefinite {
     }
 
   private:
-    // G^-1 = (L^H L)^-1
+    // G^-1 = (L^H L)^-1. BLAS sums one row after another, and X moves with twice the error of G, so
+    // some rows are summed at a time: with all of 200 at once, X of rank 1 was off by 10 eps.
     bool invert_gram(blas_int rank) {
-        lapack.herk('L', 'C', rank, n, 1, l, n, 0, gram);
+        constexpr blas_int most = 64;
+        for (blas_int row = 0; row < n; row += most)
+            lapack.herk('L', 'C', rank, std::min(most, n - row), 1, l + row, n, row > 0, gram);
         if (!sweep.invert(gram, rank, 0))
             return false;
         mirror<T>(gram, rank);
