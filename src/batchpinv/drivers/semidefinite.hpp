@@ -56,7 +56,7 @@ template <class T> class Semidefinite {
         Evidence<double> found{norm, least, unknown, dropped, unknown, scaled(rounding, norm)};
         if (!(dropped <= 4 * usual) || !decide(found, tolerance))
             return {};
-        const double negligible = std::min(usual, (4 + rank / 10.0) * eps * norm);
+        const double negligible = std::min(usual, (4 + rank / 12.0) * eps * norm);
         if (!invert_gram(rank) || (dropped > negligible && !improve(w, rank)))
             return {};
         lapack.gemm('N', 'N', n, rank, rank, l, n, gram, rank, 0, w, n);
