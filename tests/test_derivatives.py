@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from batchpinv import pinv, pinv_jvp, pinv_vjp
+from batchpinv import _derivatives, _small, lstsq, pinv, pinv_jvp, pinv_vjp, show_config
 
 mp = mpmath.mp.clone()
 mp.dps = 40
@@ -152,3 +152,56 @@ def test_integers_and_other_byte_orders_count_as_float64(dtype):
         found = function(eye, eye, large)
         assert found.dtype == np.float64
         assert found.tolist() == (-large.astype(float)).tolist()
+
+
+def gradients_by_formulas_and_compiled(m, n, k, stack, dtype):
+    """Of pinv, or of lstsq if k is not 0: two tuples of arrays."""
+    rng = np.random.default_rng([m, n, k])
+
+    def normal(*shape):
+        x = rng.standard_normal((*stack, *shape))
+        return (x + 1j * rng.standard_normal(x.shape) if dtype[0] == "c" else x).astype(dtype)
+
+    a = normal(m, n)
+    inverse = pinv(a)
+    if not k:
+        gx = normal(n, m)
+        formula = _derivatives.vjp(a, inverse, gx, hermitian=False)
+        compiled = _small.pinv_vjp(a, inverse, gx)
+        return (formula,), compiled if compiled is None else (compiled,)
+    b, gx = normal(m, k), normal(n, k)
+    given = a, inverse, b, lstsq(a, b), gx, None
+    return _derivatives.lstsq_vjp(*given, hermitian=False), _small.lstsq_vjp(*given)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "complex128"])
+@pytest.mark.parametrize("stack", [(), (1,), (5,)], ids=["one", "stack of one", "stack of 5"])
+@pytest.mark.parametrize("k", [0, 1, 3, 16])
+@pytest.mark.parametrize(
+    ("m", "n"), [(1, 1), (3, 3), (20, 8), (8, 20), (1, 7), (7, 1), (40, 33), (45, 45)]
+)
+def test_compiled_gradients_are_those_of_the_formulas(m, n, k, stack, dtype):
+    formulas, compiled = gradients_by_formulas_and_compiled(m, n, k, stack, dtype)
+    if show_config("dicts")["simd"]["own kernels"] == "none":
+        assert compiled is None
+        return
+    for wanted, found in zip(formulas, compiled, strict=True):
+        assert (found.shape, found.dtype) == (wanted.shape, dtype)
+        error, size = (np.linalg.norm(x, axis=(-2, -1)) for x in (found - wanted, wanted))
+        assert (error <= 2e4 * np.finfo(dtype).eps * size).all()
+
+
+@pytest.mark.parametrize("change", ["transposed", "another dtype", "other shape", "four axes"])
+def test_compiled_gradients_leave_other_arrays_to_the_formulas(change):
+    a = np.random.default_rng(0).standard_normal((6, 6))
+    x = gx = pinv(a)
+    if change == "transposed":
+        gx = gx.T
+    elif change == "another dtype":
+        gx = gx.astype("float32")
+    elif change == "other shape":
+        gx = gx[:5]
+    else:
+        a, x, gx = (each[None, None] for each in (a, x, gx))
+    assert _small.pinv_vjp(a, x, gx) is None
+    assert _small.lstsq_vjp(a, x, a, x @ a, gx, None) is None

@@ -1,5 +1,7 @@
 """PyTorch's tensors: in place, and with PyTorch's own checks of derivatives and operators."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -713,6 +715,31 @@ class Designs(torch.utils.data.Dataset):
     def __getitem__(self, index):
         return pinv(self.a[index])
 """
+
+
+@pytest.mark.parametrize("dtype", EXACT)
+@pytest.mark.parametrize("rtol", [None, 0.4])
+@pytest.mark.parametrize("shape", [(5, 3), (3, 5), (4, 20, 8)])
+def test_derivatives_of_small_tensors_are_those_of_any_options(shape, rtol, dtype):
+    """Small tensors with default options take a shorter way, forth and back."""
+    a = normal(*shape, dtype=dtype).requires_grad_()
+    sides = normal(*shape[:-1], 2, dtype=dtype, seed=1)
+    for b in (None, sides, sides[..., 0].contiguous()):
+        given = [a] if b is None else [a, b.requires_grad_()]
+        function = pinv if b is None else lstsq
+        short = partial(function, rtol=rtol)
+        whole = partial(function, rtol=rtol, on_failure="nan")
+        equal(short(*given), whole(*given).detach())
+        weights = normal(*short(*given).shape, dtype=dtype, seed=2)
+        once, again = (torch.autograd.grad(f(*given), given, weights) for f in (short, whole))
+        for x, y in zip(once, again, strict=True):
+            torch.testing.assert_close(x, y, rtol=1e-10, atol=1e-10)
+        total = sum((x * x.conj()).real.sum() for x in once)
+        assert not total.requires_grad
+        first = torch.autograd.grad(short(*given), given, weights, create_graph=True)
+        for x, y in zip(first, once, strict=True):
+            torch.testing.assert_close(x.detach(), y, rtol=1e-10, atol=1e-10)
+        assert rtol or gradgradcheck(short, given, fast_mode=True)  # rtol drops values
 
 
 @pytest.mark.parametrize("start", ["fork", "spawn"])

@@ -22,6 +22,19 @@ cdef extern from "drivers/strided.hpp" namespace "batchpinv" nogil:
         Stack weights, damping, covariance
     bint is_brief(const StridedCall &call)
 
+cdef extern from "drivers/gradients.hpp" namespace "batchpinv" nogil:
+    struct GradientCall:
+        int dtype
+        int64_t count, m, n, k
+        const char *a
+        const char *inverse
+        const char *b
+        const char *x
+        const char *gx
+        char *ga
+        char *gb
+
 cdef int64_t compute_strided(const StridedCall *call) noexcept nogil
 cdef bint compute_in_lanes(const StridedCall *call) noexcept nogil
+cdef bint compute_gradients(const GradientCall *call) noexcept nogil
 cdef int64_t strided_workspace(const StridedCall *call) noexcept nogil

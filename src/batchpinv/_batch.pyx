@@ -150,6 +150,9 @@ cdef extern from "drivers/strided.hpp" namespace "batchpinv" nogil:
     cbool solve_in_lanes(
         const StridedCall &call, const RoutineTable &routines, const LaneTable *lanes)
 
+cdef extern from "drivers/gradients.hpp" namespace "batchpinv" nogil:
+    cbool find_gradients(const GradientCall &call, const LaneTable &lanes)
+
 
 cdef class Job:
     """One call of `pinv` or `lstsq`, shared by the workers that compute it.
@@ -525,6 +528,11 @@ cdef int64_t compute_strided(const StridedCall *call) noexcept nogil:
 cdef bint compute_in_lanes(const StridedCall *call) noexcept nogil:
     """The same for small matrices; False if there are no lanes, or they leave one unanswered."""
     return lane_table != NULL and solve_in_lanes(call[0], routines, lane_table)
+
+
+cdef bint compute_gradients(const GradientCall *call) noexcept nogil:
+    """Gradients of a few small matrices; False if there are no lanes, or no memory."""
+    return lane_table != NULL and find_gradients(call[0], lane_table[0])
 
 
 cdef int64_t strided_workspace(const StridedCall *call) noexcept nogil:

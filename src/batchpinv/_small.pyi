@@ -10,6 +10,10 @@ def pinv(
     rank: NDArray[np.int64] | None = None,
     rung: NDArray[np.uint8] | None = None,
 ) -> NDArray[Any] | None: ...
+def pinv_vjp(a: object, x: object, gx: object) -> NDArray[Any] | None: ...
+def lstsq_vjp(
+    a: object, inverse: object, b: object, x: object, gx: object, gr: object
+) -> tuple[NDArray[Any], NDArray[Any]] | None: ...
 def lstsq(
     a: object,
     b: object,

@@ -20,13 +20,18 @@ from libc.math cimport signbit
 from libc.stdint cimport int64_t, uint8_t
 from libc.string cimport memset
 
-from ._batch cimport Stack, StridedCall, compute_in_lanes, is_brief
+from ._batch cimport (
+    GradientCall, Stack, StridedCall, compute_gradients, compute_in_lanes, is_brief
+)
 
 import numpy as np
 
 cnp.import_array()
 
 cdef object FLOAT64 = np.float64  # a subclass of float
+# Larger stacks may gain from the threads of the library that differentiates.
+cdef enum:
+    MOST_ENTRIES = 32768
 
 
 def pinv(a, rtol, out, cnp.ndarray rank=None, cnp.ndarray rung=None):
@@ -78,6 +83,115 @@ def lstsq(a, b, rtol, out, cnp.ndarray rank=None, cnp.ndarray rung=None):
     call.b = stack_of(sides, cnp.PyArray_NDIM(sides), core)
     call.x = stack_of(x, cnp.PyArray_NDIM(x), core)
     return x if compute_in_lanes(&call) else None
+
+
+def pinv_vjp(a, x, gx):
+    """The gradients of a few small matrices, from those of their pseudo-inverses x; or None if the
+    arrays are not plain."""
+    cdef GradientCall call
+    cdef cnp.ndarray ga
+    memset(&call, 0, sizeof(call))
+    if not take_contiguous(a, &call):
+        return None
+    if not (has_shape(x, <cnp.ndarray>a, call.n, call.m)
+            and has_shape(gx, <cnp.ndarray>a, call.n, call.m)):
+        return None
+    ga = make_result(<cnp.ndarray>a, cnp.PyArray_NDIM(<cnp.ndarray>a), call.m, call.n, None)
+    call.inverse = cnp.PyArray_BYTES(<cnp.ndarray>x)
+    call.gx = cnp.PyArray_BYTES(<cnp.ndarray>gx)
+    call.ga = cnp.PyArray_BYTES(ga)
+    return ga if run_gradients(&call) else None
+
+
+def lstsq_vjp(a, inverse, b, x, gx, gr):
+    """The gradients of a few small matrices and right-hand sides (*, m, k), from those of their
+    solutions x; or None if the arrays are not plain, or if residuals have gradients gr, too."""
+    cdef GradientCall call
+    cdef cnp.ndarray ga, gb
+    cdef int ndim
+    memset(&call, 0, sizeof(call))
+    if gr is not None or not take_contiguous(a, &call) or not cnp.PyArray_CheckExact(b):
+        return None
+    ndim = cnp.PyArray_NDIM(<cnp.ndarray>a)
+    if cnp.PyArray_NDIM(<cnp.ndarray>b) != ndim:
+        return None
+    call.k = cnp.PyArray_DIM(<cnp.ndarray>b, ndim - 1)
+    if not 1 <= call.k <= 16:
+        return None
+    if not (has_shape(inverse, <cnp.ndarray>a, call.n, call.m)
+            and has_shape(b, <cnp.ndarray>a, call.m, call.k)
+            and has_shape(x, <cnp.ndarray>a, call.n, call.k)
+            and has_shape(gx, <cnp.ndarray>a, call.n, call.k)):
+        return None
+    ga = make_result(<cnp.ndarray>a, ndim, call.m, call.n, None)
+    gb = make_result(<cnp.ndarray>a, ndim, call.m, call.k, None)
+    call.inverse = cnp.PyArray_BYTES(<cnp.ndarray>inverse)
+    call.b = cnp.PyArray_BYTES(<cnp.ndarray>b)
+    call.x = cnp.PyArray_BYTES(<cnp.ndarray>x)
+    call.gx = cnp.PyArray_BYTES(<cnp.ndarray>gx)
+    call.ga = cnp.PyArray_BYTES(ga)
+    call.gb = cnp.PyArray_BYTES(gb)
+    return (ga, gb) if run_gradients(&call) else None
+
+
+cdef bint run_gradients(GradientCall *call):
+    cdef bint done
+    if call.count * call.m * call.n <= 2048:  # as short as a brief call
+        return compute_gradients(call)
+    with nogil:
+        done = compute_gradients(call)
+    return done
+
+
+cdef bint take_contiguous(a, GradientCall *call):
+    """Whether `a` is a contiguous ndarray of some small matrices; puts it into the call if so."""
+    cdef cnp.ndarray array
+    cdef int ndim, typenum
+    if not cnp.PyArray_CheckExact(a):
+        return False
+    array = <cnp.ndarray>a
+    ndim, typenum = cnp.PyArray_NDIM(array), cnp.PyArray_TYPE(array)
+    if ndim != 2 and ndim != 3:
+        return False
+    if typenum == cnp.NPY_FLOAT:
+        call.dtype = 0
+    elif typenum == cnp.NPY_DOUBLE:
+        call.dtype = 1
+    elif typenum == cnp.NPY_CFLOAT:
+        call.dtype = 2
+    elif typenum == cnp.NPY_CDOUBLE:
+        call.dtype = 3
+    else:
+        return False
+    call.m = cnp.PyArray_DIM(array, ndim - 2)
+    call.n = cnp.PyArray_DIM(array, ndim - 1)
+    call.count = cnp.PyArray_DIM(array, 0) if ndim == 3 else 1
+    call.a = cnp.PyArray_BYTES(array)
+    return (
+        0 < call.m * call.n <= 2048 and call.count * call.m * call.n <= MOST_ENTRIES
+        and is_plain(array)
+    )
+
+
+cdef bint has_shape(given, cnp.ndarray a, cnp.npy_intp rows, cnp.npy_intp cols):
+    """Whether it is a contiguous stack of such matrices, as many as in `a` and of its dtype."""
+    cdef cnp.ndarray array
+    cdef int ndim = cnp.PyArray_NDIM(a)
+    if not cnp.PyArray_CheckExact(given):
+        return False
+    array = <cnp.ndarray>given
+    if cnp.PyArray_NDIM(array) != ndim or cnp.PyArray_TYPE(array) != cnp.PyArray_TYPE(a):
+        return False
+    if ndim == 3 and cnp.PyArray_DIM(array, 0) != cnp.PyArray_DIM(a, 0):
+        return False
+    return (
+        cnp.PyArray_DIM(array, ndim - 2) == rows and cnp.PyArray_DIM(array, ndim - 1) == cols
+        and is_plain(array)
+    )
+
+
+cdef bint is_plain(cnp.ndarray array):
+    return cnp.PyArray_ISCARRAY_RO(array)
 
 
 cdef bint take_matrices(a, StridedCall *call):

@@ -16,7 +16,7 @@ from .._options import Options, Result
 from .._tolerance import read_tolerance
 from .._workers import resolve_workers
 from . import _torch_operators
-from ._torch_operators import answer_plain, check_dtype, is_plain, is_recorded
+from ._torch_operators import PLAIN, answer_plain, check_dtype, is_plain, is_recorded, is_watched
 
 _READABLE = (torch.float64, torch.float32, torch.complex128, torch.complex64)
 
@@ -56,20 +56,27 @@ def lstsq(a: Any, b: Any, options: Options) -> Result:
 
 
 def _answer_at_once(options: Options, small: Any, *operands: Any) -> Tensor | None:
-    """The answer if only `rtol` is given and the tensors are plain and small; else None."""
+    """The answer if only `rtol` is given and the tensors are small, of the usual class, and neither
+    mapped nor recorded; else None."""
     if options.out is not None or options.wants_rank or not options.is_plain():
         return None
-    if not is_plain(*operands) or not all(map(_is_readable, operands)):
+    if is_watched() or not all(map(_is_readable, operands)):
         return None
+    rtol = options.rtol
     arrays = [each.detach().numpy() if each.requires_grad else each.numpy() for each in operands]
-    x = small(*arrays, options.rtol, None)
-    return None if x is None else torch.from_numpy(x)
+    x = small(*arrays, rtol, None)
+    if x is None:
+        return None
+    if not (torch.is_grad_enabled() and any(each.requires_grad for each in operands)):
+        return torch.from_numpy(x)
+    return _torch_operators.differentiable(x, rtol, *operands)
 
 
 def _is_readable(given: Tensor) -> bool:
     """Whether its memory is that of an ndarray which `_small` may know."""
     return (
-        given.is_cpu
+        type(given) in PLAIN
+        and given.is_cpu
         and given.dtype in _READABLE
         and given.layout is torch.strided
         and not (given.is_conj() or given.is_neg())

@@ -3,7 +3,7 @@
 Each exists twice. The operator is for compilers, tracers, transforms and modes: its autograd kernel
 has forward and reverse mode, so recorded code has them, too. The autograd function is for all else,
 and faster. Both share the computation and the formulas. A gradient of few small matrices that is
-not differentiated again is computed by NumPy.
+not differentiated again is computed by the engine, or by NumPy.
 """
 
 from __future__ import annotations
@@ -14,17 +14,18 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, library
 from torch._functorch.utils import enable_single_level_autograd_function
 from torch.autograd import forward_ad
 
-from .. import _derivatives
+from .. import _derivatives, _small
 from .._arrays import ACCEPTED, check_matrices, check_sides
 from .._options import Options, Result
 from .._tolerance import broadcast_batch
 from . import _numpy
 
-_PLAIN = (Tensor, torch.nn.Parameter)
+PLAIN = (Tensor, torch.nn.Parameter)
 # If a version of PyTorch lacks one of these, all tensors take the operators.
 _transforms_active = getattr(torch._C, "_are_functorch_transforms_active", lambda: True)
 _count_modes = getattr(torch._C, "_len_torch_dispatch_stack", lambda: 1)
@@ -32,10 +33,12 @@ _is_tracing = getattr(torch._C, "_is_tracing", lambda: True)
 # Formulas of at most this many entries are computed by NumPy: in 0.55 to 1.1 of the time of one
 # thread of PyTorch, for 1 to 25 matrices of 20x8. Larger ones may gain from PyTorch's threads.
 _SMALL = 4096
+_MOST_COMPILED = 32768  # see _small.pyx
 
 _ARRAYS = "atol", "rtol", "rcond", "out", "weights", "damping"
 # hermitian, lower, driver, workers, on_failure; for lstsq whether residuals are wanted
 Settings = Any
+_DEFAULTS: tuple[Settings, ...] = False, True, "auto", None, "raise"
 
 
 def is_recorded() -> bool:
@@ -43,11 +46,15 @@ def is_recorded() -> bool:
     return torch.compiler.is_compiling() or _is_tracing() or _count_modes() > 0
 
 
+def is_watched() -> bool:
+    """Whether something may differentiate forwards, map or record what is done."""
+    return is_recorded() or getattr(forward_ad, "_current_level", 0) >= 0 or _transforms_active()
+
+
 def is_plain(*tensors: Tensor) -> bool:
     """Whether nothing differentiates, maps or records what is done to them."""
-    watched = is_recorded() or getattr(forward_ad, "_current_level", 0) >= 0 or _transforms_active()
-    return not watched and all(
-        type(a) in _PLAIN
+    return not is_watched() and all(
+        type(a) in PLAIN
         and (a.is_cpu or a.is_cuda)
         and not (a.requires_grad and torch.is_grad_enabled())
         for a in tensors
@@ -147,7 +154,7 @@ def _choose(operator: Any, function: Any, *operands: Tensor) -> Any:
     """The operator if it may be recorded or transformed; else the function, which is faster."""
     if is_recorded() or _transforms_active():
         return operator
-    if any(type(given) not in _PLAIN or given.is_meta for given in operands):
+    if any(type(given) not in PLAIN or given.is_meta for given in operands):
         return operator
     return function.apply
 
@@ -233,16 +240,21 @@ def _lstsq_shapes(
 # ---- derivatives --------------------------------------------------------------------------------
 
 
-def _run(function: Callable[..., Any], tensors: tuple[Tensor | None, ...]) -> Any:
-    """The results of a formula, by NumPy if that is faster and the tensors are plain."""
+def _run(function: Callable[..., Any], compiled: Any, tensors: tuple[Tensor | None, ...]) -> Any:
+    """The results of a formula, of few plain tensors by its compiled form, if that knows them, or
+    by NumPy."""
     given = [tensor for tensor in tensors if tensor is not None]
-    if given[0].numel() > _SMALL or given[0].is_cuda or not is_plain(*given):
+    if given[0].numel() > _MOST_COMPILED or given[0].is_cuda or not is_plain(*given):
         return function(*tensors)
     try:
         arrays = [read(tensor, "a tensor") for tensor in tensors]
     except RuntimeError:  # from PyTorch's older vmap, which `is_grads_batched` uses
         return function(*tensors)
-    found = _derivatives.run_as_usual(function, *arrays)
+    found = compiled and compiled(*arrays)
+    if found is None:
+        if given[0].numel() > _SMALL:
+            return function(*tensors)
+        found = _derivatives.run_as_usual(function, *arrays)
     return tuple(map(as_tensor, found)) if isinstance(found, tuple) else as_tensor(found)
 
 
@@ -279,7 +291,8 @@ def _pinv_backward(ctx: Any, gx: Tensor | None, *_: object) -> tuple[Tensor | No
     if gx is not None and ctx.needs_input_grad[0]:
         whole = _whole(a, ctx.hermitian, ctx.lower)
         formula = functools.partial(_derivatives.vjp, hermitian=ctx.hermitian)
-        ga = _sum_to(a, _run(formula, (whole, x, gx)))
+        compiled = None if ctx.hermitian else _small.pinv_vjp
+        ga = _sum_to(a, _run(formula, compiled, (whole, x, gx)))
     return ga, *(None,) * 7
 
 
@@ -290,6 +303,10 @@ def _keep_lstsq(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -
 
 def _invert(ctx: Any, a: Tensor, atol: Tensor | None, rtol: Tensor | None) -> Tensor:
     if is_plain(a):
+        plain = atol is None and tuple(ctx.settings[:-1]) == _DEFAULTS
+        x = _small.pinv(read(a, "a"), read(rtol, "rtol"), None) if plain else None
+        if x is not None:
+            return torch.from_numpy(x)
         return _answer_pinv(a, atol, rtol, *ctx.settings[:-1])[0]
     return pinv(a, atol, rtol, *ctx.settings[:-1])[0]
 
@@ -307,7 +324,8 @@ def _lstsq_backward(
     gx = torch.zeros_like(x) if gx is None else gx
     inverse = _invert(ctx, a, atol, rtol)
     formula = functools.partial(_derivatives.lstsq_vjp, hermitian=hermitian)
-    ga, gb = _run(formula, (_whole(a, hermitian, lower), inverse, b, x, gx, gr))
+    compiled = None if hermitian else _small.lstsq_vjp
+    ga, gb = _run(formula, compiled, (_whole(a, hermitian, lower), inverse, b, x, gx, gr))
     return _sum_to(a, ga), _sum_to(b, gb), *(None,) * 8
 
 
@@ -418,6 +436,46 @@ def make_function(
 
 _Pinv = make_function(_answer_pinv, _keep_pinv, _pinv_backward, _pinv_jvp)
 _Lstsq = make_function(_answer_lstsq, _keep_lstsq, _lstsq_backward, _lstsq_jvp)
+
+
+def _make_recorder(
+    keep: Callable[..., None], backward: Callable[..., Any], settings: tuple[Settings, ...]
+) -> Any:
+    """The autograd function for results that are there already: those of a few small tensors, by
+    default options but rtol."""
+
+    class Recorder(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, *inputs: Any) -> Tensor:
+            *operands, rtol, x = inputs
+            if rtol is not None:
+                rtol = torch.as_tensor(rtol, dtype=torch.float64, device="cpu")
+            output = torch.from_numpy(x)
+            keep(ctx, (*operands, None, rtol, *settings), (output,))
+            return output
+
+        @staticmethod
+        def backward(ctx: Any, *grad_outputs: Tensor | None) -> tuple[Tensor | None, ...]:
+            operands = len(ctx.needs_input_grad) - 2
+            return *backward(ctx, *grad_outputs, None, None, None)[:operands], None, None
+
+    return Recorder
+
+
+_RecordedPinv = _make_recorder(_keep_pinv, _pinv_backward, _DEFAULTS)
+_RecordedLstsq = _make_recorder(_keep_lstsq, _lstsq_backward, (*_DEFAULTS, False))
+
+
+def differentiable(x: NDArray[Any], rtol: Any, a: Tensor, b: Tensor | None = None) -> Tensor:
+    """The pseudo-inverses or solutions x as a tensor that has derivatives."""
+    if b is None:
+        inverse: Tensor = _RecordedPinv.apply(a, rtol, x)
+        return inverse
+    if b.ndim == a.ndim:
+        solution: Tensor = _RecordedLstsq.apply(a, b, rtol, x)
+        return solution
+    column: Tensor = _RecordedLstsq.apply(a, b[..., None], rtol, x[..., None])
+    return column[..., 0]
 
 
 def _make_kernel(operator: Any, function: Any, keep: Callable[..., None]) -> Callable[..., Any]:

@@ -38,8 +38,8 @@ template <class T> class Semidefinite {
             return {};
         const double norm = frobenius(w, area);
         // pstrf rounds |E|_F to about n / 20 eps |W|_F (random matrices of rank 2/3 n, n from 64 to
-        // 1000). Up to n / 14 changes X less than the rounding of LAPACK's eigenvalues would; if few
-        // eigenvalues are kept, less does.
+        // 1000). Up to n / 14 changes X less than the rounding of LAPACK's eigenvalues would; if
+        // few eigenvalues are kept, less does.
         const double usual = std::max(4.0, n / 14.0) * eps * norm;
         std::copy_n(w, area, static_cast<T *>(x));
         blas_int rank = 0;

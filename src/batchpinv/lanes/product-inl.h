@@ -110,7 +110,8 @@ BATCHPINV_INLINE void multiply_rows(const R *x, int rows, std::int64_t m, const 
         for (int row = 0; start > 0 && row < rows; ++row)
             for (std::int64_t j = 0; j < count; ++j) {
                 const R error = accumulate(out[row * k + j], part[row * width + j]);
-                lost[row * width + j] = start > PRODUCT_BLOCK ? lost[row * width + j] + error : error;
+                lost[row * width + j] =
+                    start > PRODUCT_BLOCK ? lost[row * width + j] + error : error;
             }
     }
     for (int row = 0; m > PRODUCT_BLOCK && row < rows; ++row)
