@@ -195,10 +195,12 @@ def test_systems_that_share_a_matrix_have_its_covariance(dtype, deficient, wante
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("hermitian", [False, True])
-@pytest.mark.parametrize("k", [1, 7, 127, 128, 300, 1100])
 @pytest.mark.parametrize("driver", ["auto", "svd"])
-@pytest.mark.parametrize("is_tiny", [False, True])
-def test_what_is_asked_for_changes_no_bit_of_the_solutions(dtype, hermitian, k, driver, is_tiny):
+@pytest.mark.parametrize(
+    ("k", "is_tiny"),  # subnormal numbers take many times as long
+    [*((k, is_tiny) for k in (1, 7, 127, 128, 300) for is_tiny in (False, True)), (1100, False)],
+)
+def test_what_is_asked_for_changes_no_bit_of_the_solutions(dtype, hermitian, driver, k, is_tiny):
     shapes = [(1, 1), (20, 20), (60, 60)]
     if not hermitian:
         shapes += [(6, 3), (3, 6), (65, 7), (7, 65), (200, 50), (50, 200), (600, 20)]
