@@ -6,7 +6,8 @@ arithmetic.
 
 These functions recognise a plain call and compute it in SIMD lanes, in the calling thread. They
 return None for any other call, which must then go through the stages: these check it, and answer it
-or raise the error. No check and no default differs from theirs, and the bits are the same.
+or raise the error. No check and no default differs from theirs, and the bits are the same. So do the
+gradients at the end of the file, with the formulas of `_derivatives` in the place of the stages.
 
 The caller must call one more builtin function before it returns. CPython looks for Ctrl-C after a
 call, and when a loop jumps back; raised there, a KeyboardInterrupt is not caught by a `try` around
@@ -85,133 +86,30 @@ def lstsq(a, b, rtol, out, cnp.ndarray rank=None, cnp.ndarray rung=None):
     return x if compute_in_lanes(&call) else None
 
 
-def pinv_vjp(a, x, gx):
-    """The gradients of a few small matrices, from those of their pseudo-inverses x; or None if the
-    arrays are not plain."""
-    cdef GradientCall call
-    cdef cnp.ndarray ga
-    memset(&call, 0, sizeof(call))
-    if not take_contiguous(a, &call):
-        return None
-    if not (has_shape(x, <cnp.ndarray>a, call.n, call.m)
-            and has_shape(gx, <cnp.ndarray>a, call.n, call.m)):
-        return None
-    ga = make_result(<cnp.ndarray>a, cnp.PyArray_NDIM(<cnp.ndarray>a), call.m, call.n, None)
-    call.inverse = cnp.PyArray_BYTES(<cnp.ndarray>x)
-    call.gx = cnp.PyArray_BYTES(<cnp.ndarray>gx)
-    call.ga = cnp.PyArray_BYTES(ga)
-    return ga if run_gradients(&call) else None
-
-
-def lstsq_vjp(a, inverse, b, x, gx, gr):
-    """The gradients of a few small matrices and right-hand sides (*, m, k), from those of their
-    solutions x; or None if the arrays are not plain, or if residuals have gradients gr, too."""
-    cdef GradientCall call
-    cdef cnp.ndarray ga, gb
-    cdef int ndim
-    memset(&call, 0, sizeof(call))
-    if gr is not None or not take_contiguous(a, &call) or not cnp.PyArray_CheckExact(b):
-        return None
-    ndim = cnp.PyArray_NDIM(<cnp.ndarray>a)
-    if cnp.PyArray_NDIM(<cnp.ndarray>b) != ndim:
-        return None
-    call.k = cnp.PyArray_DIM(<cnp.ndarray>b, ndim - 1)
-    if not 1 <= call.k <= 16:
-        return None
-    if not (has_shape(inverse, <cnp.ndarray>a, call.n, call.m)
-            and has_shape(b, <cnp.ndarray>a, call.m, call.k)
-            and has_shape(x, <cnp.ndarray>a, call.n, call.k)
-            and has_shape(gx, <cnp.ndarray>a, call.n, call.k)):
-        return None
-    ga = make_result(<cnp.ndarray>a, ndim, call.m, call.n, None)
-    gb = make_result(<cnp.ndarray>a, ndim, call.m, call.k, None)
-    call.inverse = cnp.PyArray_BYTES(<cnp.ndarray>inverse)
-    call.b = cnp.PyArray_BYTES(<cnp.ndarray>b)
-    call.x = cnp.PyArray_BYTES(<cnp.ndarray>x)
-    call.gx = cnp.PyArray_BYTES(<cnp.ndarray>gx)
-    call.ga = cnp.PyArray_BYTES(ga)
-    call.gb = cnp.PyArray_BYTES(gb)
-    return (ga, gb) if run_gradients(&call) else None
-
-
-cdef bint run_gradients(GradientCall *call):
-    cdef bint done
-    if call.count * call.m * call.n <= 2048:  # as short as a brief call
-        return compute_gradients(call)
-    with nogil:
-        done = compute_gradients(call)
-    return done
-
-
-cdef bint take_contiguous(a, GradientCall *call):
-    """Whether `a` is a contiguous ndarray of some small matrices; puts it into the call if so."""
-    cdef cnp.ndarray array
+cdef int find_dtype(a):
+    """Of an ndarray of one matrix or a stack: float32, float64, complex64, complex128 from 0 on, or
+    -1 if it is another, or in another byte order."""
     cdef int ndim, typenum
-    if not cnp.PyArray_CheckExact(a):
-        return False
-    array = <cnp.ndarray>a
-    ndim, typenum = cnp.PyArray_NDIM(array), cnp.PyArray_TYPE(array)
+    if not cnp.PyArray_CheckExact(a) or not cnp.PyArray_ISNOTSWAPPED(<cnp.ndarray>a):
+        return -1
+    ndim, typenum = cnp.PyArray_NDIM(<cnp.ndarray>a), cnp.PyArray_TYPE(<cnp.ndarray>a)
     if ndim != 2 and ndim != 3:
-        return False
-    if typenum == cnp.NPY_FLOAT:
-        call.dtype = 0
-    elif typenum == cnp.NPY_DOUBLE:
-        call.dtype = 1
-    elif typenum == cnp.NPY_CFLOAT:
-        call.dtype = 2
-    elif typenum == cnp.NPY_CDOUBLE:
-        call.dtype = 3
-    else:
-        return False
-    call.m = cnp.PyArray_DIM(array, ndim - 2)
-    call.n = cnp.PyArray_DIM(array, ndim - 1)
-    call.count = cnp.PyArray_DIM(array, 0) if ndim == 3 else 1
-    call.a = cnp.PyArray_BYTES(array)
-    return (
-        0 < call.m * call.n <= 2048 and call.count * call.m * call.n <= MOST_ENTRIES
-        and is_plain(array)
-    )
-
-
-cdef bint has_shape(given, cnp.ndarray a, cnp.npy_intp rows, cnp.npy_intp cols):
-    """Whether it is a contiguous stack of such matrices, as many as in `a` and of its dtype."""
-    cdef cnp.ndarray array
-    cdef int ndim = cnp.PyArray_NDIM(a)
-    if not cnp.PyArray_CheckExact(given):
-        return False
-    array = <cnp.ndarray>given
-    if cnp.PyArray_NDIM(array) != ndim or cnp.PyArray_TYPE(array) != cnp.PyArray_TYPE(a):
-        return False
-    if ndim == 3 and cnp.PyArray_DIM(array, 0) != cnp.PyArray_DIM(a, 0):
-        return False
-    return (
-        cnp.PyArray_DIM(array, ndim - 2) == rows and cnp.PyArray_DIM(array, ndim - 1) == cols
-        and is_plain(array)
-    )
-
-
-cdef bint is_plain(cnp.ndarray array):
-    return cnp.PyArray_ISCARRAY_RO(array)
+        return -1
+    if typenum == cnp.NPY_FLOAT or typenum == cnp.NPY_DOUBLE:
+        return typenum == cnp.NPY_DOUBLE
+    if typenum == cnp.NPY_CFLOAT or typenum == cnp.NPY_CDOUBLE:
+        return 2 + (typenum == cnp.NPY_CDOUBLE)
+    return -1
 
 
 cdef bint take_matrices(a, StridedCall *call):
     """Whether `a` is an ndarray of one or a few small matrices; puts it into the call if so."""
     cdef cnp.ndarray array
-    cdef int ndim, typenum
-    if not cnp.PyArray_CheckExact(a):
+    cdef int ndim, dtype = find_dtype(a)
+    if dtype < 0:
         return False
-    array = <cnp.ndarray>a
-    ndim, typenum = cnp.PyArray_NDIM(array), cnp.PyArray_TYPE(array)
-    if ndim != 2 and ndim != 3:
-        return False
-    if typenum == cnp.NPY_DOUBLE or typenum == cnp.NPY_FLOAT:
-        call.kind = c"f"
-    elif typenum == cnp.NPY_CDOUBLE or typenum == cnp.NPY_CFLOAT:
-        call.kind = c"c"
-    else:
-        return False
-    if not cnp.PyArray_ISNOTSWAPPED(array):
-        return False
+    array, ndim = <cnp.ndarray>a, cnp.PyArray_NDIM(<cnp.ndarray>a)
+    call.kind = c"f" if dtype < 2 else c"c"
     call.itemsize = <int>cnp.PyArray_ITEMSIZE(array)
     call.m = cnp.PyArray_DIM(array, ndim - 2)
     call.n = cnp.PyArray_DIM(array, ndim - 1)
@@ -303,3 +201,92 @@ cdef bint may_overlap(cnp.ndarray array, cnp.ndarray out):
     if not (cnp.PyArray_IS_C_CONTIGUOUS(array) or cnp.PyArray_IS_F_CONTIGUOUS(array)):
         return True
     return first < start + cnp.PyArray_NBYTES(out) and start < first + cnp.PyArray_NBYTES(array)
+
+
+def pinv_vjp(a, x, gx):
+    """The gradients of a few small matrices, from those of their pseudo-inverses x; or None if the
+    arrays are not plain."""
+    cdef GradientCall call
+    cdef cnp.ndarray ga
+    memset(&call, 0, sizeof(call))
+    if not take_contiguous(a, &call):
+        return None
+    if not (has_shape(x, <cnp.ndarray>a, call.n, call.m)
+            and has_shape(gx, <cnp.ndarray>a, call.n, call.m)):
+        return None
+    ga = make_result(<cnp.ndarray>a, cnp.PyArray_NDIM(<cnp.ndarray>a), call.m, call.n, None)
+    call.inverse = cnp.PyArray_BYTES(<cnp.ndarray>x)
+    call.gx = cnp.PyArray_BYTES(<cnp.ndarray>gx)
+    call.ga = cnp.PyArray_BYTES(ga)
+    return ga if run_gradients(&call) else None
+
+
+def lstsq_vjp(a, inverse, b, x, gx, gr):
+    """The gradients of a few small matrices and right-hand sides (*, m, k), from those of their
+    solutions x; or None if the arrays are not plain, or if residuals have gradients gr, too."""
+    cdef GradientCall call
+    cdef cnp.ndarray ga, gb
+    cdef int ndim
+    memset(&call, 0, sizeof(call))
+    if gr is not None or not take_contiguous(a, &call) or not cnp.PyArray_CheckExact(b):
+        return None
+    ndim = cnp.PyArray_NDIM(<cnp.ndarray>a)
+    if cnp.PyArray_NDIM(<cnp.ndarray>b) != ndim:
+        return None
+    call.k = cnp.PyArray_DIM(<cnp.ndarray>b, ndim - 1)
+    if not 1 <= call.k <= 16:
+        return None
+    if not (has_shape(inverse, <cnp.ndarray>a, call.n, call.m)
+            and has_shape(b, <cnp.ndarray>a, call.m, call.k)
+            and has_shape(x, <cnp.ndarray>a, call.n, call.k)
+            and has_shape(gx, <cnp.ndarray>a, call.n, call.k)):
+        return None
+    ga = make_result(<cnp.ndarray>a, ndim, call.m, call.n, None)
+    gb = make_result(<cnp.ndarray>a, ndim, call.m, call.k, None)
+    call.inverse = cnp.PyArray_BYTES(<cnp.ndarray>inverse)
+    call.b = cnp.PyArray_BYTES(<cnp.ndarray>b)
+    call.x = cnp.PyArray_BYTES(<cnp.ndarray>x)
+    call.gx = cnp.PyArray_BYTES(<cnp.ndarray>gx)
+    call.ga = cnp.PyArray_BYTES(ga)
+    call.gb = cnp.PyArray_BYTES(gb)
+    return (ga, gb) if run_gradients(&call) else None
+
+
+cdef bint run_gradients(GradientCall *call):
+    cdef bint done
+    if call.count * call.m * call.n <= 2048:  # as short as a brief call
+        return compute_gradients(call)
+    with nogil:
+        done = compute_gradients(call)
+    return done
+
+
+cdef bint take_contiguous(a, GradientCall *call):
+    """Whether `a` is a contiguous ndarray of some small matrices; puts it into the call if so."""
+    cdef int ndim
+    call.dtype = find_dtype(a)
+    if call.dtype < 0 or not cnp.PyArray_ISCARRAY_RO(<cnp.ndarray>a):
+        return False
+    ndim = cnp.PyArray_NDIM(<cnp.ndarray>a)
+    call.m = cnp.PyArray_DIM(<cnp.ndarray>a, ndim - 2)
+    call.n = cnp.PyArray_DIM(<cnp.ndarray>a, ndim - 1)
+    call.count = cnp.PyArray_DIM(<cnp.ndarray>a, 0) if ndim == 3 else 1
+    call.a = cnp.PyArray_BYTES(<cnp.ndarray>a)
+    return 0 < call.m * call.n <= 2048 and call.count * call.m * call.n <= MOST_ENTRIES
+
+
+cdef bint has_shape(given, cnp.ndarray a, cnp.npy_intp rows, cnp.npy_intp cols):
+    """Whether it is a contiguous stack of such matrices, as many as in `a` and of its dtype."""
+    cdef cnp.ndarray array
+    cdef int ndim = cnp.PyArray_NDIM(a)
+    if not cnp.PyArray_CheckExact(given):
+        return False
+    array = <cnp.ndarray>given
+    if cnp.PyArray_NDIM(array) != ndim or cnp.PyArray_TYPE(array) != cnp.PyArray_TYPE(a):
+        return False
+    if ndim == 3 and cnp.PyArray_DIM(array, 0) != cnp.PyArray_DIM(a, 0):
+        return False
+    return (
+        cnp.PyArray_DIM(array, ndim - 2) == rows and cnp.PyArray_DIM(array, ndim - 1) == cols
+        and cnp.PyArray_ISCARRAY_RO(array)
+    )

@@ -1,3 +1,5 @@
+// The formulas of _derivatives.py, one matrix after the other. Their products are those of the
+// lanes.
 #include "gradients.hpp"
 
 #include "floating_point.hpp"
@@ -12,7 +14,7 @@ template <class T> class Gradients {
     const LaneKernels &kernels;
     const std::int64_t m, n, k;
     const std::int64_t longer, shorter;
-    Buffer<T> first, second, third, remains, product; // longer×shorter, or larger: see the members
+    Buffer<T> first, second, third, remains, product; // any matrix that occurs: see size()
     Buffer<T> inner, along, mixed, gram;              // shorter×shorter
 
   public:
