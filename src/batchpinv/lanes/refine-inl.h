@@ -3,8 +3,9 @@
 // with its residuals in twice the working precision, and corrections by the QR factors at hand
 // (Bjorck, BIT 7, 1967; Demmel, Hida, Riedy and Li, ACM Trans. Math. Softw. 35, 2009). Each step
 // reduces the error of x by about eps times the condition, even where the residual is so large that
-// the first x has no right digit. In the end the rounding of x itself is left, and that of r, which
-// counts for conditions beyond 1e8.
+// the first x has no right digit. In the end only the rounding of x itself is left: errors of r and
+// of A^H r move x by the square of the condition, so r is a sum of two numbers, and A^H r, which
+// vanishes, is summed in three times the working precision.
 //
 // Residuals are sums of products without error (Ogita, Rump and Oishi, SIAM J. Sci. Comput. 26,
 // 2005).
@@ -49,39 +50,60 @@ template <class V> struct Twice {
     V sum{}, rest{};
 
     BATCHPINV_INLINE void add(V x) { rest += accumulate(sum, x); }
+    BATCHPINV_INLINE void add_small(V x) { rest += x; }
     BATCHPINV_INLINE void add(const Twice &other) {
         add(other.sum);
-        rest += other.rest;
-    }
-    BATCHPINV_INLINE void add_product(V a, V b) {
-        const V product = rounded(a * b);
-        add(product);
-        rest += product_error(a, b, product);
+        add_small(other.rest);
     }
     BATCHPINV_INLINE V value() const { return sum + rest; }
 };
 
-// The same for the elements of a matrix.
-template <class E> struct TwiceOf : Twice<E> {
-    BATCHPINV_INLINE void subtract_product(E a, E b) { this->add_product(-a, b); }
-    BATCHPINV_INLINE void subtract_inner(E a, E b) { this->add_product(-a, b); }
+// In three times the working precision.
+template <class V> struct Thrice {
+    V sum{}, rest{}, last{};
+
+    BATCHPINV_INLINE void add(V x) { add_small(accumulate(sum, x)); }
+    BATCHPINV_INLINE void add_small(V x) { last += accumulate(rest, x); }
+    BATCHPINV_INLINE void add(const Thrice &other) {
+        add(other.sum);
+        add_small(other.rest);
+        last += other.last;
+    }
+    BATCHPINV_INLINE V value() const { return (sum + rest) + last; }
 };
-template <class V> struct TwiceOf<Pair<V>> {
-    Twice<V> re, im;
+
+template <class Sum, class V> BATCHPINV_INLINE void add_exact_product(Sum &sum, V a, V b) {
+    const V product = rounded(a * b);
+    sum.add(product);
+    sum.add_small(product_error(a, b, product));
+}
+
+// Such sums of elements of a matrix.
+template <class E, template <class> class Sum> struct SumOf {
+    Sum<E> sum;
+
+    BATCHPINV_INLINE void add(E x) { sum.add(x); }
+    BATCHPINV_INLINE void add(const SumOf &other) { sum.add(other.sum); }
+    BATCHPINV_INLINE void subtract_product(E a, E b) { add_exact_product(sum, -a, b); }
+    BATCHPINV_INLINE void subtract_inner(E a, E b) { add_exact_product(sum, -a, b); }
+    BATCHPINV_INLINE E value() const { return sum.value(); }
+};
+template <class V, template <class> class Sum> struct SumOf<Pair<V>, Sum> {
+    Sum<V> re, im;
 
     BATCHPINV_INLINE void add(Pair<V> x) {
         re.add(x.re);
         im.add(x.im);
     }
-    BATCHPINV_INLINE void add(const TwiceOf &other) {
+    BATCHPINV_INLINE void add(const SumOf &other) {
         re.add(other.re);
         im.add(other.im);
     }
     BATCHPINV_INLINE void subtract_product(Pair<V> a, Pair<V> b) {
-        re.add_product(-a.re, b.re);
-        re.add_product(a.im, b.im);
-        im.add_product(-a.re, b.im);
-        im.add_product(-a.im, b.re);
+        add_exact_product(re, -a.re, b.re);
+        add_exact_product(re, a.im, b.im);
+        add_exact_product(im, -a.re, b.im);
+        add_exact_product(im, -a.im, b.re);
     }
     BATCHPINV_INLINE void subtract_inner(Pair<V> a, Pair<V> b) {
         subtract_product(conjugate(a), b);
@@ -89,12 +111,14 @@ template <class V> struct TwiceOf<Pair<V>> {
     BATCHPINV_INLINE Pair<V> value() const { return {re.value(), im.value()}; }
 };
 
+template <class E> using TwiceOf = SumOf<E, Twice>;
+
 template <class E> BATCHPINV_INLINE E negative(E x) { return subtract_product(E{}, unit<E>(), x); }
 
-// f = b - r - A x
+// f = b - (r + low) - A x; `low` may be null.
 template <class E>
-__attribute__((noinline)) void find_defect(const E *a, const E *b, const E *r, const E *x, E *f,
-                                           Shape<int> shape) {
+__attribute__((noinline)) void find_defect(const E *a, const E *b, const E *r, const E *low,
+                                           const E *x, E *f, Shape<int> shape) {
     constexpr int most = 4 / element_of<E>::parts;
     for (int row = 0; row < shape.m; row += most) {
         TwiceOf<E> sum[most];
@@ -102,6 +126,8 @@ __attribute__((noinline)) void find_defect(const E *a, const E *b, const E *r, c
             const int i = row + at < shape.m ? row + at : row;
             sum[at].add(b[i]);
             sum[at].add(negative(r[i]));
+            if (low)
+                sum[at].add(negative(low[i]));
             for (int j = 0; j < shape.n; ++j)
                 sum[at].subtract_product(a[j * shape.ld + i], x[j]);
         }
@@ -123,6 +149,22 @@ __attribute__((noinline)) void find_gradient(const E *a, const E *r, E *g, Shape
             sum[0].subtract_inner(a[j * shape.ld + i], r[i]);
         sum[0].add(sum[1]);
         g[j] = sum[0].value();
+    }
+}
+
+// g = -A^H (r + low), with the digits that the cancellation of its terms takes.
+template <class E>
+__attribute__((noinline)) void find_small_gradient(const E *a, const E *r, const E *low, E *g,
+                                                   Shape<int> shape) {
+    for (int j = 0; j < shape.n; ++j) {
+        const E *const column = a + j * shape.ld;
+        SumOf<E, Thrice> sum, small;
+        for (int i = 0; i < shape.m; ++i) {
+            sum.subtract_inner(column[i], r[i]);
+            small.subtract_inner(column[i], low[i]);
+        }
+        sum.add(small);
+        g[j] = sum.value();
     }
 }
 
@@ -157,9 +199,11 @@ BATCHPINV_INLINE void add_correction(Mask &wanted, V most2, const E *d, E *x, in
 }
 
 // Refines x, the solution for b by the QR factors of A; A is in work.given. Two steps are enough,
-// unless the corrections show that a third is needed. A lane in which they do not become smaller
-// is left as it is; so is one whose condition is beyond most_condition, if the first correction is
-// about as large as x.
+// unless the corrections show that a third is needed. If the condition is so large that errors of r
+// may hide from the first corrections, steps follow until one is next to nothing. A lane in which
+// the corrections do not become smaller is left as it is. But one of them may be small by chance,
+// so each is compared with the larger of the two before it; the first must be smaller than x if the
+// condition is beyond most_condition.
 template <class R, class E, class V, class Mask>
 void refine_augmented(const Workspace<E, V> &work, Shape<int> shape, Mask wanted, const E *b,
                       E *x) {
@@ -167,15 +211,26 @@ void refine_augmented(const Workspace<E, V> &work, Shape<int> shape, Mask wanted
     constexpr R eps = std::numeric_limits<R>::epsilon(), most_condition = R(1) / (64 * eps);
     const auto [m, n, ld] = shape;
     const E *const a = work.given;
-    E *const r = work.residual, *const f = r + ld, *const d = f + ld, *const g = d + ld;
+    E *const r = work.residual, *const low = r + ld, *const f = low + ld;
+    E *const d = f + ld, *const g = d + ld, *const small = g + ld;
     for (int i = 0; i < m; ++i)
-        r[i] = E{};
-    find_defect(a, b, r, x, r, shape);
-    V before2 = choose(*work.norm2 * *work.size2 < most_condition * most_condition,
-                       V{} + std::numeric_limits<R>::infinity(), squares<V>(x, n));
+        r[i] = low[i] = E{};
+    find_defect<E>(a, b, r, nullptr, x, r, shape);
+    const V condition2 = *work.norm2 * *work.size2;
+    const auto is_plain = condition2 < R(1e-4) / eps; // if the residual is up to 10^4 |A x|
+    const bool any_plain = any_lane(wanted & is_plain), all_plain = !any_lane(wanted & ~is_plain);
+    const auto converges = condition2 < most_condition * most_condition;
+    V before2 = squares<V>(x, n);
+    V most2 = choose(converges, V{} + std::numeric_limits<R>::infinity(), before2);
     for (int step = 0; step < most_steps && any_lane(wanted); ++step) {
-        find_defect(a, b, r, x, f, shape);
-        find_gradient(a, r, g, shape);
+        find_defect(a, b, r, all_plain ? nullptr : low, x, f, shape);
+        if (any_plain)
+            find_gradient(a, r, g, shape);
+        if (!all_plain) {
+            find_small_gradient(a, r, low, small, shape);
+            for (int j = 0; j < n; ++j)
+                g[j] = choose(is_plain, g[j], small[j]);
+        }
         forward_substitute(work.factors, n, ld, g, 1, ld);
         for (int i = 0; i < m; ++i)
             d[i] = f[i];
@@ -187,12 +242,19 @@ void refine_augmented(const Workspace<E, V> &work, Shape<int> shape, Mask wanted
         back_substitute(work.factors, n, ld, f, 1, ld);
         apply_q_filled(work.factors, d, 1, shape, m);
         const V change2 = squares<V>(f, n);
-        add_correction(wanted, before2, f, x, n);
+        add_correction(wanted, most2, f, x, n);
         for (int i = 0; i < m; ++i)
-            r[i] = plus(r[i], d[i]);
+            if (all_plain)
+                r[i] = plus(r[i], d[i]);
+            else
+                low[i] = choose(is_plain, E{}, plus(low[i], accumulate(r[i], d[i])));
         // The next correction would be about change^2 / before.
+        const V size = square_root(squares<V>(x, n));
+        const V factor = choose(is_plain, square_root(before2), eps / 4 * size);
         if (step > 0)
-            wanted &= change2 > eps / 4 * square_root(squares<V>(x, n)) * square_root(before2);
+            wanted &= change2 > eps / 4 * size * factor;
+        most2 = step == 0 ? choose(converges, most2, change2)
+                          : choose(change2 > before2, change2, before2);
         before2 = change2;
     }
 }

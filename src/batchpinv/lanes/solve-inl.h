@@ -103,7 +103,7 @@ void refine_solution(const Workspace<E, V> &work, Shape<int> shape, Mask wanted,
     for (int i = 0; i < shape.m; ++i)
         none[i] = E{};
     for (int step = 0; step < 2; ++step) {
-        find_defect(work.given, b, none, x, d, shape);
+        find_defect<E>(work.given, b, none, nullptr, x, d, shape);
         Method::template solve<R>(false, work, shape, d, 1);
         add_correction(wanted, squares<V>(x, shape.n), d, x, shape.n);
     }

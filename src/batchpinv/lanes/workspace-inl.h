@@ -31,7 +31,7 @@ template <class E, class V> class Workspace {
     E *y, *v;                             // n×m by rows, n×n
     Factors<E, V> factors, second;        // of a, m×n, and of b, n×n
     E *columns, *short_columns, *product; // BLOCK columns of m, n and m rows
-    E *given, *sides, *residual;          // A; BLOCK and 4 columns of m rows: see refine-inl.h
+    E *given, *sides, *residual;          // A; BLOCK and 6 columns of m rows: see refine-inl.h
     E *null;                              // n×n: see trailing-inl.h
 
     // added: see Factors.
@@ -41,7 +41,7 @@ template <class E, class V> class Workspace {
           v(take<E>(n * n)), factors(take_factors(take<E>(ld * n), n, added)),
           second(take_factors(take<E>(n * n), n)), columns(take<E>(ld * BLOCK)),
           short_columns(take<E>(n * BLOCK)), product(take<E>(ld * BLOCK)), given(take<E>(ld * n)),
-          sides(take<E>(ld * BLOCK)), residual(take<E>(4 * ld)), null(take<E>(n * n)) {}
+          sides(take<E>(ld * BLOCK)), residual(take<E>(6 * ld)), null(take<E>(n * n)) {}
 
     static std::int64_t bytes(std::int64_t m, std::int64_t n) {
         const int ld = leading_dimension(static_cast<int>(m));
