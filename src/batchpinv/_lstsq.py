@@ -412,12 +412,12 @@ def lstsq(
     as its shorter side, and any matrix of at least 128 and at least as many as its longer side.
     After that, x is solved for anew, or refined, if it is small against norm(pinv(a)) norm(b) [2]_.
 
-    Small overdetermined systems of full rank that would lose more than three digits are refined with
-    residuals in twice and three times the working precision [4]_, so that x is right to about its
-    last digit up to conditions of 1e12 (2e4 in single precision), whatever the residual. This does
-    not depend on the number of right-hand sides: those that may lose
-    digits, judged by the condition and by norm(b), are computed by the factors; those that do,
-    judged by their residual, are refined.
+    Small overdetermined systems of full rank that would lose more than three digits are refined
+    with residuals in twice and three times the working precision [4]_, so that x is right to about
+    its last digit up to conditions of 1e12 (2e4 in single precision), whatever the residual. This
+    does not depend on the number of right-hand sides: those that may lose digits, judged by the
+    condition and by norm(b), are computed by the factors; those that do, judged by their residual,
+    are refined.
     Ill-conditioned systems that end on the SVD are refined, too, with less effect on those of large
     residual. Operands of different dtypes are promoted first, which copies one of them.
 
