@@ -36,11 +36,13 @@ from truth import Kind, find_ranks, from_triangle
 import batchpinv
 
 # The largest error of an answer in units of eps times its condition, which `_pinv_error` and
-# `_lstsq_error` define: UNITS + longer * UNITS_A_ROW. Seen in 20 million matrices of this search:
-# 9.0 (one complex column or row), 5.8 of lower rank; 25 by LAPACK's SVD in double precision, whose
-# QR iteration drops off-diagonals of up to 90 eps; and up to 0.18 more for each row of columns
-# whose entries are equal, or all but a few, so that their products round to the same side.
+# `_lstsq_error` define: see allowed_units(). Seen in 20 million matrices of this search: 9.0 (one
+# complex column or row), 5.8 of lower rank; 25 by LAPACK's SVD in double precision, whose QR
+# iteration drops off-diagonals of up to 90 eps. More if the entries of a column are equal, or all
+# but a few, so that their products round to the same side: in lanes 10 at 16 rows, 27 at 32, and
+# 33 at 150, since they sum 32 rows at a time; by LAPACK 0.18 for each row.
 UNITS, UNITS_OF_SVD, UNITS_A_ROW = 12, 32, 1 / 4
+UNITS_A_ROW_OF_A_BLOCK, BLOCK = 3 / 4, 32
 # How far from the tolerance, in units of eps s1, a singular value may be and still be counted on
 # the wrong side, if the rank is not certain; and in `lstsq`, which is not asked whether it is.
 # Loose: it grows with the size.
@@ -597,7 +599,8 @@ def _conditions(reference: extended.SVD, rank: np.ndarray) -> tuple[np.ndarray, 
 def allowed_units(a: np.ndarray, by_svd: Any = True) -> Any:
     is_double = np.finfo(a.dtype).eps < 1e-10
     few = np.where(by_svd & is_double, UNITS_OF_SVD, UNITS)
-    return few + max(a.shape[-2:]) * UNITS_A_ROW
+    rows = max(a.shape[-2:])
+    return few + max(rows * UNITS_A_ROW, min(rows, BLOCK) * UNITS_A_ROW_OF_A_BLOCK)
 
 
 def _pinv_error(reference, a, x, rank, by_svd):
