@@ -481,16 +481,15 @@ def _check_covariances(call: Call) -> None:
     inverse, info = batchpinv.pinv(a, **options, return_info=True)
     inverse = inverse.astype("D")
     with np.errstate(all="ignore"):
-        squares = (inverse * inverse.conj()).real.sum(-1)
-        exact = inverse @ adjoint(inverse) if whole else squares
-        of_all = np.linalg.norm(np.linalg.svd(inverse, compute_uv=False) ** 2)
         s1, size = np.linalg.norm(a.astype("D")), np.linalg.norm(inverse)
-        hat = np.real(np.einsum("ij,ji->i", a.astype("D"), inverse))
         allowed = 100 * allowed_units(a) * float(np.finfo(a.dtype).eps) * s1 * size
-        most = float(np.finfo(a.dtype).max) ** 0.4
-        usual = 1 / most < size < most
-    if not usual or allowed > 0.01 or not info.certain:
+    most = float(np.finfo(a.dtype).max) ** 0.4
+    if not 1 / most < size < most or allowed > 0.01 or not info.certain:
         return
+    squares = (inverse * inverse.conj()).real.sum(-1)
+    exact = inverse @ adjoint(inverse) if whole else squares
+    of_all = np.linalg.norm(np.linalg.svd(inverse, compute_uv=False) ** 2)
+    hat = np.real(np.einsum("ij,ji->i", a.astype("D"), inverse))
     if not np.linalg.norm(covariance[0] - exact) <= allowed * of_all:
         raise Wrong(f"matrix {index}: the covariance is not that of the pseudo-inverse")
     if not np.abs(leverage[0] - hat).max() <= allowed:
