@@ -13,9 +13,9 @@ enum class Outcome { solved, non_finite, no_convergence, not_in_lanes };
 // A matrix is cut if it was solved without a singular value that seems to stand out from rounding;
 // see `stands_out` in the rule for rank.
 struct Cut {
-    bool suspected = false;
+    bool suspected;
     // How many certainly stand out, and how many of those were dropped; 0 if not known.
-    std::int64_t standing = 0, dropped = 0;
+    std::int64_t standing, dropped;
 };
 
 // Any worker adds each matrix whose outcome is not `solved`, or that is cut. They are rare.
@@ -34,7 +34,7 @@ class FailureList final : public Failures {
     std::vector<std::int64_t> non_finite, no_convergence, cut;
     // The first matrix that is certainly cut, and how.
     std::int64_t first_cut = -1;
-    Cut how;
+    Cut how{};
 
     void add(std::int64_t index, Outcome outcome) override {
         std::lock_guard<std::mutex> guard(lock);

@@ -1,5 +1,5 @@
 // Where workspace comes from: the heap; or, while an Arena exists in this thread, memory that the
-// caller from compiled code has given.
+// caller from compiled code has given, or that the thread keeps for brief calls.
 #pragma once
 
 #include <algorithm>
@@ -14,7 +14,9 @@ namespace batchpinv {
 constexpr std::size_t LINE = 64;
 
 class Arena {
-    std::uintptr_t next, end; // 0 if it only counts
+    const std::uintptr_t start, end; // 0 if it only counts
+    std::uintptr_t next;
+    const bool spills; // to the heap, if the memory does not suffice
     Arena *const outer;
 
     static inline thread_local Arena *current = nullptr;
@@ -23,12 +25,13 @@ class Arena {
     std::int64_t used = LINE; // bytes, with room to align the first
 
     // Counts what is taken from the heap.
-    Arena() : next(0), end(0), outer(current) { current = this; }
-    // Takes everything from `memory`. take() throws std::bad_alloc if that does not suffice.
-    Arena(void *memory, std::int64_t bytes)
-        : next((reinterpret_cast<std::uintptr_t>(memory) + LINE - 1) / LINE * LINE),
+    Arena() : Arena(nullptr, 0, true) {}
+    // Takes everything from `memory`. If that does not suffice, take() throws std::bad_alloc, or
+    // takes the heap if the arena spills.
+    Arena(void *memory, std::int64_t bytes, bool spills = false)
+        : start((reinterpret_cast<std::uintptr_t>(memory) + LINE - 1) / LINE * LINE),
           end(reinterpret_cast<std::uintptr_t>(memory) + static_cast<std::size_t>(bytes)),
-          outer(current) {
+          next(start), spills(spills), outer(current) {
         current = this;
     }
     Arena(const Arena &) = delete;
@@ -38,22 +41,53 @@ class Arena {
         bytes = (std::max<std::size_t>(bytes, 1) + LINE - 1) / LINE * LINE;
         if (current)
             current->used += static_cast<std::int64_t>(bytes);
-        if (!current || !current->end)
-            return ::operator new(bytes, std::align_val_t(LINE));
-        if (current->next > current->end || current->end - current->next < bytes)
-            throw std::bad_alloc();
+        if (!current)
+            return take_from_heap(bytes);
+        if (current->next > current->end || current->end - current->next < bytes) {
+            if (!current->spills)
+                throw std::bad_alloc();
+            return take_from_heap(bytes);
+        }
         const std::uintptr_t taken = current->next;
         current->next += bytes;
         return reinterpret_cast<void *>(taken);
     }
 
     static void give_back(void *memory) {
-        if (!current || !current->end)
+        const auto address = reinterpret_cast<std::uintptr_t>(memory);
+        if (!current || !(current->start <= address && address < current->end))
             ::operator delete(memory, std::align_val_t(LINE));
     }
 
     // Whether what is given back can be taken again.
-    static bool is_heap() { return !current || !current->end; }
+    static bool is_heap() { return !current || current->spills; }
+
+  private:
+    static void *take_from_heap(std::size_t bytes) {
+        return ::operator new(bytes, std::align_val_t(LINE));
+    }
+};
+
+// Memory that this thread keeps for brief calls: malloc and free would take as long as their
+// arithmetic, since they tidy up whenever a chunk of more than 64 KiB is freed.
+class BriefArena {
+    static constexpr std::int64_t bytes = 256 << 10;
+
+    struct Free {
+        void operator()(void *memory) const { ::operator delete(memory); }
+    };
+    static inline thread_local std::unique_ptr<void, Free> kept;
+
+    Arena arena;
+
+    static void *keep() {
+        if (!kept)
+            kept.reset(::operator new(static_cast<std::size_t>(bytes)));
+        return kept.get();
+    }
+
+  public:
+    BriefArena() : arena(keep(), bytes, true) {}
 };
 
 // The base of objects that are workspace themselves.

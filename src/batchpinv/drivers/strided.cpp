@@ -169,6 +169,7 @@ bool solve_in_lanes(const StridedCall &call, const RoutineTable &routines,
                     const LaneTable *lanes) noexcept {
     const FloatingPoint usual;
     try {
+        const BriefArena there;
         return solve(call, routines, lanes, true) == 0;
     } catch (const std::bad_alloc &) {
         return false;
