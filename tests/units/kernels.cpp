@@ -363,7 +363,11 @@ template <class T> Dense<T> scaled_by(Dense<T> a, int exponent) {
     return a;
 }
 
-template <class T> std::vector<Member<T>> all_kinds(Source &source, Size size) {
+template <class T> Member<T> member_of(const Dense<T> &a, double atol, double rtol) {
+    return {a, {}, atol, rtol, false, false, {}, 0, 0, {}};
+}
+
+template <class T> std::vector<Member<T>> full_rank_and_hopeless(Source &source, Size size) {
     const std::int64_t m = size.m, n = size.n;
     const auto regular = [&] { return source.with_values<T>(m, n, falling(n, 100)); };
     Dense<T> with_nan = regular(), equal = regular(), huge = regular();
@@ -374,24 +378,30 @@ template <class T> std::vector<Member<T>> all_kinds(Source &source, Size size) {
     const double low = eps_of<T>;
     std::vector<Member<T>> members;
     const auto add = [&](const Dense<T> &a, double atol, double rtol) {
-        members.push_back({a, {}, atol, rtol, false, false, {}, 0, 0, {}});
+        members.push_back(member_of(a, atol, rtol));
     };
     add(regular(), 0, low);
-    add(of_rank<T>(source, m, n, n - 1), 0, 1e-4);
     add(Dense<T>(m, n), 0, 0);
     add(with_nan, 0, low);
     add(scaled_by(regular(), 90), 0, low);
     add(scaled_by(regular(), -90), 0, low);
     add(equal, 0, 0);
     add(huge, 0, low);
-    add(of_rank<T>(source, m, n, n / 2), 0.01, 0);
     add(source.matrix<T>(m, n), 0.5, 0);
     add(source.with_values<T>(m, n, falling(n, 1 / low)), 0, low);
     add(source.with_values<T>(m, n, falling(n, 1 / low)), 0, 0);
-    add(scaled_by(of_rank<T>(source, m, n, n - 1), -100), 0, 1e-3);
     add(regular(), 1e9, 0);
     add(source.with_values<T>(m, n, falling(n, 1 / low / low)), 0, 1e-3);
     add(source.matrix<T>(m, n), 0, 0.3);
+    return members;
+}
+
+template <class T> std::vector<Member<T>> all_kinds(Source &source, Size size) {
+    const std::int64_t m = size.m, n = size.n;
+    std::vector<Member<T>> members = full_rank_and_hopeless<T>(source, size);
+    members.push_back(member_of(of_rank<T>(source, m, n, n - 1), 0, 1e-4));
+    members.push_back(member_of(of_rank<T>(source, m, n, n / 2), 0.01, 0));
+    members.push_back(member_of(scaled_by(of_rank<T>(source, m, n, n - 1), -100), 0, 1e-3));
     return members;
 }
 
@@ -416,12 +426,14 @@ void check_same(const Group<T> &group, unsigned answered, int lane, const Member
         check(group.group.kept[lane] == alone.kept);
 }
 
-// Runs each matrix alone in the first lane, then each in every lane beside others, and compares.
+// Runs each matrix alone in the first lane, then each in every lane beside others, by the other
+// kernel, and compares.
 template <class T>
-void compare_neighbours(const Kernel &kernel, Size size, std::int64_t k, bool transposed) {
-    const Within within(naming<T>(kernel, size));
+void compare_neighbours(const Kernel &kernel, const Kernel &other, std::vector<Member<T>> &members,
+                        std::int64_t k, bool transposed) {
+    const Size size{members[0].a.m, members[0].a.n};
+    const Within within(naming<T>(other, size));
     Source source(6);
-    std::vector<Member<T>> members = all_kinds<T>(source, size);
     Group<T> group(size.m, size.n, k, transposed);
     group.set_rounding(table_rounding<T>(kernel, size.m, size.n));
     const bool reports = k == 0 && kernel.member != pivoted.member; // whose report is of R22 alone
@@ -440,12 +452,12 @@ void compare_neighbours(const Kernel &kernel, Size size, std::int64_t k, bool tr
         std::memcpy(member.evidence, group.evidence[0], sizeof member.evidence);
     }
     check(answers >= (kernel.member == direct.member ? 3 : 5));
-    const auto total = static_cast<int>(members.size());
+    const int total = static_cast<int>(members.size()), lanes = group.lanes(other);
     for (int first = 0; first < total; ++first) {
-        for (int lane = 0; lane < group.lanes(); ++lane)
+        for (int lane = 0; lane < lanes; ++lane)
             put(group, lane, members[static_cast<std::size_t>((first + 5 * lane) % total)]);
-        const int filled = first % 3 ? group.lanes() : std::max(1, group.lanes() - 1);
-        const unsigned answered = group.run(kernel, filled);
+        const int filled = first % 3 ? lanes : std::max(1, lanes - 1);
+        const unsigned answered = group.run(other, filled);
         for (int lane = 0; lane < filled; ++lane) {
             const int at = (first + 5 * lane) % total;
             const Within which([=] { return text("matrix ", at, " in lane ", lane); });
@@ -454,21 +466,41 @@ void compare_neighbours(const Kernel &kernel, Size size, std::int64_t k, bool tr
     }
 }
 
+template <class T>
+void compare_neighbours(const Kernel &kernel, const Kernel &other, std::vector<Member<T>> members,
+                        const std::vector<std::int64_t> &sides) {
+    for (const std::int64_t k : sides)
+        for (const bool transposed : {false, true})
+            if (k > 0 || !transposed)
+                compare_neighbours<T>(kernel, other, members, k, transposed);
+}
+
 template <class T> void compare_all_neighbours() {
-    for (const Size size : small_sizes)
-        for (const Kernel &kernel : all_kernels)
-            compare_neighbours<T>(kernel, size, 0, false);
-    for (const Kernel &kernel : all_kernels)
-        for (const std::int64_t k : {1, 12})
-            for (const bool transposed : {false, true}) {
-                compare_neighbours<T>(kernel, {3, 3}, k, transposed);
-                compare_neighbours<T>(kernel, {9, 4}, k, transposed);
-            }
+    Source source(6);
+    for (const Kernel &kernel : all_kernels) {
+        for (const Size size : small_sizes)
+            compare_neighbours<T>(kernel, kernel, all_kinds<T>(source, size), {0});
+        for (const Size size : {Size{3, 3}, Size{9, 4}})
+            compare_neighbours<T>(kernel, kernel, all_kinds<T>(source, size), {1, 12});
+    }
 }
 
 UNIT_TEST(bits_depend_neither_on_the_lane_nor_on_the_neighbours) {
     FOR_EACH_DTYPE(compare_all_neighbours);
 }
+
+template <class T> void compare_few() {
+    Source source(14);
+    std::vector<Size> compared = all_sizes<T>();
+    for (std::int64_t n = 1; n <= 12; ++n)
+        for (std::int64_t m = n; m <= 24; ++m)
+            compared.push_back({m, n});
+    for (const Size size : compared)
+        compare_neighbours<T>(direct, direct_few, full_rank_and_hopeless<T>(source, size),
+                              {0, 1, 2, 5, 12});
+}
+
+UNIT_TEST(few_matrices_have_the_same_bits_in_narrow_registers) { FOR_EACH_DTYPE(compare_few); }
 
 template <class T> void compare_layouts() {
     Source source(7);

@@ -38,6 +38,7 @@ constexpr Kernel direct{"direct", &LaneKernels::direct, Method::qr_lanes},
     jacobi{"jacobi", &LaneKernels::jacobi, Method::jacobi_lanes},
     exact{"exact", &LaneKernels::exact, Method::exact_lanes};
 constexpr Kernel all_kernels[] = {direct, pivoted, jacobi, exact};
+constexpr Kernel direct_few{"direct_few", &LaneKernels::direct_few, Method::qr_lanes};
 
 template <class T>
 constexpr const char *dtype_name = dtype_index<T> == 0   ? "float32"
@@ -137,6 +138,9 @@ template <class T> class Group {
     }
 
     int lanes() const { return kernels.count; }
+    int lanes(const Kernel &kernel) const {
+        return kernel.member == direct_few.member ? kernels.few : lanes();
+    }
     std::int64_t side_rows() const { return transposed ? n : m; }
     std::int64_t answer_rows() const { return k && transposed ? m : n; }
     std::int64_t answer_cols() const { return k ? k : m; }

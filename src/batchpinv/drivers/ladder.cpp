@@ -76,8 +76,7 @@ template <class T> bool fits_lanes(const RungContext &context) {
 template <class T, class C, LaneKernel LaneKernels::*kernel, Method method>
 std::unique_ptr<Rung> make_lanes(const RungContext &context) {
     constexpr bool answers_all = kernel == &LaneKernels::exact;
-    return std::make_unique<LaneRung<T, C, answers_all>>(
-        context, context.lanes->of[dtype_index<C>]->*kernel, method);
+    return std::make_unique<LaneRung<T, C, answers_all>>(context, kernel, method);
 }
 
 template <class T> bool fits_jacobi(const RungContext &context) {

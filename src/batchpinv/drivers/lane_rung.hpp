@@ -13,7 +13,7 @@ template <class T, class C, bool answers_all> class LaneRung final : public Rung
     const RungContext context;
     const Batch &batch;
     const LaneKernels &kernels;
-    const LaneKernel kernel;
+    const LaneKernel kernel, kernel_of_few;
     const Gather<C> gather;
     // converts: the kernel reads a converted copy of each matrix.
     // delivers: answers may have to be taken back or rounded, so the kernel writes them to memory
@@ -26,15 +26,18 @@ template <class T, class C, bool answers_all> class LaneRung final : public Rung
     const Structure<C> structure;
     double evidence[MOST_LANES][5];
     LaneGroup group{};
-    int factorised = 0; // lanes that hold a factorisation
+    int factorised = 0;   // lanes that hold a factorisation
+    bool are_few = false; // those were factorised by kernel_of_few
     FactorCache cache[MOST_LANES];
 
     static constexpr bool same_type = std::is_same_v<T, C>;
 
   public:
-    LaneRung(const RungContext &context, LaneKernel kernel, Method method)
+    LaneRung(const RungContext &context, LaneKernel LaneKernels::*kernel, Method method)
         : context(context), batch(context.batch), kernels(*context.lanes->of[dtype_index<C>]),
-          kernel(kernel), gather(make_gather<C>(batch)),
+          kernel(kernels.*kernel),
+          kernel_of_few(kernel == &LaneKernels::direct ? kernels.direct_few : kernels.*kernel),
+          gather(make_gather<C>(batch)),
           converts(!same_type || answers_all || !is_native<T>(batch)),
           delivers(!same_type || answers_all), decides_values(method == Method::jacobi_lanes),
           entries(batch.m * batch.n),
@@ -96,11 +99,13 @@ template <class T, class C, bool answers_all> class LaneRung final : public Rung
             group.out[lane] = reinterpret_cast<char *>(answers + lane * answer_entries);
         for (int lane = 0; lane < count && batch.solves(); ++lane)
             group.b[lane] = take_sides(matrices[lane], lane);
-        if (!group.held)
+        if (!group.held) {
             take(matrices, count);
+            are_few = count <= kernels.few;
+        }
         if (!context.pass.enter())
             return ~0u;
-        unsigned answered = kernel(group);
+        unsigned answered = are_few ? kernel_of_few(group) : kernel(group);
         for (int lane = 0; lane < count && group.evidence; ++lane) {
             double *const to = batch.evidence + 5 * matrices[lane].index;
             if (std::isnan(to[0]))

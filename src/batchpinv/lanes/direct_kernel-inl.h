@@ -112,21 +112,35 @@ template <class R, int lanes, class E, int n> unsigned direct_of_order(LaneGroup
     return direct_of_shape<R, lanes, E>(group, Shape<Fixed<n>>{});
 }
 
-template <class R, int lanes, class E> unsigned direct(LaneGroup &group) {
+// The kernel for that order, if one is compiled for it alone; or null.
+template <class R, int lanes, class E> LaneKernel direct_of_fixed_order(const LaneGroup &group) {
     if (group.m == group.n)
         switch (group.n) {
         case 1:
-            return direct_of_order<R, lanes, E, 1>(group);
+            return direct_of_order<R, lanes, E, 1>;
         case 2:
-            return direct_of_order<R, lanes, E, 2>(group);
+            return direct_of_order<R, lanes, E, 2>;
         case 3:
-            return direct_of_order<R, lanes, E, 3>(group);
+            return direct_of_order<R, lanes, E, 3>;
         case 4:
-            return direct_of_order<R, lanes, E, 4>(group);
+            return direct_of_order<R, lanes, E, 4>;
         case 6:
-            return direct_of_order<R, lanes, E, 6>(group);
+            return direct_of_order<R, lanes, E, 6>;
         case 8:
-            return direct_of_order<R, lanes, E, 8>(group);
+            return direct_of_order<R, lanes, E, 8>;
         }
-    return direct_of_shape<R, lanes, E>(group, shape_of(group));
+    return nullptr;
+}
+
+template <class R, int lanes, class E> unsigned direct(LaneGroup &group) {
+    const LaneKernel kernel = direct_of_fixed_order<R, lanes, E>(group);
+    return kernel ? kernel(group) : direct_of_shape<R, lanes, E>(group, shape_of(group));
+}
+
+// The same for a few matrices, in narrower vectors. Where an order is known, the compiler may fuse
+// other sums, so that order keeps its kernel.
+template <class R, int lanes, class Wide, int few, class Narrow>
+unsigned direct_few(LaneGroup &group) {
+    const LaneKernel kernel = direct_of_fixed_order<R, lanes, Wide>(group);
+    return kernel ? kernel(group) : direct_of_shape<R, few, Narrow>(group, shape_of(group));
 }

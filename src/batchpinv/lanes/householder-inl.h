@@ -255,7 +255,7 @@ template <int width, bool onwards, class E, class V>
 BATCHPINV_INLINE void reflect(const Factors<E, V> &at, int ld, int length, E *y, int columns,
                               int known) {
     // As many columns as have their accumulators in registers.
-    constexpr int most = sizeof(V) < 64 ? 2 : 4 / element_of<E>::parts;
+    constexpr int most = many_registers ? 4 / element_of<E>::parts : 2;
     int c = 0;
     for (; c + most <= columns; c += most)
         reflect_some<width, most, onwards>(at, ld, length, y + c * ld, known);
@@ -423,7 +423,7 @@ BATCHPINV_INLINE V invert_rows(const Factors<E, V> &factors, E *y, int i, int n,
 // conj(R^-1) into y (by rows, ld apart). Returns |R^-1|_F^2.
 template <class E, class V, class S>
 V invert_triangle(const Factors<E, V> &factors, E *y, S shape) {
-    constexpr int rows = sizeof(V) < 64 ? 2 : 4;
+    constexpr int rows = many_registers ? 4 : 2;
     const int n = shape.n, ld = shape.ld;
     V norm2 = V{};
     int i = 0;

@@ -54,7 +54,7 @@ template <int lanes>
 void add_inner_products(const double *x, int p, const double *y, int q, std::int64_t count,
                         double *out, int step, bool upper) {
     using V = typename vector_of<double, lanes>::type;
-    constexpr int tile = sizeof(V) < 64 ? 3 : 4; // tile×tile accumulators fit in registers
+    constexpr int tile = many_registers ? 4 : 3; // tile×tile accumulators fit in registers
     const std::int64_t ld = static_cast<std::int64_t>(step) * p;
     const auto with_rest = [](int rest, auto &&act) BATCHPINV_INLINE_LAMBDA {
         with_size<tile>(rest < tile ? rest : tile, act);

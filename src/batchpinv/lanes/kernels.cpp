@@ -21,26 +21,33 @@ namespace {
 #include "product-inl.h"
 #include "svd_kernel-inl.h"
 
-template <class R> constexpr int lane_count = BATCHPINV_VECTOR_BYTES / sizeof(R);
-template <class R> using Lanes = typename vector_of<R, lane_count<R>>::type;
+template <class R, int bytes> using Lanes = typename vector_of<R, bytes / sizeof(R)>::type;
+template <class V> using Real = V;
 
-template <class R, class E> struct Numbers {
-    static constexpr int lanes = lane_count<R>;
-    static constexpr LaneKernels kernels{
-        lanes,
-        direct<R, lanes, E>,
-        rank_revealing<R, lanes, E>,
-        jacobi<R, lanes, E, false>,
-        jacobi<R, lanes, E, true>,
-        Workspace<E, Lanes<R>>::bytes,
-        multiply_few_rows<R, lanes, element_of<E>::parts == 2>,
-        element_of<E>::parts == 1 ? gather_columns<R, lane_count<double>> : nullptr};
+// Of numbers E<V>, a real one or a pair of them in each lane.
+template <class R, template <class> class E> struct Numbers {
+    static constexpr int bytes = BATCHPINV_VECTOR_BYTES, narrow = bytes == 64 ? 16 : bytes;
+    static constexpr int lanes = bytes / sizeof(R), few = narrow / sizeof(R);
+    using Wide = E<Lanes<R, bytes>>;
+    using Narrow = E<Lanes<R, narrow>>;
+    static constexpr bool is_complex = element_of<Wide>::parts == 2;
+    static constexpr LaneKernels kernels{lanes,
+                                         direct<R, lanes, Wide>,
+                                         rank_revealing<R, lanes, Wide>,
+                                         jacobi<R, lanes, Wide, false>,
+                                         jacobi<R, lanes, Wide, true>,
+                                         few,
+                                         direct_few<R, lanes, Wide, few, Narrow>,
+                                         Workspace<Wide, Lanes<R, bytes>>::bytes,
+                                         multiply_few_rows<R, lanes, is_complex>,
+                                         is_complex ? nullptr
+                                                    : gather_columns<R, bytes / sizeof(double)>};
 };
 
-using float32 = Numbers<float, Lanes<float>>;
-using float64 = Numbers<double, Lanes<double>>;
-using complex64 = Numbers<float, Pair<Lanes<float>>>;
-using complex128 = Numbers<double, Pair<Lanes<double>>>;
+using float32 = Numbers<float, Real>;
+using float64 = Numbers<double, Real>;
+using complex64 = Numbers<float, Pair>;
+using complex128 = Numbers<double, Pair>;
 
 } // namespace
 

@@ -76,6 +76,9 @@ using LaneKernel = unsigned (*)(LaneGroup &group);
 struct LaneKernels {
     int count;
     LaneKernel direct, rank_revealing, jacobi, exact;
+    // `direct` in narrower registers, for up to `few` matrices: a lone one waits less. Same bits.
+    int few;
+    LaneKernel direct_few;
     std::int64_t (*workspace_bytes)(std::int64_t m, std::int64_t n);
     // out = X b, where X is rows×m and b m×k. All are stored by rows; those of b are ld apart.
     // Unless `squares` is null, it gets the sums of squares of b's columns, for real and imaginary

@@ -225,7 +225,7 @@ struct BySVD {
 // a tile fit in registers.
 template <class E, class V, class Act>
 BATCHPINV_INLINE void tiles(int rows, int columns, Act &&act) {
-    constexpr int most = sizeof(V) < 64 ? 4 / element_of<E>::parts : 4;
+    constexpr int most = many_registers ? 4 : 4 / element_of<E>::parts;
     const auto tile = [](auto size, int count, auto &&each) BATCHPINV_INLINE_LAMBDA {
         int start = 0;
         for (; start + size <= count; start += size)

@@ -7,6 +7,10 @@
 #define BATCHPINV_INLINE inline __attribute__((always_inline))
 #define BATCHPINV_INLINE_LAMBDA __attribute__((always_inline))
 
+// 32 vector registers instead of 16. The widest registers tell, since narrower ones must round
+// alike.
+constexpr bool many_registers = BATCHPINV_VECTOR_BYTES == 64;
+
 template <class R, int lanes> struct vector_of {
     typedef R type __attribute__((vector_size(sizeof(R) * lanes)));
 };
