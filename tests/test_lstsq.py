@@ -397,6 +397,29 @@ def test_overdetermined_systems_lose_no_digits_to_their_condition(dtype):
     assert refined > 2
 
 
+def make_ill_conditioned(shape, dtype, cond, residual, is_one_small, seed=0):
+    """a, and four b whose residuals are that many times as large as a x. The condition is due to
+    one small singular value, or to all."""
+    (m, n), draw = shape, Draw(dtype, seed)
+    basis, others = np.linalg.qr(draw.normal(m, n))[0], draw.normal(m, 4)
+    values = np.r_[np.ones(n - 1), 1 / cond] if is_one_small else np.geomspace(1, 1 / cond, n)
+    a = ((basis * values) @ draw.unitary(n)).astype(dtype)
+    fit = a.astype("D") @ draw.normal(n, 4)
+    others = others - basis @ (basis.conj().T @ others)
+    b = fit + residual * np.linalg.norm(fit, axis=0) / np.linalg.norm(others, axis=0) * others
+    return a, (b if np.dtype(dtype).kind == "c" else b.real).astype(dtype)
+
+
+def worst_error(x, a, b):
+    """Of the columns x, relative to their largest entry, in units of eps."""
+    errors = [
+        max(abs(value) for value in np.array(column.tolist(), object) - exact)
+        / max(abs(value) for value in exact)
+        for column, exact in zip(x.T, lstsq_mp(a, b).x.T, strict=True)
+    ]
+    return float(max(errors)) / np.finfo(x.dtype).eps
+
+
 @pytest.mark.parametrize("size", [1.0, 100.0, 1e4])
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("is_one_small", [False, True])
@@ -404,22 +427,36 @@ def test_refinement_ends_with_the_last_digit_whatever_condition_and_residual(
     is_one_small, dtype, size
 ):
     """The first solution, which refinement starts from, may have no right digit."""
-    eps = float(np.finfo(dtype).eps)
-    conditions = (1e6, 1e8, 1e10, 1e12) if eps < 1e-10 else (3e3, 3e4)
-    for m, n, cond in [(m, n, cond) for cond in conditions for m, n in ((8, 3), (25, 7))]:
-        draw = Draw(dtype, seed=n)
-        basis, others = np.linalg.qr(draw.normal(m, n))[0], draw.normal(m, 4)
-        values = np.r_[np.ones(n - 1), 1 / cond] if is_one_small else np.geomspace(1, 1 / cond, n)
-        a = ((basis * values) @ draw.unitary(n)).astype(dtype)
-        fit = a.astype("D") @ draw.normal(n, 4)
-        others = others - basis @ (basis.conj().T @ others)
-        scale = size * np.linalg.norm(fit, axis=0) / np.linalg.norm(others, axis=0)
-        b = fit + scale * others
-        b = (b if np.dtype(dtype).kind == "c" else b.real).astype(dtype)
-        for column, exact in zip(batchpinv.lstsq(a, b).T, lstsq_mp(a, b).x.T, strict=True):
-            error = max(abs(value) for value in np.array(column.tolist(), object) - exact)
-            allowed = 2 if LANES else 100 * size * cond**2  # LAPACK's rungs refine less
-            assert error < allowed * eps * max(abs(value) for value in exact), (m, n, cond)
+    conditions = (1e6, 1e8, 1e10, 1e12) if np.finfo(dtype).eps < 1e-10 else (3e3, 3e4)
+    for shape, cond in [(shape, cond) for cond in conditions for shape in ((8, 3), (25, 7))]:
+        a, b = make_ill_conditioned(shape, dtype, cond, size, is_one_small, seed=shape[1])
+        allowed = 2 if LANES else 100 * size * cond**2  # LAPACK's rungs refine less
+        assert worst_error(batchpinv.lstsq(a, b), a, b) < allowed, (shape, cond)
+
+
+@pytest.mark.skipif(not LANES, reason="LAPACK's rungs refine less")
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.95])
+@pytest.mark.parametrize("shape", [(8, 3), (70, 5), (50, 26)], ids=str)
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_refinement_does_not_end_where_the_tolerance_is_near_the_least_singular_value(
+    dtype, shape, share
+):
+    """Then lower rungs find the rank, LAPACK's SVD among them."""
+    cond = 1e8 if np.finfo(dtype).eps < 1e-10 else 1e4
+    rungs = set()
+    for is_one_small in False, True:
+        a, b = make_ill_conditioned(shape, dtype, cond, 100, is_one_small)
+        x, info = batchpinv.lstsq(a, b, rtol=share / cond, return_info=True)
+        assert info.rank == shape[1]
+        assert info.certain
+        assert worst_error(x, a, b) < 2
+        assert same_bits(x, batchpinv.lstsq(a, b, rtol=0))
+        many = [
+            batchpinv.lstsq(a, np.repeat(b, 40, axis=1), rtol=rtol) for rtol in (0, share / cond)
+        ]
+        assert same_bits(*many)
+        rungs.add(info.rung)
+    assert share < 0.9 or rungs != {batchpinv.Rung.QR_LANES}
 
 
 def test_refinement_does_not_depend_on_neighbours():

@@ -414,12 +414,13 @@ def lstsq(
 
     Small overdetermined systems of full rank that would lose more than three digits are refined
     with residuals in twice and three times the working precision [4]_, so that x is right to about
-    its last digit up to conditions of 1e12 (2e4 in single precision), whatever the residual. This
-    does not depend on the number of right-hand sides: those that may lose digits, judged by the
-    condition and by norm(b), are computed by the factors; those that do, judged by their residual,
-    are refined.
-    Ill-conditioned systems that end on the SVD are refined, too, with less effect on those of large
-    residual. Operands of different dtypes are promoted first, which copies one of them.
+    its last digit up to conditions of 1e12 (2e4 in single precision), whatever the residual and the
+    tolerance. This does not depend on the number of right-hand sides: those that may lose digits,
+    judged by the condition and by norm(b), are computed by the factors; those that do, judged by
+    their residual, are refined. Other ill-conditioned systems that end on the SVD are refined, too,
+    with less effect on those of large residual.
+
+    Operands of different dtypes are promoted first, which copies one of them.
 
     Weighted and damped systems are solved as the plain ones that they are equivalent to [5]_,
     ``[sqrt(W) a; sqrt(damping) I] x = [sqrt(W) b; 0]``. If `a` is wide, x is the first part of the

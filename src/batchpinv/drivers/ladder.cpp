@@ -181,6 +181,7 @@ class Ladder final : public Solver {
     const RungContext context;
     int height = 0;
     Level levels[MOST_RUNGS];
+    std::unique_ptr<Rung> refining;         // null until it is needed
     std::unique_ptr<ResidualPass> residual; // null if none is wanted
     // Matrices so large that a rung frees its workspace when it hands one down.
     const bool one_at_a_time =
@@ -205,6 +206,8 @@ class Ladder final : public Solver {
     void prepare() override {
         for (int level = 0; level < height; ++level)
             open(level);
+        if (refines())
+            refining = levels[0].step->make(context);
     }
 
     void run(std::int64_t start, std::int64_t stop) override {
@@ -257,6 +260,34 @@ class Ladder final : public Solver {
         }
     }
 
+    // Whether the top rung refines solutions: see lanes/refine-inl.h.
+    bool refines() const {
+        const Batch &batch = context.batch;
+        return batch.solves() && batch.transposed && levels[0].step->name == RungName::qr_lanes;
+    }
+
+    // Lets the top rung solve those systems again that lower rungs have found to be of full rank. A
+    // tolerance near the least singular value keeps it from seeing that itself; then the solution
+    // does not depend on the tolerance, and 0 serves.
+    void refine(const Matrix *answered, int count) {
+        static double zero = 0;
+        Matrix again[MOST_LANES];
+        int wanted = 0;
+        for (int i = 0; i < count; ++i) {
+            if (!answered[i].full)
+                continue;
+            Matrix &matrix = again[wanted++] = answered[i];
+            matrix.data[Operand::ATOL] = matrix.data[Operand::RTOL] =
+                reinterpret_cast<char *>(&zero);
+            matrix.data[Operand::RANK] = nullptr;
+        }
+        if (!wanted)
+            return;
+        if (!refining)
+            refining = levels[0].step->make(context);
+        refining->answer(again, wanted);
+    }
+
     // Lets the rung answer the matrices that wait at it, and hands the others down.
     void answer_waiting(int at) {
         const int count = levels[at].count;
@@ -268,6 +299,8 @@ class Ladder final : public Solver {
             return;
         const unsigned answered = level.rung->answer(level.waiting, count);
         permit.give_way();
+        if (at > 0 && refines())
+            refine(level.waiting, count);
         const unsigned left = ~answered & ((1u << count) - 1);
         if (left && one_at_a_time)
             level.rung.reset();

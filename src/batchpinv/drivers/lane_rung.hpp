@@ -113,6 +113,8 @@ template <class T, class C, bool answers_all> class LaneRung final : public Rung
         }
         if (answers_all)
             answered = settle(matrices, answered);
+        for (int lane = 0; lane < count; ++lane)
+            matrices[lane].full = answered >> lane & 1 && group.rank[lane] == group.n;
         for (int lane = 0; lane < count && group.cut; ++lane)
             matrices[lane].cut.suspected = group.cut >> lane & 1;
         for (int lane = 0; lane < count && delivers; ++lane)

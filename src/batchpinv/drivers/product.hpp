@@ -21,7 +21,7 @@ namespace batchpinv {
 
 struct LastFailure final : Failures {
     Outcome outcome = Outcome::solved;
-    Cut cut;
+    Cut cut{};
     void add(std::int64_t, Outcome of) override { outcome = of; }
     void add_cut(std::int64_t, const Cut &found) override { cut = found; }
     void forget() {
@@ -243,10 +243,13 @@ template <class T> class ProductSolver final : public Solver {
     // ladder must solve again. Returns how many those are.
     template <class Multiply> blas_int bring_back_digits(Multiply &&times_inverse) {
         const RungName rung = rung_of(answered);
-        if (rung == RungName::svd && kappa > REFINE_ABOVE_CONDITION)
-            refinement.refine_twice(columns, w, times_inverse);
-        if (!is_in_lanes(rung) || !overdetermined)
+        const bool lanes_refine = overdetermined && in_lanes && !batch.svd_only &&
+                                  (is_in_lanes(rung) || rank == columns.solution_rows);
+        if (!lanes_refine) {
+            if (rung == RungName::svd && kappa > REFINE_ABOVE_CONDITION)
+                refinement.refine_twice(columns, w, times_inverse);
             return 0;
+        }
         // The lanes refine all systems whose matrix has one column. For these X b errs by 4 to 8
         // eps (12×1 to 500×1, random), and by more, 0.4 eps |X| |b| / |x|, only past a loss of 32.
         const double most = columns.solution_rows == 1 ? 32 : REFINE_ABOVE_CONDITION;

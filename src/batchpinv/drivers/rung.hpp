@@ -40,6 +40,7 @@ struct Matrix {
     char *data[Operand::COUNT];
     bool gapless; // a rung above saw that it is singular, with no gap in its singular values
     bool certain; // of its rank, once there is an answer
+    bool full;    // whether its rank is found to be full, once there is an answer
     Cut cut;      // once there is an answer
 
     // The matrix `ahead` places after that of the cursor, with its first `operands` operands.
@@ -47,6 +48,7 @@ struct Matrix {
         this->index = index;
         gapless = false;
         certain = true;
+        full = false;
         cut = {};
         for (int op = 0; op < operands; ++op)
             data[op] = cursor.data[op] + ahead * cursor.step[op];

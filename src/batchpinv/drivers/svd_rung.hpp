@@ -29,7 +29,7 @@ template <class T, class C, class Factor, bool is_last> class SvdRung final : pu
     Outcome outcome = Outcome::solved;
     std::int64_t rank = -1;
     bool certain = false;
-    Cut cut;
+    Cut cut{};
     int exponent = 0;
 
   public:
@@ -65,6 +65,7 @@ template <class T, class C, class Factor, bool is_last> class SvdRung final : pu
         if (!is_last && !certain)
             return 0;
         matrix.certain = certain;
+        matrix.full = rank == batch.m;
         matrix.cut = cut;
         if (outcome != Outcome::solved && !batch.nan_on_failure)
             context.failures.add(matrix.index, outcome);
