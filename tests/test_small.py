@@ -106,6 +106,29 @@ def test_plain_calls_take_the_short_way(dtype):
         assert _small.pinv(a, None, None) is not None
         assert _small.pinv(a, 1e-3, out) is out
         assert _small.lstsq(a, b, None, None) is not None
+        if m == n:
+            for lower in True, False:
+                assert _small.pinv(a, None, None, True, lower) is not None
+                assert _small.lstsq(a, b, None, None, True, lower) is not None
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 6, 8, 9, 12, 16, 24, 25])
+def test_bits_of_hermitian_matrices_are_those_of_the_usual_way(n, dtype, usual):
+    """Only one triangle is read."""
+    rng = np.random.default_rng([n, DTYPES.index(dtype)])
+    for stack in [(), (3,)]:
+        for lower in (True, False):
+            a, b = laid_out(rng, draw(rng, dtype, *stack, n, n)), draw(rng, dtype, *stack, n, 2)
+            for function, operands in ((batchpinv.pinv, (a,)), (batchpinv.lstsq, (a, b))):
+                x = function(*operands, hermitian=True, lower=lower)
+                assert same_bits(x, usual(function, *operands, hermitian=True, lower=lower))
+                whole = np.tril(a) if lower else np.triu(a)
+                whole = whole + np.swapaxes(whole, -1, -2).conj()
+                index = np.arange(n)
+                whole[..., index, index] = a[..., index, index].real
+                x_whole = function(whole, *operands[1:], hermitian=True)
+                assert same_bits(x, x_whole)
 
 
 def odd_call(rng):

@@ -6,6 +6,9 @@ cdef extern from "drivers/strided.hpp" namespace "batchpinv" nogil:
     struct Stack:
         char *data
         int64_t step, row, col
+    enum:
+        HERMITIAN "batchpinv::StridedFlag::HERMITIAN"
+        UPPER "batchpinv::StridedFlag::UPPER"
     struct StridedCall:
         char kind
         int itemsize

@@ -489,12 +489,10 @@ def lstsq(
     if (
         type(a) is type(b) is np.ndarray  # first: torch.compile cannot trace the call below
         and rcond is None
-        and hermitian is False
         and atol is None
         and return_rank is False
         and return_residuals is False
         and return_info is False
-        and lower is True
         and driver is AUTO
         and workers is None
         and on_failure is RAISE
@@ -503,7 +501,7 @@ def lstsq(
         and damping is None
         and return_covariance is False
         and return_leverage is False
-        and (plain := _small.lstsq(a, b, rtol, out)) is not None
+        and (plain := _small.lstsq(a, b, rtol, out, hermitian, lower)) is not None
     ):
         id(plain)  # after a call Python looks for Ctrl-C: see _small
         return plain

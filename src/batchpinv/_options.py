@@ -73,15 +73,17 @@ class Options(NamedTuple):
     """One call's options, from the signature to the job. `wants_...` are the parameters that are
     called `return_...` there; `return_info` wants the rank and the rung."""
 
-    rcond: Any = None
-    hermitian: bool = False
-    atol: Any = None
+    # What `_small` knows.
     rtol: Any = None
     out: Any = None
+    hermitian: bool = False
+    lower: bool = True
     wants_rank: bool = False
     wants_rung: bool = False
+    # What it does not.
+    rcond: Any = None
+    atol: Any = None
     wants_residuals: bool = False  # of `lstsq`
-    lower: bool = True
     driver: str = "auto"
     workers: int | None = None
     on_failure: str = "raise"
@@ -99,8 +101,8 @@ class Options(NamedTuple):
         return self.weights is not None or self.damping is not None or wants_more
 
     def is_plain(self) -> bool:
-        """Whether only `rtol`, `out`, rank and rung, which `_small` knows, differ from defaults."""
-        return all(map(is_, self[:3] + self[7:], _DEFAULTS))
+        """Whether all options that `_small` does not know have their defaults."""
+        return all(map(is_, self[6:], _DEFAULTS))
 
     def check(self, shape: tuple[int, ...]) -> None:
         """Raise what can be raised before any array is read. `shape` is that of `a`."""
@@ -124,7 +126,7 @@ class Options(NamedTuple):
             raise ValueError(f"hermitian=True needs square matrices; a has shape {shape}")
 
 
-_DEFAULTS = Options()[:3] + Options()[7:]
+_DEFAULTS = Options()[6:]
 
 
 class Result(NamedTuple):

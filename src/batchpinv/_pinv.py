@@ -334,18 +334,16 @@ def pinv(
     if (
         type(a) is np.ndarray  # first: torch.compile cannot trace the call below
         and rcond is None
-        and hermitian is False
         and atol is None
         and return_rank is False
         and return_info is False
-        and lower is True
         and driver is AUTO
         and workers is None
         and on_failure is RAISE
         and progress is None
         and weights is None
         and damping is None
-        and (plain := _small.pinv(a, rtol, out)) is not None
+        and (plain := _small.pinv(a, rtol, out, hermitian, lower)) is not None
     ):
         id(plain)  # after a call Python looks for Ctrl-C: see _small
         return plain

@@ -7,6 +7,8 @@ def pinv(
     a: object,
     rtol: object,
     out: object,
+    hermitian: object = False,
+    lower: object = True,
     rank: NDArray[np.int64] | None = None,
     rung: NDArray[np.uint8] | None = None,
 ) -> NDArray[Any] | None: ...
@@ -19,6 +21,8 @@ def lstsq(
     b: object,
     rtol: object,
     out: object,
+    hermitian: object = False,
+    lower: object = True,
     rank: NDArray[np.int64] | None = None,
     rung: NDArray[np.uint8] | None = None,
 ) -> NDArray[Any] | None: ...

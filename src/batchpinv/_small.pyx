@@ -23,7 +23,7 @@ from libc.stdint cimport int64_t, uint8_t
 from libc.string cimport memset
 
 from ._batch cimport (
-    GradientCall, Stack, StridedCall, compute_gradients, compute_in_lanes, is_brief
+    HERMITIAN, UPPER, GradientCall, Stack, StridedCall, compute_gradients, compute_in_lanes, is_brief
 )
 
 import numpy as np
@@ -36,7 +36,7 @@ cdef enum:
     MOST_ENTRIES = 32768
 
 
-def pinv(a, rtol, out, cnp.ndarray rank=None, cnp.ndarray rung=None):
+def pinv(a, rtol, out, hermitian=False, lower=True, cnp.ndarray rank=None, cnp.ndarray rung=None):
     """The pseudo-inverses of a few small matrices, or None if the call is not a plain one.
 
     `rank` and `rung` are written to, if given: contiguous arrays of the batch shape."""
@@ -46,6 +46,8 @@ def pinv(a, rtol, out, cnp.ndarray rank=None, cnp.ndarray rung=None):
     take_reports(rank, rung, &call)
     if not take_matrices(a, &call) or not take_rtol(rtol, &call):
         return None
+    if not take_triangle(hermitian, lower, &call):
+        return None
     x = make_result(<cnp.ndarray>a, cnp.PyArray_NDIM(<cnp.ndarray>a), call.n, call.m, out)
     if x is None or (out is not None and may_overlap(<cnp.ndarray>a, x)):
         return None
@@ -53,7 +55,9 @@ def pinv(a, rtol, out, cnp.ndarray rank=None, cnp.ndarray rung=None):
     return x if compute_in_lanes(&call) else None
 
 
-def lstsq(a, b, rtol, out, cnp.ndarray rank=None, cnp.ndarray rung=None):
+def lstsq(
+    a, b, rtol, out, hermitian=False, lower=True, cnp.ndarray rank=None, cnp.ndarray rung=None
+):
     """The solutions of a few small systems, or None if the call is not a plain one."""
     cdef StridedCall call
     cdef cnp.ndarray x, sides
@@ -61,6 +65,8 @@ def lstsq(a, b, rtol, out, cnp.ndarray rank=None, cnp.ndarray rung=None):
     memset(&call, 0, sizeof(call))
     take_reports(rank, rung, &call)
     if not take_matrices(a, &call) or not take_rtol(rtol, &call):
+        return None
+    if not take_triangle(hermitian, lower, &call):
         return None
     if not cnp.PyArray_CheckExact(b):
         return None
@@ -124,6 +130,18 @@ cdef void take_reports(cnp.ndarray rank, cnp.ndarray rung, StridedCall *call):
         call.rank = <int64_t *>cnp.PyArray_DATA(rank)
     if rung is not None:
         call.rung = <uint8_t *>cnp.PyArray_DATA(rung)
+
+
+cdef bint take_triangle(hermitian, lower, StridedCall *call):
+    if hermitian is False and lower is True:
+        return True
+    if type(hermitian) is not bool or type(lower) is not bool:
+        return False
+    if hermitian and call.m != call.n:
+        return False
+    if hermitian:
+        call.flags = HERMITIAN if lower else HERMITIAN | UPPER
+    return True
 
 
 cdef bint take_rtol(rtol, StridedCall *call):

@@ -36,7 +36,7 @@ def pinv(a: Any, options: Options) -> Result:
     """The answer for an array_like, as the public function documents it."""
     if type(a) is np.ndarray and options.is_plain():
         rank, rung = _make_reports(options, a.shape[:-2])
-        x = _small.pinv(a, options.rtol, options.out, rank, rung)
+        x = _small.pinv(a, *options[:4], rank, rung)
         if x is not None:
             return Result(x, _unwrap(rank), _unwrap(rung))
     return _pinv_by_stages(a, options)
@@ -46,7 +46,7 @@ def lstsq(a: Any, b: Any, options: Options) -> Result:
     """The answer for array_likes, as the public function documents it."""
     if type(a) is type(b) is np.ndarray and options.is_plain():
         rank, rung = _make_reports(options, a.shape[:-2])
-        x = _small.lstsq(a, b, options.rtol, options.out, rank, rung)
+        x = _small.lstsq(a, b, *options[:4], rank, rung)
         if x is not None:
             return Result(x, _unwrap(rank), _unwrap(rung))
     return _lstsq_by_stages(a, b, options)

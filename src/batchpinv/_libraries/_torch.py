@@ -18,8 +18,6 @@ from .._workers import resolve_workers
 from . import _torch_operators
 from ._torch_operators import PLAIN, answer_plain, check_dtype, is_plain, is_recorded, is_watched
 
-_READABLE = (torch.float64, torch.float32, torch.complex128, torch.complex64)
-
 
 def pinv(a: Any, options: Options) -> Result:
     if (x := _answer_at_once(options, _small.pinv, a)) is not None:
@@ -56,31 +54,30 @@ def lstsq(a: Any, b: Any, options: Options) -> Result:
 
 
 def _answer_at_once(options: Options, small: Any, *operands: Any) -> Tensor | None:
-    """The answer if only `rtol` is given and the tensors are small, of the usual class, and neither
-    mapped nor recorded; else None."""
-    if options.out is not None or options.wants_rank or not options.is_plain():
+    """The answer if `_small` knows the options and the tensors, and the tensors are neither mapped
+    nor recorded; else None."""
+    if options.out is not None or options.wants_rank or not options.is_plain() or is_watched():
         return None
-    if is_watched() or not all(map(_is_readable, operands)):
+    records = False
+    arrays = []
+    for given in operands:
+        if type(given) not in PLAIN:
+            return None
+        if given.requires_grad:
+            records = torch.is_grad_enabled()
+            given = given.detach()
+        try:
+            arrays.append(given.numpy())
+        except (RuntimeError, TypeError):  # of a dtype, layout or device that NumPy lacks, or lazy
+            return None
+    if records and options.hermitian:
         return None
-    rtol = options.rtol
-    arrays = [each.detach().numpy() if each.requires_grad else each.numpy() for each in operands]
-    x = small(*arrays, rtol, None)
+    x = small(*arrays, *options[:4])
     if x is None:
         return None
-    if not (torch.is_grad_enabled() and any(each.requires_grad for each in operands)):
-        return torch.from_numpy(x)
-    return _torch_operators.differentiable(x, rtol, *operands)
-
-
-def _is_readable(given: Tensor) -> bool:
-    """Whether its memory is that of an ndarray which `_small` may know."""
-    return (
-        type(given) in PLAIN
-        and given.is_cpu
-        and given.dtype in _READABLE
-        and given.layout is torch.strided
-        and not (given.is_conj() or given.is_neg())
-    )
+    if records:
+        return _torch_operators.differentiable(x, options.rtol, *operands)
+    return torch.from_numpy(x)
 
 
 def _watched_lstsq(a: Tensor, b: Tensor, options: Options) -> Result:
