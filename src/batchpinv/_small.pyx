@@ -23,7 +23,8 @@ from libc.stdint cimport int64_t, uint8_t
 from libc.string cimport memset
 
 from ._batch cimport (
-    HERMITIAN, UPPER, GradientCall, Stack, StridedCall, compute_gradients, compute_in_lanes, is_brief
+    HERMITIAN, UPPER, GradientCall, Stack, StridedCall, compute_gradients, compute_in_lanes,
+    is_brief
 )
 
 import numpy as np
