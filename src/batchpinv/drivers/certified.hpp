@@ -27,6 +27,22 @@ template <class Factor, class = void> constexpr bool lower_only = false;
 template <class Factor>
 constexpr bool lower_only<Factor, std::void_t<decltype(Factor::lower_only)>> = Factor::lower_only;
 
+// Whether Factor answers positive semidefinite matrices alone.
+template <class Factor, class = void> constexpr bool semidefinite_only = false;
+template <class Factor>
+constexpr bool semidefinite_only<Factor, std::void_t<decltype(Factor::semidefinite_only)>> =
+    Factor::semidefinite_only;
+
+// Whether a positive semidefinite matrix other than 0 may have that diagonal.
+template <class C> bool may_be_semidefinite(const C *diagonal, std::int64_t n) {
+    double least = 0, most = 0;
+    for (std::int64_t j = 0; j < n; ++j) {
+        least = std::min(least, static_cast<double>(std::real(diagonal[j])));
+        most = std::max(most, static_cast<double>(std::real(diagonal[j])));
+    }
+    return most > 0 && least >= 0;
+}
+
 // Factor computes in C, and has:
 //   Finding factorise(C *w, Tolerance)   W is p×q; its memory is Factor's until the next call
 //   C *pseudo_inverse()                  X, q×p; at most once for each W
@@ -87,6 +103,8 @@ template <class T, class C, class Factor> class CertifiedRung final : public Run
     }
 
     Finding factorise(const Matrix &matrix) {
+        if (semidefinite_only<Factor> && !may_be_semidefinite(matrix))
+            return {};
         if constexpr (lower_only<Factor>)
             gather.lower(batch, matrix.data[Operand::A], w);
         else
@@ -101,6 +119,11 @@ template <class T, class C, class Factor> class CertifiedRung final : public Run
                 mirror<C>(given, batch.n);
         }
         return factor.factorise(w, matrix.tolerance(exponent));
+    }
+
+    bool may_be_semidefinite(const Matrix &matrix) {
+        gather.full(matrix.data[Operand::A], batch.a_row + batch.a_col, 0, batch.n, 1, w);
+        return batchpinv::may_be_semidefinite<C>(w, batch.n);
     }
 
     void invert(const Matrix &matrix) {

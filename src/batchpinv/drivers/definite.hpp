@@ -7,16 +7,6 @@
 
 namespace batchpinv {
 
-// Whether the diagonal could be that of a positive semidefinite matrix other than 0.
-template <class T> bool maybe_semidefinite(const T *w, std::int64_t n) {
-    double least = 0, most = 0;
-    for (std::int64_t j = 0; j < n; ++j) {
-        least = std::min(least, static_cast<double>(std::real(w[j + j * n])));
-        most = std::max(most, static_cast<double>(std::real(w[j + j * n])));
-    }
-    return most > 0 && least >= 0;
-}
-
 // C computes for T.
 template <class T, class C> class Definite {
     const blas_int n;
@@ -25,7 +15,8 @@ template <class T, class C> class Definite {
     const Rounding<double> rounding;
 
   public:
-    static constexpr bool lower_only = true, by_inverse = std::is_same_v<T, C>;
+    static constexpr bool lower_only = true, semidefinite_only = true,
+                          by_inverse = std::is_same_v<T, C>;
     const Lapack<C> lapack;
 
     explicit Definite(const RungContext &context)
@@ -34,8 +25,6 @@ template <class T, class C> class Definite {
 
     Finding factorise(C *w, Tolerance<double> tolerance) {
         inverse = w;
-        if (!maybe_semidefinite(w, n))
-            return {};
         const double norm = frobenius_of_lower(w, n);
         // The least eigenvalue is at most each pivot, so none may be within the tolerance.
         if (!sweep.invert(w, n, tolerance.of(norm)))

@@ -127,11 +127,16 @@ void gather_triangle(const char *a, std::ptrdiff_t a_row, std::ptrdiff_t a_col, 
     });
 }
 
-// Writes W's upper triangle from its lower one.
-template <class T> void mirror(T *w, std::int64_t n) {
+// Writes W's upper triangle from its lower one, or the other way round.
+template <class T> void mirror(T *w, std::int64_t n, bool from_lower = true) {
     in_lower_tiles(n, [=](std::int64_t r, std::int64_t c) {
-        if (r > c)
-            w[c + r * n] = conjugate(w[r + c * n]);
+        T &lower = w[r + c * n], &upper = w[c + r * n];
+        if (r == c)
+            lower = std::real(lower);
+        else if (from_lower)
+            upper = conjugate(lower);
+        else
+            lower = conjugate(upper);
     });
 }
 
@@ -155,13 +160,11 @@ template <class T> struct Gather {
         triangle(a, batch.a_row, batch.a_col, batch.n, batch.lower, w);
     }
 
-    // All of W.
+    // All of W. A's lower triangle is W's upper one.
     void whole(const Batch &batch, const char *a, T *w) const {
-        if (batch.hermitian) {
-            lower(batch, a, w);
-            mirror(w, batch.n);
-        } else
-            full(a, batch.a_row, batch.a_col, batch.m, batch.n, w);
+        full(a, batch.a_row, batch.a_col, batch.m, batch.n, w);
+        if (batch.hermitian)
+            mirror(w, batch.n, !batch.lower);
     }
 
     template <class Stored> static Gather of(bool swapped) {

@@ -22,7 +22,7 @@ template <class T> class Semidefinite {
     Sweep<T> sweep;
 
   public:
-    static constexpr bool by_inverse = true;
+    static constexpr bool semidefinite_only = true, by_inverse = true;
     const Lapack<T> lapack;
 
     explicit Semidefinite(const RungContext &context)
@@ -34,8 +34,6 @@ template <class T> class Semidefinite {
 
     Finding factorise(T *w, Tolerance<double> tolerance) {
         const std::int64_t area = static_cast<std::int64_t>(n) * n;
-        if (!maybe_semidefinite(w, n))
-            return {};
         const double norm = frobenius(w, area);
         // pstrf rounds |E|_F to about n / 20 eps |W|_F (random matrices of rank 2/3 n, n from 64 to
         // 1000). Up to n / 14 changes X less than the rounding of LAPACK's eigenvalues would; if

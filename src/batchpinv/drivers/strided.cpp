@@ -156,9 +156,14 @@ std::int64_t solve_strided(const StridedCall &call, const RoutineTable &routines
     if (const std::int64_t wrong = check(call))
         return wrong;
     try {
-        if (!call.work)
+        if (call.work) {
+            const Arena there(call.work, call.work_bytes);
             return solve(call, routines, lanes);
-        const Arena there(call.work, call.work_bytes);
+        }
+        if (is_brief(call)) {
+            const BriefArena there;
+            return solve(call, routines, lanes);
+        }
         return solve(call, routines, lanes);
     } catch (const std::bad_alloc &) {
         return NO_MEMORY;
