@@ -269,10 +269,15 @@ def _read_system(a: Any, options: Options) -> dict[str, tuple[Any, int]]:
 
 
 def _with_ndim(given: Any, ndim: int) -> Any:
-    return jnp.expand_dims(given, tuple(range(ndim - given.ndim)))
+    return given if given.ndim == ndim else jnp.expand_dims(given, tuple(range(ndim - given.ndim)))
+
+
+# Compiled functions, within which JAX differentiates once for each shape; without jit it would do so
+# in every call, one operation at a time.
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(2,))
+@partial(jax.jit, static_argnums=2)
 def _pinv(a: Any, tolerances: list[Any], call: _CallAttributes) -> dict[str, Any]:
     m, n = a.shape[-2:]
     return _compute("batchpinv_pinv", [a], tolerances, call, {"x": (n, m)})
@@ -282,12 +287,17 @@ def _pinv(a: Any, tolerances: list[Any], call: _CallAttributes) -> dict[str, Any
 def _pinv_jvp(call: _CallAttributes, primals: Any, tangents: Any) -> Any:
     a, tolerances = primals
     found = _pinv(a, tolerances, call)
-    x = found["x"]
-    dx = _derivatives.jvp(_whole(a, call), x, tangents[0], call.hermitian)
-    return found, {**_constant(found), "x": dx.astype(x.dtype)}
+    dx = _pinv_tangent(a, found["x"], tangents[0], call)
+    return found, {**_constant(found), "x": dx}
+
+
+@partial(jax.jit, static_argnums=3)
+def _pinv_tangent(a: Any, x: Any, da: Any, call: _CallAttributes) -> Any:
+    return _derivatives.jvp(_whole(a, call), x, da, call.hermitian).astype(x.dtype)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(3,))
+@partial(jax.jit, static_argnums=3)
 def _lstsq(a: Any, b: Any, tolerances: list[Any], call: _CallAttributes) -> dict[str, Any]:
     k = b.shape[-1]
     return _compute("batchpinv_lstsq", [a, b], tolerances, call, {"x": (a.shape[-1], k)})
@@ -299,17 +309,25 @@ def _lstsq_jvp(call: _CallAttributes, primals: Any, tangents: Any) -> Any:
     found = _lstsq(a, b, tolerances, call)
     inverse = _pinv(a, tolerances, call.without_results())["x"]
     da, db = (None if _is_zero(tangent) else tangent for tangent in (da, db))
-    if da is not None and call.hermitian:
-        da = _derivatives.hermitian_part(da)
-    dx, dr = _derivatives.lstsq_jvp(_whole(a, call), inverse, b, found["x"], da, db)
-    changes = {"x": dx, "residuals": dr}
+    changes = _lstsq_tangents(a, inverse, b, found["x"], da, db, call)
     return found, {name: changes.get(name, zero) for name, zero in _constant(found).items()}
 
 
 _lstsq.defjvp(_lstsq_jvp, symbolic_zeros=True)
 
 
+@partial(jax.jit, static_argnums=6)
+def _lstsq_tangents(
+    a: Any, inverse: Any, b: Any, x: Any, da: Any, db: Any, call: _CallAttributes
+) -> dict[str, Any]:
+    if da is not None and call.hermitian:
+        da = _derivatives.hermitian_part(da)
+    dx, dr = _derivatives.lstsq_jvp(_whole(a, call), inverse, b, x, da, db)
+    return {"x": dx, "residuals": dr}
+
+
 @partial(jax.custom_jvp, nondiff_argnums=(4,))
+@partial(jax.jit, static_argnums=4)
 def _weighted_pinv(
     a: Any, weights: Any, damping: Any, tolerances: list[Any], call: _CallAttributes
 ) -> dict[str, Any]:
@@ -319,6 +337,7 @@ def _weighted_pinv(
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(5,))
+@partial(jax.jit, static_argnums=5)
 def _weighted_lstsq(
     a: Any, b: Any, weights: Any, damping: Any, tolerances: list[Any], call: _CallAttributes
 ) -> dict[str, Any]:
