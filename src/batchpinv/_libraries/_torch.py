@@ -196,6 +196,8 @@ def _check(name: str, given: Tensor, cuda: bool = False) -> None:
             f"{name} is on the device {given.device}; batchpinv does not compute there: "
             f"give {name}.cpu()"
         )
+    if given.is_nested:
+        raise TypeError(f"{name} is a nested tensor: give {name}.to_padded_tensor(0), or its parts")
     if given.layout is not torch.strided:
         raise TypeError(f"{name} has the layout {given.layout}; give {name}.to_dense()")
 

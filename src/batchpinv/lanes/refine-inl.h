@@ -217,7 +217,11 @@ void refine_augmented(const Workspace<E, V> &work, Shape<int> shape, Mask wanted
         r[i] = low[i] = E{};
     find_defect<E>(a, b, r, nullptr, x, r, shape);
     const V condition2 = *work.norm2 * *work.size2;
-    const auto is_plain = condition2 < R(1e-4) / eps; // if the residual is up to 10^4 |A x|
+    // Whether errors of A^H r in twice the working precision, which move x by some
+    // eps^2 kappa^2 |r| / (|A| |x|) of its size, are harmless; and those of r.
+    const V share = R(0.25) / eps / condition2;
+    const auto is_plain = (condition2 < R(1e-4) / eps) &
+                          (squares<V>(r, m) < share * share * *work.norm2 * squares<V>(x, n));
     const bool any_plain = any_lane(wanted & is_plain), all_plain = !any_lane(wanted & ~is_plain);
     const auto converges = condition2 < most_condition * most_condition;
     V before2 = squares<V>(x, n);
