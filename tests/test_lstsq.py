@@ -439,7 +439,6 @@ def test_refinement_ends_with_the_last_digit_whatever_condition_and_residual(
         assert worst_error(batchpinv.lstsq(a, b), a, b) < allowed, (shape, cond)
 
 
-@pytest.mark.skipif(not LANES, reason="LAPACK's rungs refine less")
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.95])
 @pytest.mark.parametrize("shape", [(8, 3), (70, 5), (50, 26)], ids=str)
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -454,13 +453,14 @@ def test_refinement_does_not_end_where_the_tolerance_is_near_the_least_singular_
         x, info = batchpinv.lstsq(a, b, rtol=share / cond, return_info=True)
         assert info.rank == shape[1]
         assert info.certain
+        rungs.add(info.rung)
+        if not LANES:  # LAPACK's rungs refine less
+            continue
         assert worst_error(x, a, b) < 2
         assert same_bits(x, batchpinv.lstsq(a, b, rtol=0))
-        many = [
-            batchpinv.lstsq(a, np.repeat(b, 40, axis=1), rtol=rtol) for rtol in (0, share / cond)
-        ]
-        assert same_bits(*many)
-        rungs.add(info.rung)
+        many = np.repeat(b, 40, axis=1)
+        x, expected = (batchpinv.lstsq(a, many, rtol=rtol) for rtol in (share / cond, 0))
+        assert same_bits(x, expected)
     assert share < 0.9 or rungs != {batchpinv.Rung.QR_LANES}
 
 
