@@ -272,8 +272,8 @@ def _with_ndim(given: Any, ndim: int) -> Any:
     return given if given.ndim == ndim else jnp.expand_dims(given, tuple(range(ndim - given.ndim)))
 
 
-# Compiled functions: JAX differentiates them once for each shape, not in every call, one operation at
-# a time.
+# Compiled functions: JAX differentiates them once for each shape, and not in every call, one
+# operation at a time.
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(2,))
