@@ -217,8 +217,8 @@ void refine_augmented(const Workspace<E, V> &work, Shape<int> shape, Mask wanted
         r[i] = low[i] = E{};
     find_defect<E>(a, b, r, nullptr, x, r, shape);
     const V condition2 = *work.norm2 * *work.size2;
-    // Whether errors of A^H r in twice the working precision, which move x by some
-    // eps^2 kappa^2 |r| / (|A| |x|) of its size, are harmless; and those of r.
+    // In twice the working precision, errors of A^H r move x by some eps^2 kappa^2 |r| / (|A| |x|)
+    // of its size; where that may be seen, the sum takes three times.
     const V share = R(0.25) / eps / condition2;
     const auto is_plain = (condition2 < R(1e-4) / eps) &
                           (squares<V>(r, m) < share * share * *work.norm2 * squares<V>(x, n));
