@@ -311,7 +311,8 @@ def lstsq(
     return_rank : bool, default False
         Whether to return the rank, too: how many singular values were kept.
     return_residuals : bool, default False
-        Whether to return the sum of squares ``sum(abs(b - a @ x) ** 2)`` of each column, too.
+        Whether to return the sum of squares ``sum(weights * abs(b - a @ x) ** 2)`` of each column,
+        too; weights that are not given are 1.
     return_info : bool, default False
         Whether to return an `Info`, too, as `pinv` does. Not together with `return_rank`.
     lower : bool, default True
@@ -337,22 +338,23 @@ def lstsq(
         where W is the diagonal matrix of the weights. Their batch shape may be any that broadcasts
         with those of `a` and `b`; one `a` is not copied for many sets of weights. A matrix with a
         weight that is negative, NaN or infinite fails as if it held NaN. Weights that are neither
-        float32 nor float64 are converted to float64 first. With `hermitian`, an entry of an absent
-        row may also be read as one of the row that has its index.
+        float32 nor float64 are converted to float64 first. With `hermitian`, an entry that stands
+        in an absent row may still be read, since it is also the mirror image of an entry of another
+        row.
     damping : array_like of real, optional
         One number, or one for each matrix, at least 0 and finite, else a ValueError for the whole
         call: ``sum(weights * abs(b - a @ x) ** 2) + damping * sum(abs(x) ** 2)`` is made least.
         Then no singular value is dropped: the rank is min(m, n), and tolerances are refused unless
         all damping is 0. Matrices whose damping is 0 are solved as without it. It is the `alpha` of
-        scikit-learn's ``Ridge``, the `l2_regularizer` of TensorFlow's ``lstsq``, and the square of
-        the `damp` of SciPy's ``lsqr``, and of the lambda of many papers.
+        scikit-learn's ``Ridge``, and the `l2_regularizer` of TensorFlow's ``lstsq``. SciPy's
+        ``lsqr`` calls its square root `damp`; many papers write ``lambda**2`` for it.
     return_covariance : {False, True, 'diagonal'}, default False
         Whether to return ``(a^H W a + damping I)^+``, too, or its diagonal alone. The covariance of
         x is this times the variance of an error of weight 1.
     return_leverage : bool, default False
         Whether to return the diagonal of the hat matrix, ``a @ pinv(a, weights=weights,
-        damping=damping)``, too. Without damping its sum is the rank, but for rounding, which
-        the condition of F below multiplies.
+        damping=damping)``, too. Without damping its sum is the rank, up to rounding, which is
+        multiplied by the condition of ``sqrt(W) a``.
 
     Returns
     -------
@@ -403,41 +405,46 @@ def lstsq(
 
     Notes
     -----
-    The methods are those of `pinv` [1]_: Householder QR in SIMD lanes or CholeskyQR2 apply Q^H to
-    `b` and solve with R; QR with column pivoting does so with both orthogonal factors; the SVD
-    applies U^H, divides by the singular values, and applies V. A few right-hand sides of a larger
-    matrix that is not square take the corrected seminormal equations [3]_, in single precision the
-    normal equations in double. Square and Hermitian matrices of more than 48 rows (complex 32) are
-    inverted. So is a small matrix (as the notes of `pinv` say) of at least as many right-hand sides
-    as its shorter side, and any matrix of at least 128 and at least as many as its longer side.
-    After that, x is solved for anew, or refined, if it is small against norm(pinv(a)) norm(b) [2]_.
+    The methods are those of `pinv` [1]_, whose notes say which matrices are small, and which are
+    long. Householder QR in SIMD lanes or CholeskyQR2 apply Q^H to `b` and solve with R; QR with
+    column pivoting does so with both orthogonal factors; the SVD applies U^H, divides by the
+    singular values, and applies V. A few right-hand sides of a long matrix take the corrected
+    seminormal equations [3]_, in single precision the normal equations in double.
+
+    Three kinds of systems are solved by the inverse or the pseudo-inverse: those of square or
+    Hermitian matrices of more than 48 rows (complex: 32); those of a small matrix with at least as
+    many right-hand sides as its shorter side; and those of any matrix with at least 128 right-hand
+    sides, and at least as many as its longer side. If such an x is small against norm(pinv(a))
+    norm(b), it may have lost digits: then it is refined, or solved for again by the factors [2]_.
 
     Small overdetermined systems of full rank that would lose more than three digits are refined
-    with residuals in twice and three times the working precision [4]_, so that x is right to about
-    its last digit up to conditions of 1e12 (2e4 in single precision), whatever the residual and the
-    tolerance. This does not depend on the number of right-hand sides: those that may lose digits,
-    judged by the condition and by norm(b), are computed by the factors; those that do, judged by
-    their residual, are refined. Other ill-conditioned systems that end on the SVD are refined, too,
-    with less effect on those of large residual.
+    with residuals in twice and three times the working precision [4]_. So x is right to about its
+    last digit up to conditions of 1e12 (2e4 in single precision), whatever the residual, the
+    tolerance and the number of right-hand sides are. Of many right-hand sides, those that may lose
+    digits, judged by the condition and by norm(b), are solved by the factors. Those that do lose
+    digits, judged by their residual, are refined. Other ill-conditioned systems that end on the SVD
+    are refined, too, with less effect if the residual is large.
 
-    Operands of different dtypes are promoted first, which copies one of them.
+    `a` and `b` are read in place. An operand is copied only if writing to `out` could overwrite
+    what is still to be read, or if it has to be brought to the dtype of x.
 
     Weighted and damped systems are solved as the plain ones that they are equivalent to [5]_,
-    ``[sqrt(W) a; sqrt(damping) I] x = [sqrt(W) b; 0]``. If `a` is wide, x is the first part of the
-    shortest solution y of ``[sqrt(W) a, sqrt(damping) I] y = sqrt(W) b``. A few of these matrices
-    at a time are written in a worker's memory, small ones of full rank not even there. Errors are
-    those of a backward stable method on that matrix F, relative to ``pinv(F)``, or the solution:
-    weights whose ratio is 1e12 may make the condition of F 1e6 times larger. If `a` is singular,
-    its entries determine the result only to eps * s1**2 / damping, whatever the method. If F is
-    singular to rounding, the result is computed all the same, and `certain` is False. Rounding of
-    ``sqrt(W) a`` is taken into account where a rank is called certain; masks, and weights that are
-    powers of four, round nothing. Rows are not sorted. The covariance is X X^H for the
-    pseudo-inverse X of F, which keeps twice the digits of ``pinv(a.T @ a)``; that of a damped `a`
-    with fewer rows than columns comes from a QR of its rows. Asking for it changes no bit of x.
-    Derivatives with respect to `a`, `b`, weights and damping are those of PyTorch and JAX, of x, of
-    the residuals and of the covariance; there is none of the leverage.
-    They divide by no square root, and are finite for a weight, or a damping, of 0; for absent rows
-    that hold NaN they are 0. JAX without its 64-bit mode rounds weights and damping to float32.
+    ``F x = [sqrt(W) b; 0]`` with ``F = [sqrt(W) a; sqrt(damping) I]``. If `a` is wide, x is the
+    first part of the shortest solution y of ``F y = sqrt(W) b`` with
+    ``F = [sqrt(W) a, sqrt(damping) I]``. A few F at a time are written in a worker's memory, small
+    ones of full rank not even there. Errors are those of a backward stable method on F, relative to
+    ``pinv(F)``, or to the solution: weights whose ratio is 1e12 may make the condition of F 1e6
+    times larger. If `a` is singular, its entries determine the result only to eps * s1**2 /
+    damping, whatever the method. If F is singular to rounding, the result is computed all the same,
+    and `certain` is False. Rounding of ``sqrt(W) a`` is taken into account where a rank is called
+    certain; masks, and weights that are powers of four, round nothing. Rows are not sorted. The
+    covariance is X X^H for the pseudo-inverse X of F, which keeps twice the digits of
+    ``pinv(a.T @ a)``; that of a damped `a` with fewer rows than columns comes from a QR of its
+    rows. Asking for it changes no bit of x. Derivatives with respect to `a`, `b`, weights and
+    damping are those of PyTorch and JAX, of x, of the residuals and of the covariance; there is
+    none of the leverage. They divide by no square root, and are finite for a weight, or a damping,
+    of 0; for absent rows that hold NaN they are 0. JAX without its 64-bit mode rounds weights and
+    damping to float32.
 
     On a CUDA device, where both operands have to be, methods and waits are those of `pinv` there,
     but matrices of which one side is over 32, and at least four times the other, take `Xgesvd`, one
@@ -479,8 +486,8 @@ def lstsq(
     standard deviation of 0.1:
 
     >>> y = np.array([1.0, np.nan, 5.1, 6.9])
-    >>> there = np.isfinite(y)
-    >>> x, variance = lstsq(design[0], y, weights=there / 0.1**2, return_covariance="diagonal")
+    >>> present = np.isfinite(y)
+    >>> x, variance = lstsq(design[0], y, weights=present / 0.1**2, return_covariance="diagonal")
     >>> x.round(3), np.sqrt(variance).round(3)
     (array([1.036, 1.979]), array([0.096, 0.046]))
     """

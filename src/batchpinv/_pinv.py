@@ -147,11 +147,12 @@ def pinv(
         One matrix, or a stack of them with any number of batch dimensions. float32, float64,
         complex64 or complex128, in any memory layout and byte order; integers and booleans are
         computed as float64. It is never changed, and it is read in place: it is copied only if
-        `out` overlaps it in another order. Tensors of PyTorch, arrays of JAX and others that follow
-        the array API come back as what they are, with derivatives if their library has them. Those
-        of PyTorch, CuPy, Numba, JAX and the array API that are on a CUDA device stay there; see the
-        notes. Of an array of Dask, each chunk of the batch becomes a task; a matrix must lie in one
-        chunk. A DataArray of xarray comes back as one, with its coordinates.
+        writing to `out` could overwrite what is still to be read. Tensors of PyTorch, arrays of JAX
+        and others that follow the array API come back as what they are, with derivatives if their
+        library has them. Those of PyTorch, CuPy, Numba, JAX and the array API that are on a CUDA
+        device stay there; see the notes. Of an array of Dask, each chunk of the batch becomes a
+        task; a matrix must lie in one chunk. A DataArray of xarray comes back as one, with its
+        coordinates.
     rcond : array_like of real, optional
         The old name of `rtol`, for callers of NumPy and PyTorch. Not together with `rtol`.
     hermitian : bool, default False
@@ -163,8 +164,9 @@ def pinv(
         broadcast with ``a.shape[:-2]``, also to a larger batch. At least 0, and not NaN. Defaults:
         ``atol = 0``, and ``rtol = max(m, n) * eps`` of the result's dtype; but ``rtol = 0`` for
         matrices whose given `atol` is above 0. ``rtol = 0`` alone keeps every singular value that
-        is not zero. If a matrix is singular, its rank is certain then only if its structure shows
-        it (zero or equal rows or columns); otherwise a zero that was rounded may be kept.
+        is not zero. A rank is then certain only if it is full, or if the structure shows it: a
+        matrix that is diagonal up to the order of rows and columns, or zero or equal rows or
+        columns. Otherwise a zero that was rounded may be kept.
     out : ndarray, shape (*, n, m), optional
         Where to put the result: an array of its shape and dtype, with any strides. It may overlap
         `a`. Of the same library as `a`; not for JAX or Dask, nor if a derivative is taken.
@@ -177,9 +179,9 @@ def pinv(
         If `hermitian`: whether the lower triangle is read, or else the upper one.
     driver : {'auto', 'svd'}, default 'auto'
         'svd' computes every matrix by LAPACK's SVD (eigenvalues if `hermitian`), in the precision
-        of the result. 'auto' takes a faster method if that makes the rank certain, and a more
-        accurate one if a singular value lies within rounding of the tolerance. If both are certain
-        of the rank, they give the same.
+        of the result. 'auto' tries faster methods first, each of which answers if it is certain of
+        the rank. If a singular value lies within rounding of the tolerance, more accurate methods
+        follow. If both drivers are certain of a rank, they find the same one.
     workers : int, optional
         Number of threads; more than 1024 are taken for 1024. Negative numbers count from the end:
         -1 is all usable CPUs. Default: what `get_workers` returns; for Dask one thread for each
@@ -252,16 +254,16 @@ def pinv(
     by a power of two first, so that nothing overflows on the way.
 
     ``driver='auto'`` calls a matrix small if its shorter side is up to 48 and it has up to 4096
-    entries (complex 32 and 2048), and a larger one long if it is not square. It first tries
+    entries (complex: 32 and 2048), and a larger one long if it is not square. The first method is
     Householder QR in SIMD lanes for small matrices, CholeskyQR2 [3]_ for long ones, and
-    Gauss-Jordan elimination for other squares, and answers by it if norms of the matrix and of its
-    inverse show that every singular value is above the tolerance. A long matrix whose Gram matrix
-    is too ill conditioned takes the triangular factor of a sketch in its place [4]_. In single
-    precision, all but small matrices are computed in double so far. If the rank is lower, it tries
-    QR with column pivoting and a complete orthogonal decomposition [1]_, and answers by it if norms
-    show that the tolerance lies in a gap between the singular values that it keeps and those that
-    it drops. Then come, for small matrices, one-sided Jacobi, and Jacobi of products without error
-    [2]_; for larger ones, the SVD.
+    Gauss-Jordan elimination for other squares. It answers if norms of the matrix and of its inverse
+    show that every singular value is above the tolerance. If the Gram matrix of a long matrix is
+    too ill conditioned, the triangular factor of a sketch takes the place of its Cholesky factor
+    [4]_. Up to here, single precision is computed in double, except for small matrices. If the rank
+    is lower, the next method is QR with column pivoting and a complete orthogonal decomposition
+    [1]_. It answers if norms show that the tolerance lies in a gap between the singular values that
+    it keeps and those that it drops. Then come, for small matrices, one-sided Jacobi, and Jacobi of
+    products without error [2]_; for larger ones, the SVD.
 
     A rank is certain if no singular value is nearer to the tolerance than a bound for the rounding
     of the method that answers. That bound is four times the largest error that was measured, over
@@ -282,25 +284,24 @@ def pinv(
     The workers share the batch in chunks of about half a millisecond, without the GIL. Memory
     beyond the result: one workspace for each worker, a few times as large as one matrix.
 
-    On a CUDA device a whole stack is computed at once. If the shorter side is up to 512, squares
-    are inverted by `getrfBatched` and `getriBatched`, definite matrices by `potrfBatched`, and tall
-    and wide ones by CholeskyQR2 [3]_, which computes single precision of PyTorch and CuPy in
-    double; norms, and for squares ``norm(A X - I)``, show which answers are certain. All other
-    matrices go on in one stack: to `gesvdjBatched` if they have up to 32 rows and columns, else to
-    the eigenvectors of ``[[0, A], [A^H, 0]]`` by `XsyevBatched`. If one side is over 32, and at
-    least four times the other, they are first reduced to the triangular factor of a QR
-    decomposition. Still larger ones take `Xgesvdp`, one by one, and what any of these fails on
-    takes `Xgesvd`. Hermitian ones go to `syevjBatched`, `XsyevBatched` or `Xsyevd`. Options mean
-    the same, but there is no RankWarning, `driver` and `workers` change nothing, weights and
-    damping are refused, and results for `hermitian` are Hermitian only to rounding. Ranks are
-    certain by bounds of rounding that are four times those of the CPU, and not measured on a
-    device; none is certain if the environment lets cuBLAS round to fewer digits
-    (NVIDIA_TF32_OVERRIDE, CUBLAS_EMULATE_SINGLE_PRECISION, CUBLAS_EMULATE_DOUBLE_PRECISION). The
-    work is on the current stream of the array's library. Each chunk, of up to 256 MB of workspace,
-    waits for it once. If matrices are left, they form chunks again, smaller ones, since singular
-    values take more workspace; each waits once, and once more for matrices on which a routine
-    fails. Matrices with NaN or Inf, zero, or of extreme scale, and those between them, come to the
-    host, which takes up to two more waits. `pinv` returns when all is done.
+    On a CUDA device a stack is computed in chunks of up to 256 MB of workspace, and all matrices of
+    a chunk at once. If the shorter side is up to 512, squares are inverted by `getrfBatched` and
+    `getriBatched`, definite matrices by `potrfBatched`, and tall and wide ones by CholeskyQR2 [3]_,
+    which computes single precision of PyTorch and CuPy in double; norms, and for squares
+    ``norm(A X - I)``, show which answers are certain. All other matrices of a chunk go on together:
+    to `gesvdjBatched` if they have up to 32 rows and columns, else to the eigenvectors of
+    ``[[0, A], [A^H, 0]]`` by `XsyevBatched`. If one side is over 32, and at least four times the
+    other, they are first reduced to the triangular factor of a QR decomposition. Still larger ones
+    take `Xgesvdp`, one by one, and what any of these fails on takes `Xgesvd`. Hermitian ones go to
+    `syevjBatched`, `XsyevBatched` or `Xsyevd`. Options mean the same, but there is no RankWarning,
+    `driver` and `workers` change nothing, weights and damping are refused, and results for
+    `hermitian` are Hermitian only to rounding. Ranks are certain by bounds of rounding that are
+    four times those of the CPU, and not measured on a device; none is certain if the environment
+    lets cuBLAS round to fewer digits (NVIDIA_TF32_OVERRIDE, CUBLAS_EMULATE_SINGLE_PRECISION,
+    CUBLAS_EMULATE_DOUBLE_PRECISION). The work is on the current stream of the array's library. Each
+    chunk waits for it once, or more often if not all ranks are certain at first. If matrices hold
+    NaN or Inf, are zero, or are of extreme scale, the part of the stack from the first to the last
+    of them comes to the host. `pinv` returns when all is done.
 
     References
     ----------
