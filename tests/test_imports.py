@@ -20,6 +20,7 @@ FOREIGN = ["torch", "jax", "tqdm", "matplotlib", "mpmath", "cupy", "dask", "pand
 FUNCTIONS = [
     "get_workers", "lstsq", "pinv", "pinv_jvp", "pinv_vjp", "set_workers", "show_config",
 ]  # fmt: skip
+CLASSES = ["Info", "LinAlgError", "RankWarning", "Rung"]
 
 
 def test_import_and_calls_import_no_foreign_library():
@@ -100,19 +101,17 @@ def test_public_names_are_those_of_all():
     public -= modules
     assert public == set(batchpinv.__all__)
     assert batchpinv.__all__ == sorted(batchpinv.__all__)
-    assert {*FUNCTIONS, "Info", "LinAlgError", "RankWarning", "Rung", "__version__"} == set(
-        batchpinv.__all__
-    )
+    assert {*FUNCTIONS, *CLASSES, "__version__"} == set(batchpinv.__all__)
 
 
 def test_version_is_that_of_the_distribution():
     assert batchpinv.__version__ == importlib.metadata.version("batchpinv")
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("name", [*FUNCTIONS, *CLASSES])
 def test_docstring_examples_run(name):
-    function = getattr(batchpinv, name)
-    [test] = doctest.DocTestFinder(recurse=False).find(function, name, globs={})
+    documented = getattr(batchpinv, name)
+    [test] = doctest.DocTestFinder(recurse=False).find(documented, name, globs={})
     shown = []
     result = doctest.DocTestRunner().run(test, out=shown.append)
     assert result.attempted > 0

@@ -20,6 +20,14 @@ class Rung(IntEnum):
     See Also
     --------
     Info : where rungs are reported.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from batchpinv import Rung, pinv
+    >>> x, info = pinv(np.eye(70), return_info=True)
+    >>> info.rung == Rung.DIRECT
+    True
     """
 
     NONE = 0
@@ -60,18 +68,26 @@ class Info(NamedTuple):
         rounded. If not, a singular value lies so near the tolerance that rounding may have moved it
         across; either rank is then right to within rounding. False for a matrix that failed.
 
+    See Also
+    --------
+    Rung : the methods.
+
     Examples
     --------
+    The third matrix is Hilbert's. One of its singular values is 84 eps of the largest one, which is
+    too near to the tolerance of 70 eps:
+
     >>> import numpy as np
     >>> from batchpinv import pinv
-    >>> a = np.stack([np.eye(4), np.ones((4, 4)), np.diag([1, 1, 1, 1e-15])])
+    >>> i = np.arange(70)
+    >>> a = np.stack([np.eye(70), np.ones((70, 70)), 1 / (1 + i[:, None] + i)])
     >>> x, info = pinv(a, return_info=True)
     >>> info.rank
-    array([4, 1, 3])
+    array([70,  1, 17])
     >>> info.counts()
-    {<Rung.QR_LANES: 1>: 1, <Rung.PIVOTED_LANES: 2>: 1, <Rung.SVD: 6>: 1}
+    {<Rung.DIRECT: 4>: 1, <Rung.PIVOTED: 5>: 1, <Rung.SVD: 6>: 1}
     >>> info.certain
-    array([ True,  True,  True])
+    array([ True,  True, False])
     """
 
     rank: int | NDArray[np.int64]
