@@ -21,11 +21,11 @@ class RankWarning(np.exceptions.RankWarning):
 
     `pinv` and `lstsq` warn once a call, if they were given no tolerance and dropped a singular
     value that exceeds ``min(m, n) * eps`` of the largest one by more than the rounding of the
-    method that found it; smaller values are dropped in silence. The bound of that rounding grows as
-    the square root of the longer side. At a million rows it is some 100 eps, and 1800 with
-    ``driver="svd"``. Each chunk of a Dask array warns for itself, with its own indices. There is
-    no warning from a call that raises, from one with weights or damping, on CUDA, in code that JAX
-    has compiled, or from `batchpinv.compat`.
+    method that found it; smaller values are dropped in silence. The bound of that rounding grows
+    with the longer side. At a million rows it is some 100 eps, and some 31,000 eps with
+    ``driver="svd"``, where sums of equal terms lose more. Each chunk of a Dask array warns for
+    itself, with its own indices. There is no warning from a call that raises, from one with weights
+    or damping, on CUDA, in code that JAX has compiled, or from `batchpinv.compat`.
 
     NumPy has a filter that shows each `RankWarning`, whatever the option ``-W`` says. Call
     ``warnings.simplefilter("ignore", batchpinv.RankWarning)`` after ``import numpy`` to silence it.
