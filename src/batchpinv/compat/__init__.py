@@ -1,6 +1,6 @@
 """`pinv`, `lstsq` and their like with the signatures, defaults and results of other libraries.
 
-`batchpinv.compat.numpy`, `.scipy`, `.torch` and `.jax` have those functions of these libraries:
+`batchpinv.compat.numpy`, `.scipy`, `.torch` and `.jax` each have the functions of one library:
 
 >>> from batchpinv.compat.numpy import lstsq
 >>> x, residuals, rank, s = lstsq([[1.0, 0.0], [1.0, 1.0], [1.0, 2.0]], [1.0, 3.0, 5.0])

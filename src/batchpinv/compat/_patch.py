@@ -92,7 +92,8 @@ def patch(*libraries: str) -> Patched:
     Warns
     -----
     RuntimeWarning
-        At the end of the block, if somebody else has replaced a function since: that one stays.
+        At the end of the block, if other code has replaced one of the functions meanwhile. Its
+        replacement stays.
 
     See Also
     --------
@@ -118,7 +119,7 @@ def patch(*libraries: str) -> Patched:
 def unpatch(*libraries: str) -> None:
     """Restore the libraries' own functions; those of all libraries if none is named.
 
-    This ends every patch, also that of ``with`` blocks that have not ended.
+    Every patch of these libraries ends, even those of ``with`` blocks that are still running.
 
     Parameters
     ----------
@@ -128,7 +129,23 @@ def unpatch(*libraries: str) -> None:
     Warns
     -----
     RuntimeWarning
-        If somebody else has replaced a function since: that one stays.
+        If other code has replaced one of the functions meanwhile. Its replacement stays.
+
+    See Also
+    --------
+    patch
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from batchpinv.compat import patch, unpatch
+    >>> original = np.linalg.pinv
+    >>> patched = patch("numpy")  # without `with`, until `unpatch`
+    >>> np.linalg.pinv is original
+    False
+    >>> unpatch("numpy")
+    >>> np.linalg.pinv is original
+    True
     """
     with _lock:
         _give_back(libraries or LIBRARIES)

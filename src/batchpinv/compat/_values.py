@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 _svd: Callable[..., Any] = np.linalg.svd
 
 # From how many entries on a matrix's singular values are faster by its triangle: `lstsq` of
-# 20,000×50 takes as long as NumPy's, of 200,000×20 and 20,000×200 half.
+# 20,000×50 takes as long as NumPy's, of 200,000×20 and 20,000×200 half. This and the next constant
+# were measured by hand: no command of `benchmarks` measures them again.
 LARGE = 2_000_000
 # From how many right-hand sides on our `lstsq` is faster, with singular values: 1000 take 0.1 to 1
 # of the peers' time (40×4 to 300×100, two cores), 256 up to 1.2.

@@ -94,9 +94,10 @@ def lstsq(a: Any, b: Any, rcond: Any = None) -> Any:
 
     See Also
     --------
-    batchpinv.lstsq : x alone, at 5 to 20 times the speed. Singular values take most of the time of
-        NumPy's function, and are faster here only for stacks and very long matrices. Other matrices
-        are left to NumPy, unless they have many right-hand sides.
+    batchpinv.lstsq : x alone. That saves the singular values, which take most of the time of
+        NumPy's function; ``python -m benchmarks lstsq`` measures how much. Here they are computed
+        faster only for stacks and very long matrices. Other matrices are left to NumPy, unless they
+        have many right-hand sides.
 
     Examples
     --------

@@ -180,8 +180,8 @@ def lstsq(
     -------
     x : ndarray, shape (n,) or (*, n, k)
     residues : ndarray
-        Sums of squares, as from SciPy: empty if m <= n; if the rank is below n, NaN, or empty
-        before SciPy 1.18.
+        Sums of squares. As in SciPy, they are empty if m <= n. If m > n and the rank is below n,
+        they are NaN (before SciPy 1.18: empty).
     rank : int, or ndarray with the batch shape
     s : ndarray, shape (*, min(m, n))
 
@@ -192,7 +192,8 @@ def lstsq(
 
     See Also
     --------
-    batchpinv.lstsq : x alone, at 5 to 20 times the speed; see `batchpinv.compat.numpy.lstsq`.
+    batchpinv.lstsq : x alone, which saves the singular values and most of the time; see
+        `batchpinv.compat.numpy.lstsq`.
 
     Examples
     --------

@@ -20,7 +20,8 @@ _PLAIN = (torch.Tensor, torch.nn.Parameter)
 # From these sizes on our `lstsq` takes less time than 'gelsy', measured on two cores: 64 matrices
 # (of 3×3 0.6 of its time, of 100×20 0.5), and long matrices or right-hand sides of a million
 # entries (100,000×10 0.25, 20,000×50 0.4). One matrix of 3×3 takes 1.8 times as long, of 10,000×2
-# twice.
+# twice. These constants and the next one were measured by hand: no command of `benchmarks` measures
+# them again.
 _MANY = 64
 _LARGE = 1_000_000
 # From so many entries on our `pinv` takes less time if a gradient is to follow: one matrix of 20×5
