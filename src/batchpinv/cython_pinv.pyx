@@ -32,8 +32,8 @@ flags
     0, or a sum of `Flags`: HERMITIAN, UPPER (the upper triangle of a Hermitian matrix is read
     instead of the lower one) and SVD (LAPACK's SVD computes all matrices).
 rank, status
-    Null, or room for `count` numbers: the ranks (-1 for a matrix that failed), and of `Status`
-    SOLVED, NON_FINITE or NO_CONVERGENCE.
+    Each is null, or has room for `count` numbers. `rank` gets the ranks, -1 for a matrix that
+    failed. `status` gets members of `Status`: SOLVED, NON_FINITE or NO_CONVERGENCE.
 work
     Null, or `work_bytes` bytes of any alignment, at least what `Tpinv_work` or `Tlstsq_work`
     returns for these sizes and flags. With it nothing is allocated, except by BLAS itself.
@@ -74,9 +74,9 @@ The result is also BAD_SIZE if `dtype` is none of the four letters.
 
 The functions may be called from any number of threads at once. Each call computes in the thread
 that makes it; calls that need LAPACK wait if as many threads as processors are inside it. The
-functions never touch Python, and give the bits of `batchpinv.pinv` and `batchpinv.lstsq`. Those
-limit BLAS to one thread meanwhile. Here the caller has to do so for matrices that are too large for
-SIMD lanes, for example with ``threadpoolctl.threadpool_limits(1, "blas")``.
+functions never touch Python, and give the bits of `batchpinv.pinv` and `batchpinv.lstsq`. Those two
+hold BLAS at one thread while they compute. Here that is the caller's task, if matrices are too
+large for SIMD lanes: for example with ``threadpoolctl.threadpool_limits(1, "blas")``.
 """
 
 from libc.stdint cimport int64_t
@@ -137,7 +137,7 @@ cdef inline int64_t compute(
     return compute_strided(&call)
 
 
-# ---- float32 ----
+# The functions of float32.
 
 cdef int64_t spinv(
     int64_t count, int64_t m, int64_t n,
@@ -176,7 +176,7 @@ cdef int64_t slstsq_work(int64_t m, int64_t n, int64_t k, int flags) noexcept no
     return strided_workspace(&call)
 
 
-# ---- float64 ----
+# The functions of float64.
 
 cdef int64_t dpinv(
     int64_t count, int64_t m, int64_t n,
@@ -215,7 +215,7 @@ cdef int64_t dlstsq_work(int64_t m, int64_t n, int64_t k, int flags) noexcept no
     return strided_workspace(&call)
 
 
-# ---- complex64 ----
+# The functions of complex64.
 
 cdef int64_t cpinv(
     int64_t count, int64_t m, int64_t n,
@@ -254,7 +254,7 @@ cdef int64_t clstsq_work(int64_t m, int64_t n, int64_t k, int flags) noexcept no
     return strided_workspace(&call)
 
 
-# ---- complex128 ----
+# The functions of complex128.
 
 cdef int64_t zpinv(
     int64_t count, int64_t m, int64_t n,
@@ -293,7 +293,7 @@ cdef int64_t zlstsq_work(int64_t m, int64_t n, int64_t k, int flags) noexcept no
     return strided_workspace(&call)
 
 
-# ---- weights, damping and covariances, of all types ----
+# Weights, damping and covariances, of all types.
 
 cdef inline int itemsize_of(char dtype) noexcept nogil:
     return 4 if dtype == b"s" else 16 if dtype == b"z" else 8
