@@ -174,6 +174,9 @@ _LANES = (
     *((20, 4), (64, 8), (100, 3), (100, 40), (400, 10), (1000, 2), (1000, 4), (2000, 2)),
 )
 _JACOBI_LANES = (*((m, n) for m, n in _LANES if n <= 32), (12, 12), (24, 24), (40, 40))
+_EXACT_LANES = (*((m, n) for m, n in _LANES if n <= 24), (24, 24))
+# One matrix at a time, by the same rotations; drivers/jacobi.hpp.
+_JACOBI_OF_ONE = ((32, 32), (48, 48), (64, 64), (40, 30), (80, 45), (60, 50), (100, 60))
 _SQUARES = tuple((n, n) for n in (2, 3, 4, 8, 16, 32, 64, 128, 256, 512, 1000, 2000))
 _NEARLY_SQUARE = ((8, 5), (60, 50), (200, 150))
 _TALL = ((20, 4), (64, 8), (128, 32), (1000, 2), (1000, 20), (1000, 100), (4000, 100), (20000, 10),
@@ -210,7 +213,16 @@ METHODS = (
     Method("qr_lanes", _QR, _LANES, own_kernels=True),
     Method("pivoted_lanes", _PIVOTED_LANES, _LANES, own_kernels=True, drops=True),
     Method("jacobi_lanes", _JACOBI, _JACOBI_LANES, own_kernels=True, all_values=True),
-    Method("exact_lanes", _EXACT, _LANES, own_kernels=True, all_values=True, single=False),
+    Method("jacobi_lanes", _SVD, _JACOBI_OF_ONE, own_kernels=True, all_values=True, single=False),
+    Method("exact_lanes", _EXACT, _EXACT_LANES, own_kernels=True, all_values=True, single=False),
+    Method(
+        "exact_lanes",
+        _SVD | _EXACT,
+        _JACOBI_OF_ONE,
+        own_kernels=True,
+        all_values=True,
+        single=False,
+    ),
     Method("elimination", _DIRECT, _SQUARES, single=False),
     Method("sweep", _DIRECT, _SQUARES, hermitian="definite", single=False),
     Method("gram", _DIRECT | _GRAM_ALONE, (*_NEARLY_SQUARE, *_TALL), squares=True, single=False),

@@ -27,6 +27,10 @@ struct Step {
     std::unique_ptr<Rung> (*make)(const RungContext &);
 };
 
+template <class T, class C> std::unique_ptr<Rung> make_jacobi(const RungContext &context) {
+    return std::make_unique<SvdRung<T, C, Jacobi<C>, false>>(context);
+}
+
 template <class T, class C, bool is_last>
 std::unique_ptr<Rung> make_svd(const RungContext &context) {
     if (context.batch.by_eigenvalues())
@@ -44,12 +48,22 @@ template <class T> std::unique_ptr<ResidualPass> make_residual(const RungContext
 
 template <class T> using Wide = std::conditional_t<is_complex<T>, std::complex<double>, double>;
 
+// Whether one-sided Jacobi is faster than LAPACK's SVD, for one matrix at a time.
+template <class T> bool fits_spread(const RungContext &context) {
+    using Factor = Jacobi<Wide<T>>;
+    const Batch &batch = context.batch;
+    return context.lanes && !batch.by_eigenvalues() &&
+           batch.m <= (Bidiagonal<T>::pays(batch) ? Factor::most_of_few : Factor::most);
+}
+
 template <class T, class Factor> std::unique_ptr<Rung> make_long(const RungContext &context) {
     return std::make_unique<LongRung<T, Wide<T>, Factor>>(context);
 }
 
 template <class T> std::unique_ptr<Rung> make_svd_triangle(const RungContext &context) {
     using C = Wide<T>;
+    if (fits_spread<T>(context))
+        return make_long<T, LongTriangle<C, SvdTriangle<C, Jacobi<C>>>>(context);
     if (Bidiagonal<C>::pays(context.batch))
         return make_long<T, LongTriangle<C, SvdTriangle<C, Bidiagonal<C>>>>(context);
     return make_long<T, LongTriangle<C, SvdTriangle<C, Svd<C>>>>(context);
@@ -94,20 +108,20 @@ template <class T> bool fits_wide_jacobi(const RungContext &context) {
     return is_single<T> && fits_lanes_alone<T>(context);
 }
 
-// Sizes at which the lanes only answer what LAPACK's SVD in double is not certain of.
-template <class T> bool fits_lanes_after_svd(const RungContext &context) {
-    return fits_lanes<T>(context) && !fits_lanes_alone<T>(context);
-}
-
-template <class T> bool wide_svd_hands_down(const RungContext &context) {
-    return is_single<T> && fits_lanes_after_svd<T>(context);
-}
-
-template <class T> bool svd_hands_down(const RungContext &context) {
-    return !fits_jacobi<T>(context) && (is_single<T> || fits_lanes<T>(context));
-}
-
 template <class T> bool fits_lapack(const RungContext &context) { return !fits_lanes<T>(context); }
+
+template <class T> bool fits_triangle(const RungContext &context) {
+    return fits_lapack<T>(context) && is_long(context.batch.n, context.batch.m);
+}
+
+// Small matrices of more columns take one-sided Jacobi of one matrix; so do larger ones of few.
+template <class T> bool fits_jacobi_of_one(const RungContext &context) {
+    return fits_spread<T>(context) && !fits_lanes_alone<T>(context) && !fits_triangle<T>(context);
+}
+
+template <class T> bool single_svd_hands_down(const RungContext &context) {
+    return is_single<T> && !fits_spread<T>(context) && !fits_jacobi<T>(context);
+}
 
 template <class T> bool fits_square(const RungContext &context) {
     return fits_lapack<T>(context) && context.batch.m == context.batch.n;
@@ -115,10 +129,6 @@ template <class T> bool fits_square(const RungContext &context) {
 
 template <class T> bool fits_long(const RungContext &context) {
     return fits_lapack<T>(context) && context.batch.m != context.batch.n;
-}
-
-template <class T> bool fits_triangle(const RungContext &context) {
-    return fits_lapack<T>(context) && is_long(context.batch.n, context.batch.m);
 }
 
 template <class T> bool fits_definite(const RungContext &context) {
@@ -156,10 +166,8 @@ const Step steps[] = {
     {RungName::pivoted, fits_triangle<T>,
      make_long<T, LongTriangle<Wide<T>, PivotedTriangle<T, Wide<T>>>>},
     {RungName::svd, fits_triangle<T>, make_svd_triangle<T>},
-    {RungName::svd, svd_hands_down<T>, make_svd<T, T, false>},
-    {RungName::svd, wide_svd_hands_down<T>, make_svd<T, Wide<T>, false>},
-    {RungName::exact_lanes, fits_lanes_after_svd<T>,
-     make_lanes<T, Wide<T>, &LaneKernels::exact, Method::exact_lanes>},
+    {RungName::svd, fits_jacobi_of_one<T>, make_jacobi<T, Wide<T>>},
+    {RungName::svd, single_svd_hands_down<T>, make_svd<T, T, false>},
     {RungName::svd, always, make_svd<T, Wide<T>, true>},
 };
 

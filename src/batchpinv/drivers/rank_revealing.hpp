@@ -12,6 +12,7 @@
 
 #include "certified.hpp"
 #include "pivoted_qr.hpp"
+#include "spread.hpp"
 
 namespace batchpinv {
 
@@ -29,8 +30,10 @@ template <class T> class RankRevealing {
     Buffer<R> rwork;
     Buffer<blas_int> pivots;
     std::optional<PivotedQr<T>> by_blocks;
+    std::optional<SpreadQr<T>> in_registers;
     T *w = nullptr;
     blas_int rank = 0;
+    bool is_decomposed = false; // X = c w^H: see SpreadQr::decompose
 
   public:
     static constexpr bool by_inverse = false;
@@ -50,21 +53,26 @@ template <class T> class RankRevealing {
           rwork(2 * static_cast<std::int64_t>(q)), pivots(q) {
         if (PivotedQr<T>::pays(q))
             by_blocks.emplace(context.routines, p, q);
+        else if (context.lanes && SpreadQr<T>::pays(q))
+            in_registers.emplace(context, p, q);
     }
 
     Finding factorise(T *w, Tolerance<double> tolerance) {
         this->w = w;
         const double norm = frobenius(w, static_cast<std::int64_t>(p) * q);
-        if (!factorise_pivoted())
-            return {};
         // R22 is what rounding makes of zero, which grows with the number of rows, or what rounding
         // by the caller made of it.
         const double negligible = 4 * eps * norm;
         const double uncertain = 4 * precision * norm;
         const double zeros = 1 + std::sqrt(static_cast<double>(p)) / 8;
-        Gap gap = find_gap(negligible * zeros);
+        typename SpreadQr<T>::Rest rest{q, 0};
+        if (in_registers)
+            rest = in_registers->factorise(w, negligible);
+        else if (!factorise_pivoted())
+            return {};
+        Gap gap = find_gap(rest, negligible * zeros);
         if (gap.rank == q)
-            gap = find_gap(uncertain * zeros);
+            gap = find_gap(rest, uncertain * zeros);
         rank = gap.rank;
         if (rank == 0 || rank == q)
             return {};
@@ -76,10 +84,19 @@ template <class T> class RankRevealing {
                                unknown, scaled(rounding, norm)};
         if (!decide(found, tolerance))
             return {};
+        const bool is_negligible = gap.dropped <= negligible;
+        is_decomposed = in_registers && is_negligible && SpreadQr<T>::decomposition_pays(q);
+        if (is_decomposed) {
+            if (!in_registers->decompose(rank, w, c))
+                return {};
+            found.kept = 1 / frobenius(w, static_cast<std::int64_t>(p) * rank);
+            return {found, rank};
+        }
+        if (in_registers)
+            in_registers->write(w, rest.rank, pivots, tau);
         for (std::int64_t j = 0; j < q; ++j)
             for (std::int64_t i = 0; i < rank; ++i)
                 c[i + j * rank] = i <= j ? w[i + j * p] : T(0);
-        const bool is_negligible = gap.dropped <= negligible;
         if (lapack.tzrzf(rank, q, c, z_tau, work, lwork) != 0 ||
             !(is_negligible ? lapack.ungqr(p, rank, w, tau, work, lwork) == 0 : form_range()))
             return {};
@@ -91,6 +108,10 @@ template <class T> class RankRevealing {
 
     // X^H = [Q_r T^-H 0] Z P^T; inverse_norm() has left Q_r T^-H in w.
     T *pseudo_inverse() {
+        if (is_decomposed) {
+            lapack.gemm('N', 'C', q, p, rank, c, q, w, p, 0, x, q);
+            return x;
+        }
         const std::int64_t kept = static_cast<std::int64_t>(p) * rank;
         std::fill(w + kept, w + static_cast<std::int64_t>(p) * q, T(0));
         lapack.unmrz('R', 'N', p, q, rank, c, z_tau, w, work, lwork);
@@ -102,7 +123,12 @@ template <class T> class RankRevealing {
 
     void apply(bool adjoint, blas_int k, T *b, T *solution) {
         const std::int64_t step = k; // from one column of a k×q matrix to the next
-        if (adjoint) {               // b Q_r T^-H [I 0] Z P^T
+        if (is_decomposed) {         // b y z^H, or b z y^H
+            lapack.gemm('N', 'N', k, rank, adjoint ? p : q, b, k, adjoint ? w : c.get(),
+                        adjoint ? p : q, 0, x, k);
+            lapack.gemm('N', 'C', k, adjoint ? q : p, rank, x, k, adjoint ? c.get() : w,
+                        adjoint ? q : p, 0, solution, k);
+        } else if (adjoint) { // b Q_r T^-H [I 0] Z P^T
             lapack.gemm('N', 'N', k, rank, p, b, k, w, p, 0, x, k);
             lapack.trsm('R', 'C', k, rank, c, x, k);
             std::fill(x + rank * step, x + q * step, T(0));
@@ -161,10 +187,10 @@ template <class T> class RankRevealing {
                                                : std::numeric_limits<double>::infinity();
     }
 
-    // The smallest rank that leaves |R22|_F at most `most`.
-    Gap find_gap(double most) const {
-        double dropped2 = 0;
-        for (blas_int k = q; k > 0; --k) {
+    // The smallest rank that leaves |R22|_F at most `most`. The rest is in R22 anyway.
+    Gap find_gap(typename SpreadQr<T>::Rest rest, double most) const {
+        double dropped2 = rest.norm * rest.norm;
+        for (blas_int k = rest.rank; k > 0; --k) {
             double row2 = 0;
             for (std::int64_t j = k - 1; j < q; ++j)
                 row2 += static_cast<double>(std::norm(w[k - 1 + j * p]));

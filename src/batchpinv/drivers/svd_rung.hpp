@@ -1,4 +1,4 @@
-// The rung of LAPACK's SVD: screen, scale, factorise, and invert or solve. The last such rung
+// The rung of the SVD: screen, scale, factorise, and invert or solve. The last such rung
 // answers every finite matrix, certain of its rank or not, and reports the others; those before it
 // hand down matrices of whose rank they are not certain.
 #pragma once
@@ -6,15 +6,20 @@
 #include "defect.hpp"
 #include "factor_cache.hpp"
 #include "rung.hpp"
+#include "singular_vectors.hpp"
 #include "structure.hpp"
-#include "svd.hpp"
 
 #include <optional>
 
 namespace batchpinv {
 
-// Factor is Svd<C>, Bidiagonal<C> (to solve only) or Eigen<C>, which computes in C; the caller's
-// numbers are T.
+// Whether Factor can make its values right to their own digits.
+template <class Factor, class = void> constexpr bool improves = false;
+template <class Factor>
+constexpr bool improves<Factor, std::void_t<decltype(Factor::improves)>> = Factor::improves;
+
+// Factor is Svd<C>, Jacobi<C>, Bidiagonal<C> (to solve only) or Eigen<C>, which computes in C; the
+// caller's numbers are T.
 template <class T, class C, class Factor, bool is_last> class SvdRung final : public Rung {
     const RungContext context;
     const Batch &batch;
@@ -27,8 +32,9 @@ template <class T, class C, class Factor, bool is_last> class SvdRung final : pu
     Buffer<C> defect, correction;
     FactorCache cache;
     Outcome outcome = Outcome::solved;
-    std::int64_t rank = -1;
+    std::int64_t rank = -1, kept = 0; // kept: the values that certainly exceed the tolerance
     bool certain = false;
+    bool final = is_last; // whether it answers even if it is not certain
     Cut cut{};
     int exponent = 0;
 
@@ -56,13 +62,14 @@ template <class T, class C, class Factor, bool is_last> class SvdRung final : pu
         if (!batch.solves() || !cache.is(matrix, batch)) {
             outcome = factorise(matrix);
             certain = false;
+            final = is_last;
             cut = {};
             rank = -1;
             if (outcome == Outcome::solved)
                 decide_rank(matrix);
             cache.take(matrix, batch);
         }
-        if (!is_last && !certain)
+        if (!final && !certain)
             return 0;
         matrix.certain = certain;
         matrix.full = rank == batch.m;
@@ -100,25 +107,44 @@ template <class T, class C, class Factor, bool is_last> class SvdRung final : pu
     }
 
     void decide_rank(const Matrix &matrix) {
-        const Tolerance<double> tolerance = matrix.tolerance(exponent);
-        Rounding<double> rounding = Factor::rounding(batch.n, batch.m);
-        rounding.absolute += batch.blur;
-        const Values<Real<C>> found(factor.values(), factor.count(), tolerance, rounding);
-        if (!batch.only || batch.only >> static_cast<int>(RungName::svd) & 1)
-            context.report(matrix, found.rank, found.evidence, exponent);
-        rank = found.rank;
-        const auto certainly_above = [&](Tolerance<double> tol) {
-            return found.certainly_kept(factor.values(), factor.count(), tol);
-        };
-        cut = context.cut(found.evidence, rank, certainly_above({0, batch.noise}));
-        certain = decide(found.evidence, tolerance);
-        if (is_last && !certain && batch.blur == 0)
-            decide_by_structure(matrix, certainly_above(tolerance));
+        decide_by_values(matrix, Factor::rounding(batch.n, batch.m), RungName::svd);
+        if constexpr (improves<Factor>)
+            if (batch.blur == 0 && (!certain || is_measured(RungName::exact_lanes))) {
+                final = factor.improve(w);
+                if (!final)
+                    return; // handed down
+                decide_by_values(matrix, Factor::improved_rounding(batch.n, batch.m),
+                                 RungName::exact_lanes);
+            }
+        if (final && !certain && batch.blur == 0)
+            decide_by_structure(matrix);
         factor.truncate(rank);
     }
 
+    // Whether the backward errors of the values, or of the improved ones (`exact_lanes`), are
+    // measured.
+    bool is_measured(RungName stage) const {
+        const auto asked = [&](RungName name) { return batch.only >> static_cast<int>(name) & 1; };
+        return asked(stage) && (stage == RungName::exact_lanes || !asked(RungName::exact_lanes));
+    }
+
+    void decide_by_values(const Matrix &matrix, Rounding<double> rounding, RungName stage) {
+        const Tolerance<double> tolerance = matrix.tolerance(exponent);
+        rounding.absolute += batch.blur;
+        const Values<Real<C>> found(factor.values(), factor.count(), tolerance, rounding);
+        if (!batch.only || is_measured(stage))
+            context.report(matrix, found.rank, found.evidence, exponent);
+        const auto certainly_above = [&](Tolerance<double> tol) {
+            return found.certainly_kept(factor.values(), factor.count(), tol);
+        };
+        rank = found.rank;
+        kept = certainly_above(tolerance);
+        cut = context.cut(found.evidence, rank, certainly_above({0, batch.noise}));
+        certain = decide(found.evidence, tolerance);
+    }
+
     // Decides by singular values that are known exactly.
-    void decide_by_structure(const Matrix &matrix, std::int64_t kept) {
+    void decide_by_structure(const Matrix &matrix) {
         // Not scaled, since scaling may have made small entries 0.
         C *const original = batch.solves() ? given.get() : factor.scratch(w);
         gather.whole(batch, matrix.data[Operand::A], original);
@@ -132,7 +158,7 @@ template <class T, class C, class Factor, bool is_last> class SvdRung final : pu
     }
 
     void form_inverse() {
-        if constexpr (std::is_same_v<Factor, Svd<C>>)
+        if constexpr (std::is_base_of_v<SingularVectors<C>, Factor>)
             if (batch.halves) {
                 factor.half_inverse(w);
                 return;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "bidiagonal.hpp"
+#include "jacobi.hpp"
 #include "long_rung.hpp"
 #include "rank_revealing.hpp"
 #include "svd.hpp"

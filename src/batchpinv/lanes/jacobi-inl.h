@@ -8,8 +8,6 @@
 
 #include "workspace-inl.h"
 
-constexpr int MOST_SWEEPS = 30; // enough for every matrix that was tried
-
 template <class E, class V> struct Rotation {
     V cosine;
     E sine;

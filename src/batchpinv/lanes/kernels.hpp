@@ -13,6 +13,10 @@ namespace batchpinv {
 constexpr int MOST_LANES = 16;
 // No matrix in lanes has more columns, n <= m.
 constexpr int MOST_COLUMNS = 64;
+// No matrix that is spread over the lanes has more columns.
+constexpr int MOST_SPREAD = 128;
+// Sweeps of Jacobi's rotations: enough for every matrix that was tried.
+constexpr int MOST_SWEEPS = 30;
 // divide_columns reads a triangle R in panels of this many columns, one panel after the other. Each
 // is stored by rows, down to the last row that is not zero, with 1 / R[i, i] in place of R[i, i].
 constexpr int TRIANGLE_PANEL = 4;

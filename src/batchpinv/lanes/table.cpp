@@ -15,8 +15,13 @@ namespace {
 #include "divide-inl.h"
 #include "inner_products-inl.h"
 #include "rows-inl.h"
+#include "spread-inl.h"
 
 constexpr int lanes = BATCHPINV_VECTOR_BYTES / sizeof(double);
+
+template <int parts>
+constexpr SpreadKernels spread{spread_qr<lanes, parts>, spread_multiply<lanes, parts>,
+                               spread_multiply_exactly<lanes, parts>, spread_jacobi<lanes, parts>};
 
 } // namespace
 
@@ -36,6 +41,7 @@ const LaneTable BATCHPINV_TABLE(BATCHPINV_ISA) = {
      &BATCHPINV_KERNELS(BATCHPINV_ISA, complex64), &BATCHPINV_KERNELS(BATCHPINV_ISA, complex128)},
     add_inner_products<lanes>,
     {divide_columns<lanes, false>, divide_columns<lanes, true>},
+    {spread<1>, spread<2>},
     find_roots<lanes>,
     {scale_rows<float, 2 * lanes, 1>, scale_rows<double, lanes, 1>, scale_rows<float, 2 * lanes, 2>,
      scale_rows<double, lanes, 2>}};

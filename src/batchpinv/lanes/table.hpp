@@ -6,6 +6,17 @@
 
 namespace batchpinv {
 
+// For one matrix whose rows are spread over the lanes, real or complex: see spread-inl.h.
+struct SpreadKernels {
+    int (*qr)(double *w, double *v, double *tau, int *pivots, int n, std::int64_t ld, double least,
+              double share, double *norm2);
+    void (*multiply)(const double *v, const double *tau, int n, double *y, int columns,
+                     std::int64_t ld);
+    void (*multiply_exactly)(const double *a, const double *v, int n, double *out, int columns,
+                             std::int64_t ld);
+    bool (*jacobi)(double *b, int n, std::int64_t ld, double *length2);
+};
+
 // All dtypes of one instruction set, in the order float32, float64, complex64, complex128.
 struct LaneTable {
     const char *instruction_set;
@@ -16,6 +27,7 @@ struct LaneTable {
                                double *out, int step, bool upper);
     // y = y R^-1 for n columns of `count` real or complex numbers; R in panels: see TRIANGLE_PANEL.
     void (*divide_columns[2])(double *y, int n, std::int64_t count, const double *triangle);
+    SpreadKernels spread[2];
     // See rows-inl.h.
     double (*find_roots)(const double *weights, std::int64_t count, double *roots, bool *exact);
     double (*scale_rows[4])(const void *from, std::int64_t count, std::int64_t n,

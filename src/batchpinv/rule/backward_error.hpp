@@ -21,7 +21,7 @@ namespace batchpinv {
 enum class Method {
     qr_lanes,      // Householder QR in lanes: 1 / |R^-1|_F
     pivoted_lanes, // QR with column pivoting in lanes: 1 / |T^-1|_F, |R22|_F
-    jacobi_lanes,  // one-sided Jacobi in lanes: s
+    jacobi_lanes,  // one-sided Jacobi, in lanes and of one matrix: s
     exact_lanes,   // the same on products without error: s, in units of eps s
     elimination,   // Gauss-Jordan elimination of squares: 1 / |X|_F
     sweep,         // symmetric elimination of definite matrices: 1 / |X|_F
@@ -62,7 +62,7 @@ struct BackwardError {
 constexpr BackwardError backward_errors[] = {
     {6, 0, 0.1, 14.5, 0, 0},         // qr_lanes
     {4.8, 0, 1.2, 15, 0, 0},         // pivoted_lanes
-    {6, 0, 1.2, 5, 18, 0.55},        // jacobi_lanes
+    {6, 0, 1.2, 5, 20, 0.55},        // jacobi_lanes
     {0, 0, 0, 4, 26, 1.5},           // exact_lanes
     {2, 0, 0, 4, 0, 0, 0.08},        // elimination
     {2.6, 0, 0, 6, 0, 0, 0.08},      // sweep
