@@ -243,7 +243,8 @@ class Ladder final : public Solver {
 
   private:
     bool may_answer(RungName name) const {
-        return !context.batch.only || context.batch.only >> static_cast<int>(name) & 1;
+        return (!context.batch.only || context.batch.only >> static_cast<int>(name) & 1) &&
+               (!context.batch.lanes_only || is_in_lanes(name));
     }
 
     Level &open(int at) {

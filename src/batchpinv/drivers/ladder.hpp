@@ -30,9 +30,9 @@ constexpr bool suits_lanes(std::int64_t longer, std::int64_t shorter, int parts)
     return shorter <= (parts == 2 ? most_complex : most_real) && longer * shorter * parts <= 4096;
 }
 
-// The shorter side up to which the lanes' SVD in double is faster than LAPACK's. Stacks would gain
-// up to 48, but a lone matrix pays for all lanes.
-constexpr std::int64_t DOUBLE_JACOBI_TO = 24;
+// The shorter side up to which the lanes' SVD in double is faster than that of one matrix: 24 for
+// stacks, 16 for a lone matrix, which pays for all lanes.
+constexpr std::int64_t DOUBLE_JACOBI_TO = 20;
 
 // Whether matrices never leave the lanes, whatever their singular values.
 constexpr bool stays_in_lanes(std::int64_t longer, std::int64_t shorter, int parts) {
