@@ -35,7 +35,7 @@ Make = Callable[[Generator, int, int, int], Stack]
 _MOST_WORK_IN_BINARY128 = 1e6
 
 
-# ---- families -----------------------------------------------------------------------------------
+# Families.
 
 
 def normal(rng: Generator, count: int, m: int, n: int) -> Stack:
@@ -163,7 +163,7 @@ HELD_OUT: dict[str, Make] = {
 }
 
 
-# ---- methods ------------------------------------------------------------------------------------
+# Methods.
 
 _QR, _PIVOTED_LANES, _JACOBI, _DIRECT, _PIVOTED, _SVD, _EXACT = (1 << bit for bit in range(1, 8))
 
@@ -243,7 +243,7 @@ def errors(
     sizes: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
     """Measures the table, prints a row for each method and shape, and exits with an error if the
-    table does not hold."""
+    table does not hold, or if nothing was measured."""
     results = [
         row
         for method in METHODS
@@ -256,7 +256,7 @@ def errors(
     print(f"\n{len(results)} rows; the table does not hold for {len(bad)}")
     for row in bad:
         print(row)
-    if bad:
+    if bad or not results:
         sys.exit(1)
     return results
 

@@ -54,7 +54,7 @@ Generator = np.random.Generator
 Make = Callable[[Generator, int, int, int, float, np.dtype[Any]], Stack]
 
 
-# ---- families -----------------------------------------------------------------------------------
+# Families.
 
 
 def at_tolerance(
@@ -273,7 +273,7 @@ def _orthogonal(rng: Generator, count: int, m: int, k: int, dtype: np.dtype[Any]
     return np.asarray(few[rng.integers(0, len(few), count)])
 
 
-# ---- stacks -------------------------------------------------------------------------------------
+# Stacks.
 
 
 @dataclass(frozen=True)
@@ -341,7 +341,7 @@ def _draw(
 TOLERANCE_SHARES = [0.3, 0.2, 0.1, 0.1, 0.15, 0.15]
 
 
-# ---- the search ---------------------------------------------------------------------------------
+# The search.
 
 
 def ranks(

@@ -104,7 +104,7 @@ def _literal(x: np.ndarray) -> str:
     return f"np.array([{numbers}], '{x.real.dtype}').view('{x.dtype}').reshape{x.shape}"
 
 
-# ---- making calls -------------------------------------------------------------------------------
+# Making calls.
 
 
 class Maker:
@@ -331,7 +331,7 @@ class Maker:
         return b
 
 
-# ---- making and checking answers ----------------------------------------------------------------
+# Making and checking answers.
 
 
 @dataclass(frozen=True)
@@ -655,7 +655,7 @@ def _lstsq_error(reference, a, b, x, residuals, rank, eps):
     )
 
 
-# ---- shrinking ----------------------------------------------------------------------------------
+# Shrinking.
 
 
 def complaint(call: Call) -> str | None:
@@ -713,7 +713,7 @@ def _of(call: Call, part: slice) -> Call:
     return replace(call, **changes)
 
 
-# ---- the search ---------------------------------------------------------------------------------
+# The search.
 
 
 def search(seed: int, first: int, minutes: float, most: int) -> tuple[Counter[str], int]:

@@ -82,7 +82,7 @@ def outcome(function, *arguments, **options):
         return type(error), str(error)
 
 
-# ---- one function after the other ----------------------------------------------------------------
+# One function after the other.
 
 A = {
     "tall": lambda d: normal(9, 5, dtype=d),
@@ -225,7 +225,7 @@ def test_singular_values_of_long_matrices_are_accurate(always_ours, shape, cond)
     np.testing.assert_allclose(found, s, rtol=0, atol=1e-14)
 
 
-# ---- calls that go to the peer -------------------------------------------------------------------
+# Calls that go to the peer.
 
 NAN = np.full((3, 3), np.nan)
 CALLS_OF_THE_PEER = [
@@ -300,7 +300,7 @@ def test_subclasses_are_left_to_the_peer():
     assert type(found) is np.matrix
 
 
-# ---- patches -------------------------------------------------------------------------------------
+# Patches.
 
 
 @pytest.fixture(autouse=True)

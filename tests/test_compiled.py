@@ -34,7 +34,7 @@ def sides(dtype, count, m, k):
     return np.stack([draw.normal(m, k) for _ in range(count)]).astype(dtype)
 
 
-# ---- names and signatures ------------------------------------------------------------------------
+# Names and signatures.
 
 REST = "double, double, int, int64_t *, int *, void *, int64_t)"
 C_TYPES = {"s": "float", "d": "double", "c": "__pyx_t_float_complex", "z": "__pyx_t_double_complex"}
@@ -76,7 +76,7 @@ def test_names_and_signatures_are_those_that_callers_were_compiled_for():
     }
 
 
-# ---- the same bits -------------------------------------------------------------------------------
+# The same bits.
 
 
 @pytest.mark.parametrize(("m", "n"), SHAPES)
@@ -141,7 +141,7 @@ def test_one_matrix_may_serve_many_systems():
         assert set(rank) == {min(m, n)}
 
 
-# ---- what goes wrong -----------------------------------------------------------------------------
+# What goes wrong.
 
 
 @pytest.mark.parametrize("k", [0, 1, 300])
@@ -198,7 +198,7 @@ def test_empty_matrices_and_stacks_succeed():
     assert (result, x.any(), rank.any(), status.any()) == (0, False, False, False)
 
 
-# ---- weights, damping, covariances ---------------------------------------------------------------
+# Weights, damping, covariances.
 
 
 @pytest.mark.parametrize("given", [True, False])
@@ -245,7 +245,7 @@ def test_each_bad_argument_of_a_weighted_system_has_its_own_code():
     assert solve(a, b, w, d, work=short)[0] == Result.NO_MEMORY
 
 
-# ---- heap, threads, and other compilers ----------------------------------------------------------
+# Heap, threads, and other compilers.
 
 
 def compiler():
@@ -330,7 +330,10 @@ def extension(tmp_path_factory):
     folder = tmp_path_factory.mktemp("extension")
     c_file, module = folder / "compiled_use.c", folder / "compiled_use.so"
     source = HERE / "compiled_use.pyx"
-    subprocess.run([sys.executable, "-m", "cython", source, "-o", c_file], check=True, cwd=folder)
+    # Cython finds the declarations of an editable install only if it is told where they are.
+    where = Path(batchpinv.__file__).parents[1]
+    command = [sys.executable, "-m", "cython", "-I", where, source, "-o", c_file]
+    subprocess.run(command, check=True, cwd=folder)
     include = sysconfig.get_path("include")
     flags = ["-shared", "-fPIC", "-O1", f"-I{include}"]
     subprocess.run([*compiler(), *flags, c_file, "-o", module], check=True)

@@ -162,7 +162,7 @@ def test_covariance_keeps_the_digits_that_the_gram_matrix_loses():
     assert own < 1e-9 < 1e4 * own < squared / np.linalg.norm(exact.astype(float))
 
 
-# ---- one matrix for several systems --------------------------------------------------------------
+# One matrix for several systems.
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

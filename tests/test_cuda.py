@@ -85,7 +85,7 @@ def check(a, **options):
     assert np.array_equal(rank, expected)
 
 
-# ---- answers -------------------------------------------------------------------------------------
+# Answers.
 
 
 @pytest.mark.usefixtures("ways")
@@ -167,7 +167,7 @@ def test_tolerances_hold_at_every_scale():
     assert rank.numpy().tolist() == [[2, 2, 2], [0, 2, 2], [0, 0, 0]]
 
 
-# ---- memory --------------------------------------------------------------------------------------
+# Memory.
 
 LAYOUTS = {
     "every second": lambda a: np.repeat(a, 2, axis=-1)[..., ::2],
@@ -343,7 +343,7 @@ def test_no_routine_is_asked_for_far_too_many_matrices(hermitian, device):
     assert chunks == [(256, 40_000)]
 
 
-# ---- tolerances ----------------------------------------------------------------------------------
+# Tolerances.
 
 
 @pytest.mark.parametrize("shape", [(4, 4), (40, 33), (100, 7)])
@@ -369,7 +369,7 @@ def test_tolerances_extend_the_batch():
     check_close(x.numpy(), y)
 
 
-# ---- failure -------------------------------------------------------------------------------------
+# Failure.
 
 
 @pytest.mark.usefixtures("ways")
@@ -469,7 +469,7 @@ def test_any_call_may_fail_and_the_next_is_right(shape, hermitian, constants, de
     assert device.count("live_blocks") == blocks
 
 
-# ---- streams, devices, threads, forks ------------------------------------------------------------
+# Streams, devices, threads, forks.
 
 
 def test_work_is_done_in_the_stream_of_the_array(device):
@@ -581,7 +581,7 @@ def test_a_forked_child_is_refused():
     """)
 
 
-# ---- arrays --------------------------------------------------------------------------------------
+# Arrays.
 
 
 @pytest.mark.parametrize("versioned", [True, False])

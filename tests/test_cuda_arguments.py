@@ -240,7 +240,7 @@ def test_handles_of_the_other_library_are_refused(routine, stage, device):
     assert "is no live handle" in device.complaints()
 
 
-# ---- faults in the code that calls ---------------------------------------------------------------
+# Faults in the code that calls.
 
 STACKS = [((4, 5, 5), False), ((4, 5, 5), True), ((4, 9, 4), False), ((4, 4, 9), False)]
 

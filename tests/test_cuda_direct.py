@@ -97,7 +97,7 @@ def test_gram_matrices_of_single_precision_are_computed_in_double(device, monkey
     assert np.abs(x.numpy() - exact).max() < 2 * np.finfo("f").eps * np.abs(exact).max()
 
 
-# ---- what is not certain -------------------------------------------------------------------------
+# What is not certain.
 
 
 @pytest.mark.parametrize("shape", [(5, 5), (9, 4), (4, 9)])
@@ -195,7 +195,7 @@ def test_nothing_is_certain_if_the_environment_allows_fewer_digits(name, device,
     assert np.allclose(x.numpy(), pinv(a), rtol=1e-10)
 
 
-# ---- the rule ------------------------------------------------------------------------------------
+# The rule.
 
 
 def decide(way, *numbers):
@@ -255,7 +255,7 @@ def test_gram_matrices_need_a_moderate_condition():
         assert not decide(row.decide_grams, *numbers)
 
 
-# ---- faults that the stand-in has to see ---------------------------------------------------------
+# Faults that the stand-in has to see.
 
 
 def test_a_handle_that_may_round_to_fewer_digits_is_seen(device):

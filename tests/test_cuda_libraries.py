@@ -351,7 +351,7 @@ def test_arrays_of_numba(monkeypatch):
         assert set(used) == {0}
 
 
-# ---- python -m batchpinv.cuda --------------------------------------------------------------------
+# Python -m batchpinv.cuda.
 
 
 def test_report_of_a_machine_without_a_device():

@@ -11,7 +11,7 @@ from textwrap import dedent
 import pytest
 from children import environment, run_python
 
-# ---- memory --------------------------------------------------------------------------------------
+# Memory.
 
 # Replaces the operators of the C++ runtime: after arm(k), the k-th allocation is refused.
 ALLOCATOR = r"""
@@ -130,7 +130,7 @@ def test_memory_refused_at_any_place_raises_and_the_next_call_is_right(allocator
     assert int(printed) > 3
 
 
-# ---- LAPACK --------------------------------------------------------------------------------------
+# LAPACK.
 
 # Which arguments of the routines of the upper rungs are the matrix, its rows, and its columns.
 PLACES = {
@@ -214,7 +214,7 @@ def test_another_rung_answers_if_a_routine_fails(name, prefix, solves):
     """)
 
 
-# ---- disk ----------------------------------------------------------------------------------------
+# Disk.
 
 
 UNSHARE = ["unshare", "--user", "--map-root-user", "--mount"]
@@ -278,7 +278,7 @@ def test_mapped_out_of_any_layout_is_filled_even_if_its_file_is_removed(tmp_path
     """)
 
 
-# ---- Ctrl-C --------------------------------------------------------------------------------------
+# Ctrl-C.
 
 
 @pytest.mark.parametrize("seed", range(10))

@@ -51,7 +51,7 @@ def raising(error):
     return function
 
 
-# ---- objects that are read as arrays -------------------------------------------------------------
+# Objects that are read as arrays.
 
 
 class ArrayLike:
@@ -275,7 +275,7 @@ def test_failures_in_64_dimensions_are_named():
     assert [index.tolist() for index in caught.value.indices] == [[0] * 3] * 61 + [[0, 1, 2]]
 
 
-# ---- other arguments -----------------------------------------------------------------------------
+# Other arguments.
 
 TOLERANCES = [-0.0, 5e-324, np.float16(2.5), 2**63, np.uint64(2**64 - 1), np.inf, [2.5] * 3,
               ArrayLike(lambda: np.array(2.5)), np.array([1, np.inf, 1]), np.array(2.5, ">f4"),

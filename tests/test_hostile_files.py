@@ -19,7 +19,7 @@ from batchpinv import lstsq, pinv
 from batchpinv.__main__ import main
 
 NOT_NUMBERS = "not a .npy file of numbers: "
-# ---- files ---------------------------------------------------------------------------------------
+# Files.
 
 VALUES = random_stack(2, 3, 2)
 
@@ -171,7 +171,7 @@ def test_paths_that_are_no_file_are_refused_in_one_line(command, tmp_path, path)
     assert os.listdir(tmp_path) == ["loop.npy"]
 
 
-# ---- values that change while they are read ------------------------------------------------------
+# Values that change while they are read.
 
 
 @pytest.mark.parametrize("kept", [0.5, 0])

@@ -315,7 +315,7 @@ def test_results_are_in_single_precision_if_jax_has_no_other():
     """)
 
 
-# ---- lstsq ---------------------------------------------------------------------------------------
+# `lstsq`.
 
 SYSTEMS = [((4, 4), (4,)), ((5, 3), (5, 2)), ((3, 5), (6, 3, 2)), ((2, 4, 3), (2, 4))]
 
@@ -358,7 +358,7 @@ def test_operands_of_systems_may_be_of_different_kinds_and_dtypes():
         lstsq(a, b, out=np.empty(3))
 
 
-# ---- several devices -----------------------------------------------------------------------------
+# Several devices.
 
 TWO = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_ENABLE_X64": "1"}
 
@@ -450,7 +450,7 @@ def test_several_devices(check):
     on_two_devices(check)
 
 
-# ---- batchpinv.compat.jax ------------------------------------------------------------------------
+# `batchpinv.compat.jax`.
 
 
 def test_what_jax_refuses_is_refused():

@@ -161,7 +161,7 @@ def test_500_workers_get_the_same_bits(work):
     """)
 
 
-# ---- short runs ----------------------------------------------------------------------------------
+# Short runs.
 
 
 def run_module(*arguments):

@@ -45,7 +45,7 @@ def check_loosely(x, a, b, **options):
     return rank
 
 
-# ---- accuracy ------------------------------------------------------------------------------------
+# Accuracy.
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
@@ -114,7 +114,7 @@ def test_solutions_scale_with_the_matrix_and_the_right_hand_side(lstsq, m, n, ex
             np.testing.assert_allclose(lstsq(a * by, b), x / by, rtol=1e-9)
 
 
-# ---- shapes --------------------------------------------------------------------------------------
+# Shapes.
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_many_right_hand_sides_are_right_and_workers_change_no_bit(lstsq, m, n, 
     assert same_bits(lstsq(a[1], b[1], workers=1), x[1])
 
 
-# ---- the same bits -------------------------------------------------------------------------------
+# The same bits.
 
 
 @pytest.mark.parametrize("hermitian", [False, True])
@@ -237,7 +237,7 @@ def test_out_may_lie_over_the_operands(lstsq):
         assert same_bits(shifted[1:], expected)
 
 
-# ---- dtypes --------------------------------------------------------------------------------------
+# Dtypes.
 
 
 @pytest.mark.parametrize("b_dtype", [*DTYPES, np.int32, bool, ">f8"], ids=str)
@@ -251,7 +251,7 @@ def test_dtypes_are_promoted(lstsq, a_dtype, b_dtype):
     assert same_bits(lstsq(a, b), lstsq(a.astype(dtype), b.astype(dtype)))
 
 
-# ---- bad data ------------------------------------------------------------------------------------
+# Bad data.
 
 
 @pytest.mark.parametrize("k", [3, 300])
@@ -363,7 +363,7 @@ def test_out_of_wrong_shape_or_dtype_is_refused(lstsq):
         lstsq(a, np.ones(3), out=np.empty((3, 1)))
 
 
-# ---- digits that the condition would cost --------------------------------------------------------
+# Digits that the condition would cost.
 
 
 def curve_fits(dtype, count=12):
@@ -473,7 +473,7 @@ def test_refinement_does_not_depend_on_neighbours():
     assert same_bits(batchpinv.lstsq(a[::-1], b), x[::-1])
 
 
-# ---- NIST ----------------------------------------------------------------------------------------
+# NIST.
 
 # For each model the powers of x, and the digits that its worst coefficient must have: as many as
 # the data have as doubles, or 15.

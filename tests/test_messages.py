@@ -212,7 +212,7 @@ def test_show_config_names_its_modes(mode):
         show_config(mode)
 
 
-# ---- units ---------------------------------------------------------------------------------------
+# Units.
 
 
 class Quantity(np.ndarray):

@@ -40,7 +40,7 @@ def check(pinv, a, expected, what, **options):
     assert np.array_equal(rank, expected[1]), what
 
 
-# ---- stacks, sizes, workers ----------------------------------------------------------------------
+# Stacks, sizes, workers.
 
 
 @pytest.mark.parametrize("hermitian", [False, True])
@@ -148,7 +148,7 @@ def test_a_stack_may_have_any_batch_axes(pinv, dtype):
         check(pinv, a.reshape(*batch, 4, 3), expected, batch, workers=2)
 
 
-# ---- place and neighbours ------------------------------------------------------------------------
+# Place and neighbours.
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -212,7 +212,7 @@ def test_neighbours_of_every_rank_change_no_bit(pinv, dtype):
         check(pinv, a, loop(pinv, a), (m, n), workers=1)
 
 
-# ---- layouts -------------------------------------------------------------------------------------
+# Layouts.
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -272,7 +272,7 @@ def test_converted_input_of_any_layout_equals_a_loop(pinv, code):
         check(pinv, layout(a), expected, name, workers=2)
 
 
-# ---- overlap -------------------------------------------------------------------------------------
+# Overlap.
 
 
 def one_byte_on(b):
@@ -362,7 +362,7 @@ def test_out_over_input_and_tolerance_at_once_gives_the_same(pinv):
     check(pinv, a, expected, "both", out=a, atol=atol, workers=2)
 
 
-# ---- the exception -------------------------------------------------------------------------------
+# The exception.
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.complex64])

@@ -75,7 +75,7 @@ def test_rank_deficient_rows_give_zero(pinv, dtype):
     assert np.all(sizes[[1, 4]] < ALLOWED * np.finfo(dtype).eps * sizes[[0, 2, 3]].max())
 
 
-# ---- shapes and ranks ----------------------------------------------------------------------------
+# Shapes and ranks.
 
 
 def test_one_matrix_has_an_int_as_its_rank(pinv):
@@ -134,7 +134,7 @@ def test_tolerances_extend_a_zero_size_matrix_to_a_batch(pinv):
     assert rank.tolist() == [0, 0]
 
 
-# ---- kinds of input ------------------------------------------------------------------------------
+# Kinds of input.
 
 INTEGERS = np.array([[1, 0, 1], [1, 1, 0]])
 
@@ -246,7 +246,7 @@ def test_out_is_filled_and_returned(pinv):
     assert rank.shape == (6,)
 
 
-# ---- hermitian -----------------------------------------------------------------------------------
+# Hermitian.
 
 
 @pytest.mark.parametrize("garbage", [7.5, np.nan, np.inf])
@@ -286,7 +286,7 @@ def test_hermitian_answers_are_exactly_hermitian(pinv, dtype, lower):
         assert np.any(x), n
 
 
-# ---- the ends of the exponent range --------------------------------------------------------------
+# The ends of the exponent range.
 
 
 @pytest.mark.parametrize("hermitian", [False, True])

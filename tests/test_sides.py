@@ -28,7 +28,7 @@ def numbers_of_sides(n):
     return sorted({1, 2, max(1, n - 1), n, n + 1, 3 * n, 127, 128, 129, MOST})
 
 
-# ---- references ----------------------------------------------------------------------------------
+# References.
 
 
 def orthonormalise(a):
@@ -75,7 +75,7 @@ def units(x, a, b, exact, kappa):
     return (length(x - exact) / (np.finfo(x.dtype).eps * bound)).astype(float)
 
 
-# ---- problems ------------------------------------------------------------------------------------
+# Problems.
 
 
 def sides_of(a, draw):
@@ -106,7 +106,7 @@ def curve(dtype=np.float64):
     return a.astype(dtype), Draw(dtype, 5).normal(25, MOST).astype(dtype)
 
 
-# ---- one bound -----------------------------------------------------------------------------------
+# One bound.
 
 
 @needs_more_digits
@@ -206,7 +206,7 @@ def test_consistent_systems_near_the_tolerance_keep_their_residuals(dtype, m, n,
             assert np.all(left < NEAR_THE_TOLERANCE * eps * length(x)), (k, seed)
 
 
-# ---- equal terms ---------------------------------------------------------------------------------
+# Equal terms.
 
 # In units of eps. The largest that were measured are 7.2 and 12; without lanes 9, with
 # `numpy.linalg.lstsq` 600. BLAS adds up to 384 equal terms one after the other.
@@ -252,7 +252,7 @@ def test_sums_of_equal_terms_keep_digits_for_any_number_of_right_hand_sides(dtyp
         assert error <= allowed * np.finfo(dtype).eps * np.linalg.norm(exact), k
 
 
-# ---- refinement ----------------------------------------------------------------------------------
+# Refinement.
 
 
 @pytest.mark.parametrize("name", NIST)

@@ -39,7 +39,7 @@ def test_columns_that_are_negligible_beside_the_others_are_dropped(pinv, dtype, 
     assert np.isfinite(x).all()
 
 
-# ---- defaults ------------------------------------------------------------------------------------
+# Defaults.
 
 
 @pytest.mark.filterwarnings("ignore::batchpinv.RankWarning")
@@ -84,7 +84,7 @@ def kept_each(pinv, a, *args, **options):
     return rank.tolist()
 
 
-# ---- exact edges ---------------------------------------------------------------------------------
+# Exact edges.
 
 SCALES = [
     (dtype, 2.0**k)
@@ -171,7 +171,7 @@ def test_truncated_answers_agree_with_the_reference(pinv, dtype, hermitian):
             assert error_units(x, reference.x, EPS[dtype], reference.cond) < 50
 
 
-# ---- old name and position -----------------------------------------------------------------------
+# Old name and position.
 
 
 def test_rcond_is_rtol_by_name_and_by_position(pinv):
@@ -185,7 +185,7 @@ def test_rcond_is_rtol_by_name_and_by_position(pinv):
     assert same_bits(pinv(a, [0.2, 0], atol=0.1), pinv(a, rtol=[0.2, 0], atol=0.1))
 
 
-# ---- a tolerance for each matrix -----------------------------------------------------------------
+# A tolerance for each matrix.
 
 STEPS = diagonal([8, 4, 2, 1])
 
@@ -267,7 +267,7 @@ def test_the_tolerances_stay_as_they_were(pinv):
     assert rtol.tolist() == [0.1, 0.2]
 
 
-# ---- the same rule as PyTorch's ------------------------------------------------------------------
+# The same rule as PyTorch's.
 
 
 if find_spec("torch"):

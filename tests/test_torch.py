@@ -587,7 +587,7 @@ def test_gradients_of_small_and_large_matrices_are_the_same_formula():
                     torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
 
 
-# ---- lstsq ---------------------------------------------------------------------------------------
+# `lstsq`.
 
 SYSTEMS = [
     ((4, 4), (4,)),
@@ -698,7 +698,7 @@ def test_wrong_tolerances_are_refused_alike_with_a_gradient(given, error, messag
             pinv(a, atol=given)
 
 
-# ---- processes -----------------------------------------------------------------------------------
+# Processes.
 
 
 DESIGNS = """

@@ -71,7 +71,7 @@ def system(draw, dtype, m, n, k=3, batch=()):
     return a, b, weights
 
 
-# ---- what the solution is ------------------------------------------------------------------------
+# What the solution is.
 
 
 @needs_more_digits
@@ -120,7 +120,7 @@ def test_solutions_agree_with_normal_equations_in_rational_numbers(m, n, root):
     np.testing.assert_allclose(x, exact, rtol=1e-12)
 
 
-# ---- rows of weight 0 ----------------------------------------------------------------------------
+# Rows of weight 0.
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -178,7 +178,7 @@ def test_a_matrix_whose_weights_are_all_0_is_solved_by_zeros():
     assert not leverage.any()
 
 
-# ---- the range of weights ------------------------------------------------------------------------
+# The range of weights.
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -227,7 +227,7 @@ def test_weighted_matrices_at_the_ends_of_the_range_lose_no_digits(dtype, shape,
     np.testing.assert_allclose(x, expected, rtol=1e4 * info.eps)
 
 
-# ---- certain ranks -------------------------------------------------------------------------------
+# Certain ranks.
 
 
 def weighted_ranks(rtol, **options):
@@ -262,7 +262,7 @@ def test_ties_of_weighted_diagonals_are_uncertain(dtype):
     assert pinv(np.eye(2, dtype=dtype), weights=[4, 1], rtol=0.5, return_info=True)[1].certain
 
 
-# ---- damping -------------------------------------------------------------------------------------
+# Damping.
 
 
 @needs_more_digits
@@ -438,7 +438,7 @@ def test_a_tolerance_beside_damping_is_refused(name):
     np.testing.assert_array_equal(pinv(np.eye(3), damping=0, **{name: 1e-3}), np.eye(3))
 
 
-# ---- neighbours, layouts, failures ---------------------------------------------------------------
+# Neighbours, layouts, failures.
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -531,7 +531,7 @@ def test_a_bad_weight_spoils_only_its_own_matrix(bad, shape):
     assert not np.isnan(damped[others]).any()
 
 
-# ---- what is refused -----------------------------------------------------------------------------
+# What is refused.
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ def central_difference(function, at, step=1e-6):
     return found
 
 
-# ---- PyTorch -------------------------------------------------------------------------------------
+# PyTorch.
 
 
 @pytest.fixture
@@ -244,7 +244,7 @@ def test_torch_out_refuses_weights_that_require_gradients(torch):
         lstsq(a, b, weights=weights.requires_grad_(), out=out)
 
 
-# ---- JAX -----------------------------------------------------------------------------------------
+# JAX.
 
 
 @pytest.fixture
@@ -313,7 +313,7 @@ def test_jax_derivatives_are_0_for_rows_of_weight_0(jax):
         assert not part[1].any()
 
 
-# ---- Dask, xarray, the array API -----------------------------------------------------------------
+# Dask, xarray, the array API.
 
 
 def test_dask_gives_numpys_numbers():

@@ -37,7 +37,7 @@ def test_labels_and_chunks_are_kept(chunks):
     np.testing.assert_array_equal(x.compute(), pinv(a.values))
 
 
-# ---- directly -----------------------------------------------------------------------------------
+# Directly.
 
 
 @pytest.mark.parametrize("chunks", [None, {"y": 2}])

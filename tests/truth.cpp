@@ -23,7 +23,7 @@ using Quad = long double;
 
 using Wide = unsigned __int128;
 
-// ---- number types ------------------------------------------------------------------------------
+// Number types.
 
 // 2^exponent, for exponents in the normal range of binary128.
 Quad power_of_two(int exponent) {
@@ -179,7 +179,7 @@ template <class T> Complex<T> operator*(const Complex<T> &x, const T &y) {
     return {x.re * y, x.im * y};
 }
 
-// ---- bidiagonalisation -------------------------------------------------------------------------
+// Bidiagonalisation.
 
 // The squared moduli of a bidiagonal matrix with the same singular values: d2 on the diagonal, e2
 // above it. Phases do not matter, so the moduli are enough for complex matrices too.
@@ -310,7 +310,7 @@ Bidiagonal<typename RealOf<S>::Type> bidiagonalise(std::vector<S> &a, std::int64
     return result;
 }
 
-// ---- Sturm counts ------------------------------------------------------------------------------
+// Sturm counts.
 
 // How many singular values of the bidiagonal matrix are greater than t > 0: the differential qd
 // form of Sylvester's law for B^T B - t^2 I. The count is that of a bidiagonal matrix whose entries
@@ -424,7 +424,7 @@ Counts count_ranks(const Bidiagonal<T> &b, std::int64_t rows, const T &atol, con
     return found;
 }
 
-// ---- exact ranks -------------------------------------------------------------------------------
+// Exact ranks.
 
 // Arithmetic modulo a prime p = 1 (mod 4), where -1 has a square root: Gaussian integers map into
 // it, sums to sums and products to products. The rank modulo p is at most the rank, and less only
@@ -503,7 +503,7 @@ class Field {
     std::vector<std::uint64_t> powers_;
 };
 
-// ---- one matrix --------------------------------------------------------------------------------
+// One matrix.
 
 // Row-major, real or complex, in double.
 struct Matrix {

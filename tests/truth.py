@@ -165,7 +165,7 @@ def _in_threads(function, entries, m, n, others, *options):
             pass
 
 
-# ---- ties ---------------------------------------------------------------------------------------
+# Ties.
 
 
 def _decide(entries, rank, atol, rtol):

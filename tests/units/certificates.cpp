@@ -232,7 +232,7 @@ Dense<double> in_single(Dense<double> a) {
 constexpr double smallest[] = {0.5,  1e-3,  1e-5,  4e-6,  2e-6,  1e-6,  8e-7,
                                1e-9, 1e-12, 1e-14, 1e-15, 3e-16, 1e-17, 0};
 
-// ---- scans --------------------------------------------------------------------------------------
+// Scans.
 
 using SquareRung = batchpinv::Square<double, double>;
 using WideSquareRung = batchpinv::Square<float, double>;
@@ -508,7 +508,7 @@ UNIT_TEST(pivoted_cholesky_is_never_certain_of_a_wrong_rank) {
     check(count.certain > count.scanned / 20);
 }
 
-// ---- answers ------------------------------------------------------------------------------------
+// Answers.
 
 template <class Factor> double largest_error(const std::vector<Dense<double>> &matrices) {
     double largest = 0;

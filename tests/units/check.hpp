@@ -56,7 +56,7 @@ template <class... Parts> std::string text(const Parts &...parts) {
     return out.str();
 }
 
-// ---- check --------------------------------------------------------------------------------------
+// Check.
 
 struct Verdict {
     bool holds;
@@ -113,7 +113,7 @@ inline bool judged(const Verdict &verdict, const char *condition, const char *fi
 
 #define check(...) units::judged(units::Splitter{} << __VA_ARGS__, #__VA_ARGS__, __FILE__, __LINE__)
 
-// ---- all of them --------------------------------------------------------------------------------
+// All of them.
 
 // Runs the tests whose names contain `wanted`; 0 if there are some and all pass.
 inline int run_tests(const char *wanted = "") {

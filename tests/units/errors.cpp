@@ -17,7 +17,7 @@ struct Worst {
     }
 };
 
-// ---- families -----------------------------------------------------------------------------------
+// Families.
 
 template <class T> using Make = Dense<T> (*)(Source &, Size);
 
@@ -87,7 +87,7 @@ template <class T> Dense<T> near_identity(Source &source, Size size) {
     return a;
 }
 
-// ---- what is measured ---------------------------------------------------------------------------
+// What is measured.
 
 // How far the evidence of one answer is on the wrong side of the exact values, as a share of what
 // the table allows.
@@ -171,7 +171,7 @@ template <class T, class X = Long> Worst measure(const Kernel &kernel, Size size
     return worst;
 }
 
-// ---- the table ----------------------------------------------------------------------------------
+// The table.
 
 // The table promises a quarter for the matrices of its fit; those here are others.
 constexpr double most_share = 0.3;

@@ -60,7 +60,7 @@ void check_answer(const Group<T> &group, int lane, const Dense<T> &a, std::int64
     largest_error = std::max(largest_error, error);
 }
 
-// ---- pseudo-inverses ----------------------------------------------------------------------------
+// Pseudo-inverses.
 
 template <class T> void invert_full_rank() {
     Source source(1);
@@ -295,7 +295,7 @@ UNIT_TEST(zero_matrices_have_zero_pseudo_inverses_at_any_tolerance) {
     FOR_EACH_DTYPE(invert_zeros);
 }
 
-// ---- what is not answered -----------------------------------------------------------------------
+// What is not answered.
 
 template <class T> void refuse_what_is_not_finite() {
     Source source(4);
@@ -345,7 +345,7 @@ template <class T> void fill_some_lanes() {
 
 UNIT_TEST(only_lanes_that_are_filled_are_answered) { FOR_EACH_DTYPE(fill_some_lanes); }
 
-// ---- neighbours ---------------------------------------------------------------------------------
+// Neighbours.
 
 // One matrix and what a kernel makes of it.
 template <class T> struct Member {
@@ -607,7 +607,7 @@ template <class T> void invert_triangles() {
 
 UNIT_TEST(hermitian_matrices_are_read_from_one_triangle) { FOR_EACH_DTYPE(invert_triangles); }
 
-// ---- scales -------------------------------------------------------------------------------------
+// Scales.
 
 template <class T> void invert_scaled() {
     Source source(8);
@@ -643,7 +643,7 @@ template <class T> void invert_scaled() {
 
 UNIT_TEST(a_matrix_times_a_power_of_two_has_the_same_digits) { FOR_EACH_DTYPE(invert_scaled); }
 
-// ---- systems ------------------------------------------------------------------------------------
+// Systems.
 
 // The condition of a least squares problem: by how much it multiplies a rounding.
 template <class X>
@@ -735,7 +735,7 @@ UNIT_TEST(systems_are_solved_to_a_few_roundings) {
     print_largest_error("eps times the condition");
 }
 
-// ---- weighted and damped systems ----------------------------------------------------------------
+// Weighted and damped systems.
 
 // A group of weighted matrices of m×n, and one of the matrices F that are meant, of m + added rows.
 template <class T> struct WeightedGroup {
@@ -915,7 +915,7 @@ UNIT_TEST(refinement_restores_digits_that_the_condition_costs) {
     print_largest_error("eps");
 }
 
-// ---- products -----------------------------------------------------------------------------------
+// Products.
 
 template <class T> void multiply() {
     using R = Real<T>;
@@ -991,7 +991,7 @@ UNIT_TEST(products_of_equal_terms_are_right_to_a_few_roundings) {
     FOR_EACH_DTYPE(multiply_equal_terms);
 }
 
-// ---- columns of long matrices -------------------------------------------------------------------
+// Columns of long matrices.
 
 template <class R> void gather() {
     const LaneKernels &kernels = *lane_table->of[dtype_index<R>];
@@ -1112,7 +1112,7 @@ UNIT_TEST(columns_are_divided_row_by_row_and_nothing_else_is_written) {
         }
 }
 
-// ---- the reference ------------------------------------------------------------------------------
+// The reference.
 
 template <class X> void check_reference() {
     Source source(11);

@@ -9,7 +9,7 @@ namespace {
 
 using batchpinv::Tolerance;
 
-// ---- near the tolerance -------------------------------------------------------------------------
+// Near the tolerance.
 
 struct Count {
     long answered = 0, certain = 0, scanned = 0;
@@ -182,7 +182,7 @@ UNIT_TEST(the_exact_kernel_answers_nearly_all_and_its_certain_ranks_are_right) {
     scan_exact<std::complex<double>>();
 }
 
-// ---- small and large numbers --------------------------------------------------------------------
+// Small and large numbers.
 
 // No rank is wrong if entries or the tolerance are subnormal, or beyond single precision.
 template <class T> void scan_scaled() {
@@ -237,7 +237,7 @@ UNIT_TEST(tolerances_beyond_single_precision_keep_all_or_nothing) {
     FOR_EACH_DTYPE(try_extreme_tolerances);
 }
 
-// ---- what the kernel was told -------------------------------------------------------------------
+// What the kernel was told.
 
 // The rounding is so coarse that the rule's arithmetic can be followed by hand. Its edges are the
 // atol and rtol at which the kernel ceases to answer, or starts to.
@@ -392,7 +392,7 @@ UNIT_TEST(uncertain_lanes_say_how_many_values_exceed_the_tolerance_for_certain) 
     check(kept_at(1, 0) == 0);
 }
 
-// ---- evidence -----------------------------------------------------------------------------------
+// Evidence.
 
 template <class T> void compare_evidence() {
     Source source(25);

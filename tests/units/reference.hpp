@@ -105,7 +105,7 @@ template <class X, class T> Dense<X> as_real(const Dense<T> &a) {
     return r;
 }
 
-// ---- the SVD ------------------------------------------------------------------------------------
+// The SVD.
 
 // A V = B with orthogonal columns, longest first.
 template <class X> struct Reference {
@@ -210,7 +210,7 @@ template <class X> struct Reference {
     }
 };
 
-// ---- matrices -----------------------------------------------------------------------------------
+// Matrices.
 
 // Random numbers, and matrices of them.
 class Source {

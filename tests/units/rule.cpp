@@ -26,7 +26,7 @@ Evidence<double> rank_zero() { return {1, 1, infinity, 0.25, infinity, coarse}; 
 
 Evidence<double> with_gap() { return {1, 1, 0.5, 0.0625, infinity, {1.0 / 64, 0}}; }
 
-// ---- decide -------------------------------------------------------------------------------------
+// Decide.
 
 UNIT_TEST(what_is_kept_must_exceed_atol_by_more_than_rounding) {
     const double least_kept = 0.5 - 0.0625 - 1.0 / 64;
@@ -204,7 +204,7 @@ UNIT_TEST(full_rank_by_norms_is_certain_only_where_the_evidence_is) {
     }
 }
 
-// ---- random evidence ----------------------------------------------------------------------------
+// Random evidence.
 
 class Cases {
     std::mt19937_64 bits{1};
@@ -358,7 +358,7 @@ UNIT_TEST(lanes_are_decided_as_one_matrix_alone) {
     }
 }
 
-// ---- values -------------------------------------------------------------------------------------
+// Values.
 
 constexpr Rounding<double> no_rounding{0, 0};
 

@@ -113,7 +113,7 @@ UNIT_TEST(rounding_is_scaled_to_the_units_of_the_matrix) {
     check(found.relative == 0.5);
 }
 
-// ---- evidence -----------------------------------------------------------------------------------
+// Evidence.
 
 UNIT_TEST(evidence_of_full_rank_is_the_norms_and_the_rounding_of_the_matrix) {
     const Evidence<double> found = full_rank_evidence(4, 8, {0.0078125, 0.25});
@@ -158,7 +158,7 @@ UNIT_TEST(a_gram_matrix_of_mere_rounding_proves_nothing) {
     check(!decide(gram_evidence(1, std::nan(""), 1000, 16), Tolerance<double>{0, 0}));
 }
 
-// ---- how large the table has to be --------------------------------------------------------------
+// How large the table has to be.
 
 // The largest errors of values far below s1 that `python -m benchmarks errors` finds, in units of
 // eps s1; those of `gram` in units of eps s1^2. errors.cpp measures those of the lanes again.

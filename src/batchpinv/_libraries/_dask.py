@@ -89,7 +89,7 @@ def _wants_more(options: Options) -> bool:
     return options.wants_rank or options.wants_residuals or wants_spread
 
 
-# ---- what a task does ---------------------------------------------------------------------------
+# What a task does.
 
 
 def pinv_chunk(
@@ -156,7 +156,7 @@ def _located(start: tuple[int | None, ...]) -> Iterator[None]:
         raise LinAlgError(message, indices, error.count) from None
 
 
-# ---- the graph ----------------------------------------------------------------------------------
+# The graph.
 
 
 class _Layer:
@@ -220,7 +220,7 @@ def _starts(chunks: Sequence[tuple[int, ...]]) -> ArrayValuesDep:
     return ArrayValuesDep(tuple(chunks), values)
 
 
-# ---- checks, before anything is computed --------------------------------------------------------
+# Checks, before anything is computed.
 
 
 def _scalars(options: Options) -> Options:

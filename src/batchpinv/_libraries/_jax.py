@@ -139,7 +139,7 @@ def _aligned_out(a: Any, options: Options) -> Any:
     return memory[start : start + size].view(a.dtype).reshape(shape)
 
 
-# ---- traced or sharded --------------------------------------------------------------------------
+# Traced or sharded.
 
 
 class _CallAttributes(NamedTuple):
@@ -427,7 +427,7 @@ def _whole(a: Any, call: _CallAttributes) -> Any:
     return strict + _derivatives.adjoint(strict) + diagonal[..., None] * eye
 
 
-# ---- the call -----------------------------------------------------------------------------------
+# The call.
 
 
 def _compute(

@@ -159,7 +159,7 @@ def _choose(operator: Any, function: Any, *operands: Tensor) -> Any:
     return function.apply
 
 
-# ---- answers ------------------------------------------------------------------------------------
+# Answers.
 
 
 def _options(atol: Tensor | None, rtol: Tensor | None, settings: tuple[Settings, ...]) -> Options:
@@ -194,7 +194,7 @@ def _answer_lstsq(
     return x, rank, rung, residuals
 
 
-# ---- shapes -------------------------------------------------------------------------------------
+# Shapes.
 
 
 def check_call(
@@ -237,7 +237,7 @@ def _lstsq_shapes(
     )
 
 
-# ---- derivatives --------------------------------------------------------------------------------
+# Derivatives.
 
 
 def _run(function: Callable[..., Any], compiled: Any, tensors: tuple[Tensor | None, ...]) -> Any:
@@ -329,7 +329,7 @@ def _lstsq_backward(
     return _sum_to(a, ga), _sum_to(b, gb), *(None,) * 8
 
 
-# ---- vmap ---------------------------------------------------------------------------------------
+# Vmap.
 
 
 def _mapped(
@@ -359,7 +359,7 @@ def _mapped(
     return rule
 
 
-# ---- forward derivatives ------------------------------------------------------------------------
+# Forward derivatives.
 
 
 def _with_outer_tangents(jvp: Callable[..., Any]) -> Callable[..., Any]:
@@ -409,7 +409,7 @@ def _lstsq_jvp(
     return dx, None, None, dr if wants_residuals else dr[..., :0]
 
 
-# ---- the functions, and the operators -----------------------------------------------------------
+# The functions, and the operators.
 
 
 def make_function(

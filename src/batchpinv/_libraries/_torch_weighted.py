@@ -84,7 +84,7 @@ def _as_tensor(name: str, given: Any) -> Tensor:
     return torch.as_tensor(given, dtype=torch.float64, device="cpu")
 
 
-# ---- answers ------------------------------------------------------------------------------------
+# Answers.
 
 
 def _answer_pinv(
@@ -181,7 +181,7 @@ def _lstsq_shapes(
     )
 
 
-# ---- derivatives --------------------------------------------------------------------------------
+# Derivatives.
 
 
 def _keep(ctx: Any, differentiable: tuple[int, ...], output: Any, *tensors: Tensor | None) -> None:
@@ -366,7 +366,7 @@ def _lstsq_jvp(
     )
 
 
-# ---- the functions, and the operators -----------------------------------------------------------
+# The functions, and the operators.
 
 
 _Pinv = make_function(_answer_pinv, _keep_pinv, _pinv_backward, _pinv_jvp)

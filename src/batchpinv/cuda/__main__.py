@@ -89,7 +89,7 @@ def _cupy_bench() -> Bench | None:
     )
 
 
-# ---- the gallery ---------------------------------------------------------------------------------
+# The gallery.
 
 
 def gallery(shape: tuple[int, int], dtype: str, hermitian: bool) -> Iterator[tuple[str, Array]]:
@@ -164,7 +164,7 @@ def _error(a: Array, x: Array, y: Array, scale: Array, inverse: Array) -> float:
     return float((error / condition).max() / np.finfo(a.dtype).eps)
 
 
-# ---- faults, streams, memory ---------------------------------------------------------------------
+# Faults, streams, memory.
 
 
 def check_failures(bench: Bench) -> Iterator[tuple[str, bool]]:

@@ -366,7 +366,7 @@ cdef class Stream:
         check(result)
 
 
-# ---- DLPack --------------------------------------------------------------------------------------
+# DLPack.
 
 cdef extern from *:
     """

@@ -82,7 +82,7 @@ class Stack:
         self.copies.mark(some)
         self.copies.scatter(some, part, left)
 
-    # ---- the direct rung -------------------------------------------------------------------------
+    # The direct rung.
 
     @cached_property
     def direct(self) -> Direct | None:
@@ -141,7 +141,7 @@ class Stack:
         self.stream.copy(view.pointer, 0, at, 0, view.nbytes, 1)
         return as_dtype("a copy", view, to, self.library, self.stream)
 
-    # ---- the last rung ---------------------------------------------------------------------------
+    # The last rung.
 
     @cached_property
     def ladder(self) -> list[Svd]:
@@ -190,7 +190,7 @@ class Stack:
         else:
             members.found.failure[left] = NO_CONVERGENCE
 
-    # ---- chunks ----------------------------------------------------------------------------------
+    # Chunks.
 
     def _length(self, rung: Direct | Svd, count: int) -> int:
         """The length of a chunk. ValueError if the libraries cannot count a single matrix."""

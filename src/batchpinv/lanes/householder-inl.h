@@ -93,7 +93,7 @@ BATCHPINV_INLINE Reflection<E, V> find_reflection(E x, V square, int rows) {
             times(conjugate(direction), -(inverse * sum)), size >= least ? inverse : V{}};
 }
 
-// ---- one panel ----------------------------------------------------------------------------------
+// One panel.
 
 // x_0^H x_j for neighbouring columns x_0 ... x_{width-1}, summed row by row.
 template <int width, class E, class V> struct Products {
@@ -213,7 +213,7 @@ BATCHPINV_INLINE void reduce_panel(const Factors<E, V> &at, int ld, int rows) {
     find_inner_products<width>(at, ld, rows);
 }
 
-// ---- the panel's reflections on other columns ---------------------------------------------------
+// The panel's reflections on other columns.
 
 // y <- H_width ... H_1 y (`onwards`) or H_1 ... H_width y, for `columns` neighbouring columns.
 // From row `known` on, y is 0 and not read.
@@ -277,7 +277,7 @@ BATCHPINV_INLINE int rows_of_panel(const Factors<E, V> &factors, int k, int widt
     return (end < m ? end : m) - k;
 }
 
-// ---- the whole matrix ---------------------------------------------------------------------------
+// The whole matrix.
 
 // What apply_q needs besides the reflections.
 template <class E, class V, class S>

@@ -135,7 +135,7 @@ BATCHPINV_INLINE void store(const R *planes, V factor, unsigned answered, const 
                                        {shape.m, shape.n, shape.ld});
 }
 
-// ---- scale --------------------------------------------------------------------------------------
+// Scale.
 
 // 1 if the largest entry is between 2^-ordinary and 2^ordinary; otherwise the power of two that
 // brings it between 1 and 2, or as near as a normal number can. So no sum of squares overflows, and

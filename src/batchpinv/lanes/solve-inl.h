@@ -90,7 +90,7 @@ BATCHPINV_INLINE void copy_columns(const E *c, int ld, E *d, int d_ld, int n, in
             d[j * d_ld + i] = c[j * ld + i];
 }
 
-// ---- by factors ---------------------------------------------------------------------------------
+// By factors.
 
 // A Method's `solve` turns `count` columns c, ld apart, into X c, or X^H c if the matrix is
 // transposed; `refine` refines one solution. After X c, rows n..m of c keep Q^H b; their norm is
@@ -219,7 +219,7 @@ struct BySVD {
     }
 };
 
-// ---- by X ---------------------------------------------------------------------------------------
+// By X.
 
 // Calls act(rows, row, columns, column) for the tiles of a rows×columns matrix; the accumulators of
 // a tile fit in registers.
@@ -287,7 +287,7 @@ __attribute__((noinline)) void multiply_adjoint(const Workspace<E, V> &work, Sha
 
 inline bool multiplies(const LaneGroup &group) { return group.k >= group.n && group.n > 1; }
 
-// ---- digits -------------------------------------------------------------------------------------
+// Digits.
 
 // Whether solutions that lose digits are refined.
 inline bool refines(const LaneGroup &group) { return group.m > group.n && !group.transposed; }
@@ -400,7 +400,7 @@ __attribute__((noinline)) void solve_with_heavy(const LaneGroup &group, const Wo
             c[j * ld + i] = choose(heavy, work.product[j * ld + i], c[j * ld + i]);
 }
 
-// ---- solve --------------------------------------------------------------------------------------
+// Solve.
 
 // Solves the systems of the lanes in `answered`.
 template <class Method, class R, int lanes, class E, class V>
