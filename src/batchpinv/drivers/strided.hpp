@@ -40,16 +40,16 @@ struct StridedCall {
     Stack weights, damping, covariance;
 };
 
-// Whether a call is a few small matrices that seldom leave the lanes, with few right-hand sides: too
-// short for a second thread, or an interrupt.
+// Whether a call is a few small matrices that seldom leave the lanes, with few right-hand sides:
+// too short for a second thread, or an interrupt.
 inline bool is_brief(const StridedCall &call) {
     constexpr std::int64_t entries = 2048, sides = 8, side = 24;
     const auto [shorter, longer] = std::minmax({call.m, call.n});
     if (std::min(call.count, shorter) < 1 || std::max(call.count, longer) > entries)
         return false;
     return call.count * call.m * call.n <= entries &&
-           (!call.solves || (call.k >= 1 && call.k <= sides)) &&
-           shorter <= side && suits_lanes(longer, shorter, call.kind == 'c' ? 2 : 1);
+           (!call.solves || (call.k >= 1 && call.k <= sides)) && shorter <= side &&
+           suits_lanes(longer, shorter, call.kind == 'c' ? 2 : 1);
 }
 
 // What is wrong with a call, apart from its matrices. Results that are not negative are counts.
