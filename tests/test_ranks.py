@@ -14,8 +14,8 @@ from batchpinv import Rung, lstsq, pinv
 pytestmark = pytest.mark.filterwarnings("ignore::batchpinv.RankWarning")
 
 DTYPES = ["f4", "f8", "c8", "c16"]
-SQUARE = [(n, n) for n in (2, 4, 8, 16, 24, 64)]
-OBLONG = [(3, 2), (5, 12), (60, 7), (70, 50)]
+SQUARE = [(n, n) for n in (2, 4, 8, 16, 24, 40, 64)]
+OBLONG = [(3, 2), (5, 12), (60, 7), (44, 90), (70, 50)]
 # tol (1 + 10^-k) and tol (1 - 10^-k)
 NEAR = np.concatenate([1 + 10.0 ** -np.arange(13), 1 - 10.0 ** -np.arange(13)])
 
@@ -221,3 +221,19 @@ def test_columns_of_equal_sizes_have_no_certain_wrong_rank(seed, driver):
             assert info.rank == rank or not info.certain
             if rtol is None:
                 assert info.certain
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", [8, 22, 40, 64, 70])
+def test_ranks_of_diagonals_are_exact_down_to_the_smallest_numbers(dtype, n):
+    """The squares of most entries vanish."""
+    entries = np.geomspace(1, 4 * float(np.finfo(dtype).tiny), n).astype(dtype).real
+    a = np.diag(entries).astype(dtype)[:, np.random.default_rng(11).permutation(n)]
+    for kept in (n, n // 2, n - 2):
+        atol = 0.0 if kept == n else float(entries[kept])
+        x, info = pinv(a, rtol=0.0, atol=atol, return_info=True)
+        assert info.rank == kept
+        assert info.certain
+        assert np.isfinite(x).all()
+        _, info = lstsq(a, np.ones(n, dtype), rtol=0.0, atol=atol, return_info=True)
+        assert info.rank == kept

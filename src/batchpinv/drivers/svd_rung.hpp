@@ -118,6 +118,10 @@ template <class T, class C, class Factor, bool is_last> class SvdRung final : pu
             }
         if (final && !certain && batch.blur == 0)
             decide_by_structure(matrix);
+        if (!is_last && rank > 0 && factor.values()[rank - 1] == 0) { // too small for it
+            final = certain = false;
+            return;
+        }
         factor.truncate(rank);
     }
 
