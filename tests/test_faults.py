@@ -155,8 +155,8 @@ REACHED_BY = {
     "geqrf": "np.concatenate([conditioned(3, 60, 60)] * 3, axis=1)",
     "geqrt": "lowered(1, 530, 520)",
     "geqp3": "lowered(3, 90, 60)",
-    "tzrzf": "lowered(3, 90, 60)",
-    "orgqr": "lowered(3, 90, 60)",
+    "tzrzf": "lowered(1, 200, 180)",
+    "orgqr": "lowered(1, 200, 180)",
 }
 
 

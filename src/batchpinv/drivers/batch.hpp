@@ -88,6 +88,11 @@ struct Batch {
 
     bool solves() const { return data[Operand::B]; }
 
+    // eps of the caller's numbers.
+    double precision() const {
+        return itemsize == (kind == 'c' ? 8 : 4) && kind != 'i' && kind != 'u' ? 0x1p-23 : 0x1p-52;
+    }
+
     // Columns of the pseudo-inverse X of W (see matrix.hpp) that go to `out`: X has m rows.
     std::int64_t inverse_columns() const { return halves ? m : n; }
 

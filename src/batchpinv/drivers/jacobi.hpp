@@ -1,5 +1,5 @@
 // The SVD by one-sided Jacobi rotations in vector registers, for SvdRung and SvdTriangle: faster
-// than LAPACK's up to some 64 columns.
+// than LAPACK's up to some 80 columns.
 //
 // W P = Q R with column pivoting, and R^H = Q2 R2. The columns of B = R2^H are nearly orthogonal
 // and descend in length, so that few rotations make B V orthogonal (Drmac and Veselic, SIAM J.
@@ -17,9 +17,9 @@ template <class T> class Jacobi : public SingularVectors<T> {
     using Base::p, Base::q, Base::u, Base::vt, Base::s, Base::rank;
     static constexpr int parts = is_complex<T> ? 2 : 1;
 
-    // The norm of the rows of R that are left out, in units of s1: no more than rounding.
-    static constexpr double negligible = std::numeric_limits<double>::epsilon();
-
+    // The norm of the rows of R that are left out, in units of s1: no more than the rounding of the
+    // caller's numbers.
+    const double negligible;
     const SpreadKernels &kernels;
     SpreadColumns<T> a, reflections;                // p×q
     SpreadColumns<T> b, small_reflections, rotated; // q×q
@@ -32,19 +32,21 @@ template <class T> class Jacobi : public SingularVectors<T> {
   public:
     static constexpr bool improves = true;
     // The columns up to which it is faster than LAPACK's SVD, with AVX-512 and AVX2; and for
-    // systems of few sides, than that of bidiagonal.hpp.
-    static constexpr std::int64_t most = is_complex<T> ? 48 : 64,
-                                  most_of_few = is_complex<T> ? 32 : 64;
+    // systems of few sides, than that of bidiagonal.hpp. `python -m benchmarks speed --kinds
+    // gapless scattered` measures it.
+    static constexpr std::int64_t most = is_complex<T> ? 56 : 80,
+                                  most_of_few = is_complex<T> ? 40 : 64;
     static_assert(most <= MOST_SPREAD);
 
     explicit Jacobi(const RungContext &context)
         : Jacobi(context, static_cast<blas_int>(context.batch.n),
-                 static_cast<blas_int>(context.batch.m)) {}
+                 static_cast<blas_int>(context.batch.m), context.batch.precision()) {}
 
-    Jacobi(const RungContext &context, blas_int p, blas_int q)
-        : Base(context, p, q), kernels(spread_kernels<T>(context)), a(p, q), reflections(p, q),
-          b(q, q), small_reflections(q, q), rotated(q, q), tau(q), small_tau(q), length2(q),
-          pivots(q), order(q), v(static_cast<std::int64_t>(q) * q),
+    Jacobi(const RungContext &context, blas_int p, blas_int q,
+           double negligible = std::numeric_limits<double>::epsilon())
+        : Base(context, p, q), negligible(negligible), kernels(spread_kernels<T>(context)), a(p, q),
+          reflections(p, q), b(q, q), small_reflections(q, q), rotated(q, q), tau(q), small_tau(q),
+          length2(q), pivots(q), order(q), v(static_cast<std::int64_t>(q) * q),
           basis(static_cast<std::int64_t>(q) * q) {}
 
     // False if it does not converge.
@@ -69,7 +71,7 @@ template <class T> class Jacobi : public SingularVectors<T> {
 
     bool factorise_again(const T *) { return false; }
 
-    static Rounding<double> rounding(std::int64_t p, std::int64_t q) {
+    Rounding<double> rounding(std::int64_t p, std::int64_t q) const {
         Rounding<double> rounding = rounding_of<double>(Method::jacobi_lanes, p, q);
         rounding.absolute += negligible;
         return rounding;

@@ -54,7 +54,7 @@ template <class T, class C, class Factor, bool is_last> class SvdRung final : pu
     bool may_help(const Matrix &matrix) const override {
         constexpr bool goes_on_in_double = !is_last && std::is_same_v<Real<C>, float>;
         return !goes_on_in_double || matrix.atol() > 0 ||
-               matrix.rtol() > 4 * Factor::rounding(batch.n, batch.m).absolute;
+               matrix.rtol() > 4 * factor.rounding(batch.n, batch.m).absolute;
     }
 
     unsigned answer(Matrix *group, int) override {
@@ -107,7 +107,7 @@ template <class T, class C, class Factor, bool is_last> class SvdRung final : pu
     }
 
     void decide_rank(const Matrix &matrix) {
-        decide_by_values(matrix, Factor::rounding(batch.n, batch.m), RungName::svd);
+        decide_by_values(matrix, factor.rounding(batch.n, batch.m), RungName::svd);
         if constexpr (improves<Factor>)
             if (batch.blur == 0 && (!certain || is_measured(RungName::exact_lanes))) {
                 final = factor.improve(w);

@@ -39,7 +39,7 @@ template <class C, class Factor> class SvdTriangle {
         const std::int64_t q = factor.count();
         if (!factor.factorise(w))
             return {};
-        found.emplace(factor.values(), q, tolerance, Factor::rounding(q, q));
+        found.emplace(factor.values(), q, tolerance, factor.rounding(q, q));
         factor.truncate(found->rank);
         return {found->evidence, found->rank};
     }

@@ -1,5 +1,6 @@
-// One matrix, whose rows are spread over the lanes, for drivers/jacobi.hpp: Householder QR with and
-// without column pivoting, and one-sided Jacobi. So a lone matrix fills the registers.
+// One matrix, whose rows are spread over the lanes, for drivers/spread.hpp and drivers/jacobi.hpp:
+// Householder QR with and without column pivoting, and one-sided Jacobi. So a lone matrix fills the
+// registers.
 //
 // A column is `ld` real parts and, if complex, as many imaginary ones. Rows are padded with zeros
 // to whole vectors.
