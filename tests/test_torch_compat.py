@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from children import run_python
-from test_torch import normal
+from tensors import normal
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._python_dispatch import TorchDispatchMode
 
