@@ -176,7 +176,7 @@ _LANES = (
 _JACOBI_LANES = (*((m, n) for m, n in _LANES if n <= 32), (12, 12), (24, 24), (40, 40))
 _EXACT_LANES = (*((m, n) for m, n in _LANES if n <= 24), (24, 24))
 # One matrix at a time, by the same rotations; drivers/jacobi.hpp.
-_JACOBI_OF_ONE = ((32, 32), (48, 48), (64, 64), (80, 80), (40, 30), (80, 45), (60, 50))
+_JACOBI_OF_ONE = ((32, 32), (48, 48), (64, 64), (40, 30), (80, 45), (60, 50), (100, 60))
 _SQUARES = tuple((n, n) for n in (2, 3, 4, 8, 16, 32, 64, 128, 256, 512, 1000, 2000))
 _NEARLY_SQUARE = ((8, 5), (60, 50), (200, 150))
 _TALL = ((20, 4), (64, 8), (128, 32), (1000, 2), (1000, 20), (1000, 100), (4000, 100), (20000, 10),

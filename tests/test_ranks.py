@@ -6,7 +6,7 @@ the drivers agree on the ranks of which both are certain.
 
 import numpy as np
 import pytest
-from truth import Kind, find_compiler, find_ranks
+from truth import Kind, find_compiler, find_ranks, singular_values
 
 from batchpinv import Rung, lstsq, pinv
 
@@ -237,3 +237,37 @@ def test_ranks_of_diagonals_are_exact_down_to_the_smallest_numbers(dtype, n):
         assert np.isfinite(x).all()
         _, info = lstsq(a, np.ones(n, dtype), rtol=0.0, atol=atol, return_info=True)
         assert info.rank == kept
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(16, 16), (30, 30), (64, 64), (300, 40)])
+def test_ranks_and_answers_without_a_gap_do_not_depend_on_the_scale(dtype, shape):
+    rng = np.random.default_rng(12)
+    k, limits = min(shape), np.finfo(dtype)
+    values = np.geomspace(1, float(limits.eps) / 10, k)
+    left = np.linalg.qr(normal(rng, (shape[0], k), dtype))[0]
+    right = np.linalg.qr(normal(rng, (shape[1], k), dtype))[0]
+    a = (left * values @ right.conj().T).astype(dtype)
+    x, info = pinv(a, return_info=True)
+    exponents = [-260, -240, -225, -200, 200, 255, 256, 257, 300, 600, 1000]
+    for exponent in exponents if limits.bits == 64 else [-60, -45, 30, 60]:
+        scaled, again = pinv(a * limits.dtype.type(2) ** exponent, return_info=True)
+        assert again.rank == info.rank
+        assert again.certain == info.certain
+        back = scaled * limits.dtype.type(2) ** exponent
+        assert np.abs(back - x).max() <= 1e-2 * np.abs(x).max()  # cond eps is nearly 1e-2
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", [16, 40])
+def test_certain_ranks_far_below_rounding_are_exact(dtype, n):
+    triangles = np.triu(normal(np.random.default_rng(13), (6, n, n), dtype))
+    triangles[:, n // 2, n // 2] = 0
+    for rtol in (0.0, 1e-35, 1e-25):
+        check_ranks(triangles.astype(dtype), rtol=rtol)
+    powers = np.vander(np.linspace(-1, 1, n), increasing=True).astype(dtype)
+    if find_compiler():
+        values = singular_values(powers[None])[0][0]
+        for at in range(n // 2, n, 3):
+            for near in (1 + 2.0**-44, 1 - 2.0**-44, 1 + 2.0**-20, 1 - 2.0**-20):
+                check_ranks(powers[None], rtol=0.0, atol=float(values[at]) * near)

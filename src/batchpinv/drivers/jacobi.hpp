@@ -1,5 +1,5 @@
 // The SVD by one-sided Jacobi rotations in vector registers, for SvdRung and SvdTriangle: faster
-// than LAPACK's up to some 80 columns.
+// than LAPACK's up to 64 columns, or 40 complex ones.
 //
 // W P = Q R with column pivoting, and R^H = Q2 R2. The columns of B = R2^H are nearly orthogonal
 // and descend in length, so that few rotations make B V orthogonal (Drmac and Veselic, SIAM J.
@@ -27,15 +27,14 @@ template <class T> class Jacobi : public SingularVectors<T> {
     Buffer<int> pivots, order;                      // q
     Buffer<T> v, basis;                             // q×q
     int found = 0;                                  // singular values that are not left out
+    int exponent = 0; // the columns are 2^-exponent times W's, since the kernels square squares
     bool is_improved = false;
 
   public:
     static constexpr bool improves = true;
-    // The columns up to which it is faster than LAPACK's SVD, with AVX-512 and AVX2; and for
-    // systems of few sides, than that of bidiagonal.hpp. `python -m benchmarks speed --kinds
-    // gapless scattered` measures it.
-    static constexpr std::int64_t most = is_complex<T> ? 56 : 80,
-                                  most_of_few = is_complex<T> ? 40 : 64;
+    // The columns up to which it is faster than LAPACK's SVD and than that of bidiagonal.hpp, with
+    // AVX-512 and AVX2. `python -m benchmarks speed --kinds gapless scattered` measures it.
+    static constexpr std::int64_t most = is_complex<T> ? 40 : 64;
     static_assert(most <= MOST_SPREAD);
 
     explicit Jacobi(const RungContext &context)
@@ -52,7 +51,8 @@ template <class T> class Jacobi : public SingularVectors<T> {
     // False if it does not converge.
     bool factorise(const T *w) {
         is_improved = false;
-        a.take(w, p, q);
+        exponent = find_exponent(w);
+        a.take(w, p, q, exponent);
         return decompose(negligible);
     }
 
@@ -60,9 +60,15 @@ template <class T> class Jacobi : public SingularVectors<T> {
     // orthogonal, so that each singular value is right to its own last digits then. False if that
     // does not converge.
     bool improve(const T *w) {
+        constexpr double eps = std::numeric_limits<double>::epsilon();
+        if (negligible > eps) { // what was left out would be missed
+            a.take(w, p, q, exponent);
+            if (!decompose(eps))
+                return false;
+        }
         is_improved = true;
         form_basis();
-        reflections.take(w, p, q);
+        reflections.take(w, p, q, exponent);
         a.clear(p, q);
         kernels.multiply_exactly(reflections, reinterpret_cast<const double *>(basis.get()), q, a,
                                  q, a.ld);
@@ -86,7 +92,7 @@ template <class T> class Jacobi : public SingularVectors<T> {
         Base::truncate(kept);
         for (std::int64_t c = 0; c < rank; ++c)
             for (std::int64_t i = 0; i < found; ++i)
-                u[i + c * found] = rotated.get(i, order[c]) / s[c];
+                u[i + c * found] = rotated.get(i, order[c]) / std::sqrt(length2[order[c]]);
         if (rank > 0 && s[0] < 2 * parts * q * s[rank - 1])
             straighten();
         a.clear(p, rank);
@@ -113,6 +119,14 @@ template <class T> class Jacobi : public SingularVectors<T> {
     }
 
   private:
+    // That of W's largest part.
+    int find_exponent(const T *w) const {
+        double largest = 0;
+        for (std::int64_t at = 0; at < static_cast<std::int64_t>(p) * q; ++at)
+            largest = std::max({largest, std::abs(std::real(w[at])), std::abs(std::imag(w[at]))});
+        return largest > 0 ? std::ilogb(largest) : 0;
+    }
+
     // Jacobi leaves cosines of up to 2 sqrt(parts q) eps between columns, which show in X if the
     // kept values are close. U (2 I - U^H U) squares them.
     void straighten() {
@@ -151,7 +165,7 @@ template <class T> class Jacobi : public SingularVectors<T> {
             return length2[i] > length2[j] || (length2[i] == length2[j] && i < j);
         });
         for (int j = 0; j < q; ++j)
-            s[j] = j < found ? std::sqrt(length2[order[j]]) : 0;
+            s[j] = j < found ? std::ldexp(std::sqrt(length2[order[j]]), exponent) : 0;
     }
 
     // The first columns of V = B^-1 (B V), in the order of the singular values. To rotate V as well

@@ -50,10 +50,8 @@ template <class T> using Wide = std::conditional_t<is_complex<T>, std::complex<d
 
 // Whether one-sided Jacobi is faster than LAPACK's SVD, for one matrix at a time.
 template <class T> bool fits_spread(const RungContext &context) {
-    using Factor = Jacobi<Wide<T>>;
-    const Batch &batch = context.batch;
-    return context.lanes && !batch.by_eigenvalues() &&
-           batch.m <= (Bidiagonal<T>::pays(batch) ? Factor::most_of_few : Factor::most);
+    return context.lanes && context.batch.m <= Jacobi<Wide<T>>::most &&
+           !context.batch.by_eigenvalues();
 }
 
 template <class T, class Factor> std::unique_ptr<Rung> make_long(const RungContext &context) {

@@ -29,11 +29,13 @@ template <class T> class SpreadColumns {
         std::fill_n(memory.get(), columns * parts * ld, 0.0);
     }
 
-    void take(const T *w, std::int64_t p, std::int64_t q) {
+    // 2^-exponent W, p×q.
+    void take(const T *w, std::int64_t p, std::int64_t q, int exponent = 0) {
+        const Real<T> factor = static_cast<Real<T>>(std::ldexp(1.0, -exponent));
         clear(p, q);
         for (std::int64_t j = 0; j < q; ++j)
             for (std::int64_t i = 0; i < p; ++i)
-                set(i, j, w[i + j * p]);
+                set(i, j, factor * w[i + j * p]);
     }
 
     operator double *() const { return memory; }
