@@ -25,7 +25,7 @@ template <class T> class Jacobi : public SingularVectors<T> {
     SpreadColumns<T> b, small_reflections, rotated; // q×q
     Buffer<double> tau, small_tau, length2;         // q
     Buffer<int> pivots, order;                      // q
-    Buffer<T> v, basis;                             // q×q
+    Buffer<T> v, basis, divided;                    // q×q
     int found = 0;                                  // singular values that are not left out
     int exponent = 0; // the columns are 2^-exponent times W's, since the kernels square squares
     bool is_improved = false;
@@ -46,7 +46,7 @@ template <class T> class Jacobi : public SingularVectors<T> {
         : Base(context, p, q), negligible(negligible), kernels(spread_kernels<T>(context)), a(p, q),
           reflections(p, q), b(q, q), small_reflections(q, q), rotated(q, q), tau(q), small_tau(q),
           length2(q), pivots(q), order(q), v(static_cast<std::int64_t>(q) * q),
-          basis(static_cast<std::int64_t>(q) * q) {}
+          basis(static_cast<std::int64_t>(q) * q), divided(static_cast<std::int64_t>(q) * q) {}
 
     // False if it does not converge.
     bool factorise(const T *w) {
@@ -168,18 +168,26 @@ template <class T> class Jacobi : public SingularVectors<T> {
             s[j] = j < found ? std::ldexp(std::sqrt(length2[order[j]]), exponent) : 0;
     }
 
-    // The first columns of V = B^-1 (B V), in the order of the singular values. To rotate V as well
-    // would take twice as long. The rows of B descend in length as its columns do, so that V loses
-    // few digits.
+    // The first columns of V, in the order of the singular values; to rotate V with B would take
+    // twice as long. V = B^H (B V) S^-2 loses s1 / s eps in the column of s, and V = B^-1 (B V) up
+    // to q eps in any column, since the rows of B descend in length as its columns do.
     void find_v(blas_int columns) {
         T *const r = vt;
         for (std::int64_t j = 0; j < found; ++j)
             for (std::int64_t i = 0; i < found; ++i)
                 r[i + j * found] = i <= j ? b.get(i, j) : T(0);
+        blas_int large = 0;
+        while (large < columns && 16 * s[large] >= s[0])
+            ++large;
         for (std::int64_t c = 0; c < columns; ++c)
             for (std::int64_t i = 0; i < found; ++i)
-                v[i + c * found] = rotated.get(i, order[c]);
-        Base::lapack.trsm('L', 'C', found, columns, r, v, found);
+                if (c < large)
+                    divided[i + c * found] = rotated.get(i, order[c]) / length2[order[c]];
+                else
+                    v[i + c * found] = rotated.get(i, order[c]);
+        Base::lapack.gemm('N', 'N', found, large, found, r, found, divided, found, 0, v, found);
+        Base::lapack.trsm('L', 'C', found, columns - large, r, v + large * std::int64_t(found),
+                          found);
     }
 
     // P b

@@ -225,13 +225,13 @@ template <int lanes, int parts> struct Pairs {
         if (!wanted)
             return 0;
         const V apart = second - first, root = square_root(apart * apart + 4 * inner2);
-        const V sum = magnitude(apart) + root, both = 1 / (sum * root);
-        const V tangent = (apart < 0 ? V{} - 2 : V{} + 2) * (root * both); // over |inner|
-        const V c = sum * square_root(both * 0.5);
+        const V tangent = (apart < 0 ? V{} - 2 : V{} + 2) / (magnitude(apart) + root); // / |inner|
+        const V moved = tangent * inner2;
+        const V c = 1 / square_root(1 + moved * tangent); // 1 if the angle is negligible
         const auto write = [&](V x, double *to)
                                BATCHPINV_INLINE_LAMBDA { __builtin_memcpy(to + at, &x, sizeof x); };
         write(c, cosine);
-        write(tangent * inner2, change);
+        write(moved, change);
         for (int part = 0; part < parts; ++part)
             write(load_rows<V>(inner[part] + at) * (tangent * c), sine[part]);
         return wanted;
