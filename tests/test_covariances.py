@@ -220,3 +220,14 @@ def test_what_is_asked_for_changes_no_bit_of_the_solutions(dtype, hermitian, dri
         ):
             found = lstsq(a, b, **options, **more)
             assert same_bits(found[0] if isinstance(found, tuple) else found, x), (m, n, more)
+
+
+@pytest.mark.parametrize("dtype", ["f8", "c16"])
+def test_variances_of_subnormal_rows_vanish(dtype):
+    a = np.random.default_rng(14).standard_normal((2, 300)).astype(dtype)
+    a[:, 100:200] *= np.geomspace(1e-150, 1e-322, 100)
+    for covariance in ("diagonal", True):
+        _, found = lstsq(a, np.ones(2, dtype), rtol=0.0, return_covariance=covariance)
+        variances = found if covariance == "diagonal" else np.diagonal(found)
+        assert np.isfinite(found).all()
+        np.testing.assert_allclose(variances[120:200].real, 0, atol=1e-300)

@@ -81,7 +81,7 @@ template <class T> class RowProducts : public InArena {
                                 std::fabs(static_cast<double>(std::imag(row[at])))});
         const bool has_exponent = largest > 0 && std::isfinite(largest);
         const int found = has_exponent ? std::ilogb(largest) : 0;
-        return std::abs(found) < 400 ? 0 : found;
+        return std::abs(found) < 400 ? 0 : std::max(found, -1000); // 2^-found is finite
     }
 };
 
