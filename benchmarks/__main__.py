@@ -86,6 +86,12 @@ def run_lstsq(options: Namespace) -> Any:
     return systems(options.dtypes, options.sizes, options.quick, options.seconds)
 
 
+def run_lone(options: Namespace) -> Any:
+    from .lone import lone
+
+    return lone(options.kinds, options.dtypes, options.sizes, options.seconds)
+
+
 def run_weighted(options: Namespace) -> Any:
     from .weighted import weighted
 
@@ -116,6 +122,7 @@ COMMANDS = {
     "shares": run_shares,
     "gradient": run_gradient,
     "lstsq": run_lstsq,
+    "lone": run_lone,
     "weighted": run_weighted,
     "clients": run_clients,
     "tune": run_tune,

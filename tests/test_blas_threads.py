@@ -1,19 +1,22 @@
 """BLAS is held to one thread while a batch is computed, and then gets its own number back."""
 
 import contextlib
+import inspect
 import os
-import sys
 import threading
 import time
 
 import numpy as np
 import pytest
+import threadpoolctl
 from callers import call_at_once
 from cases import random_stack
 from threadpoolctl import ThreadpoolController, threadpool_limits
 
 from batchpinv import LinAlgError, pinv, show_config
 from batchpinv import _blas as module
+from batchpinv._batch import is_blas_held
+from batchpinv._blas import hold
 
 
 @pytest.fixture
@@ -121,52 +124,45 @@ def test_users_limit_of_blas_threads_is_neither_raised_nor_lost(blas_threads):
     assert blas_threads() == 3
 
 
-class Blas:
-    """A BLAS that only keeps its number of threads."""
-
-    threads = 5
-
-    def get_num_threads(self):
-        return self.threads
-
-    def set_num_threads(self, threads):
-        self.threads = threads
-
-
-def hold_interrupted(moment):
-    """Holds 2 threads, and before bytecode number `moment` holds 1, as a signal handler may.
-
-    Returns the number of bytecodes. Python runs signal handlers before only some of them.
-    """
-    setting, blas, passed = module.BlasThreads(), Blas(), 0
-    setting._libraries = [blas]
-
-    def trace(frame, event, _):
-        nonlocal passed
-        if frame.f_code.co_filename != module.__file__:
-            return None
-        frame.f_trace_opcodes = True
-        passed += event == "opcode"
-        if event == "opcode" and passed == moment:
-            sys.settrace(None)
-            with setting.hold(1):
-                assert blas.threads == 1
-            sys.settrace(trace)
-        return trace
-
-    usual = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        with setting.hold(2):
-            assert blas.threads == 2
-    finally:
-        sys.settrace(usual)
-    assert (blas.threads, setting._holds, setting._found) == (Blas.threads, {}, None)
-    return passed
+def test_a_context_that_is_never_entered_or_left_gives_its_hold_back(blas_threads):
+    """As after Ctrl-C at a bad moment."""
+    hold(1)
+    assert blas_threads() == 3
+    context = hold(2)
+    context.__enter__()
+    with hold(1):
+        assert blas_threads() == 1
+    assert blas_threads() == 2
+    del context
+    assert blas_threads() == 3
+    assert not is_blas_held()
 
 
-def test_blas_threads_come_back_wherever_a_signal_handler_computes():
-    moments = hold_interrupted(0)
-    assert moments > 100
-    for moment in range(1, moments + 1):
-        hold_interrupted(moment)
+def test_blas_has_one_thread_in_a_brief_call(blas_threads):
+    """Such a call takes its hold in C++, for as long as it lasts."""
+    a, seen = random_stack(64, 64), set()
+    done = threading.Event()
+
+    def look():
+        while not done.is_set():
+            seen.add(blas_threads())
+
+    looker = threading.Thread(target=look)
+    looker.start()
+    deadline = time.monotonic() + 60
+    while 1 not in seen and time.monotonic() < deadline:
+        pinv(a)
+    done.set()
+    looker.join()
+    assert seen == {1, 3}
+    assert blas_threads() == 3
+
+
+@pytest.mark.parametrize("internal_api", ["openblas", "mkl", "blis", "flexiblas"])
+def test_functions_of_each_blas_have_the_names_that_threadpoolctl_uses(internal_api):
+    [controller] = [
+        kind for kind in threadpoolctl._ALL_CONTROLLERS if kind.internal_api == internal_api
+    ]
+    source = inspect.getsource(controller)
+    for name in module._FUNCTIONS[internal_api]:
+        assert name in source

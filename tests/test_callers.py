@@ -92,39 +92,22 @@ def test_computes_if_no_more_threads_can_be_started(startable):
     """)
 
 
-def test_calls_do_not_wait_for_a_change_of_the_threads_of_blas():
-    """They wait only if BLAS does not yet have the number of threads that they need."""
-    run_python("""
-        import threading
-        import numpy as np
-        from batchpinv import pinv
-        from batchpinv._blas import blas_threads
-        a = np.random.default_rng(0).standard_normal((60, 60))
-        pinv(a, driver="svd")
-        done = threading.Event()
-        def call():
-            for _ in range(100):
-                pinv(a, driver="svd", workers=1)
-            done.set()
-        with blas_threads.hold(1), blas_threads._lock:
-            threading.Thread(target=call, daemon=True).start()
-            assert done.wait(30)
-    """)
-
-
 def test_concurrent_holds_of_blas_give_its_threads_back():
     run_python("""
         import random, sys, threading
-        from batchpinv._blas import blas_threads
+        from batchpinv._batch import is_blas_held
+        from batchpinv._blas import find_libraries, hold
+        from batchpinv._lapack import load_lapack
+        load_lapack()
         sys.setswitchinterval(1e-6)
-        (blas,) = blas_threads.libraries()
+        (blas,) = find_libraries()
         blas.set_num_threads(4)
         wrong = []
         def call(seed):
             numbers = random.Random(seed)
             for _ in range(1000):
                 threads = numbers.choice([1, 1, 2, 3])
-                with blas_threads.hold(threads):
+                with hold(threads):
                     if blas.get_num_threads() > threads:
                         wrong.append(threads)
         callers = [threading.Thread(target=call, args=(seed,)) for seed in range(12)]
@@ -132,6 +115,6 @@ def test_concurrent_holds_of_blas_give_its_threads_back():
             caller.start()
         for caller in callers:
             caller.join()
-        assert not wrong and not blas_threads._holds
+        assert not wrong and not is_blas_held()
         assert blas.get_num_threads() == 4
     """)

@@ -11,7 +11,10 @@ HAS_LANES = batchpinv.show_config("dicts")["simd"]["own kernels"] != "none"
 DTYPES = ["f", "d", "F", "D"]
 SMALL = [(1, 1), (2, 2), (3, 3), (1, 7), (6, 3), (3, 6), (6, 7), (8, 8), (20, 6), (6, 20), (31, 8)]
 SMALL += [(12, 12), (3, 86), (200, 8), (1, 2048)]
-SHAPES = [*SMALL, (16, 16), (17, 17), (2049, 1)]
+# Only a single one is brief.
+LARGER = [(25, 25), (32, 32), (48, 48), (64, 64), (128, 64), (100, 20), (20, 100), (1000, 8)]
+LARGER += [(2049, 1), (60, 50)]
+SHAPES = [*SMALL, *LARGER, (16, 16), (17, 17), (65, 65), (8193, 1)]
 
 
 class Elsewhere:
@@ -39,8 +42,11 @@ def usual(monkeypatch):
 
 def draw(rng, dtype, *shape):
     a = rng.standard_normal(shape) + (1j * rng.standard_normal(shape) if dtype in "FD" else 0)
-    if rng.random() < 0.3:  # of lower rank
+    kind = rng.random()
+    if kind < 0.2:  # of lower rank
         a[..., -1] = a[..., 0]
+    elif kind < 0.5:  # without a gap
+        a = a * 2.0 ** -np.linspace(0, 70, shape[-1])
     return a.astype(dtype)
 
 
@@ -113,7 +119,19 @@ def test_plain_calls_take_the_short_way(dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("n", [1, 2, 3, 4, 6, 8, 9, 12, 16, 24, 25])
+def test_a_single_larger_matrix_takes_the_short_way_once_blas_is_known(dtype):
+    rng = np.random.default_rng(0)
+    batchpinv.pinv(np.eye(70))
+    for m, n in LARGER:
+        a, b = draw(rng, dtype, m, n), draw(rng, dtype, m)
+        out = np.empty((n, m), dtype)
+        assert _small.pinv(a, 1e-3, out) is out
+        assert _small.lstsq(a, b, np.float32(1e-3), None) is not None
+        assert _small.pinv(np.stack([a, a]), 1e-3, None) is None
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 6, 8, 9, 12, 16, 24, 25, 40, 64])
 def test_bits_of_hermitian_matrices_are_those_of_the_usual_way(n, dtype, usual):
     """Only one triangle is read."""
     rng = np.random.default_rng([n, DTYPES.index(dtype)])

@@ -304,6 +304,21 @@ def test_jax_takes_matrices_of_numpy_beside_traced_weights_or_damping(jax):
     np.testing.assert_allclose(slope, exact, rtol=1e-5)
 
 
+def test_jax_refuses_traced_weights_and_damping_of_the_dtypes_that_numpy_refuses(jax):
+    a, b, weights, damping = (part[0] for part in system(4, 3))
+    for name, given in [
+        ("weights", weights * (1 + 2j)),
+        ("damping", damping * 1j),
+        ("damping", np.array(True)),
+    ]:
+        with pytest.raises((TypeError, ValueError)) as eager:
+            lstsq(a, b, **{name: given})
+        with pytest.raises(type(eager.value), match=name):
+            jax.jit(lambda given, name=name: lstsq(a, b, **{name: given}))(given)
+        with pytest.raises(type(eager.value), match=name):
+            jax.jit(lambda a, name=name, given=given: pinv(a, **{name: given}))(a)
+
+
 def test_jax_derivatives_are_0_for_rows_of_weight_0(jax):
     a, b, weights, _ = system(6, 3, batch=())
     weights[1], a[1], b[1] = 0, np.nan, np.nan

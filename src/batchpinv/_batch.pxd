@@ -1,6 +1,15 @@
 # What cython_pinv, _small and _libraries/_xla cimport from this extension, so that all share its
 # kernels and LAPACK permits.
 from libc.stdint cimport int64_t, uint8_t
+from libcpp.vector cimport vector
+
+cdef extern from "drivers/failures.hpp" namespace "batchpinv" nogil:
+    cdef cppclass Cut:
+        int64_t standing, dropped
+    cdef cppclass Cuts:
+        vector[int64_t] all
+        int64_t first
+        Cut how
 
 cdef extern from "drivers/strided.hpp" namespace "batchpinv" nogil:
     struct Stack:
@@ -24,6 +33,7 @@ cdef extern from "drivers/strided.hpp" namespace "batchpinv" nogil:
         int64_t work_bytes
         Stack weights, damping, covariance
     bint is_brief(const StridedCall &call)
+    bint is_briefest(const StridedCall &call)
 
 cdef extern from "drivers/gradients.hpp" namespace "batchpinv" nogil:
     struct GradientCall:
@@ -38,6 +48,6 @@ cdef extern from "drivers/gradients.hpp" namespace "batchpinv" nogil:
         char *gb
 
 cdef int64_t compute_strided(const StridedCall *call) noexcept nogil
-cdef bint compute_in_lanes(const StridedCall *call) noexcept nogil
+cdef bint compute_briefly(const StridedCall *call, bint has_gil, Cuts *cuts) noexcept nogil
 cdef bint compute_gradients(const GradientCall *call) noexcept nogil
 cdef int64_t strided_workspace(const StridedCall *call) noexcept nogil

@@ -77,12 +77,9 @@ cdef extern from "drivers/batch.hpp" namespace "batchpinv" nogil:
 cdef extern from "drivers/failures.hpp" namespace "batchpinv" nogil:
     cdef cppclass Failures:
         pass
-    cdef cppclass Cut:
-        int64_t standing, dropped
     cdef cppclass FailureList(Failures):
-        vector[int64_t] non_finite, no_convergence, cut
-        int64_t first_cut
-        Cut how
+        vector[int64_t] non_finite, no_convergence
+        Cuts cuts
 
 cdef extern from "drivers/floating_point.hpp" namespace "batchpinv" nogil:
     cdef cppclass FloatingPoint:
@@ -96,6 +93,20 @@ cdef extern from "drivers/gate.hpp" namespace "batchpinv" nogil:
         void *caller
         void *(*let_go)() noexcept
         void (*take_back)(void *state) noexcept
+
+cdef extern from "drivers/blas_threads.hpp" namespace "batchpinv" nogil:
+    cdef struct BlasLibrary "batchpinv::BlasThreads::Library":
+        int (*get)() noexcept
+        void (*set)(int) noexcept
+    cdef cppclass Hold "batchpinv::BlasThreads::Hold":
+        Hold(int limit) except +
+    cdef cppclass BlasThreads:
+        BlasThreads(vector[BlasLibrary] libraries) except +
+        bint is_held()
+        void keep_still(double seconds)
+        void go_on()
+        BlasThreads *without_holds() except +
+    atomic[BlasThreads *] blas_threads
 
 cdef extern from "drivers/ladder.hpp" namespace "batchpinv" nogil:
     cdef cppclass Solver:
@@ -147,8 +158,9 @@ cdef extern from "drivers/strided.hpp" namespace "batchpinv" nogil:
         const StridedCall &call, const RoutineTable &routines, const LaneTable *lanes)
     int64_t strided_work_bytes(
         const StridedCall &call, const RoutineTable &routines, const LaneTable *lanes)
-    cbool solve_in_lanes(
-        const StridedCall &call, const RoutineTable &routines, const LaneTable *lanes)
+    cbool solve_briefly(
+        const StridedCall &call, const RoutineTable &routines, const LaneTable *lanes, Gate &gate,
+        Cuts *cuts)
 
 cdef extern from "drivers/gradients.hpp" namespace "batchpinv" nogil:
     cbool find_gradients(const GradientCall &call, const LaneTable &lanes)
@@ -333,16 +345,16 @@ cdef class Job:
     def cut(self):
         """Sorted flat indices of the matrices that lost a singular value that seems to be above
         `noise`."""
-        return self.matrices(self.found.cut)
+        return self.matrices(self.found.cuts.all)
 
     @property
     def certain_cut(self):
         """The first matrix that certainly lost one, how many values it has above `noise`, and how
         many of them it lost; None if that is not known of any matrix."""
-        if self.found.first_cut < 0:
+        if self.found.cuts.first < 0:
             return None
-        cdef int64_t index = self.found.first_cut // self.batch.blocks
-        return index, self.found.how.standing, self.found.how.dropped
+        cdef int64_t index = self.found.cuts.first // self.batch.blocks
+        return index, self.found.cuts.how.standing, self.found.cuts.how.dropped
 
     @property
     def no_convergence(self):
@@ -525,9 +537,14 @@ cdef int64_t compute_strided(const StridedCall *call) noexcept nogil:
     return solve_strided(call[0], routines, lane_table)
 
 
-cdef bint compute_in_lanes(const StridedCall *call) noexcept nogil:
-    """The same for small matrices; False if there are no lanes, or they leave one unanswered."""
-    return lane_table != NULL and solve_in_lanes(call[0], routines, lane_table)
+cdef bint compute_briefly(const StridedCall *call, bint has_gil, Cuts *cuts) noexcept nogil:
+    """The same for a brief call; False if a matrix is not answered. If the caller has the GIL, it
+    gives that up only while a matrix waits for LAPACK. `cuts` is filled, unless it is null."""
+    cdef Gate gate
+    if has_gil:
+        gate.let_go = let_go_of_gil
+        gate.take_back = take_gil_back
+    return solve_briefly(call[0], routines, lane_table, gate, cuts)
 
 
 cdef bint compute_gradients(const GradientCall *call) noexcept nogil:
@@ -542,6 +559,70 @@ cdef int64_t strided_workspace(const StridedCall *call) noexcept nogil:
 def start_thread(function, list idents) -> None:
     """Start a thread and append its ident, with nothing between that a signal could interrupt."""
     idents.append(start_new_thread(function, ()))
+
+
+cdef class BlasHold:
+    """A context in which BLAS uses at most `limit` threads. `know_blas` must have been called."""
+
+    cdef int limit
+    cdef Hold *hold
+
+    def __init__(self, int limit):
+        self.limit = limit
+
+    def __enter__(self) -> None:
+        self.hold = new Hold(self.limit)
+
+    def __exit__(self, *raised) -> None:
+        self.end()
+
+    def __dealloc__(self):  # Ctrl-C may come between __enter__ and the context
+        self.end()
+
+    cdef void end(self) noexcept:
+        cdef Hold *hold = self.hold
+        self.hold = NULL
+        del hold
+
+
+def know_blas(libraries) -> None:
+    """Take the addresses of the functions that get and set the number of threads, of each BLAS."""
+    cdef vector[BlasLibrary] known
+    cdef BlasLibrary library
+    cdef size_t get, change
+    for get, change in libraries:
+        library.get = <int (*)() noexcept>get
+        library.set = <void (*)(int) noexcept>change
+        known.push_back(library)
+    if blas_threads.load() == NULL:
+        blas_threads.store(new BlasThreads(known))
+
+
+def is_blas_known() -> bool:
+    return blas_threads.load() != NULL
+
+
+def is_blas_held() -> bool:
+    return blas_threads.load() != NULL and blas_threads.load().is_held()
+
+
+def keep_blas_still(double seconds) -> None:
+    """Before a fork: let no thread change the number of BLAS's threads, and hold it to one; wait at
+    most so long for a thread that is changing it."""
+    if blas_threads.load() != NULL:
+        blas_threads.load().keep_still(seconds)
+
+
+def let_blas_go_on() -> None:
+    """After a fork, in the parent, before `unblock_lapack`."""
+    if blas_threads.load() != NULL:
+        blas_threads.load().go_on()
+
+
+def forget_blas_holds() -> None:
+    """In a forked child: threads that held the parent's are not in it."""
+    if blas_threads.load() != NULL:
+        blas_threads.store(blas_threads.load().without_holds())
 
 
 def limit_lapack(int threads) -> None:

@@ -9,8 +9,9 @@ from typing import Any, Literal, overload
 
 import numpy as np
 
-from ._blas import blas_threads
+from ._blas import find_libraries
 from ._lapack import LAPACK_INT_MAX
+from ._signals import run_apart
 from ._simd import instruction_set
 from ._workers import get_workers, usable_cpus
 
@@ -99,7 +100,7 @@ def _describe_blas() -> dict[str, Any]:
     if not sys.modules.keys() >= {"scipy.linalg.cython_blas", "scipy.linalg.cython_lapack"}:
         return {"internal_api": _NOT_LOADED, "architecture": _NOT_LOADED}
     try:
-        return next((blas.info() for blas in blas_threads.libraries()), {})
+        return next((blas.info() for blas in run_apart(find_libraries)), {})
     except Exception as error:
         return {"internal_api": str(error)}
 

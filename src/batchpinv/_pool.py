@@ -7,7 +7,7 @@ import math
 import os
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from queue import Empty, SimpleQueue
 from threading import Event, Lock, RLock, current_thread
 
@@ -15,13 +15,16 @@ from ._batch import (
     Job,
     Worker,
     block_lapack,
+    forget_blas_holds,
     forget_permits,
+    keep_blas_still,
     keep_lapack,
+    let_blas_go_on,
     limit_lapack,
     start_thread,
     unblock_lapack,
 )
-from ._blas import FORK_WAITS, blas_threads
+from ._blas import FORK_WAITS, hold
 from ._plan import Plan
 from ._workers import usable_cpus
 
@@ -172,13 +175,13 @@ def compute(job: Job, plan: Plan, report: Callable[[int], None] | None) -> None:
         Worker(job).run_briefly()
         return
     if plan.brief and report is None:
-        with blas_threads.hold(plan.blas_threads) if plan.blas_threads else nullcontext():
+        with hold(plan.blas_threads):
             Worker(job).run(math.inf)
         return
     helpers = plan.workers - 1 if plan.caller_computes else plan.workers
     crew = Crew(job)
     with ExitStack() as held:
-        held.enter_context(blas_threads.hold(_share(plan.blas_threads)))
+        held.enter_context(hold(_share(plan.blas_threads)))
         try:
             if helpers:
                 pool = _pool  # a forked child has another one
@@ -239,13 +242,13 @@ def _drop_all() -> None:
 
 
 def _before_fork() -> None:
-    blas_threads.keep_still()
+    keep_blas_still(FORK_WAITS)
     block_lapack(FORK_WAITS)
 
 
 def _after_fork_in_parent() -> None:
+    let_blas_go_on()
     unblock_lapack()
-    blas_threads.go_on()
 
 
 def _after_fork_in_child() -> None:
@@ -253,7 +256,7 @@ def _after_fork_in_child() -> None:
     _pool = Pool()
     _busy.clear()
     forget_permits()
-    blas_threads.restore_after_fork()
+    forget_blas_holds()
 
 
 if hasattr(os, "register_at_fork"):

@@ -52,9 +52,7 @@ matrix that stand out from rounding. rtol=2.38e-07 keeps them; float64 keeps the
     """
 
 
-def warn_of_cut(
-    name: str, dropped: int, standing: int, rtol: float, keeping: float, eps: float
-) -> None:
+def warn(name: str, dropped: int, standing: int, rtol: float, keeping: float, eps: float) -> None:
     """Warn the caller of that matrix.
 
     Of its `standing` singular values that stand out from rounding, the default `rtol` dropped

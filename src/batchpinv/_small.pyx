@@ -23,14 +23,15 @@ from libc.stdint cimport int64_t, uint8_t
 from libc.string cimport memset
 
 from ._batch cimport (
-    HERMITIAN, UPPER, GradientCall, Stack, StridedCall, compute_gradients, compute_in_lanes,
-    is_brief
+    HERMITIAN, UPPER, Cuts, GradientCall, Stack, StridedCall, compute_briefly,
+    compute_gradients, is_brief, is_briefest
 )
 
 import numpy as np
 
 cnp.import_array()
 
+cdef object FLOAT32 = np.float32
 cdef object FLOAT64 = np.float64  # a subclass of float
 # Larger stacks may gain from the threads of the library that differentiates.
 cdef enum:
@@ -53,7 +54,7 @@ def pinv(a, rtol, out, hermitian=False, lower=True, cnp.ndarray rank=None, cnp.n
     if x is None or (out is not None and may_overlap(<cnp.ndarray>a, x)):
         return None
     call.x = stack_of(x, cnp.PyArray_NDIM(x), 2)
-    return x if compute_in_lanes(&call) else None
+    return x if compute(&call, <cnp.ndarray>a) else None
 
 
 def lstsq(
@@ -91,7 +92,32 @@ def lstsq(
         return None
     call.b = stack_of(sides, cnp.PyArray_NDIM(sides), core)
     call.x = stack_of(x, cnp.PyArray_NDIM(x), core)
-    return x if compute_in_lanes(&call) else None
+    return x if compute(&call, <cnp.ndarray>a) else None
+
+
+cdef bint compute(const StridedCall *call, cnp.ndarray a) except -1:
+    """Computes without the GIL, unless it takes some microseconds only: among many threads that
+    want it, getting it back takes a thousand times as long. False if a matrix is not answered."""
+    cdef bint done
+    cdef Cuts found
+    if is_briefest(call[0]):
+        done = compute_briefly(call, True, &found)
+    else:
+        with nogil:
+            done = compute_briefly(call, False, &found)
+    if done and not found.all.empty():
+        warn(found, a)
+    return done
+
+
+cdef int warn(const Cuts &cuts, cnp.ndarray a) except -1:
+    """Warn if the default tolerance has certainly dropped more than rounding leaves."""
+    from ._libraries._numpy import warn_of_cut  # which imports this module
+
+    certain = (cuts.first, cuts.how.standing, cuts.how.dropped) if cuts.first >= 0 else None
+    shape = (cnp.PyArray_DIM(a, 0),) if cnp.PyArray_NDIM(a) == 3 else ()
+    warn_of_cut(certain, np.sort(np.array(cuts.all, np.int64)), a, shape)
+    return 0
 
 
 cdef int find_dtype(a):
@@ -151,6 +177,8 @@ cdef bint take_rtol(rtol, StridedCall *call):
         return True
     if PyFloat_CheckExact(rtol) or type(rtol) is FLOAT64:
         call.rtol = PyFloat_AS_DOUBLE(rtol)
+    elif type(rtol) is FLOAT32:  # as a multiple of np.finfo(np.float32).eps is
+        call.rtol = rtol
     elif is_number(rtol):
         call.rtol = (<double *>cnp.PyArray_DATA(<cnp.ndarray>rtol))[0]
     else:

@@ -20,10 +20,7 @@ def read_weights(given: Any, m: int) -> Weights | None:
     if given is None:
         return None
     array = as_array(given, "weights")
-    if array.dtype.kind not in "fiub" or array.dtype.char in "eg":
-        raise TypeError(
-            f"weights has dtype {array.dtype}; accepted are float32, float64, integers and booleans"
-        )
+    check_weights_dtype(array.dtype)
     if array.ndim < 1 or array.shape[-1] != m:
         raise ValueError(
             f"weights must have shape (*, m), one for each row of a: m is {m}, and weights has "
@@ -33,6 +30,13 @@ def read_weights(given: Any, m: int) -> Weights | None:
         return array
     with UsualArithmetic():  # numbers may be subnormal
         return array.astype(np.float64)
+
+
+def check_weights_dtype(dtype: np.dtype[Any]) -> None:
+    if dtype.kind not in "fiub" or dtype.char in "eg":
+        raise TypeError(
+            f"weights has dtype {dtype}; accepted are float32, float64, integers and booleans"
+        )
 
 
 def read_damping(options: Options) -> Tolerances | None:

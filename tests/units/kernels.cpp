@@ -402,6 +402,11 @@ template <class T> std::vector<Member<T>> all_kinds(Source &source, Size size) {
     members.push_back(member_of(of_rank<T>(source, m, n, n - 1), 0, 1e-4));
     members.push_back(member_of(of_rank<T>(source, m, n, n / 2), 0.01, 0));
     members.push_back(member_of(scaled_by(of_rank<T>(source, m, n, n - 1), -100), 0, 1e-3));
+    std::vector<double> s; // without a gap at the tolerance
+    for (std::int64_t j = 0; j < n; ++j)
+        s.push_back(std::exp2(-40.0 * static_cast<double>(j) / static_cast<double>(n)));
+    for (const double rtol : {1e-3, 1e-5})
+        members.push_back(member_of(source.with_values<T>(m, n, s), 0, rtol));
     return members;
 }
 
@@ -495,9 +500,14 @@ template <class T> void compare_few() {
     for (std::int64_t n = 1; n <= 12; ++n)
         for (std::int64_t m = n; m <= 24; ++m)
             compared.push_back({m, n});
-    for (const Size size : compared)
-        compare_neighbours<T>(direct, direct_few, full_rank_and_hopeless<T>(source, size),
-                              {0, 1, 2, 5, 12});
+    for (const Size size : compared) {
+        const auto &[few, all] = narrow_kernels[0];
+        compare_neighbours<T>(all, few, full_rank_and_hopeless<T>(source, size), {0, 1, 2, 5, 12});
+        if ((size.m + size.n) % 3 == 0)
+            for (int at = 1; at < 3; ++at)
+                compare_neighbours<T>(narrow_kernels[at][1], narrow_kernels[at][0],
+                                      all_kinds<T>(source, size), {0, 3});
+    }
 }
 
 UNIT_TEST(few_matrices_have_the_same_bits_in_narrow_registers) { FOR_EACH_DTYPE(compare_few); }

@@ -38,7 +38,11 @@ constexpr Kernel direct{"direct", &LaneKernels::direct, Method::qr_lanes},
     jacobi{"jacobi", &LaneKernels::jacobi, Method::jacobi_lanes},
     exact{"exact", &LaneKernels::exact, Method::exact_lanes};
 constexpr Kernel all_kernels[] = {direct, pivoted, jacobi, exact};
-constexpr Kernel direct_few{"direct_few", &LaneKernels::direct_few, Method::qr_lanes};
+// In narrow registers, and what they are compared with.
+constexpr Kernel narrow_kernels[][2] = {
+    {{"direct_few", &LaneKernels::direct_few, Method::qr_lanes}, direct},
+    {{"rank_revealing_few", &LaneKernels::rank_revealing_few, Method::pivoted_lanes}, pivoted},
+    {{"jacobi_few", &LaneKernels::jacobi_few, Method::jacobi_lanes}, jacobi}};
 
 template <class T>
 constexpr const char *dtype_name = dtype_index<T> == 0   ? "float32"
@@ -130,6 +134,7 @@ template <class T> class Group {
         group.b_col = b.col;
         group.out_row = out.row;
         group.out_col = out.col;
+        group.separates = true;
         group.workspace = workspace.get();
         for (int lane = 0; lane < lanes(); ++lane) {
             group.rank[lane] = -1;
@@ -139,7 +144,10 @@ template <class T> class Group {
 
     int lanes() const { return kernels.count; }
     int lanes(const Kernel &kernel) const {
-        return kernel.member == direct_few.member ? kernels.few : lanes();
+        for (const auto &pair : narrow_kernels)
+            if (kernel.member == pair[0].member)
+                return kernels.few;
+        return lanes();
     }
     std::int64_t side_rows() const { return transposed ? n : m; }
     std::int64_t answer_rows() const { return k && transposed ? m : n; }

@@ -97,11 +97,11 @@ template <class T> struct Qr {
         return r;
     }
 
-    // Q y
-    Dense<T> multiply(const Dense<T> &y) {
+    // Q y, or Q^H y
+    Dense<T> multiply(const Dense<T> &y, bool adjoint = false) {
         Columns<T> to(y);
         kernels<T>().multiply(v.memory.data(), tau.data(), rank, to.memory.data(),
-                              static_cast<int>(y.n), to.ld);
+                              static_cast<int>(y.n), to.ld, adjoint);
         return to.dense(y.m, y.n);
     }
 };
@@ -130,6 +130,8 @@ UNIT_TEST(qr_of_one_matrix_gives_it_back) {
                 const Dense<T> r = qr.triangle();
                 check(distance(qr.multiply(r), permuted) <= 20 * DBL_EPSILON * size_of(a));
                 const Dense<T> q = qr.multiply(unit_matrix<T>(size.m));
+                const Dense<T> back = qr.multiply(permuted, true);
+                check(distance(back, r) <= 20 * DBL_EPSILON * size_of(a));
                 const Dense<Long> gram = product(transposed(as_real<Long>(q)), as_real<Long>(q));
                 check(norm(difference(gram, as_real<Long>(unit_matrix<T>(size.m)))) <=
                       8 * DBL_EPSILON * size.m);

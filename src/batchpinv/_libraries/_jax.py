@@ -21,6 +21,7 @@ from .. import _derivatives
 from .._arrays import check_matrices, check_sides, is_on_cuda, result_dtype
 from .._options import Options, Result
 from .._tolerance import broadcast_batch, read_tolerance
+from .._weights import check_weights_dtype
 from .._workers import resolve_workers
 from . import _numpy, _xla
 
@@ -240,14 +241,20 @@ def _read_options(options: Options) -> tuple[_CallAttributes, dict[str, Any]]:
             if not given.ndim:
                 fixed[key] = float(given)
                 continue
-        elif jnp.iscomplexobj(given):
-            raise ValueError(f"{name} must be real; got dtype {given.dtype}")
-        elif given.dtype == np.bool_:
-            raise TypeError(f"{name} must be a real number or an array of them; got dtype bool")
+        else:
+            _check_traced(name, given)
         flags |= flag
         arrays[key] = jnp.asarray(given, jnp.asarray(0.0).dtype)
     workers = 0 if options.workers is None else resolve_workers(options.workers)
     return _CallAttributes(fixed["atol"], fixed["rtol"], flags, workers), arrays
+
+
+def _check_traced(name: str, given: Any) -> None:
+    """What `read_tolerance` finds wrong that a traced tolerance or damping shows."""
+    if jnp.iscomplexobj(given):
+        raise ValueError(f"{name} must be real; got dtype {given.dtype}")
+    if given.dtype == np.bool_:
+        raise TypeError(f"{name} must be a real number or an array of them; got dtype bool")
 
 
 def _read_system(a: Any, options: Options) -> dict[str, tuple[Any, int]]:
@@ -257,6 +264,7 @@ def _read_system(a: Any, options: Options) -> dict[str, tuple[Any, int]]:
     real = jnp.asarray(0.0).dtype
     weights, damping = options.weights, options.damping
     weights = jnp.ones(m, real) if weights is None else jnp.asarray(weights)
+    check_weights_dtype(weights.dtype)
     if weights.ndim < 1 or weights.shape[-1] != m:
         raise ValueError(
             f"weights must have shape (*, m), one for each row of a: m is {m}, and weights has "
@@ -264,7 +272,9 @@ def _read_system(a: Any, options: Options) -> dict[str, tuple[Any, int]]:
         )
     if not jnp.issubdtype(weights.dtype, jnp.floating):
         weights = weights.astype(real)
-    damping = jnp.zeros((), real) if damping is None else jnp.asarray(damping, real)
+    damping = jnp.zeros((), real) if damping is None else jnp.asarray(damping)
+    _check_traced("damping", damping)
+    damping = damping.astype(real)
     return {"weights": (weights, 1), "damping": (damping, 0)}
 
 

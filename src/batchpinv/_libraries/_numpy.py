@@ -26,7 +26,7 @@ from .._options import Options, Result
 from .._plan import Plan, check_size, make_plan
 from .._pool import compute
 from .._progress import open_progress
-from .._rank_warning import warn_of_cut
+from .._rank_warning import warn
 from .._tolerance import EPS, broadcast_batch, resolve_tolerances
 from .._weights import read_damping, read_weights
 from .._workers import resolve_workers
@@ -276,7 +276,7 @@ def _finish(
     if job.failed:
         check_failures(job, batch_shape, weighted=options.weights is not None)
     if job.cut.size:
-        _warn_of_cut(job, array, batch_shape, options)
+        warn_of_cut(job.certain_cut, job.cut, array, batch_shape, options.workers)
 
 
 def _noise(options: Options, m: int, n: int, dtype: np.dtype[Any]) -> float:
@@ -288,27 +288,28 @@ def _noise(options: Options, m: int, n: int, dtype: np.dtype[Any]) -> float:
     return min(m, n) * EPS[dtype.char]
 
 
-def _warn_of_cut(
-    job: Job, array: NDArray[Any], batch_shape: tuple[int, ...], options: Options
+def warn_of_cut(
+    certain: tuple[int, int, int] | None,
+    suspects: NDArray[np.int64],
+    array: NDArray[Any],
+    batch_shape: tuple[int, ...],
+    workers: int | None = None,
 ) -> None:
     """Warn of a matrix that certainly loses a singular value larger than rounding.
 
-    Of matrices that took an SVD, the engine knows. Others are suspects: whether one certainly does
-    is found by computing it again with tolerances below the default.
+    Of matrices that took an SVD, the engine knows: see `certain_cut` of a Job. Others are suspects:
+    whether one certainly does is found by computing it again with tolerances below the default.
     """
     m, n = array.shape[-2:]
     dtype = result_dtype(array.dtype)
     eps = EPS[dtype.char]
     shorter, longer = min(m, n), max(m, n)
-    if job.certain_cut:
-        index, standing, dropped = job.certain_cut
+    if certain:
+        index, standing, dropped = certain
         name = _name_matrix(index, batch_shape)
-        return warn_of_cut(name, dropped, standing, eps * longer, eps * shorter, eps)
-    suspects = job.cut
+        return warn(name, dropped, standing, eps * longer, eps * shorter, eps)
     rtol = eps * np.array([[longer], [shorter], [math.sqrt(shorter * longer)]])
-    asked = Options(
-        rtol=rtol, wants_rank=True, wants_rung=True, workers=options.workers, on_failure="nan"
-    )
+    asked = Options(rtol=rtol, wants_rank=True, wants_rung=True, workers=workers, on_failure="nan")
     stack = np.broadcast_to(array, (*batch_shape, m, n))
     step = 1  # the first suspect usually decides
     while suspects.size:
@@ -318,7 +319,7 @@ def _warn_of_cut(
         certain = found.rung < UNCERTAIN
         more = np.where(certain[1:], found.rank[1:] - found.rank[0], 0)
         for way, at in np.argwhere(more > 0)[:1]:
-            warn_of_cut(
+            warn(
                 _name_matrix(int(some[at]), batch_shape),
                 int(more[way, at]),
                 int(found.rank[way + 1, at]),

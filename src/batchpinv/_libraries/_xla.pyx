@@ -12,7 +12,7 @@ from cpython.pycapsule cimport PyCapsule_New
 from libc.stdint cimport int64_t
 from libc.string cimport memset
 
-from .._batch cimport Stack, StridedCall, compute_in_lanes, is_brief
+from .._batch cimport Stack, StridedCall, compute_briefly, is_brief
 
 from . import _numpy
 from .._options import Options
@@ -97,7 +97,7 @@ cdef Error *answer(CallFrame *frame, bint solves) noexcept nogil:
 
 
 cdef bint answer_at_once(const CallFrame *frame, bint solves) noexcept nogil:
-    """Whether lanes have computed it: a few small matrices, with no option that lanes lack."""
+    """Whether it was a brief call without options, which is computed at once."""
     cdef StridedCall call
     cdef const Buffer *a = frame.arguments.buffers[0]
     cdef const Buffer *x = frame.results.buffers[0]
@@ -127,7 +127,7 @@ cdef bint answer_at_once(const CallFrame *frame, bint solves) noexcept nogil:
     if solves:
         call.b = stack_of(frame.arguments.buffers[1], call.itemsize)
     call.atol, call.rtol = given.atol, given.rtol
-    return compute_in_lanes(&call)
+    return compute_briefly(&call, False, NULL)
 
 
 cdef inline Stack stack_of(const Buffer *buffer, int itemsize) noexcept nogil:

@@ -54,6 +54,7 @@ struct Batch {
     int itemsize;
     bool swapped, hermitian, lower, svd_only, nan_on_failure, transposed;
     bool lanes_only;  // a matrix that the lanes do not answer is a failure
+    bool limits_blas; // BLAS is held to one thread as soon as a matrix needs it
     unsigned only;    // for measurements: gram_alone, and bits of the rungs that may answer; 0: all
     double *evidence; // of each matrix: rank, most, least, kept, dropped; or null
     // Matrices that lose a singular value which stands out from this are reported as cut; see Cut.

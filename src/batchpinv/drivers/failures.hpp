@@ -18,6 +18,22 @@ struct Cut {
     std::int64_t standing, dropped;
 };
 
+// The matrices that are cut: in the order in which they were found, and the first of those that
+// certainly are, and how.
+struct Cuts {
+    std::vector<std::int64_t> all;
+    std::int64_t first = -1;
+    Cut how{};
+
+    void add(std::int64_t index, const Cut &found) {
+        all.push_back(index);
+        if (found.dropped > 0 && (first < 0 || index < first)) {
+            first = index;
+            how = found;
+        }
+    }
+};
+
 // Any worker adds each matrix whose outcome is not `solved`, or that is cut. They are rare.
 class Failures {
   public:
@@ -31,10 +47,8 @@ class FailureList final : public Failures {
     std::mutex lock;
 
   public:
-    std::vector<std::int64_t> non_finite, no_convergence, cut;
-    // The first matrix that is certainly cut, and how.
-    std::int64_t first_cut = -1;
-    Cut how{};
+    std::vector<std::int64_t> non_finite, no_convergence;
+    Cuts cuts;
 
     void add(std::int64_t index, Outcome outcome) override {
         std::lock_guard<std::mutex> guard(lock);
@@ -43,11 +57,7 @@ class FailureList final : public Failures {
 
     void add_cut(std::int64_t index, const Cut &found) override {
         std::lock_guard<std::mutex> guard(lock);
-        cut.push_back(index);
-        if (found.dropped > 0 && (first_cut < 0 || index < first_cut)) {
-            first_cut = index;
-            how = found;
-        }
+        cuts.add(index, found);
     }
 };
 

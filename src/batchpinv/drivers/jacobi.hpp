@@ -26,9 +26,11 @@ template <class T> class Jacobi : public SingularVectors<T> {
     Buffer<double> tau, small_tau, length2;         // q
     Buffer<int> pivots, order;                      // q
     Buffer<T> v, basis, divided;                    // q×q
+    SpreadColumns<T> sides;                         // a few columns of p or q rows
+    Buffer<T> solved, product, quotient;            // those of q; q
     int found = 0;                                  // singular values that are not left out
     int exponent = 0; // the columns are 2^-exponent times W's, since the kernels square squares
-    bool is_improved = false;
+    bool is_improved = false, has_vectors = false;
 
   public:
     static constexpr bool improves = true;
@@ -46,7 +48,10 @@ template <class T> class Jacobi : public SingularVectors<T> {
         : Base(context, p, q), negligible(negligible), kernels(spread_kernels<T>(context)), a(p, q),
           reflections(p, q), b(q, q), small_reflections(q, q), rotated(q, q), tau(q), small_tau(q),
           length2(q), pivots(q), order(q), v(static_cast<std::int64_t>(q) * q),
-          basis(static_cast<std::int64_t>(q) * q), divided(static_cast<std::int64_t>(q) * q) {}
+          basis(static_cast<std::int64_t>(q) * q), divided(static_cast<std::int64_t>(q) * q),
+          sides(p, context.batch.solves() ? most_sides(q) : 0),
+          solved(context.batch.solves() ? static_cast<std::int64_t>(q) * most_sides(q) : 0),
+          product(q), quotient(q) {}
 
     // False if it does not converge.
     bool factorise(const T *w) {
@@ -87,19 +92,52 @@ template <class T> class Jacobi : public SingularVectors<T> {
         return rounding_of<double>(Method::exact_lanes, p, q);
     }
 
-    // Keeps the `kept` largest singular values, and forms their vectors.
     void truncate(std::int64_t kept) {
         Base::truncate(kept);
+        has_vectors = false;
+    }
+
+    void pseudo_inverse(T *x) {
+        form_vectors();
+        Base::pseudo_inverse(x);
+    }
+
+    void half_inverse(T *x) {
+        form_vectors();
+        Base::half_inverse(x);
+    }
+
+    void apply(bool adjoint, blas_int k, const T *b, T *x) {
+        if (rank == 0 || k > most_sides(q) || has_vectors || is_even()) {
+            form_vectors();
+            Base::apply(adjoint, k, b, x);
+        } else if (adjoint)
+            solve(k, b, x);
+        else
+            solve_adjoint(k, b, x);
+    }
+
+  private:
+    // The right-hand sides that are solved without forming the singular vectors: in less time.
+    static constexpr blas_int most_sides(blas_int q) { return (q + 3) / 4; }
+
+    // Whether the kept values are so close that cosines left by Jacobi show in X.
+    bool is_even() const { return rank > 0 && s[0] < 2 * parts * q * s[rank - 1]; }
+
+    void form_vectors() {
+        if (has_vectors)
+            return;
+        has_vectors = true;
         for (std::int64_t c = 0; c < rank; ++c)
             for (std::int64_t i = 0; i < found; ++i)
                 u[i + c * found] = rotated.get(i, order[c]) / std::sqrt(length2[order[c]]);
-        if (rank > 0 && s[0] < 2 * parts * q * s[rank - 1])
+        if (is_even())
             straighten();
         a.clear(p, rank);
         for (std::int64_t c = 0; c < rank; ++c)
             for (std::int64_t i = 0; i < found; ++i)
                 a.set(i, c, u[i + c * found]);
-        kernels.multiply(reflections, tau, found, a, rank, a.ld);
+        kernels.multiply(reflections, tau, found, a, rank, a.ld, false);
         for (std::int64_t c = 0; c < rank; ++c)
             for (std::int64_t i = 0; i < p; ++i)
                 u[i + c * p] = a.get(i, c);
@@ -108,7 +146,7 @@ template <class T> class Jacobi : public SingularVectors<T> {
         for (std::int64_t c = 0; c < rank; ++c)
             for (std::int64_t i = 0; i < found; ++i)
                 b.set(i, c, v[i + c * found]);
-        kernels.multiply(small_reflections, small_tau, found, b, rank, b.ld);
+        kernels.multiply(small_reflections, small_tau, found, b, rank, b.ld, false);
         permute(rank, v);
         if (is_improved)
             Base::lapack.gemm('C', 'C', rank, q, q, v, q, basis, q, 0, vt, q);
@@ -118,7 +156,137 @@ template <class T> class Jacobi : public SingularVectors<T> {
                     vt[c + i * q] = conjugate(v[i + c * q]);
     }
 
-  private:
+    // x = b X^H, k×q, so that x^H = V S^-1 U^H b^H: of U and V, only the products with each column
+    // are formed, as form_vectors() and find_v() would form them.
+    void solve(blas_int k, const T *b, T *x) {
+        take_sides(k, p, [&](std::int64_t i, std::int64_t j) { return conjugate(b[j + i * k]); });
+        kernels.multiply(reflections, tau, found, sides, k, sides.ld, true);
+        const blas_int large = count_large(rank);
+        for (std::int64_t j = 0; j < k; ++j) {
+            std::fill_n(product.get(), found, T(0));
+            std::fill_n(quotient.get(), found, T(0));
+            for (blas_int c = 0; c < rank; ++c) {
+                const double square = length2[order[c]];
+                const T part = inner(c, [&](std::int64_t i) { return sides.get(i, j); }) / square;
+                if (c < large)
+                    add(c, part / square, product);
+                else
+                    add(c, part, quotient);
+            }
+            multiply_by_r(product);
+            divide_by_r_adjoint(quotient);
+            for (std::int64_t i = 0; i < q; ++i)
+                solved[i + j * q] = i < found ? product[i] + quotient[i] : T(0);
+        }
+        take_sides(k, q, [&](std::int64_t i, std::int64_t j) { return solved[i + j * q]; });
+        kernels.multiply(small_reflections, small_tau, found, sides, k, sides.ld, false);
+        for (std::int64_t j = 0; j < k; ++j) {
+            for (std::int64_t i = 0; i < q; ++i)
+                solved[pivots[i] + j * q] = sides.get(i, j);
+            if (is_improved)
+                multiply_by_basis('N', solved + j * q);
+        }
+        write(k, q, [&](std::int64_t i, std::int64_t j) { return solved[i + j * q]; }, x);
+    }
+
+    // x = b X, k×p, so that x^H = U S^-1 V^H b^H.
+    void solve_adjoint(blas_int k, const T *b, T *x) {
+        for (std::int64_t j = 0; j < k; ++j) {
+            for (std::int64_t i = 0; i < q; ++i)
+                solved[i + j * q] = conjugate(b[j + i * k]);
+            if (is_improved)
+                multiply_by_basis('C', solved + j * q);
+        }
+        take_sides(k, q, [&](std::int64_t i, std::int64_t j) { return solved[pivots[i] + j * q]; });
+        kernels.multiply(small_reflections, small_tau, found, sides, k, sides.ld, true);
+        const blas_int large = count_large(rank);
+        for (std::int64_t j = 0; j < k; ++j) {
+            T *const sum = solved + j * q;
+            for (std::int64_t i = 0; i < found; ++i) {
+                product[i] = quotient[i] = sides.get(i, j);
+                sum[i] = T(0);
+            }
+            multiply_by_r_adjoint(product);
+            divide_by_r(quotient);
+            for (blas_int c = 0; c < rank; ++c) {
+                const double square = length2[order[c]];
+                const T *const side = c < large ? product : quotient;
+                const T part = inner(c, [&](std::int64_t i) { return side[i]; }) / square;
+                add(c, c < large ? part / square : part, sum);
+            }
+        }
+        take_sides(k, p, [&](std::int64_t i, std::int64_t j) {
+            return i < found ? solved[i + j * q] : T(0);
+        });
+        kernels.multiply(reflections, tau, found, sides, k, sides.ld, false);
+        write(k, p, [&](std::int64_t i, std::int64_t j) { return sides.get(i, j); }, x);
+    }
+
+    template <class Get> void take_sides(blas_int k, blas_int rows, Get &&get) {
+        sides.clear(rows, k);
+        for (std::int64_t j = 0; j < k; ++j)
+            for (std::int64_t i = 0; i < rows; ++i)
+                sides.set(i, j, get(i, j));
+    }
+
+    // The columns of B V belong to 2^-exponent W.
+    template <class Get> void write(blas_int k, blas_int rows, Get &&get, T *x) const {
+        const double factor = std::ldexp(1.0, -exponent);
+        for (std::int64_t j = 0; j < k; ++j)
+            for (std::int64_t i = 0; i < rows; ++i)
+                x[j + i * k] = conjugate(get(i, j)) * factor;
+    }
+
+    // The inner product of column c of B V, in the order of the singular values.
+    template <class Get> T inner(blas_int c, Get &&get) const {
+        T sum = 0;
+        for (std::int64_t i = 0; i < found; ++i)
+            sum += conjugate(rotated.get(i, order[c])) * get(i);
+        return sum;
+    }
+
+    void add(blas_int c, T part, T *to) const {
+        for (std::int64_t i = 0; i < found; ++i)
+            to[i] += rotated.get(i, order[c]) * part;
+    }
+
+    // The triangle R2, in place.
+    void multiply_by_r(T *y) const {
+        for (std::int64_t i = 0; i < found; ++i) {
+            T sum = 0;
+            for (std::int64_t j = i; j < found; ++j)
+                sum += b.get(i, j) * y[j];
+            y[i] = sum;
+        }
+    }
+    void multiply_by_r_adjoint(T *y) const {
+        for (std::int64_t j = found - 1; j >= 0; --j) {
+            T sum = 0;
+            for (std::int64_t i = 0; i <= j; ++i)
+                sum += conjugate(b.get(i, j)) * y[i];
+            y[j] = sum;
+        }
+    }
+    void divide_by_r(T *y) const {
+        for (std::int64_t j = found - 1; j >= 0; --j) {
+            y[j] /= b.get(j, j);
+            for (std::int64_t i = 0; i < j; ++i)
+                y[i] -= b.get(i, j) * y[j];
+        }
+    }
+    void divide_by_r_adjoint(T *y) const {
+        for (std::int64_t j = 0; j < found; ++j) {
+            for (std::int64_t i = 0; i < j; ++i)
+                y[j] -= conjugate(b.get(i, j)) * y[i];
+            y[j] /= conjugate(b.get(j, j));
+        }
+    }
+
+    void multiply_by_basis(char operation, T *y) {
+        std::copy_n(y, q, product.get());
+        Base::lapack.gemm(operation, 'N', q, 1, q, basis, q, product, q, 0, y, q);
+    }
+
     // That of W's largest part.
     int find_exponent(const T *w) const {
         double largest = 0;
@@ -176,9 +344,7 @@ template <class T> class Jacobi : public SingularVectors<T> {
         for (std::int64_t j = 0; j < found; ++j)
             for (std::int64_t i = 0; i < found; ++i)
                 r[i + j * found] = i <= j ? b.get(i, j) : T(0);
-        blas_int large = 0;
-        while (large < columns && 16 * s[large] >= s[0])
-            ++large;
+        const blas_int large = count_large(columns);
         for (std::int64_t c = 0; c < columns; ++c)
             for (std::int64_t i = 0; i < found; ++i)
                 if (c < large)
@@ -188,6 +354,13 @@ template <class T> class Jacobi : public SingularVectors<T> {
         Base::lapack.gemm('N', 'N', found, large, found, r, found, divided, found, 0, v, found);
         Base::lapack.trsm('L', 'C', found, columns - large, r, v + large * std::int64_t(found),
                           found);
+    }
+
+    blas_int count_large(blas_int columns) const {
+        blas_int large = 0;
+        while (large < columns && 16 * s[large] >= s[0])
+            ++large;
+        return large;
     }
 
     // P b
@@ -210,8 +383,8 @@ template <class T> class Jacobi : public SingularVectors<T> {
         b.clear(q, q);
         for (std::int64_t c = 0; c < q; ++c)
             b.set(c, c, 1);
-        kernels.multiply(reflections, tau, turned, b, q, b.ld);
-        kernels.multiply(small_reflections, small_tau, found, b, q, b.ld);
+        kernels.multiply(reflections, tau, turned, b, q, b.ld, false);
+        kernels.multiply(small_reflections, small_tau, found, b, q, b.ld, false);
         permute(q, basis);
     }
 };

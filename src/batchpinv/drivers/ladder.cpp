@@ -2,6 +2,7 @@
 #include "ladder.hpp"
 
 #include "bidiagonal.hpp"
+#include "blas_threads.hpp"
 #include "definite.hpp"
 #include "direct_long.hpp"
 #include "direct_square.hpp"
@@ -74,9 +75,6 @@ std::unique_ptr<Rung> make_certified(const RungContext &context) {
 
 template <class T> constexpr int parts = is_complex<T> ? 2 : 1;
 
-// The shorter sides up to which the lanes' SVD is faster than LAPACK's.
-template <class T> constexpr std::int64_t jacobi_to = sizeof(Real<T>) == 4 ? 40 : DOUBLE_JACOBI_TO;
-
 template <class T> bool fits(const Batch &batch, const LaneTable *lanes) {
     return lanes && suits_lanes(batch.n, batch.m, parts<T>);
 }
@@ -89,10 +87,6 @@ template <class T, class C, LaneKernel LaneKernels::*kernel, Method method>
 std::unique_ptr<Rung> make_lanes(const RungContext &context) {
     constexpr bool answers_all = kernel == &LaneKernels::exact;
     return std::make_unique<LaneRung<T, C, answers_all>>(context, kernel, method);
-}
-
-template <class T> bool fits_jacobi(const RungContext &context) {
-    return fits_lanes<T>(context) && context.batch.m <= jacobi_to<T>;
 }
 
 template <class T> constexpr bool is_single = !std::is_same_v<T, Wide<T>>;
@@ -112,13 +106,13 @@ template <class T> bool fits_triangle(const RungContext &context) {
     return fits_lapack<T>(context) && is_long(context.batch.n, context.batch.m);
 }
 
-// Small matrices of more columns take one-sided Jacobi of one matrix; so do larger ones of few.
+// Larger matrices take one-sided Jacobi of one matrix, up to its number of columns.
 template <class T> bool fits_jacobi_of_one(const RungContext &context) {
     return fits_spread<T>(context) && !fits_lanes_alone<T>(context) && !fits_triangle<T>(context);
 }
 
 template <class T> bool single_svd_hands_down(const RungContext &context) {
-    return is_single<T> && !fits_spread<T>(context) && !fits_jacobi<T>(context);
+    return is_single<T> && !fits_spread<T>(context) && !fits_lanes_alone<T>(context);
 }
 
 template <class T> bool fits_square(const RungContext &context) {
@@ -150,7 +144,7 @@ const Step steps[] = {
     {RungName::qr_lanes, fits_lanes<T>, make_lanes<T, T, &LaneKernels::direct, Method::qr_lanes>},
     {RungName::pivoted_lanes, fits_lanes<T>,
      make_lanes<T, T, &LaneKernels::rank_revealing, Method::pivoted_lanes>},
-    {RungName::svd_lanes, fits_jacobi<T>,
+    {RungName::svd_lanes, fits_lanes_alone<T>,
      make_lanes<T, T, &LaneKernels::jacobi, Method::jacobi_lanes>},
     {RungName::svd_lanes, fits_wide_jacobi<T>,
      make_lanes<T, Wide<T>, &LaneKernels::jacobi, Method::jacobi_lanes>},
@@ -182,6 +176,7 @@ class Ladder final : public Solver {
     };
 
     Gate::Pass pass;
+    std::optional<BlasThreads::Hold> hold;
     Permit permit;
     std::unique_ptr<Reduced> reduced;
     const RungContext context;
@@ -267,6 +262,12 @@ class Ladder final : public Solver {
         }
     }
 
+    bool may_call_lapack() {
+        if (context.batch.limits_blas && !hold)
+            hold.emplace(1);
+        return permit.take();
+    }
+
     // Whether the top rung refines solutions: see lanes/refine-inl.h.
     bool refines() const {
         const Batch &batch = context.batch;
@@ -302,7 +303,7 @@ class Ladder final : public Solver {
             return;
         Level &level = open(at);
         level.count = 0;
-        if (level.rung->calls_lapack() && !permit.take())
+        if (level.rung->calls_lapack() && !may_call_lapack())
             return;
         const unsigned answered = level.rung->answer(level.waiting, count);
         permit.give_way();

@@ -30,13 +30,13 @@ constexpr bool suits_lanes(std::int64_t longer, std::int64_t shorter, int parts)
     return shorter <= (parts == 2 ? most_complex : most_real) && longer * shorter * parts <= 4096;
 }
 
-// The shorter side up to which the lanes' SVD in double is faster than that of one matrix: 24 for
-// stacks, 16 for a lone matrix, which pays for all lanes.
-constexpr std::int64_t DOUBLE_JACOBI_TO = 20;
-
-// Whether matrices never leave the lanes, whatever their singular values.
+// Whether matrices never leave the lanes, whatever their singular values: those of few numbers. The
+// SVD of one matrix at a time takes up to twice the time for a stack of more, but half for a lone
+// matrix, which pays for all lanes; for a stack of 32×32 it is faster, too. `python -m benchmarks
+// speed --kinds gapless scattered` measures stacks.
 constexpr bool stays_in_lanes(std::int64_t longer, std::int64_t shorter, int parts) {
-    return suits_lanes(longer, shorter, parts) && shorter <= DOUBLE_JACOBI_TO;
+    constexpr std::int64_t most = 512;
+    return suits_lanes(longer, shorter, parts) && longer * shorter * parts <= most;
 }
 
 // Whether idle workers can help those who are busy with a matrix of this batch.

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "factor_cache.hpp"
+#include "ladder.hpp"
 #include "matrix.hpp"
 #include "structure.hpp"
 
@@ -36,7 +37,10 @@ template <class T, class C, bool answers_all> class LaneRung final : public Rung
     LaneRung(const RungContext &context, LaneKernel LaneKernels::*kernel, Method method)
         : context(context), batch(context.batch), kernels(*context.lanes->of[dtype_index<C>]),
           kernel(kernels.*kernel),
-          kernel_of_few(kernel == &LaneKernels::direct ? kernels.direct_few : kernels.*kernel),
+          kernel_of_few(kernel == &LaneKernels::direct           ? kernels.direct_few
+                        : kernel == &LaneKernels::rank_revealing ? kernels.rank_revealing_few
+                        : kernel == &LaneKernels::jacobi         ? kernels.jacobi_few
+                                                                 : kernels.*kernel),
           gather(make_gather<C>(batch)),
           converts(!same_type || answers_all || !is_native<T>(batch)),
           delivers(!same_type || answers_all), decides_values(method == Method::jacobi_lanes),
@@ -73,6 +77,7 @@ template <class T, class C, bool answers_all> class LaneRung final : public Rung
         group.noise = batch.noise;
         group.blur = batch.blur;
         group.halves = batch.halves;
+        group.separates = stays_in_lanes(batch.n, batch.m, is_complex<C> ? 2 : 1);
         group.evidence = batch.evidence ? evidence : nullptr;
         if (batch.ndim) {
             group.ahead = kernels.count * batch.strides[Operand::A][batch.ndim - 1];

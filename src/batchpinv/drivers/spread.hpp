@@ -133,8 +133,8 @@ template <class T> class SpreadQr {
                 a.set(i, j, inverse[i + j * rank]);
             b.set(j, j, 1);
         }
-        kernels.multiply(reflections, tau, rank, a, rank, a.ld);
-        kernels.multiply(small_reflections, small_tau, rank, b, rank, b.ld);
+        kernels.multiply(reflections, tau, rank, a, rank, a.ld, false);
+        kernels.multiply(small_reflections, small_tau, rank, b, rank, b.ld, false);
         for (std::int64_t j = 0; j < rank; ++j) {
             for (std::int64_t i = 0; i < p; ++i)
                 y[i + j * p] = a.get(i, j);

@@ -1,6 +1,7 @@
 // Checks a call for a stack, describes it as a Batch, and solves it in the thread that calls.
 #include "strided.hpp"
 
+#include "blas_threads.hpp"
 #include "floating_point.hpp"
 #include "ladder.hpp"
 
@@ -10,9 +11,10 @@ namespace {
 // Writes the status of each failed matrix for the caller, and counts them.
 struct Statuses final : Failures {
     int *const status;
+    Cuts *const cuts; // null if nobody wants to know
     std::int64_t blocks = 1, count = 0, last = -1;
 
-    explicit Statuses(int *status) : status(status) {}
+    explicit Statuses(int *status, Cuts *cuts = nullptr) : status(status), cuts(cuts) {}
 
     void add(std::int64_t block, Outcome outcome) override {
         const std::int64_t index = block / blocks;
@@ -22,8 +24,7 @@ struct Statuses final : Failures {
         last = index;
     }
 
-    // Asked for by calls that take the general way then, which warns.
-    void add_cut(std::int64_t block, const Cut &) override { add(block, Outcome::not_in_lanes); }
+    void add_cut(std::int64_t block, const Cut &cut) override { cuts->add(block / blocks, cut); }
 };
 
 bool fits_lapack(std::int64_t m, std::int64_t n) {
@@ -32,6 +33,11 @@ bool fits_lapack(std::int64_t m, std::int64_t n) {
         return false;
     const std::int64_t smaller = std::min(m, n);
     return smaller == 0 || 5 * smaller + 300 <= most / smaller;
+}
+
+bool fits_lanes(const StridedCall &call) {
+    const auto [shorter, longer] = std::minmax({call.m, call.n});
+    return suits_lanes(longer, shorter, call.kind == 'c' ? 2 : 1);
 }
 
 double damping_of(const StridedCall &call, std::int64_t at) {
@@ -123,8 +129,9 @@ void fill_with_zeros(const StridedCall &call) {
                             static_cast<std::size_t>(call.itemsize));
 }
 
+// `answers_all`: otherwise the caller has another way for those that are not answered.
 std::int64_t solve(const StridedCall &call, const RoutineTable &routines, const LaneTable *lanes,
-                   bool lanes_only = false) {
+                   Gate &gate, bool answers_all, Cuts *cuts = nullptr) {
     const double rtol = call.rtol < 0 ? default_rtol(call) : call.rtol;
     for (std::int64_t at = 0; at < call.count; ++at) {
         if (call.status)
@@ -137,11 +144,13 @@ std::int64_t solve(const StridedCall &call, const RoutineTable &routines, const 
         return 0;
     }
     Batch batch = describe(call, rtol);
-    batch.lanes_only = lanes_only;
-    if (lanes_only && call.rtol < 0 && call.m != call.n) // else nothing above rounding is dropped
+    batch.limits_blas = !answers_all && blas_threads.load();
+    batch.lanes_only = !answers_all && !batch.limits_blas;
+    if (batch.lanes_only && !(lanes && fits_lanes(call)))
+        return call.count;
+    if (cuts && call.rtol < 0 && call.m != call.n) // else nothing above rounding is dropped
         batch.noise = static_cast<double>(std::min(call.m, call.n)) * epsilon(call);
-    Gate gate;
-    Statuses statuses(call.status);
+    Statuses statuses(call.status, cuts);
     statuses.blocks = batch.blocks;
     const std::unique_ptr<Solver> solver = make_solver(batch, routines, lanes, gate, statuses);
     solver->run(0, batch.count);
@@ -155,27 +164,28 @@ std::int64_t solve_strided(const StridedCall &call, const RoutineTable &routines
     const FloatingPoint usual; // from the start: comparing a tolerance may trap, too
     if (const std::int64_t wrong = check(call))
         return wrong;
+    Gate gate;
     try {
         if (call.work) {
             const Arena there(call.work, call.work_bytes);
-            return solve(call, routines, lanes);
+            return solve(call, routines, lanes, gate, true);
         }
         if (is_brief(call)) {
             const BriefArena there;
-            return solve(call, routines, lanes);
+            return solve(call, routines, lanes, gate, true);
         }
-        return solve(call, routines, lanes);
+        return solve(call, routines, lanes, gate, true);
     } catch (const std::bad_alloc &) {
         return NO_MEMORY;
     }
 }
 
-bool solve_in_lanes(const StridedCall &call, const RoutineTable &routines,
-                    const LaneTable *lanes) noexcept {
+bool solve_briefly(const StridedCall &call, const RoutineTable &routines, const LaneTable *lanes,
+                   Gate &gate, Cuts *cuts) noexcept {
     const FloatingPoint usual;
     try {
         const BriefArena there;
-        return solve(call, routines, lanes, true) == 0;
+        return solve(call, routines, lanes, gate, false, cuts) == 0;
     } catch (const std::bad_alloc &) {
         return false;
     }

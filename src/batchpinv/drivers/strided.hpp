@@ -40,16 +40,21 @@ struct StridedCall {
     Stack weights, damping, covariance;
 };
 
-// Whether a call is a few small matrices that seldom leave the lanes, with few right-hand sides:
+// Whether a call is a few small matrices with few right-hand sides, or one that is not much larger:
 // too short for a second thread, or an interrupt.
 inline bool is_brief(const StridedCall &call) {
-    constexpr std::int64_t entries = 2048, sides = 8, side = 24;
+    constexpr std::int64_t entries = 2048, entries_of_one = 8192, sides = 8, side = 64;
     const auto [shorter, longer] = std::minmax({call.m, call.n});
-    if (std::min(call.count, shorter) < 1 || std::max(call.count, longer) > entries)
+    if (std::min(call.count, shorter) < 1 || shorter > side || longer > entries_of_one)
         return false;
-    return call.count * call.m * call.n <= entries &&
-           (!call.solves || (call.k >= 1 && call.k <= sides)) && shorter <= side &&
-           suits_lanes(longer, shorter, call.kind == 'c' ? 2 : 1);
+    const std::int64_t total = call.count > entries ? call.count : call.count * call.m * call.n;
+    return total <= (call.count == 1 ? entries_of_one : entries) &&
+           (!call.solves || (call.k >= 1 && call.k <= sides));
+}
+
+// Whether a brief call takes some microseconds only, too few for another thread to need the GIL.
+inline bool is_briefest(const StridedCall &call) {
+    return call.count * call.m * call.n <= 2048 && std::min(call.m, call.n) <= 24;
 }
 
 // What is wrong with a call, apart from its matrices. Results that are not negative are counts.
@@ -59,10 +64,11 @@ constexpr std::int64_t BAD_SIZE = -1, BAD_FLAGS = -2, BAD_TOLERANCE = -3, NO_MEM
 std::int64_t solve_strided(const StridedCall &call, const RoutineTable &routines,
                            const LaneTable *lanes) noexcept;
 
-// The same by the lanes alone, for small matrices: LAPACK may make its callers wait. False if any
-// was not answered, or if there is no memory.
-bool solve_in_lanes(const StridedCall &call, const RoutineTable &routines,
-                    const LaneTable *lanes) noexcept;
+// The same for brief calls, with BLAS held to one thread. If it is not known yet, matrices that
+// need it are not answered. False if any was not answered, or if there is no memory. `cuts`, unless
+// it is null, tells which lost a singular value to the default tolerance.
+bool solve_briefly(const StridedCall &call, const RoutineTable &routines, const LaneTable *lanes,
+                   Gate &gate, Cuts *cuts) noexcept;
 
 // Bytes of workspace for calls of these sizes and flags, or one of the above.
 std::int64_t strided_work_bytes(const StridedCall &call, const RoutineTable &routines,

@@ -38,6 +38,8 @@ template <class R, template <class> class E> struct Numbers {
                                          jacobi<R, lanes, Wide, true>,
                                          few,
                                          direct_few<R, lanes, Wide, few, Narrow>,
+                                         rank_revealing_few<R, lanes, Wide, few, Narrow>,
+                                         jacobi_few<R, lanes, Wide, few, Narrow>,
                                          Workspace<Wide, Lanes<R, bytes>>::bytes,
                                          multiply_few_rows<R, lanes, is_complex>,
                                          is_complex ? nullptr

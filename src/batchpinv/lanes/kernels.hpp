@@ -59,6 +59,7 @@ struct LaneGroup {
     double absolute, relative; // the kernel's Rounding (decide-inl.h), in units of s1
     double blur;               // how far singular values of the matrices are off, in units of s1
     double noise;              // `cut` tells of dropped values above this; 0: of none. See Batch
+    bool separates;            // whether rank_revealing looks for values near the tolerance
     int filled;                // lanes in use, from the first on
     // Whether the fields below and the workspace still belong to these matrices and tolerances. If
     // so, the systems are solved with the factors of the last call.
@@ -80,9 +81,9 @@ using LaneKernel = unsigned (*)(LaneGroup &group);
 struct LaneKernels {
     int count;
     LaneKernel direct, rank_revealing, jacobi, exact;
-    // `direct` in narrower registers, for up to `few` matrices: a lone one waits less. Same bits.
+    // The same in narrower registers, for up to `few` matrices: a lone one waits less. Same bits.
     int few;
-    LaneKernel direct_few;
+    LaneKernel direct_few, rank_revealing_few, jacobi_few;
     std::int64_t (*workspace_bytes)(std::int64_t m, std::int64_t n);
     // out = X b, where X is rows×m and b m×k. All are stored by rows; those of b are ld apart.
     // Unless `squares` is null, it gets the sums of squares of b's columns, for real and imaginary

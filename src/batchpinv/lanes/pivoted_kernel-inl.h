@@ -69,6 +69,8 @@ unsigned factorise_completely(LaneGroup &group, const Workspace<E, V> &work, S s
             surely = found.rounding.below(found.dropped);
     const auto hopeful = (surely <= tolerance.of(norm)) | (surely < SEPARATE<R> * smallest);
     auto asked = (~droppable | much) & hopeful & (rank < static_cast<R>(n)) & (norm > 0);
+    if (!group.separates)
+        asked &= droppable;
     if (group.evidence) // the measurement is of R22 alone
         asked &= ~asked;
     auto separable = asked & ~asked;
@@ -148,12 +150,33 @@ unsigned rank_revealing_of(LaneGroup &group, S shape) {
     });
 }
 
+template <class R, int lanes, class E, int n> unsigned rank_revealing_of_order(LaneGroup &group) {
+    return rank_revealing_of<R, lanes, E>(group, Shape<Fixed<n>>{});
+}
+
+// The kernel for that order, if one is compiled for it alone; or null.
+template <class R, int lanes, class E>
+LaneKernel rank_revealing_of_fixed_order(const LaneGroup &group) {
+    if (group.m == group.n)
+        switch (group.n) {
+        case 2:
+            return rank_revealing_of_order<R, lanes, E, 2>;
+        case 3:
+            return rank_revealing_of_order<R, lanes, E, 3>;
+        case 4:
+            return rank_revealing_of_order<R, lanes, E, 4>;
+        }
+    return nullptr;
+}
+
 template <class R, int lanes, class E> unsigned rank_revealing(LaneGroup &group) {
-    if (group.m == 2 && group.n == 2)
-        return rank_revealing_of<R, lanes, E>(group, Shape<Fixed<2>>{});
-    if (group.m == 3 && group.n == 3)
-        return rank_revealing_of<R, lanes, E>(group, Shape<Fixed<3>>{});
-    if (group.m == 4 && group.n == 4)
-        return rank_revealing_of<R, lanes, E>(group, Shape<Fixed<4>>{});
-    return rank_revealing_of<R, lanes, E>(group, shape_of(group));
+    const LaneKernel kernel = rank_revealing_of_fixed_order<R, lanes, E>(group);
+    return kernel ? kernel(group) : rank_revealing_of<R, lanes, E>(group, shape_of(group));
+}
+
+// The same for a few matrices, in narrower vectors; see direct_few.
+template <class R, int lanes, class Wide, int few, class Narrow>
+unsigned rank_revealing_few(LaneGroup &group) {
+    const LaneKernel kernel = rank_revealing_of_fixed_order<R, lanes, Wide>(group);
+    return kernel ? kernel(group) : rank_revealing_of<R, few, Narrow>(group, shape_of(group));
 }

@@ -168,15 +168,17 @@ int spread_qr(double *w, double *v, double *tau, int *pivots, int n, std::int64_
     return n;
 }
 
-// Y = Q Y for the product Q of n reflections.
+// Y = Q Y, or Q^H Y, for the product Q of n reflections.
 template <int lanes, int parts>
 void spread_multiply(const double *v, const double *tau, int n, double *y, int columns,
-                     std::int64_t ld) {
+                     std::int64_t ld, bool adjoint) {
     constexpr int most = 4 / parts;
     for (int c = 0; c < columns; c += most)
-        for (int k = n - 1; k >= 0; --k)
+        for (int i = 0; i < n; ++i) {
+            const int k = adjoint ? i : n - 1 - i;
             reflect<lanes, parts>(v + k * parts * ld, tau[k], k, y + c * parts * ld,
                                   columns - c < most ? columns - c : most, ld, nullptr);
+        }
 }
 
 // out = A v for n columns a, in twice the working precision, rounded once. The columns of v have n

@@ -235,3 +235,10 @@ template <class R, int lanes, class E, bool exact> unsigned jacobi(LaneGroup &gr
         return factorise_by_jacobi<R, lanes, exact>(group, work, shape);
     });
 }
+
+// The same for a few matrices, in narrower vectors; see direct_few.
+template <class R, int lanes, class Wide, int few, class Narrow>
+unsigned jacobi_few(LaneGroup &group) {
+    return group.n <= 4 ? jacobi<R, lanes, Wide, false>(group)
+                        : jacobi<R, few, Narrow, false>(group);
+}

@@ -11,7 +11,7 @@ struct SpreadKernels {
     int (*qr)(double *w, double *v, double *tau, int *pivots, int n, std::int64_t ld, double least,
               double share, double *norm2);
     void (*multiply)(const double *v, const double *tau, int n, double *y, int columns,
-                     std::int64_t ld);
+                     std::int64_t ld, bool adjoint);
     void (*multiply_exactly)(const double *a, const double *v, int n, double *out, int columns,
                              std::int64_t ld);
     bool (*jacobi)(double *b, int n, std::int64_t ld, double *length2);
