@@ -20,22 +20,6 @@ namespace {
 using batchpinv::Finding;
 using batchpinv::Tolerance;
 
-// What a rung is constructed from.
-struct RungInputs {
-    batchpinv::Batch batch{};
-    const batchpinv::RoutineTable routines = plain::routines();
-    batchpinv::Gate gate;
-    batchpinv::Gate::Pass pass{gate};
-    batchpinv::FailureList failures;
-    std::unique_ptr<batchpinv::Reduced> reduced;
-    const batchpinv::RungContext context{batch, routines, nullptr, pass, failures, reduced};
-
-    RungInputs(std::int64_t p, std::int64_t q) { // W is p×q
-        batch.m = q;
-        batch.n = p;
-    }
-};
-
 struct Count {
     long certain = 0, scanned = 0;
 };

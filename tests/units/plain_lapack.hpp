@@ -1,8 +1,8 @@
-// The LAPACK routines that certificates.cpp needs, in double, as plain loops. With them the rungs
-// run as they are.
+// The LAPACK routines that certificates.cpp and jacobi.cpp need, in double, as plain loops. With
+// them the rungs run as they are.
 #pragma once
 
-#include "../../src/batchpinv/drivers/lapack.hpp"
+#include "../../src/batchpinv/drivers/rung.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -328,3 +328,25 @@ inline batchpinv::RoutineTable routines() {
 }
 
 } // namespace units::plain
+
+namespace units {
+
+// What a rung is constructed from.
+struct RungInputs {
+    batchpinv::Batch batch{};
+    const batchpinv::RoutineTable routines = plain::routines();
+    const batchpinv::LaneTable *lanes;
+    batchpinv::Gate gate;
+    batchpinv::Gate::Pass pass{gate};
+    batchpinv::FailureList failures;
+    std::unique_ptr<batchpinv::Reduced> reduced;
+    const batchpinv::RungContext context{batch, routines, lanes, pass, failures, reduced};
+
+    RungInputs(std::int64_t p, std::int64_t q, const batchpinv::LaneTable *lanes = nullptr)
+        : lanes(lanes) { // W is p×q
+        batch.m = q;
+        batch.n = p;
+    }
+};
+
+} // namespace units
