@@ -160,6 +160,8 @@ def test_operands_and_options_that_are_not_supported_are_refused():
         jax.jit(lambda a: pinv(a, progress=True))(a)
     with pytest.raises(ValueError, match="rcond is the old name of rtol"):
         jax.jit(lambda a: pinv(a, 0.1, rtol=0.1))(a)
+    with pytest.raises(TypeError, match=r"rtol must be a real number .*; got dtype bool"):
+        jax.jit(lambda a, rtol: pinv(a, rtol=rtol))(a, True)
 
 
 def test_failures_raise_or_give_nan():

@@ -4,10 +4,12 @@ given and what is accepted. It comes before any work: `out` is untouched, no pro
 
 import importlib.util
 import pickle
+import re
 import sys
 
 import numpy as np
 import pytest
+from children import run_python
 from scipy.sparse import csr_array
 
 import batchpinv
@@ -204,6 +206,28 @@ def test_a_wrong_environment_variable_is_named(monkeypatch, value, message):
     with pytest.raises(ValueError, match=message):
         get_workers()
     assert pinv(EYE, workers=1).tolist() == EYE.tolist()
+
+
+def test_unknown_kernels_are_named_beside_those_that_there_are():
+    said = run_python(
+        """
+        try:
+            import batchpinv
+        except ImportError as error:
+            print(error)
+        """,
+        BATCHPINV_SIMD="sse9",
+    )
+    assert re.match(r"BATCHPINV_SIMD is 'sse9'; .* have (avx512, )?(avx2, )?baseline, none$", said)
+
+
+def test_show_config_says_why_blas_cannot_be_asked(monkeypatch):
+    def fail():
+        raise OSError("no such library")
+
+    monkeypatch.setattr(batchpinv._config.blas_threads, "libraries", fail)
+    pinv(EYE, driver="svd")  # loads LAPACK
+    assert show_config("dicts")["lapack"]["library"] == "no such library"
 
 
 @pytest.mark.parametrize("mode", ["dict", None, 3])

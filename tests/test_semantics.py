@@ -5,6 +5,7 @@ the documented dtype and shape, from every kind of input, which stays as it was.
 import numpy as np
 import pytest
 from cases import DTYPES, Case, Draw, make_cases, mixed_stack, same_bits
+from numpy.lib.stride_tricks import as_strided
 from references import error_units, pinv_exact, pinv_mp
 
 CASES = [case for dtype in DTYPES for case in make_cases(dtype)]
@@ -235,6 +236,28 @@ def test_the_result_is_fresh_contiguous_memory(pinv):
     assert x.flags.c_contiguous
     assert x.flags.owndata
     assert not np.shares_memory(x, a)
+
+
+def test_out_is_right_though_nobody_can_say_whether_it_overlaps_the_input(pinv):
+    numbers = np.random.default_rng(0).standard_normal(10_000)
+
+    def view(start, *steps):
+        return as_strided(numbers[start:], (5, 4, 6, 3, 2, 2), [8 * step for step in steps])
+
+    a, out = view(0, 240, 102, 347, 733, 42, 4), view(25, 1792, 446, 73, 24, 9, 1)
+    with pytest.raises(np.exceptions.TooHardError):
+        np.shares_memory(a, out, max_work=10_000)
+    expected = pinv(a.copy())
+    assert same_bits(pinv(a, out=out), expected)
+
+
+def test_a_copy_on_write_map_is_filled_and_its_file_stays_as_it_was(pinv, tmp_path):
+    path = tmp_path / "out"
+    path.write_bytes(bytes(72))
+    out = np.memmap(path, float, "c", shape=(3, 3))
+    pinv(2 * np.eye(3), out=out)
+    assert same_bits(out, np.eye(3) / 2)
+    assert path.read_bytes() == bytes(72)
 
 
 def test_out_is_filled_and_returned(pinv):

@@ -103,6 +103,8 @@ def test_operands_and_options_that_are_not_supported_are_refused():
         pinv(a, out=np.empty((3, 3), np.float32))
     with pytest.raises(ValueError, match=r"out must have shape \(3, 3\)"):
         pinv(a, out=torch.empty(2, 2))
+    with pytest.raises(TypeError, match=r"nested tensor: give a.to_padded_tensor\(0\)"):
+        pinv(torch.nested.nested_tensor([a, a], layout=torch.jagged))
     with pytest.raises(ValueError, match="lazy conjugate"):
         pinv(a.cfloat(), out=torch.empty(3, 3, dtype=torch.complex64).conj())
     with pytest.raises(ValueError, match="supports no automatic differentiation"):

@@ -168,6 +168,17 @@ def test_forward_mode_over_forward_mode_of_hermitian_and_complex_matrices(hermit
     torch.testing.assert_close(jacfwd(jacfwd(function))(a), jacrev(jacrev(function))(a))
 
 
+def test_derivatives_of_hermitian_systems_are_those_of_whole_matrices():
+    a, b = normal(4, 4), normal(4, 2)
+
+    def solve(a, **options):
+        return lstsq(a + a.mT, b, **options)
+
+    for derived in jacfwd, jacrev:
+        found = derived(lambda a: solve(a, hermitian=True))(a)
+        torch.testing.assert_close(found, derived(solve)(a))
+
+
 @pytest.mark.parametrize("function", [inverse, solution])
 @pytest.mark.parametrize("derived", DERIVED)
 def test_derivatives_in_recorded_and_watched_code(derived, function):

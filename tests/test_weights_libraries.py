@@ -123,6 +123,33 @@ def test_torch_differentiates_the_covariance_along_b(torch, wanted):
     assert not dc.any()
 
 
+def test_torch_derivatives_of_hermitian_systems_read_one_triangle(torch):
+    a, b, weights, damping = tensors(torch, 4, 4, float)
+
+    def solve(a, b, w, d):
+        unread = (a + a.mT).triu(1).detach()
+        return lstsq(a + a.mT + unread, b, weights=w, damping=d, hermitian=True)
+
+    given = a, b, weights, damping
+    assert torch.autograd.gradcheck(solve, given, check_forward_ad=True)
+
+
+def test_torch_matrices_of_integers_may_have_weights_with_gradients(torch):
+    a, b, weights, _ = tensors(torch, 6, 4, float)
+    whole = (8 * a.detach()).long()
+    found, expected = (
+        torch.autograd.grad(lstsq(given, b, weights=weights).sum(), weights)[0]
+        for given in (whole, whole.double())
+    )
+    assert torch.equal(found, expected)
+
+
+def test_torch_refuses_weights_of_another_shape(torch):
+    for weights in torch.ones(3, requires_grad=True), torch.tensor(1.0, requires_grad=True):
+        with pytest.raises(ValueError, match="weights must have shape"):
+            lstsq(torch.eye(2), torch.ones(2), weights=weights)
+
+
 def test_torch_refuses_weights_and_damping_in_half_precision(torch):
     for name in "weights", "damping":
         with pytest.raises(TypeError, match=f"{name} has dtype bfloat16; accepted are float32, f"):
@@ -317,6 +344,31 @@ def test_jax_refuses_traced_weights_and_damping_of_the_dtypes_that_numpy_refuses
             jax.jit(lambda given, name=name: lstsq(a, b, **{name: given}))(given)
         with pytest.raises(type(eager.value), match=name):
             jax.jit(lambda a, name=name, given=given: pinv(a, **{name: given}))(a)
+
+
+def test_jax_differentiates_the_diagonal_of_the_covariance(jax):
+    a, b, weights, _ = (part[0] for part in system(6, 4))
+
+    def variances(a, w, wanted):
+        covariance = lstsq(a, b, weights=w, return_covariance=wanted)[1]
+        return covariance if wanted == "diagonal" else jax.numpy.diagonal(covariance)
+
+    for transform in jax.jacfwd, jax.jacrev:
+        found = transform(lambda w: variances(a, w, "diagonal"))(weights)
+        expected = transform(lambda w: variances(a, w, True))(weights)
+        np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+def test_jax_traces_weights_of_integers(jax):
+    a, b, _, _ = (part[0] for part in system(6, 4))
+    weights = np.arange(1, 7)
+    solve = jax.jit(lambda w: lstsq(a, b, weights=w))
+    assert agree([solve(weights)], [lstsq(a, b, weights=weights)])
+
+
+def test_jax_names_wrong_shapes_of_traced_weights(jax):
+    with pytest.raises(ValueError, match="weights must have shape"):
+        jax.jit(lambda a, w: pinv(a, weights=w))(np.eye(2), np.ones(3))
 
 
 def test_jax_derivatives_are_0_for_rows_of_weight_0(jax):

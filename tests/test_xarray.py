@@ -134,6 +134,8 @@ def test_operands_that_do_not_fit_are_refused():
         lstsq(a, xr.DataArray(np.ones((6, 3)), dims=("scan", "term")))
     with pytest.raises(ValueError, match="a must have two or more dimensions"):
         pinv(a[0, 0, 0])
+    with pytest.raises(ValueError, match="a must have two or more dimensions"):
+        lstsq(a[0, 0, 0], a[0, 0, 0])
     with pytest.raises(TypeError, match="lstsq of labelled arrays takes no out"):
         lstsq(a, a[..., 0], out=np.empty((5, 4, 3)))
 
@@ -141,3 +143,9 @@ def test_operands_that_do_not_fit_are_refused():
 def test_right_hand_sides_without_names():
     a, b = designs(), np.ones((5, 4, 6))
     np.testing.assert_array_equal(lstsq(a, b), lstsq(a.values, b))
+
+
+def test_a_matrix_without_names_may_have_labelled_weights():
+    a, weights = np.eye(3, 2), np.array([1.0, 4.0, 0.5])
+    x = pinv(a, weights=xr.DataArray(weights, dims="scan"))
+    np.testing.assert_array_equal(x, pinv(a, weights=weights))
