@@ -28,7 +28,7 @@ def test_answers_without_kernels_are_those_of_numpy(dtype):
             condition = np.linalg.norm(a, 2) * np.linalg.norm(inverse, 2)
             assert np.linalg.norm(x - exact) <= 100 * eps * condition * np.linalg.norm(exact)
 
-        for m, n in (3, 3), (6, 4), (4, 6), (40, 40), (3000, 3), (3000, 30), (30, 3000):
+        for m, n in (3, 3), (6, 4), (4, 6), (40, 40), (3000, 3), (700, 30), (30, 700):
             b, weights = normal(m, 40), rng.choice([0.25, 1, 2, 3], m)
             root = np.sqrt(weights)[:, None]
             for a in normal(m, n), normal(m, n // 3 + 1) @ normal(n // 3 + 1, n):
