@@ -38,7 +38,7 @@ void check_inverse(const Dense<double> &x, const Reference<Long> &reference, std
 }
 
 // Checks V by V S^-1.
-void check_vectors(const Svd &svd, std::int64_t rank) {
+void check_vectors(Svd &svd, std::int64_t rank) {
     const std::int64_t n = svd.count();
     Dense<double> half(n, n), one(rank, rank);
     svd.half_inverse(half.entries.data());
@@ -88,6 +88,51 @@ UNIT_TEST(the_svd_of_one_matrix_finds_its_values_and_pseudo_inverse) {
                          share_of(Svd::improved_rounding(size.m, size.n), 0.3));
             check_inverse(inverse_by(svd, size, size.n), reference, size.n);
         }
+}
+
+// Rows of b are right-hand sides. Checks b X^H, or b X, against the rows that X gives.
+void check_solutions(Svd &svd, const Dense<double> &x, bool adjoint, double condition,
+                     Source &source) {
+    const int k = static_cast<int>(x.m + 3) / 4;
+    const Dense<double> b = source.matrix<double>(k, adjoint ? x.n : x.m);
+    Dense<double> found(k, adjoint ? x.m : x.n);
+    svd.apply(adjoint, k, b.entries.data(), found.entries.data());
+    const Dense<Long> exact = product(as_real<Long>(b), adjoint ? transposed(as_real<Long>(x))
+                                                                : as_real<Long>(x));
+    check(norm(difference(as_real<Long>(found), exact)) <=
+          8 * DBL_EPSILON * condition * norm(as_real<Long>(x)) * norm(as_real<Long>(b)));
+}
+
+UNIT_TEST(few_right_hand_sides_are_solved_without_the_singular_vectors) {
+    Source source(66);
+    for (const Size size : sizes)
+        for (const double last : {1e-6, 1e-11, 1e-20})
+            for (const bool improved : {false, true}) {
+                const Within at([&] { return text(size.m, "x", size.n, ", last ", last); });
+                RungInputs inputs(size.m, size.n, lane_table);
+                inputs.batch.kind = 'f';
+                inputs.batch.itemsize = sizeof(double);
+                inputs.batch.k = size.n; // and `b`, which is not read here
+                inputs.batch.data[batchpinv::Operand::B] = reinterpret_cast<char *>(&inputs);
+                const Dense<double> a =
+                    source.with_values<double>(size.m, size.n, falling(size.n, last));
+                const std::int64_t rank = Reference<Long>(a).rank(1e-12L);
+                Svd svd(inputs.context);
+                const auto decompose = [&] {
+                    check(svd.factorise(a.entries.data()));
+                    if (improved)
+                        check(svd.improve(a.entries.data()));
+                };
+                decompose();
+                const Dense<double> x = inverse_by(svd, size, rank);
+                for (const bool adjoint : {false, true}) {
+                    decompose();
+                    svd.truncate(rank);
+                    const double condition = svd.condition();
+                    check_solutions(svd, x, adjoint, condition, source);
+                    check_solutions(svd, x, adjoint, condition, source); // any number of times
+                }
+            }
 }
 
 UNIT_TEST(the_svd_of_a_matrix_times_a_power_of_two_has_the_same_digits) {

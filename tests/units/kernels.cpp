@@ -500,14 +500,15 @@ template <class T> void compare_few() {
     for (std::int64_t n = 1; n <= 12; ++n)
         for (std::int64_t m = n; m <= 24; ++m)
             compared.push_back({m, n});
-    for (const Size size : compared) {
-        const auto &[few, all] = narrow_kernels[0];
-        compare_neighbours<T>(all, few, full_rank_and_hopeless<T>(source, size), {0, 1, 2, 5, 12});
-        if ((size.m + size.n) % 3 == 0)
-            for (int at = 1; at < 3; ++at)
-                compare_neighbours<T>(narrow_kernels[at][1], narrow_kernels[at][0],
-                                      all_kinds<T>(source, size), {0, 3});
-    }
+    for (const Size size : compared)
+        compare_neighbours<T>(direct, narrow_kernels[0][0], full_rank_and_hopeless<T>(source, size),
+                              {0, 1, 2, 5, 12});
+    compared.assign(std::begin(small_sizes), std::end(small_sizes));
+    compared.insert(compared.end(), {{12, 12}, {20, 9}, {24, 17}});
+    for (const Size size : compared)
+        for (const auto &[narrow, wide] : narrow_kernels)
+            if (wide.member != direct.member)
+                compare_neighbours<T>(wide, narrow, all_kinds<T>(source, size), {0, 3});
 }
 
 UNIT_TEST(few_matrices_have_the_same_bits_in_narrow_registers) { FOR_EACH_DTYPE(compare_few); }
