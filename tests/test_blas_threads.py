@@ -124,6 +124,18 @@ def test_users_limit_of_blas_threads_is_neither_raised_nor_lost(blas_threads):
     assert blas_threads() == 3
 
 
+def test_a_limit_that_the_user_sets_during_a_call_stays(blas_threads):
+    """If it differs from ours; 1 could be either."""
+    context = hold(1)
+    context.__enter__()
+    with threadpool_limits(2, user_api="blas"):
+        del context
+        assert blas_threads() == 2
+        with hold(1):
+            assert blas_threads() == 1
+        assert blas_threads() == 2
+
+
 def test_a_context_that_is_never_entered_or_left_gives_its_hold_back(blas_threads):
     """As after Ctrl-C at a bad moment."""
     hold(1)

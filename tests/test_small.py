@@ -120,6 +120,22 @@ def test_plain_calls_take_the_short_way(dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+def test_nan_and_infinity_in_b_leave_the_same_bits_alone_and_in_a_stack(dtype):
+    """A few matrices are computed in narrower registers; the sign of NaN counts, too."""
+    rng = np.random.default_rng(2)
+    for m, n in [*SMALL, (9, 9), (13, 13), (4, 496), (10, 10)]:
+        for k in (1, 4):
+            a, b = draw(rng, dtype, 20, m, n), draw(rng, dtype, 20, m, k)
+            b[::2, 0, 0] = np.nan
+            b[1::2, -1, -1] = np.inf
+            with np.errstate(invalid="ignore"):
+                b[::3, 0, 0] *= 1 if dtype in "fd" else 1j
+            x = batchpinv.lstsq(a, b, rtol=1e-3)
+            for at in range(20):
+                assert same_bits(batchpinv.lstsq(a[at], b[at], rtol=1e-3), x[at])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_a_single_larger_matrix_takes_the_short_way_once_blas_is_known(dtype):
     rng = np.random.default_rng(0)
     batchpinv.pinv(np.eye(70))

@@ -1,5 +1,4 @@
-"""Finds the functions by which the number of BLAS's own threads is set; see drivers/blas_threads.hpp.
-"""
+"""Finds the functions that set the number of BLAS's own threads, for drivers/blas_threads.hpp."""
 
 from __future__ import annotations
 

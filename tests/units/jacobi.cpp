@@ -97,8 +97,8 @@ void check_solutions(Svd &svd, const Dense<double> &x, bool adjoint, double cond
     const Dense<double> b = source.matrix<double>(k, adjoint ? x.n : x.m);
     Dense<double> found(k, adjoint ? x.m : x.n);
     svd.apply(adjoint, k, b.entries.data(), found.entries.data());
-    const Dense<Long> exact = product(as_real<Long>(b), adjoint ? transposed(as_real<Long>(x))
-                                                                : as_real<Long>(x));
+    const Dense<Long> exact =
+        product(as_real<Long>(b), adjoint ? transposed(as_real<Long>(x)) : as_real<Long>(x));
     check(norm(difference(as_real<Long>(found), exact)) <=
           8 * DBL_EPSILON * condition * norm(as_real<Long>(x)) * norm(as_real<Long>(b)));
 }

@@ -316,8 +316,8 @@ def warn_of_cut(
         some, suspects = suspects[:step], suspects[step:]
         matrices = stack[np.unravel_index(some, batch_shape)] if batch_shape else stack[None]
         found = lstsq(matrices, np.zeros((m, 1), dtype), asked)
-        certain = found.rung < UNCERTAIN
-        more = np.where(certain[1:], found.rank[1:] - found.rank[0], 0)
+        sure = found.rung < UNCERTAIN
+        more = np.where(sure[1:], found.rank[1:] - found.rank[0], 0)
         for way, at in np.argwhere(more > 0)[:1]:
             warn(
                 _name_matrix(int(some[at]), batch_shape),

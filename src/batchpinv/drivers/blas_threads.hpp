@@ -38,9 +38,9 @@ class BlasThreads {
   private:
     std::timed_mutex lock;
     const std::vector<Library> libraries;
-    std::vector<int> found; // what each library had before the first hold
+    std::vector<int> found, given; // of each library: before the first hold, and what we set last
     Hold *holds = nullptr;
-    int applied = 0; // the limit that is set; 0 if none is
+    int applied = 0;           // the limit that is set; 0 if none is
     std::atomic<int> forks{0}; // that are going on
 
     int smallest() const {
@@ -52,11 +52,15 @@ class BlasThreads {
 
     void set(int limit) {
         const FloatingPoint usual; // threads that BLAS starts inherit it
-        if (!applied)
-            for (std::size_t at = 0; at < libraries.size(); ++at)
-                found[at] = libraries[at].get();
-        for (std::size_t at = 0; at < libraries.size(); ++at)
-            libraries[at].set(limit ? std::min(limit, found[at]) : found[at]);
+        for (std::size_t at = 0; at < libraries.size(); ++at) {
+            const int now = libraries[at].get();
+            if (!applied)
+                found[at] = now;
+            else if (!limit && now != given[at]) // the user has changed it meanwhile
+                continue;
+            given[at] = limit ? std::min(limit, found[at]) : found[at];
+            libraries[at].set(given[at]);
+        }
         applied = limit;
     }
 
@@ -67,7 +71,7 @@ class BlasThreads {
 
   public:
     explicit BlasThreads(std::vector<Library> libraries)
-        : libraries(std::move(libraries)), found(this->libraries.size()) {}
+        : libraries(std::move(libraries)), found(this->libraries.size()), given(found.size()) {}
 
     bool is_held() {
         const std::lock_guard<std::timed_mutex> guard(lock);

@@ -104,18 +104,19 @@ BATCHPINV_INLINE auto load(const LaneGroup &group, S shape, R *planes) {
                : mirror<V>(reinterpret_cast<E *>(planes), group.entries, shape);
 }
 
-// out[i, j] = the conjugate of element i * ld + j times `factor`, for the lanes in `answered`.
-template <class R, int lanes, int parts, class V>
+// out[i, j] = the conjugate of element i * ld + j times `factor`, for the lanes in `answered`. If
+// `one_nan`, each NaN becomes the same one.
+template <class R, int lanes, int parts, bool one_nan = false, class V>
 __attribute__((noinline)) void store_strided(const R *planes, V factor, unsigned answered,
                                              const LaneGroup &group, Shape<int> shape) {
     const auto [m, n, ld] = shape;
     constexpr std::ptrdiff_t size = parts * sizeof(R);
     if (group.out_col == size)
-        return store_runs<R, lanes, parts>(planes, factor, answered, group,
-                                           {m, n, group.out_row, 1, ld});
+        return store_runs<R, lanes, parts, one_nan>(planes, factor, answered, group,
+                                                    {m, n, group.out_row, 1, ld});
     LaneGroup columns = group;
     for (int j = 0; j < m; ++j) {
-        store_runs<R, lanes, parts>(
+        store_runs<R, lanes, parts, one_nan>(
             planes + j * parts * lanes, factor, answered, columns,
             {group.out_row == size ? n : 1, group.out_row == size ? 1 : n, group.out_row, ld, ld});
         for (char *&column : columns.out)

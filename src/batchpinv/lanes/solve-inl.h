@@ -77,8 +77,8 @@ BATCHPINV_INLINE void each_block(const LaneGroup &group, unsigned answered,
         for (int j = 0; j < count && !group.transposed; ++j) // storing conjugates again
             for (int i = 0; i < solution_rows; ++i)
                 c[j * ld + i] = conjugate(c[j * ld + i]);
-        store_strided<R, lanes, parts>(reinterpret_cast<const R *>(c), V{} + 1, answered, block,
-                                       {solution_rows, count, ld});
+        store_strided<R, lanes, parts, true>(reinterpret_cast<const R *>(c), V{} + 1, answered,
+                                             block, {solution_rows, count, ld});
     }
 }
 

@@ -129,8 +129,10 @@ BATCHPINV_INLINE auto load_runs(const LaneGroup &group, Walk<R, lanes, parts> wa
 // Prefetch distance for stores, in bytes; hardware prefetches loads only.
 constexpr std::ptrdiff_t PREFETCHED = 512;
 
-// The caller's answers <- planes, conjugated and times `factor`, for the lanes in `answered`.
-template <class R, int lanes, int parts, class V>
+// The caller's answers <- planes, conjugated and times `factor`, for the lanes in `answered`. If
+// `one_nan`, each NaN becomes the same one: the sign of what NaN gives depends on the order in which
+// the compiler puts two terms, which is not the same in registers of another width.
+template <class R, int lanes, int parts, bool one_nan = false, class V>
 BATCHPINV_INLINE void store_runs(const R *planes, V factor, unsigned answered,
                                  const LaneGroup &group, Walk<R, lanes, parts> walk) {
     const V factors[2] = {factor, -factor};
@@ -140,6 +142,8 @@ BATCHPINV_INLINE void store_runs(const R *planes, V factor, unsigned answered,
             const V by = factors[walk.part];
             __builtin_memcpy(&x[t], planes + walk.next(), sizeof(V));
             x[t] *= by;
+            if (one_nan)
+                x[t] = choose(x[t] == x[t], x[t], V{} + std::numeric_limits<R>::quiet_NaN());
         });
         transpose<R, lanes, width>(x);
         for (int lane = 0; lane < lanes; ++lane)
