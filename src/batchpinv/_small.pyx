@@ -1,14 +1,13 @@
 # cython: language_level=3, embedsignature=True, freethreading_compatible=True
 # cython: boundscheck=False, wraparound=False
 # distutils: language = c++
-"""A shorter way for a few small ndarrays, for which the stages take several times as long as the
-arithmetic.
+"""A shorter way for a few small ndarrays, or one that is not much larger, for which the stages take
+several times as long as the arithmetic.
 
-These functions recognise a plain call and compute it in SIMD lanes, in the calling thread. They
-return None for any other call, which must then go through the stages: these check it, and answer it
-or raise the error. No check and no default differs from theirs, and the bits are the same. The
-gradients at the end of this file also return None for what they do not know; then `_derivatives`
-computes them.
+These functions recognise a plain call and compute it in the calling thread. They return None for
+any other call, which must then go through the stages: these check it, and answer it or raise the
+error. No check and no default differs from theirs, and the bits are the same. The gradients at the
+end of this file also return None for what they do not know; then `_derivatives` computes them.
 
 The caller must call one more builtin function before it returns. CPython looks for Ctrl-C after a
 call, and when a loop jumps back; raised there, a KeyboardInterrupt is not caught by a `try` around
