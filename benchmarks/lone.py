@@ -19,7 +19,7 @@ Result = dict[str, Any]
 Function = Callable[[Any], Any]
 
 SIZES = "4x4", "8x8", "16x16", "24x24", "32x32", "64x64", "20x4", "100x8", "100x20", "1000x8"
-# Each timing takes as many different matrices.
+# Different matrices in each timing.
 COUNT = 12
 
 

@@ -125,7 +125,7 @@ def test_users_limit_of_blas_threads_is_neither_raised_nor_lost(blas_threads):
 
 
 def test_a_limit_that_the_user_sets_during_a_call_stays(blas_threads):
-    """If it differs from ours; 1 could be either."""
+    """If it differs from our limit: 1 could be ours."""
     context = hold(1)
     context.__enter__()
     with threadpool_limits(2, user_api="blas"):
@@ -151,7 +151,7 @@ def test_a_context_that_is_never_entered_or_left_gives_its_hold_back(blas_thread
 
 
 def test_blas_has_one_thread_in_a_brief_call(blas_threads):
-    """Such a call takes its hold in C++, for as long as it lasts."""
+    """It takes its hold in C++, until it ends."""
     a, seen = random_stack(64, 64), set()
     done = threading.Event()
 

@@ -96,11 +96,11 @@ def test_concurrent_holds_of_blas_give_its_threads_back():
     run_python("""
         import random, sys, threading
         from batchpinv._batch import is_blas_held
-        from batchpinv._blas import find_libraries, hold
+        from batchpinv._blas import find_blas, hold
         from batchpinv._lapack import load_lapack
         load_lapack()
         sys.setswitchinterval(1e-6)
-        (blas,) = find_libraries()
+        (blas,) = find_blas()
         blas.set_num_threads(4)
         wrong = []
         def call(seed):

@@ -225,7 +225,7 @@ def test_show_config_says_why_blas_cannot_be_asked(monkeypatch):
     def fail():
         raise OSError("no such library")
 
-    monkeypatch.setattr(batchpinv._config, "find_libraries", fail)
+    monkeypatch.setattr(batchpinv._config, "find_blas", fail)
     pinv(EYE, driver="svd")  # loads LAPACK
     assert show_config("dicts")["lapack"]["library"] == "no such library"
 

@@ -8,8 +8,8 @@ cdef extern from "drivers/failures.hpp" namespace "batchpinv" nogil:
         int64_t standing, dropped
     cdef cppclass Cuts:
         vector[int64_t] all
-        int64_t first
-        Cut how
+        int64_t first_certain
+        Cut first_cut
 
 cdef extern from "drivers/strided.hpp" namespace "batchpinv" nogil:
     struct Stack:
@@ -33,7 +33,7 @@ cdef extern from "drivers/strided.hpp" namespace "batchpinv" nogil:
         int64_t work_bytes
         Stack weights, damping, covariance
     bint is_brief(const StridedCall &call)
-    bint is_briefest(const StridedCall &call)
+    bint keeps_gil(const StridedCall &call)
 
 cdef extern from "drivers/gradients.hpp" namespace "batchpinv" nogil:
     struct GradientCall:

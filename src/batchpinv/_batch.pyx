@@ -104,7 +104,7 @@ cdef extern from "drivers/blas_threads.hpp" namespace "batchpinv" nogil:
         BlasThreads(vector[BlasLibrary] libraries) except +
         bint is_held()
         void keep_still(double seconds)
-        void go_on()
+        void resume()
         BlasThreads *without_holds() except +
     atomic[BlasThreads *] blas_threads
 
@@ -351,10 +351,10 @@ cdef class Job:
     def certain_cut(self):
         """The first matrix that certainly lost one, how many values it has above `noise`, and how
         many of them it lost; None if that is not known of any matrix."""
-        if self.found.cuts.first < 0:
+        if self.found.cuts.first_certain < 0:
             return None
-        cdef int64_t index = self.found.cuts.first // self.batch.blocks
-        return index, self.found.cuts.how.standing, self.found.cuts.how.dropped
+        cdef int64_t index = self.found.cuts.first_certain // self.batch.blocks
+        return index, self.found.cuts.first_cut.standing, self.found.cuts.first_cut.dropped
 
     @property
     def no_convergence(self):
@@ -562,7 +562,7 @@ def start_thread(function, list idents) -> None:
 
 
 cdef class BlasHold:
-    """A context in which BLAS uses at most `limit` threads. `know_blas` must have been called."""
+    """A context in which BLAS uses at most `limit` threads; `register_blas` comes first."""
 
     cdef int limit
     cdef Hold *hold
@@ -585,7 +585,7 @@ cdef class BlasHold:
         del hold
 
 
-def know_blas(libraries) -> None:
+def register_blas(libraries) -> None:
     """Take the addresses of the functions that get and set the number of threads, of each BLAS."""
     cdef vector[BlasLibrary] known
     cdef BlasLibrary library
@@ -613,10 +613,10 @@ def keep_blas_still(double seconds) -> None:
         blas_threads.load().keep_still(seconds)
 
 
-def let_blas_go_on() -> None:
+def resume_blas() -> None:
     """After a fork, in the parent, before `unblock_lapack`."""
     if blas_threads.load() != NULL:
-        blas_threads.load().go_on()
+        blas_threads.load().resume()
 
 
 def forget_blas_holds() -> None:

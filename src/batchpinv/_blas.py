@@ -1,4 +1,5 @@
-"""Finds the functions that set the number of BLAS's own threads, for drivers/blas_threads.hpp."""
+"""Finds the functions that set the number of BLAS's own threads, and holds it by them: see
+drivers/blas_threads.hpp."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ import os
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from ._batch import BlasHold, is_blas_known, know_blas
+from ._batch import BlasHold, is_blas_known, register_blas
 from ._lapack import load_lapack
 from ._signals import run_apart
 
@@ -31,11 +32,11 @@ def hold(threads: int | None) -> AbstractContextManager[None]:
         return nullcontext()
     if not is_blas_known():
         load_lapack()
-        know_blas(run_apart(_find_functions))  # threadpoolctl has a callback from C
+        register_blas(run_apart(_find_functions))  # threadpoolctl has a callback from C
     return BlasHold(threads)
 
 
-def find_libraries() -> list[Any]:
+def find_blas() -> list[Any]:
     """threadpoolctl's handles of the BLAS that SciPy uses."""
     from threadpoolctl import ThreadpoolController  # when it is needed: see `_lapack`
 
@@ -44,9 +45,9 @@ def find_libraries() -> list[Any]:
 
 
 def _find_functions() -> list[tuple[int, int]]:
-    """Their addresses, for each library of which we know them."""
+    """Addresses of get and set, of each BLAS whose functions we know."""
     found = []
-    for blas in find_libraries():
+    for blas in find_blas():
         names = _FUNCTIONS.get(blas.internal_api, ())
         addresses = [_find_address(blas.dynlib, name) for name in names]
         if len(addresses) == 2 and all(addresses):

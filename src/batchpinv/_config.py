@@ -9,7 +9,7 @@ from typing import Any, Literal, overload
 
 import numpy as np
 
-from ._blas import find_libraries
+from ._blas import find_blas
 from ._lapack import LAPACK_INT_MAX
 from ._signals import run_apart
 from ._simd import instruction_set
@@ -100,7 +100,7 @@ def _describe_blas() -> dict[str, Any]:
     if not sys.modules.keys() >= {"scipy.linalg.cython_blas", "scipy.linalg.cython_lapack"}:
         return {"internal_api": _NOT_LOADED, "architecture": _NOT_LOADED}
     try:
-        return next((blas.info() for blas in run_apart(find_libraries)), {})
+        return next((blas.info() for blas in run_apart(find_blas)), {})
     except Exception as error:
         return {"internal_api": str(error)}
 

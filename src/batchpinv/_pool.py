@@ -19,8 +19,8 @@ from ._batch import (
     forget_permits,
     keep_blas_still,
     keep_lapack,
-    let_blas_go_on,
     limit_lapack,
+    resume_blas,
     start_thread,
     unblock_lapack,
 )
@@ -247,7 +247,7 @@ def _before_fork() -> None:
 
 
 def _after_fork_in_parent() -> None:
-    let_blas_go_on()
+    resume_blas()
     unblock_lapack()
 
 

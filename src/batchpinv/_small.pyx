@@ -1,8 +1,8 @@
 # cython: language_level=3, embedsignature=True, freethreading_compatible=True
 # cython: boundscheck=False, wraparound=False
 # distutils: language = c++
-"""A shorter way for a few small ndarrays, or one that is not much larger, for which the stages take
-several times as long as the arithmetic.
+"""A shorter way for brief calls: a few small ndarrays, or one that is not much larger. The stages
+would take longer than the arithmetic of most.
 
 These functions recognise a plain call and compute it in the calling thread. They return None for
 any other call, which must then go through the stages: these check it, and answer it or raise the
@@ -23,7 +23,7 @@ from libc.string cimport memset
 
 from ._batch cimport (
     HERMITIAN, UPPER, Cuts, GradientCall, Stack, StridedCall, compute_briefly,
-    compute_gradients, is_brief, is_briefest
+    compute_gradients, is_brief, keeps_gil
 )
 
 import numpy as np
@@ -38,7 +38,7 @@ cdef enum:
 
 
 def pinv(a, rtol, out, hermitian=False, lower=True, cnp.ndarray rank=None, cnp.ndarray rung=None):
-    """The pseudo-inverses of a few small matrices, or None if the call is not a plain one.
+    """The pseudo-inverses of a brief call, or None if it is not a plain one.
 
     `rank` and `rung` are written to, if given: contiguous arrays of the batch shape."""
     cdef StridedCall call
@@ -53,13 +53,13 @@ def pinv(a, rtol, out, hermitian=False, lower=True, cnp.ndarray rank=None, cnp.n
     if x is None or (out is not None and may_overlap(<cnp.ndarray>a, x)):
         return None
     call.x = stack_of(x, cnp.PyArray_NDIM(x), 2)
-    return x if compute(&call, <cnp.ndarray>a) else None
+    return x if answer(&call, <cnp.ndarray>a) else None
 
 
 def lstsq(
     a, b, rtol, out, hermitian=False, lower=True, cnp.ndarray rank=None, cnp.ndarray rung=None
 ):
-    """The solutions of a few small systems, or None if the call is not a plain one."""
+    """The solutions of a brief call, or None if it is not a plain one."""
     cdef StridedCall call
     cdef cnp.ndarray x, sides
     cdef int ndim, core
@@ -91,29 +91,31 @@ def lstsq(
         return None
     call.b = stack_of(sides, cnp.PyArray_NDIM(sides), core)
     call.x = stack_of(x, cnp.PyArray_NDIM(x), core)
-    return x if compute(&call, <cnp.ndarray>a) else None
+    return x if answer(&call, <cnp.ndarray>a) else None
 
 
-cdef bint compute(const StridedCall *call, cnp.ndarray a) except -1:
+cdef bint answer(const StridedCall *call, cnp.ndarray a) except -1:
     """Computes without the GIL, unless it takes some microseconds only: among many threads that
     want it, getting it back takes a thousand times as long. False if a matrix is not answered."""
     cdef bint done
     cdef Cuts found
-    if is_briefest(call[0]):
+    if keeps_gil(call[0]):
         done = compute_briefly(call, True, &found)
     else:
         with nogil:
             done = compute_briefly(call, False, &found)
     if done and not found.all.empty():
-        warn(found, a)
+        tell_cuts(found, a)
     return done
 
 
-cdef int warn(const Cuts &cuts, cnp.ndarray a) except -1:
+cdef int tell_cuts(const Cuts &cuts, cnp.ndarray a) except -1:
     """Warn if the default tolerance has certainly dropped more than rounding leaves."""
     from ._libraries._numpy import warn_of_cut  # which imports this module
 
-    certain = (cuts.first, cuts.how.standing, cuts.how.dropped) if cuts.first >= 0 else None
+    certain = None
+    if cuts.first_certain >= 0:
+        certain = cuts.first_certain, cuts.first_cut.standing, cuts.first_cut.dropped
     shape = (cnp.PyArray_DIM(a, 0),) if cnp.PyArray_NDIM(a) == 3 else ()
     warn_of_cut(certain, np.sort(np.array(cuts.all, np.int64)), a, shape)
     return 0
@@ -136,7 +138,7 @@ cdef int find_dtype(a):
 
 
 cdef bint take_matrices(a, StridedCall *call):
-    """Whether `a` is an ndarray of one or a few small matrices; puts it into the call if so."""
+    """Whether the matrices of `a` make a brief call; puts them into the call if so."""
     cdef cnp.ndarray array
     cdef int ndim, dtype = find_dtype(a)
     if dtype < 0:

@@ -14,7 +14,7 @@ using Qr = batchpinv::SpreadQr<double>;
 
 constexpr Size sizes[] = {{1, 1}, {3, 2}, {8, 8}, {17, 17}, {40, 33}, {64, 64}};
 
-// From 1 to `last`, each by the same factor.
+// From 1 down to `last` in equal ratios.
 std::vector<double> falling(std::int64_t n, double last) {
     std::vector<double> s;
     for (std::int64_t j = 0; j < n; ++j)
@@ -112,7 +112,7 @@ UNIT_TEST(few_right_hand_sides_are_solved_without_the_singular_vectors) {
                 RungInputs inputs(size.m, size.n, lane_table);
                 inputs.batch.kind = 'f';
                 inputs.batch.itemsize = sizeof(double);
-                inputs.batch.k = size.n; // and `b`, which is not read here
+                inputs.batch.k = size.n; // and B, which only has to be non-null
                 inputs.batch.data[batchpinv::Operand::B] = reinterpret_cast<char *>(&inputs);
                 const Dense<double> a =
                     source.with_values<double>(size.m, size.n, falling(size.n, last));

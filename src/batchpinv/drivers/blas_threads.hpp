@@ -26,7 +26,7 @@ class BlasThreads {
     class Hold {
         BlasThreads *const all;
         const int limit;
-        Hold *before = nullptr, *after = nullptr; // in the list of holds
+        Hold *previous = nullptr, *next = nullptr; // in the list of holds
         friend BlasThreads;
 
       public:
@@ -38,14 +38,14 @@ class BlasThreads {
   private:
     std::timed_mutex lock;
     const std::vector<Library> libraries;
-    std::vector<int> found, given; // of each library: before the first hold, and what we set last
+    std::vector<int> original, last_set; // of each library; original: before the first hold
     Hold *holds = nullptr;
     int applied = 0;           // the limit that is set; 0 if none is
-    std::atomic<int> forks{0}; // that are going on
+    std::atomic<int> forks{0}; // in progress
 
     int smallest() const {
         int limit = 0;
-        for (const Hold *hold = holds; hold; hold = hold->after)
+        for (const Hold *hold = holds; hold; hold = hold->next)
             limit = limit ? std::min(limit, hold->limit) : hold->limit;
         return limit;
     }
@@ -55,11 +55,11 @@ class BlasThreads {
         for (std::size_t at = 0; at < libraries.size(); ++at) {
             const int now = libraries[at].get();
             if (!applied)
-                found[at] = now;
-            else if (!limit && now != given[at]) // the user has changed it meanwhile
+                original[at] = now;
+            else if (!limit && now != last_set[at]) // the user has changed it meanwhile
                 continue;
-            given[at] = limit ? std::min(limit, found[at]) : found[at];
-            libraries[at].set(given[at]);
+            last_set[at] = limit ? std::min(limit, original[at]) : original[at];
+            libraries[at].set(last_set[at]);
         }
         applied = limit;
     }
@@ -71,7 +71,8 @@ class BlasThreads {
 
   public:
     explicit BlasThreads(std::vector<Library> libraries)
-        : libraries(std::move(libraries)), found(this->libraries.size()), given(found.size()) {}
+        : libraries(std::move(libraries)), original(this->libraries.size()),
+          last_set(original.size()) {}
 
     bool is_held() {
         const std::lock_guard<std::timed_mutex> guard(lock);
@@ -80,9 +81,10 @@ class BlasThreads {
 
     // Before a fork: lets no thread change the setting. OpenBLAS locks its threads while it changes
     // their number, and in a child that is forked meanwhile they would stay locked. And it ends its
-    // threads when the process forks: a call that waits for them would wait for ever. So BLAS is to
-    // use none until the fork is over. A thread that takes a hold meanwhile needs a permit before
-    // it calls BLAS. Waits at most so long for a thread that is changing the setting.
+    // threads when the process forks: a call that waits for them would wait for ever. So BLAS gets
+    // one thread, and starts none, until the fork is over. A thread that takes a hold meanwhile
+    // needs a permit before it calls BLAS. Waits at most `seconds` for a thread that is changing
+    // the setting.
     void keep_still(double seconds) {
         ++forks;
         if (!lock.try_lock_for(std::chrono::duration<double>(seconds)))
@@ -93,13 +95,13 @@ class BlasThreads {
     }
 
     // After the fork, in the parent; before permits are given out again.
-    void go_on() {
+    void resume() {
         --forks;
         const std::lock_guard<std::timed_mutex> guard(lock);
         apply();
     }
 
-    // In the child: new ones, without the holds of threads that do not exist there. The old object
+    // In the child: a new object without holds, since their threads do not exist there. The old one
     // is not freed: nobody may touch, or destroy, a mutex that a lost thread has locked.
     BlasThreads *without_holds() {
         if (applied)
@@ -113,9 +115,9 @@ inline std::atomic<BlasThreads *> blas_threads{nullptr};
 
 inline BlasThreads::Hold::Hold(int limit) : all(blas_threads.load()), limit(limit) {
     const std::lock_guard<std::timed_mutex> guard(all->lock);
-    after = all->holds;
-    if (after)
-        after->before = this;
+    next = all->holds;
+    if (next)
+        next->previous = this;
     all->holds = this;
     all->apply();
 }
@@ -124,9 +126,9 @@ inline BlasThreads::Hold::~Hold() {
     if (all != blas_threads.load()) // in a forked child
         return;
     const std::lock_guard<std::timed_mutex> guard(all->lock);
-    (before ? before->after : all->holds) = after;
-    if (after)
-        after->before = before;
+    (previous ? previous->next : all->holds) = next;
+    if (next)
+        next->previous = previous;
     all->apply();
 }
 

@@ -18,18 +18,17 @@ struct Cut {
     std::int64_t standing, dropped;
 };
 
-// The matrices that are cut: in the order in which they were found, and the first of those that
-// certainly are, and how.
+// The matrices that are cut, as they were found; the first that certainly is, and how.
 struct Cuts {
     std::vector<std::int64_t> all;
-    std::int64_t first = -1;
-    Cut how{};
+    std::int64_t first_certain = -1;
+    Cut first_cut{};
 
     void add(std::int64_t index, const Cut &found) {
         all.push_back(index);
-        if (found.dropped > 0 && (first < 0 || index < first)) {
-            first = index;
-            how = found;
+        if (found.dropped > 0 && (first_certain < 0 || index < first_certain)) {
+            first_certain = index;
+            first_cut = found;
         }
     }
 };

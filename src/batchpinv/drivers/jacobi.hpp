@@ -27,7 +27,7 @@ template <class T> class Jacobi : public SingularVectors<T> {
     Buffer<int> pivots, order;                      // q
     Buffer<T> v, basis, divided;                    // q×q
     SpreadColumns<T> sides;                         // a few columns of p or q rows
-    Buffer<T> solved, product, quotient;            // those of q; q
+    Buffer<T> solved, product, quotient;            // q × few; q; q
     int found = 0;                                  // singular values that are not left out
     int exponent = 0; // the columns are 2^-exponent times W's, since the kernels square squares
     bool is_improved = false, has_vectors = false;
@@ -108,21 +108,21 @@ template <class T> class Jacobi : public SingularVectors<T> {
     }
 
     void apply(bool adjoint, blas_int k, const T *b, T *x) {
-        if (rank == 0 || k > most_sides(q) || has_vectors || is_even()) {
+        if (rank == 0 || k > most_sides(q) || has_vectors || has_close_values()) {
             form_vectors();
             Base::apply(adjoint, k, b, x);
         } else if (adjoint)
-            solve(k, b, x);
+            apply_adjoint(k, b, x);
         else
-            solve_adjoint(k, b, x);
+            apply_plain(k, b, x);
     }
 
   private:
-    // The right-hand sides that are solved without forming the singular vectors: in less time.
+    // Up to so many right-hand sides, it is faster not to form singular vectors.
     static constexpr blas_int most_sides(blas_int q) { return (q + 3) / 4; }
 
     // Whether the kept values are so close that cosines left by Jacobi show in X.
-    bool is_even() const { return rank > 0 && s[0] < 2 * parts * q * s[rank - 1]; }
+    bool has_close_values() const { return rank > 0 && s[0] < 2 * parts * q * s[rank - 1]; }
 
     void form_vectors() {
         if (has_vectors)
@@ -131,7 +131,7 @@ template <class T> class Jacobi : public SingularVectors<T> {
         for (std::int64_t c = 0; c < rank; ++c)
             for (std::int64_t i = 0; i < found; ++i)
                 u[i + c * found] = rotated.get(i, order[c]) / std::sqrt(length2[order[c]]);
-        if (is_even())
+        if (has_close_values())
             straighten();
         a.clear(p, rank);
         for (std::int64_t c = 0; c < rank; ++c)
@@ -156,9 +156,9 @@ template <class T> class Jacobi : public SingularVectors<T> {
                     vt[c + i * q] = conjugate(v[i + c * q]);
     }
 
-    // x = b X^H, k×q, so that x^H = V S^-1 U^H b^H: of U and V, only the products with each column
-    // are formed, as form_vectors() and find_v() would form them.
-    void solve(blas_int k, const T *b, T *x) {
+    // x = b X^H, k×q: x^H = V S^-1 U^H b^H, by the steps of form_vectors() and find_v(), without
+    // forming U and V.
+    void apply_adjoint(blas_int k, const T *b, T *x) {
         take_sides(k, p, [&](std::int64_t i, std::int64_t j) { return conjugate(b[j + i * k]); });
         kernels.multiply(reflections, tau, found, sides, k, sides.ld, true);
         const blas_int large = count_large(rank);
@@ -173,8 +173,8 @@ template <class T> class Jacobi : public SingularVectors<T> {
                 else
                     add(c, part, quotient);
             }
-            multiply_by_r(product);
-            divide_by_r_adjoint(quotient);
+            multiply_by_r2(product);
+            divide_by_r2_adjoint(quotient);
             for (std::int64_t i = 0; i < q; ++i)
                 solved[i + j * q] = i < found ? product[i] + quotient[i] : T(0);
         }
@@ -190,7 +190,7 @@ template <class T> class Jacobi : public SingularVectors<T> {
     }
 
     // x = b X, k×p, so that x^H = U S^-1 V^H b^H.
-    void solve_adjoint(blas_int k, const T *b, T *x) {
+    void apply_plain(blas_int k, const T *b, T *x) {
         for (std::int64_t j = 0; j < k; ++j) {
             for (std::int64_t i = 0; i < q; ++i)
                 solved[i + j * q] = conjugate(b[j + i * k]);
@@ -206,8 +206,8 @@ template <class T> class Jacobi : public SingularVectors<T> {
                 product[i] = quotient[i] = sides.get(i, j);
                 sum[i] = T(0);
             }
-            multiply_by_r_adjoint(product);
-            divide_by_r(quotient);
+            multiply_by_r2_adjoint(product);
+            divide_by_r2(quotient);
             for (blas_int c = 0; c < rank; ++c) {
                 const double square = length2[order[c]];
                 const T *const side = c < large ? product : quotient;
@@ -229,7 +229,7 @@ template <class T> class Jacobi : public SingularVectors<T> {
                 sides.set(i, j, get(i, j));
     }
 
-    // The columns of B V belong to 2^-exponent W.
+    // B V was computed from 2^-exponent W.
     template <class Get> void write(blas_int k, blas_int rows, Get &&get, T *x) const {
         const double factor = std::ldexp(1.0, -exponent);
         for (std::int64_t j = 0; j < k; ++j)
@@ -237,7 +237,7 @@ template <class T> class Jacobi : public SingularVectors<T> {
                 x[j + i * k] = conjugate(get(i, j)) * factor;
     }
 
-    // The inner product of column c of B V, in the order of the singular values.
+    // (column c of B V)^H times a vector; c counts the singular values in descending order.
     template <class Get> T inner(blas_int c, Get &&get) const {
         T sum = 0;
         for (std::int64_t i = 0; i < found; ++i)
@@ -251,7 +251,7 @@ template <class T> class Jacobi : public SingularVectors<T> {
     }
 
     // The triangle R2, in place.
-    void multiply_by_r(T *y) const {
+    void multiply_by_r2(T *y) const {
         for (std::int64_t i = 0; i < found; ++i) {
             T sum = 0;
             for (std::int64_t j = i; j < found; ++j)
@@ -259,7 +259,7 @@ template <class T> class Jacobi : public SingularVectors<T> {
             y[i] = sum;
         }
     }
-    void multiply_by_r_adjoint(T *y) const {
+    void multiply_by_r2_adjoint(T *y) const {
         for (std::int64_t j = found - 1; j >= 0; --j) {
             T sum = 0;
             for (std::int64_t i = 0; i <= j; ++i)
@@ -267,14 +267,14 @@ template <class T> class Jacobi : public SingularVectors<T> {
             y[j] = sum;
         }
     }
-    void divide_by_r(T *y) const {
+    void divide_by_r2(T *y) const {
         for (std::int64_t j = found - 1; j >= 0; --j) {
             y[j] /= b.get(j, j);
             for (std::int64_t i = 0; i < j; ++i)
                 y[i] -= b.get(i, j) * y[j];
         }
     }
-    void divide_by_r_adjoint(T *y) const {
+    void divide_by_r2_adjoint(T *y) const {
         for (std::int64_t j = 0; j < found; ++j) {
             for (std::int64_t i = 0; i < j; ++i)
                 y[j] -= conjugate(b.get(i, j)) * y[i];

@@ -106,7 +106,7 @@ template <class T> bool fits_triangle(const RungContext &context) {
     return fits_lapack<T>(context) && is_long(context.batch.n, context.batch.m);
 }
 
-// Larger matrices take one-sided Jacobi of one matrix, up to its number of columns.
+// All but the smallest matrices and the long ones, up to Jacobi<T>::most columns.
 template <class T> bool fits_jacobi_of_one(const RungContext &context) {
     return fits_spread<T>(context) && !fits_lanes_alone<T>(context) && !fits_triangle<T>(context);
 }
@@ -262,7 +262,7 @@ class Ladder final : public Solver {
         }
     }
 
-    bool may_call_lapack() {
+    bool enter_lapack() {
         if (context.batch.limits_blas && !hold)
             hold.emplace(1);
         return permit.take();
@@ -303,7 +303,7 @@ class Ladder final : public Solver {
             return;
         Level &level = open(at);
         level.count = 0;
-        if (level.rung->calls_lapack() && !may_call_lapack())
+        if (level.rung->calls_lapack() && !enter_lapack())
             return;
         const unsigned answered = level.rung->answer(level.waiting, count);
         permit.give_way();

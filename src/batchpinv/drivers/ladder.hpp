@@ -3,6 +3,7 @@
 #pragma once
 
 #include "floating_point.hpp"
+#include "lane_sizes.hpp"
 #include "memory.hpp"
 #include "rung.hpp"
 #include "team.hpp"
@@ -20,24 +21,6 @@ class Solver : public InArena {
     // Allocates all workspace that it may ever need.
     virtual void prepare() = 0;
 };
-
-// Whether the lanes take such matrices: up to these sizes they are faster than LAPACK's direct
-// rungs. A stack of longer ones would still gain, but a lone matrix pays for all lanes. `parts`: 2
-// if complex, else 1.
-constexpr bool suits_lanes(std::int64_t longer, std::int64_t shorter, int parts) {
-    constexpr std::int64_t most_real = 48, most_complex = 32;
-    static_assert(most_real <= MOST_COLUMNS);
-    return shorter <= (parts == 2 ? most_complex : most_real) && longer * shorter * parts <= 4096;
-}
-
-// Whether matrices never leave the lanes, whatever their singular values: those of few numbers. The
-// SVD of one matrix at a time takes up to twice the time for a stack of more, but half for a lone
-// matrix, which pays for all lanes; for a stack of 32×32 it is faster, too. `python -m benchmarks
-// speed --kinds gapless scattered` measures stacks.
-constexpr bool stays_in_lanes(std::int64_t longer, std::int64_t shorter, int parts) {
-    constexpr std::int64_t most = 512;
-    return suits_lanes(longer, shorter, parts) && longer * shorter * parts <= most;
-}
 
 // Whether idle workers can help those who are busy with a matrix of this batch.
 bool is_shared(const Batch &batch, const LaneTable *lanes);

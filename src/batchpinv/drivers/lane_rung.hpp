@@ -2,7 +2,7 @@
 #pragma once
 
 #include "factor_cache.hpp"
-#include "ladder.hpp"
+#include "lane_sizes.hpp"
 #include "matrix.hpp"
 #include "structure.hpp"
 
@@ -77,6 +77,7 @@ template <class T, class C, bool answers_all> class LaneRung final : public Rung
         group.noise = batch.noise;
         group.blur = batch.blur;
         group.halves = batch.halves;
+        // Others have a faster rung for values near the tolerance.
         group.separates = stays_in_lanes(batch.n, batch.m, is_complex<C> ? 2 : 1);
         group.evidence = batch.evidence ? evidence : nullptr;
         if (batch.ndim) {

@@ -68,8 +68,8 @@ class Arena {
     }
 };
 
-// Memory that this thread keeps for brief calls: malloc and free would take as long as their
-// arithmetic, since they tidy up whenever a chunk of more than 64 KiB is freed.
+// Memory that this thread keeps for brief calls: malloc and free would take as long as the
+// arithmetic of the smallest, since they tidy up whenever a chunk of more than 64 KiB is freed.
 class BriefArena {
     static constexpr std::int64_t bytes = 2 << 20;
 

@@ -35,7 +35,7 @@ bool fits_lapack(std::int64_t m, std::int64_t n) {
     return smaller == 0 || 5 * smaller + 300 <= most / smaller;
 }
 
-bool fits_lanes(const StridedCall &call) {
+bool is_for_lanes(const StridedCall &call) {
     const auto [shorter, longer] = std::minmax({call.m, call.n});
     return suits_lanes(longer, shorter, call.kind == 'c' ? 2 : 1);
 }
@@ -129,7 +129,7 @@ void fill_with_zeros(const StridedCall &call) {
                             static_cast<std::size_t>(call.itemsize));
 }
 
-// `answers_all`: otherwise the caller has another way for those that are not answered.
+// If not `answers_all`, the caller has another way for the rest.
 std::int64_t solve(const StridedCall &call, const RoutineTable &routines, const LaneTable *lanes,
                    Gate &gate, bool answers_all, Cuts *cuts = nullptr) {
     const double rtol = call.rtol < 0 ? default_rtol(call) : call.rtol;
@@ -146,7 +146,7 @@ std::int64_t solve(const StridedCall &call, const RoutineTable &routines, const 
     Batch batch = describe(call, rtol);
     batch.limits_blas = !answers_all && blas_threads.load();
     batch.lanes_only = !answers_all && !batch.limits_blas;
-    if (batch.lanes_only && !(lanes && fits_lanes(call)))
+    if (batch.lanes_only && !(lanes && is_for_lanes(call)))
         return call.count;
     if (cuts && call.rtol < 0 && call.m != call.n) // else nothing above rounding is dropped
         batch.noise = static_cast<double>(std::min(call.m, call.n)) * epsilon(call);

@@ -1,5 +1,5 @@
 // Stacks of matrices for compiled code: cython_pinv.pyx exports it with types, and _batch.pyx calls
-// it for a few small arrays.
+// it for brief calls.
 //
 // Nothing here knows Python. Each call is computed by the thread that makes it.
 #pragma once
@@ -40,8 +40,8 @@ struct StridedCall {
     Stack weights, damping, covariance;
 };
 
-// Whether a call is a few small matrices with few right-hand sides, or one that is not much larger:
-// too short for a second thread, or an interrupt.
+// Whether a call has at most 2048 entries in all, or one matrix of at most 8192, and few right-hand
+// sides: too short for a second thread, or an interrupt.
 inline bool is_brief(const StridedCall &call) {
     constexpr std::int64_t entries = 2048, entries_of_one = 8192, sides = 8, side = 64;
     const auto [shorter, longer] = std::minmax({call.m, call.n});
@@ -53,7 +53,7 @@ inline bool is_brief(const StridedCall &call) {
 }
 
 // Whether a brief call takes some microseconds only, too few for another thread to need the GIL.
-inline bool is_briefest(const StridedCall &call) {
+inline bool keeps_gil(const StridedCall &call) {
     return call.count * call.m * call.n <= 2048 && std::min(call.m, call.n) <= 24;
 }
 
@@ -64,9 +64,9 @@ constexpr std::int64_t BAD_SIZE = -1, BAD_FLAGS = -2, BAD_TOLERANCE = -3, NO_MEM
 std::int64_t solve_strided(const StridedCall &call, const RoutineTable &routines,
                            const LaneTable *lanes) noexcept;
 
-// The same for brief calls, with BLAS held to one thread. If it is not known yet, matrices that
-// need it are not answered. False if any was not answered, or if there is no memory. `cuts`, unless
-// it is null, tells which lost a singular value to the default tolerance.
+// The same for brief calls, with BLAS held to one thread. Until BLAS is known, only the lanes
+// answer. False if any was not answered, or if there is no memory. `cuts`, unless it is null, tells
+// which lost a singular value to the default tolerance.
 bool solve_briefly(const StridedCall &call, const RoutineTable &routines, const LaneTable *lanes,
                    Gate &gate, Cuts *cuts) noexcept;
 

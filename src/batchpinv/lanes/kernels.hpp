@@ -59,7 +59,7 @@ struct LaneGroup {
     double absolute, relative; // the kernel's Rounding (decide-inl.h), in units of s1
     double blur;               // how far singular values of the matrices are off, in units of s1
     double noise;              // `cut` tells of dropped values above this; 0: of none. See Batch
-    bool separates;            // whether rank_revealing looks for values near the tolerance
+    bool separates;            // whether rank_revealing also tries what it is not yet certain of
     int filled;                // lanes in use, from the first on
     // Whether the fields below and the workspace still belong to these matrices and tolerances. If
     // so, the systems are solved with the factors of the last call.
@@ -81,7 +81,8 @@ using LaneKernel = unsigned (*)(LaneGroup &group);
 struct LaneKernels {
     int count;
     LaneKernel direct, rank_revealing, jacobi, exact;
-    // The same in narrower registers, for up to `few` matrices: a lone one waits less. Same bits.
+    // All but `exact`, in narrower registers, for up to `few` matrices: a lone one waits less. Same
+    // bits.
     int few;
     LaneKernel direct_few, rank_revealing_few, jacobi_few;
     std::int64_t (*workspace_bytes)(std::int64_t m, std::int64_t n);

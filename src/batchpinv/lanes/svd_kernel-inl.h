@@ -236,7 +236,8 @@ template <class R, int lanes, class E, bool exact> unsigned jacobi(LaneGroup &gr
     });
 }
 
-// The same for a few matrices, in narrower vectors; see direct_few.
+// The same for a few matrices, in narrower vectors; not for orders that with_order() knows: see
+// direct_few.
 template <class R, int lanes, class Wide, int few, class Narrow>
 unsigned jacobi_few(LaneGroup &group) {
     return group.n <= 4 ? jacobi<R, lanes, Wide, false>(group)

@@ -130,8 +130,8 @@ BATCHPINV_INLINE auto load_runs(const LaneGroup &group, Walk<R, lanes, parts> wa
 constexpr std::ptrdiff_t PREFETCHED = 512;
 
 // The caller's answers <- planes, conjugated and times `factor`, for the lanes in `answered`. If
-// `one_nan`, each NaN becomes the same one: the sign of what NaN gives depends on the order in
-// which the compiler puts two terms, which is not the same in registers of another width.
+// `one_nan`, every NaN is stored as the same one: its sign would depend on the order of terms,
+// which differs between register widths.
 template <class R, int lanes, int parts, bool one_nan = false, class V>
 BATCHPINV_INLINE void store_runs(const R *planes, V factor, unsigned answered,
                                  const LaneGroup &group, Walk<R, lanes, parts> walk) {
