@@ -93,7 +93,7 @@ UNIT_TEST(the_svd_of_one_matrix_finds_its_values_and_pseudo_inverse) {
 // Rows of b are right-hand sides. Checks b X^H, or b X, against the rows that X gives.
 void check_solutions(Svd &svd, const Dense<double> &x, bool adjoint, double condition,
                      Source &source) {
-    const int k = static_cast<int>(x.m + 3) / 4;
+    const int k = static_cast<int>(x.m + 7) / 8;
     const Dense<double> b = source.matrix<double>(k, adjoint ? x.n : x.m);
     Dense<double> found(k, adjoint ? x.m : x.n);
     svd.apply(adjoint, k, b.entries.data(), found.entries.data());
