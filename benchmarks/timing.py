@@ -12,9 +12,14 @@ from typing import Any
 ROUNDS = 5, 25
 FEWEST_ROUNDS = 3  # if one round takes longer than the whole budget
 # One timing takes at least this, by repetition.
-_AT_LEAST = 2e-3
-# How long to wait for a contender's helper threads to stop spinning before the next one starts.
-_PATIENCE = 0.3
+_AT_LEAST = 20e-3
+# How long a contender runs before it is timed: memory that has not been touched for a while is slow, and
+# on a virtual machine very slow (after 0.1 s, the first call takes up to seven times as long).
+_WARM_UP = 50e-3
+# How long to wait for a contender's helper threads to stop spinning before the next one starts
+# (OpenBLAS's spin for 0.1 s), and how long to watch them: the kernel counts the time of a thread that
+# runs on another processor every 4 ms.
+_PATIENCE, _WATCH = 0.5, 12e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +56,10 @@ def compare(contenders: Sequence[Contender], budget: float) -> dict[str, Timing]
 
 
 def measure(contender: Contender, repeats: int = 1) -> float:
-    """Seconds a matrix, measured once other threads have come to rest."""
+    """Seconds a matrix, measured once other threads have come to rest and the contender is warm."""
     _settle()
     with contender.held():
+        _warm_up(contender)
         start = time.perf_counter()
         for _ in range(repeats):
             contender.call()
@@ -77,7 +83,14 @@ def _settle() -> None:
     """Wait until the threads of OpenMP and BLAS that spin after a call have gone to sleep."""
     start = time.perf_counter()
     while time.perf_counter() - start < _PATIENCE:
-        wall, busy = time.perf_counter(), time.process_time()
-        time.sleep(1e-3)
-        if time.process_time() - busy < 0.2 * (time.perf_counter() - wall):
+        busy = time.process_time()
+        time.sleep(_WATCH)
+        if time.process_time() - busy < 0.1 * _WATCH:
             return
+
+
+def _warm_up(contender: Contender) -> None:
+    start = time.perf_counter()
+    contender.call()
+    while time.perf_counter() - start < _WARM_UP:
+        contender.call()
