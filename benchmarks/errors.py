@@ -177,6 +177,9 @@ _JACOBI_LANES = (*((m, n) for m, n in _LANES if n <= 32), (12, 12), (24, 24), (4
 _EXACT_LANES = (*((m, n) for m, n in _LANES if n <= 24), (24, 24))
 # One matrix at a time, by the same rotations; drivers/jacobi.hpp.
 _JACOBI_OF_ONE = ((32, 32), (48, 48), (64, 64), (40, 30), (80, 45), (60, 50), (100, 60))
+# Larger ones, by a bidiagonalisation of our own; drivers/svd.hpp.
+_OWN_SVD = ((80, 80), (128, 128), (256, 256), (512, 512), (1000, 1000), (100, 70), (200, 150),
+            (300, 180))  # fmt: skip
 _SQUARES = tuple((n, n) for n in (2, 3, 4, 8, 16, 32, 64, 128, 256, 512, 1000, 2000))
 _NEARLY_SQUARE = ((8, 5), (60, 50), (200, 150))
 _TALL = ((20, 4), (64, 8), (128, 32), (1000, 2), (1000, 20), (1000, 100), (4000, 100), (20000, 10),
@@ -231,6 +234,7 @@ METHODS = (
     Method("pivoted", _PIVOTED, (*_SQUARES, *_NEARLY_SQUARE), drops=True),
     Method("semidefinite", _PIVOTED, _SQUARES, hermitian="semidefinite", drops=True),
     Method("svd", 0, (*_SQUARES, *_TALL), all_values=True),
+    Method("svd", _SVD, _OWN_SVD, own_kernels=True, all_values=True),
     Method("eigen", 0, [s for s in _SQUARES if s[0] > 8], hermitian="indefinite", all_values=True),
 )
 

@@ -267,5 +267,99 @@ UNIT_TEST(products_in_twice_the_precision_lose_the_last_digit_only) {
         });
 }
 
+// Q B P^H of a bidiagonalisation, and its factors.
+template <class T> struct Bidiagonal {
+    const std::int64_t m, n;
+    Dense<T> reflectors;
+    std::vector<double> diagonal, above;
+    std::vector<T> tau_q, tau_p;
+
+    explicit Bidiagonal(const Dense<T> &a)
+        : m(a.m), n(a.n), reflectors(a.m, a.n), diagonal(static_cast<std::size_t>(n)),
+          above(diagonal), tau_q(diagonal.size()), tau_p(diagonal.size()) {
+        Columns<T> w(a);
+        std::vector<double> work(static_cast<std::size_t>(parts<T> * (4 * w.ld + 3 * n)));
+        kernels<T>().bidiagonal(w.memory.data(), m, static_cast<int>(n), w.ld,
+                                reinterpret_cast<double *>(reflectors.entries.data()),
+                                diagonal.data(), above.data(),
+                                reinterpret_cast<double *>(tau_q.data()),
+                                reinterpret_cast<double *>(tau_p.data()), work.data());
+    }
+
+    Dense<T> b() const {
+        Dense<T> b(m, n);
+        for (std::int64_t i = 0; i < n; ++i) {
+            b(i, i) = diagonal[static_cast<std::size_t>(i)];
+            if (i + 1 < n)
+                b(i, i + 1) = above[static_cast<std::size_t>(i)];
+        }
+        return b;
+    }
+
+    // y becomes Q y (y has m rows), or P y (n rows).
+    void multiply(bool by_p, Dense<T> &y) const {
+        for (std::int64_t k = n - 1; k >= 0; --k) {
+            const std::int64_t first = by_p ? k + 1 : k;
+            const auto entry = [&](std::int64_t i) -> T { // of v or u
+                return i == first ? T(1) : by_p ? conjugated(reflectors(k, i)) : reflectors(i, k);
+            };
+            const T tau = (by_p ? tau_p : tau_q)[static_cast<std::size_t>(k)];
+            for (std::int64_t j = 0; j < y.n; ++j) {
+                T inner = 0;
+                for (std::int64_t i = first; i < y.m; ++i)
+                    inner += conjugated(entry(i)) * y(i, j);
+                for (std::int64_t i = first; i < y.m; ++i)
+                    y(i, j) -= tau * inner * entry(i);
+            }
+        }
+    }
+
+  private:
+    static T conjugated(T value) {
+        if constexpr (parts<T> == 2)
+            return std::conj(value);
+        else
+            return value;
+    }
+};
+
+UNIT_TEST(bidiagonalisation_of_one_matrix_gives_it_back) {
+    Source source(56);
+    const auto try_out = [](const auto &a) {
+        using T = std::decay_t<decltype(a(0, 0))>;
+        const Bidiagonal<T> found(a);
+        Dense<T> left = unit_matrix<T>(a.m), right = unit_matrix<T>(a.n), back = found.b();
+        found.multiply(false, left);
+        found.multiply(true, right);
+        found.multiply(false, back); // Q B, and then P (Q B)^H
+        back = adjoint(back);
+        found.multiply(true, back);
+        check(distance(adjoint(back), a) <= 20 * DBL_EPSILON * size_of(a));
+        for (const Dense<T> &factor : {left, right}) {
+            const Dense<Long> gram =
+                product(transposed(as_real<Long>(factor)), as_real<Long>(factor));
+            check(norm(difference(gram, as_real<Long>(unit_matrix<T>(factor.n)))) <=
+                  8 * DBL_EPSILON * factor.n);
+        }
+    };
+    for (const Size size : sizes)
+        for_both([&](auto zero) {
+            using T = decltype(zero);
+            const Within at([&] { return text(size.m, "x", size.n, ", parts ", parts<T>); });
+            Dense<T> a = source.matrix<T>(size.m, size.n);
+            try_out(a);
+            std::vector<double> values;
+            for (std::int64_t j = 0; j < size.n; ++j)
+                values.push_back(std::pow(10.0, -3.0 * double(j)));
+            try_out(source.with_values<T>(size.m, size.n, values));
+            for (std::int64_t i = 0; i < size.m; ++i) // zeros, and nothing left to reflect
+                for (std::int64_t j = 0; j < size.n; ++j)
+                    a(i, j) *= double(i == j || j == size.n / 2 || i == size.m / 2);
+            try_out(a);
+            try_out(Dense<T>(size.m, size.n));
+            try_out(Dense<T>(unit_matrix<T>(size.n)));
+        });
+}
+
 } // namespace
 } // namespace units

@@ -5,8 +5,8 @@
 // Q, U, V and P one after the other, which costs less up to q sides.
 #pragma once
 
+#include "bidiagonalisation.hpp"
 #include "matrix.hpp"
-#include "rung.hpp"
 
 namespace batchpinv {
 
@@ -25,6 +25,7 @@ template <class T> class Bidiagonal {
     Buffer<R> s, above, u, vt, half;    // above: B's second diagonal; u, vt: q×q; half: k×q
     Buffer<R> rwork;
     Buffer<blas_int> iwork;
+    Bidiagonalisation<T> bidiagonalisation;
     T *w = nullptr; // Q's and P's reflectors
     blas_int rank = 0;
 
@@ -42,7 +43,7 @@ template <class T> class Bidiagonal {
           u(static_cast<std::int64_t>(q) * q), vt(static_cast<std::int64_t>(q) * q),
           half(static_cast<std::int64_t>(parts) * k * q),
           rwork(q * (3 * static_cast<std::int64_t>(q) + 4)),
-          iwork(8 * static_cast<std::int64_t>(q)) {}
+          iwork(8 * static_cast<std::int64_t>(q)), bidiagonalisation(context, p, q) {}
 
     static bool pays(const Batch &batch) { return batch.solves() && batch.k <= batch.m; }
 
@@ -101,14 +102,15 @@ template <class T> class Bidiagonal {
   private:
     bool reduce(T *w) {
         this->w = w;
-        return lapack.gebrd(p, q, w, s, above, tau_q, tau_p, work, lwork) == 0;
+        return bidiagonalisation.reduce(w, s, above, tau_q, tau_p, work, lwork);
     }
 
     // C, order×k in `side`, becomes op(Q) C or op(P) C.
     void multiply(char which, char op, blas_int order, blas_int k) {
         // In blocks for many sides; LAPACK takes the least workspace for the wish to have none.
-        lapack.unmbr(which, op, order, k, which == 'Q' ? q : p, w, p, which == 'Q' ? tau_q : tau_p,
-                     side, work, k < in_blocks_from ? k : lwork);
+        lapack.unmbr(which, 'L', op, order, k, which == 'Q' ? q : p, w, p,
+                     which == 'Q' ? tau_q : tau_p, side, order, work,
+                     k < in_blocks_from ? k : lwork);
     }
 
     // x becomes x U S^-1 V^T (adjoint) or x V S^-1 U^T, by the values that are kept; rows×q.

@@ -222,13 +222,14 @@ template <class T> class Lapack {
         return info;
     }
 
-    // C, rows×cols, becomes op(Q) C or op(P) C, by gebrd's reflectors; `inner` is q for Q, p for P.
-    blas_int unmbr(char which, char op, blas_int rows, blas_int cols, blas_int inner, const T *w,
-                   blas_int ldw, const T *tau, T *c, T *work, blas_int lwork) const {
-        char side = 'L';
+    // C, rows×cols, becomes op(Q) C or op(P) C (side 'L'), or C op(Q) or C op(P) ('R'), by gebrd's
+    // reflectors; `inner` is q for Q, p for P.
+    blas_int unmbr(char which, char side, char op, blas_int rows, blas_int cols, blas_int inner,
+                   const T *w, blas_int ldw, const T *tau, T *c, blas_int ldc, T *work,
+                   blas_int lwork) const {
         blas_int info = 0;
         op = op == 'C' && !is_complex<T> ? 'T' : op;
-        call(routine.unmbr, &which, &side, &op, &rows, &cols, &inner, w, &ldw, tau, c, &rows, work,
+        call(routine.unmbr, &which, &side, &op, &rows, &cols, &inner, w, &ldw, tau, c, &ldc, work,
              &lwork, &info);
         return info;
     }
@@ -349,8 +350,8 @@ template <class T> class Lapack {
     std::int64_t bidiagonal_work_size(blas_int p, blas_int q, blas_int k) const {
         T wanted[3] = {};
         gebrd(p, q, nullptr, nullptr, nullptr, nullptr, nullptr, wanted, -1);
-        unmbr('Q', 'N', p, k, q, nullptr, p, nullptr, nullptr, wanted + 1, -1);
-        unmbr('P', 'N', q, k, p, nullptr, p, nullptr, nullptr, wanted + 2, -1);
+        unmbr('Q', 'L', 'N', p, k, q, nullptr, p, nullptr, nullptr, p, wanted + 1, -1);
+        unmbr('P', 'L', 'N', q, k, p, nullptr, p, nullptr, nullptr, q, wanted + 2, -1);
         std::int64_t most = 0;
         for (const T &each : wanted)
             most = rounded_up(each) > most ? rounded_up(each) : most;

@@ -2,6 +2,7 @@
 // lanes/spread-inl.h have them; QR with column pivoting, and a complete orthogonal decomposition.
 #pragma once
 
+#include "matrix.hpp"
 #include "rung.hpp"
 
 namespace batchpinv {

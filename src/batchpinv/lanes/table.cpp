@@ -12,6 +12,7 @@
 namespace batchpinv {
 namespace {
 
+#include "bidiagonal-inl.h"
 #include "divide-inl.h"
 #include "inner_products-inl.h"
 #include "rows-inl.h"
@@ -21,7 +22,8 @@ constexpr int lanes = BATCHPINV_VECTOR_BYTES / sizeof(double);
 
 template <int parts>
 constexpr SpreadKernels spread{spread_qr<lanes, parts>, spread_multiply<lanes, parts>,
-                               spread_multiply_exactly<lanes, parts>, spread_jacobi<lanes, parts>};
+                               spread_multiply_exactly<lanes, parts>, spread_jacobi<lanes, parts>,
+                               spread_bidiagonal<lanes, parts>};
 
 } // namespace
 

@@ -15,6 +15,9 @@ struct SpreadKernels {
     void (*multiply_exactly)(const double *a, const double *v, int n, double *out, int columns,
                              std::int64_t ld);
     bool (*jacobi)(double *b, int n, std::int64_t ld, double *length2);
+    // See bidiagonal-inl.h.
+    void (*bidiagonal)(double *w, std::int64_t p, int q, std::int64_t ld, double *out,
+                       double *diagonal, double *above, double *tau_q, double *tau_p, double *work);
 };
 
 // All dtypes of one instruction set, in the order float32, float64, complex64, complex128.
