@@ -125,7 +125,7 @@ template <class C> class LongMatrix {
         };
         const auto include = [&](std::int64_t group) {
             if (group > 0 && careful)
-                accumulate<C>(to, sum_of(group), lost, size);
+                compensate(to, sum_of(group), lost, size);
             else if (group > 0)
                 add(to, sum_of(group), size);
         };
@@ -166,6 +166,7 @@ template <class C> class LongMatrix {
         std::unique_ptr<Slot> &slot = slots[static_cast<std::size_t>(hand.slot)];
         if (!slot)
             slot = make_slot();
+        careful = careful && !slabs.has_one(group);
         if (careful)
             std::fill_n(slot->lost.get(), size, C(0));
         slabs.in_group(group, [&](std::int64_t start, std::int64_t count) {
@@ -176,10 +177,19 @@ template <class C> class LongMatrix {
             visit(Piece<C>{group, start, static_cast<blas_int>(count), rows,
                            careful ? slot->part.get() : sum, slot->scratch.get(), hand.pass});
             if (careful)
-                accumulate<C>(sum, slot->part, slot->lost, size);
+                compensate(sum, slot->part, slot->lost, size);
         });
         if (careful)
             add(sum, slot->lost, size);
+    }
+
+    void compensate(C *to, const C *from, C *lost, std::int64_t size) const {
+        if (lanes)
+            lanes->accumulate(reinterpret_cast<double *>(to),
+                              reinterpret_cast<const double *>(from),
+                              reinterpret_cast<double *>(lost), size * (is_complex<C> ? 2 : 1));
+        else
+            accumulate<C>(to, from, lost, size);
     }
 
     static void add(C *to, const C *from, std::int64_t size) {

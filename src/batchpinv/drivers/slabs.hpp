@@ -31,11 +31,17 @@ struct Slabs {
         width = std::min(width, longer);
     }
 
+    // Whether a group is one slab.
+    bool has_one(std::int64_t group) const { return first_of(group + 1) == first_of(group) + 1; }
+
     // Calls visit(start, size) for the slabs of a group.
     template <class Visit> void in_group(std::int64_t group, Visit &&visit) const {
-        for (std::int64_t at = group * count / groups; at < (group + 1) * count / groups; ++at)
+        for (std::int64_t at = first_of(group); at < first_of(group + 1); ++at)
             visit(at * width, std::min(width, longer - at * width));
     }
+
+  private:
+    std::int64_t first_of(std::int64_t group) const { return group * count / groups; }
 };
 
 } // namespace batchpinv

@@ -72,3 +72,20 @@ void add_inner_products(const double *x, int p, const double *y, int q, std::int
             });
     }
 }
+
+// s += x for `count` numbers; the rounding errors are added to `lost`.
+template <int lanes>
+void add_with_errors(double *s, const double *x, double *lost, std::int64_t count) {
+    using V = typename vector_of<double, lanes>::type;
+    const auto add = [&](std::int64_t at, auto size) BATCHPINV_INLINE_LAMBDA {
+        V sum = load_some<V>(s + at, size), rest = load_some<V>(lost + at, size);
+        rest += accumulate(sum, load_some<V>(x + at, size));
+        __builtin_memcpy(s + at, &sum, static_cast<std::size_t>(size) * sizeof(double));
+        __builtin_memcpy(lost + at, &rest, static_cast<std::size_t>(size) * sizeof(double));
+    };
+    std::int64_t at = 0;
+    for (; at + lanes <= count; at += lanes)
+        add(at, std::integral_constant<int, lanes>{});
+    if (at < count)
+        add(at, static_cast<int>(count - at));
+}

@@ -43,6 +43,7 @@ const LaneTable BATCHPINV_TABLE(BATCHPINV_ISA) = {
      &BATCHPINV_KERNELS(BATCHPINV_ISA, complex64), &BATCHPINV_KERNELS(BATCHPINV_ISA, complex128)},
     add_inner_products<lanes>,
     {divide_columns<lanes, false>, divide_columns<lanes, true>},
+    add_with_errors<lanes>,
     {spread<1>, spread<2>},
     find_roots<lanes>,
     {scale_rows<float, 2 * lanes, 1>, scale_rows<double, lanes, 1>, scale_rows<float, 2 * lanes, 2>,

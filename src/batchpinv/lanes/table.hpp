@@ -30,6 +30,8 @@ struct LaneTable {
                                double *out, int step, bool upper);
     // y = y R^-1 for n columns of `count` real or complex numbers; R in panels: see TRIANGLE_PANEL.
     void (*divide_columns[2])(double *y, int n, std::int64_t count, const double *triangle);
+    // s += x for `count` numbers; the rounding errors are added to `lost`.
+    void (*accumulate)(double *s, const double *x, double *lost, std::int64_t count);
     SpreadKernels spread[2];
     // See rows-inl.h.
     double (*find_roots)(const double *weights, std::int64_t count, double *roots, bool *exact);
