@@ -63,7 +63,8 @@ template <class C> class LongMatrix {
     const LaneTable *const lanes;
     Buffer<C> panels; // of R, for lanes
     blas_int rank = 0;
-    const blas_int *pivots = nullptr;
+    Buffer<blas_int> moves; // how columns are put in the order of P: see list_moves
+    std::int64_t move_count = 0;
 
   public:
     int exponent = 0; // W is multiplied by 2^exponent
@@ -76,7 +77,7 @@ template <class C> class LongMatrix {
           scratch_entries(scratch), q(static_cast<blas_int>(batch.m)),
           compensates(q <= most_compensated && slabs.count > 1), most_summed(most_summed),
           kept(keeps ? longer * q : 0), sum(most_summed), lost(compensates ? most_summed : 0),
-          lanes(context.lanes), panels(lanes ? panel_entries(q) : 0) {
+          lanes(context.lanes), panels(lanes ? panel_entries(q) : 0), moves(3 * q) {
         if (context.lanes && batch.kind == 'f' && !batch.swapped && batch.a_row == batch.itemsize)
             gather_columns = context.lanes->of[batch.itemsize == 8]->gather_columns;
         slots[0] = make_slot();
@@ -93,10 +94,10 @@ template <class C> class LongMatrix {
     void divide_by(const C *triangle, blas_int rank, const blas_int *pivots) {
         divisor = triangle;
         this->rank = rank;
-        this->pivots = pivots;
+        list_moves(pivots);
         if (lanes)
             pack_panels();
-        if (held == Held::divided || pivots)
+        if (held == Held::divided)
             held = Held::nothing;
     }
 
@@ -171,7 +172,7 @@ template <class C> class LongMatrix {
             std::fill_n(slot->lost.get(), size, C(0));
         slabs.in_group(group, [&](std::int64_t start, std::int64_t count) {
             C *const rows = keeps ? kept + start * q : slot->slab.get();
-            load(start, count, divided, rows);
+            load(start, count, divided, rows, slot->scratch);
             if (careful)
                 std::fill_n(slot->part.get(), size, C(0));
             visit(Piece<C>{group, start, static_cast<blas_int>(count), rows,
@@ -197,11 +198,16 @@ template <class C> class LongMatrix {
             to[i] += from[i];
     }
 
-    void load(std::int64_t start, std::int64_t count, bool divided, C *rows) const {
+    // `spare`: room for a column.
+    void load(std::int64_t start, std::int64_t count, bool divided, C *rows, C *spare) const {
         if (divided && held == Held::divided)
             return;
         if (held != Held::matrix)
-            gather_rows(start, count, divided ? pivots : nullptr, rows);
+            gather_rows(start, count, rows);
+        for (std::int64_t k = 0; divided && k < move_count; ++k) {
+            const auto column = [&](blas_int at) { return at == q ? spare : rows + at * count; };
+            std::copy_n(column(moves[2 * k]), count, column(moves[2 * k + 1]));
+        }
         const auto height = static_cast<blas_int>(count);
         if (divided && lanes)
             lanes->divide_columns[is_complex<C>](reinterpret_cast<double *>(rows), rank, count,
@@ -226,13 +232,30 @@ template <class C> class LongMatrix {
         return TRIANGLE_PANEL * TRIANGLE_PANEL * panels * (panels + 1) / 2;
     }
 
-    void gather_rows(std::int64_t start, std::int64_t count, const blas_int *order, C *rows) const {
+    // The pairs (from, to) of copies that bring W to W P; column q is a spare one.
+    void list_moves(const blas_int *pivots) {
+        move_count = 0;
+        const auto move = [&](blas_int from, blas_int to) {
+            moves[2 * move_count] = from;
+            moves[2 * move_count + 1] = to;
+            ++move_count;
+        };
+        for (blas_int first = 0; pivots && first < q; ++first) {
+            blas_int last = first; // of the cycle, unless an earlier column belongs to it
+            while (pivots[last] - 1 > first)
+                last = pivots[last] - 1;
+            if (pivots[last] - 1 < first || last == first)
+                continue;
+            move(first, q);
+            for (blas_int to = first; to != last; to = pivots[to] - 1)
+                move(pivots[to] - 1, to);
+            move(q, last);
+        }
+    }
+
+    void gather_rows(std::int64_t start, std::int64_t count, C *rows) const {
         const char *const from = a + start * batch.a_col;
-        if (order)
-            for (std::int64_t j = 0; j < q; ++j)
-                gather.full(from + (order[j] - 1) * batch.a_row, batch.a_row, batch.a_col, 1, count,
-                            rows + j * count);
-        else if (gather_columns)
+        if (gather_columns)
             gather_columns(from, batch.a_col, q, count, reinterpret_cast<double *>(rows));
         else
             gather.full(from, batch.a_row, batch.a_col, q, count, rows);

@@ -47,7 +47,7 @@ template <class C> class Reduction final : public Reduced {
     LongMatrix<C> matrix;
     Buffer<C> gram, first, second;     // q×q: W^H W; R1, or [R11 R12]; Y^H Y, then R2 and -Q^H F
     Buffer<C> top;                     // q×q: [R2 R11, S]
-    Buffer<C> combinations, tau, work; // combinations: the sketch, size×q
+    Buffer<C> combinations, tau, work; // combinations: the sketch, size×q, or its sums
     Buffer<double> rwork;
     Buffer<blas_int> pivots;
     double of_group[Slabs::most_groups];
@@ -71,11 +71,12 @@ template <class C> class Reduction final : public Reduced {
 
     explicit Reduction(const RungContext &context)
         : batch(context.batch), longer(context.batch.n), q(static_cast<blas_int>(context.batch.m)),
-          lanes(context.lanes), sketch(longer, q), lwork(64 * q),
+          lanes(context.lanes), sketch(context.lanes, longer, q), lwork(64 * q),
           matrix(context, scratch_rows() * std::max<std::int64_t>(q, 2 * context.batch.k),
                  q * std::max({q + q / most_few, context.batch.k, sketch.sum_size()})),
           gram(area() + q / most_few * q), first(area()), second(area() + q / most_few * q),
-          top(area()), combinations(sketch.size * q), tau(q), work(lwork), rwork(2 * q), pivots(q),
+          top(area()), combinations(sketch.sum_rows() * q), tau(q), work(lwork), rwork(2 * q),
+          pivots(q),
           few(most_few * context.batch.k <= q ? static_cast<blas_int>(context.batch.k) : 0),
           lapack(context.routines), triangle(area()) {}
 
@@ -364,8 +365,9 @@ template <class C> class Reduction final : public Reduced {
             });
         else
             matrix.add_up(
-                false, sketch.size * q, combinations,
+                false, sketch.sum_rows() * q, combinations,
                 [&](const Piece<C> &w) { sketch.add(w.rows, w.start, w.count, w.into); }, true);
+        sketch.finish(combinations);
         const auto size = static_cast<blas_int>(sketch.size);
         if (lapack.geqrf(size, q, combinations, tau, work, lwork) != 0)
             return false;

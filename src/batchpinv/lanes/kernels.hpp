@@ -20,6 +20,8 @@ constexpr int MOST_SWEEPS = 30;
 // divide_columns reads a triangle R in panels of this many columns, one panel after the other. Each
 // is stored by rows, down to the last row that is not zero, with 1 / R[i, i] in place of R[i, i].
 constexpr int TRIANGLE_PANEL = 4;
+// Numbers behind each column of sums, for add_signed_rows: a vector may begin in the last row.
+constexpr int SKETCH_PADDING = 8;
 
 // What makes a group weighted or damped; see weighted-inl.h.
 struct LaneWeights {

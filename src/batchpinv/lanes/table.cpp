@@ -16,6 +16,7 @@ namespace {
 #include "divide-inl.h"
 #include "inner_products-inl.h"
 #include "rows-inl.h"
+#include "sketch-inl.h"
 #include "spread-inl.h"
 
 constexpr int lanes = BATCHPINV_VECTOR_BYTES / sizeof(double);
@@ -44,6 +45,7 @@ const LaneTable BATCHPINV_TABLE(BATCHPINV_ISA) = {
     add_inner_products<lanes>,
     {divide_columns<lanes, false>, divide_columns<lanes, true>},
     add_with_errors<lanes>,
+    add_signed_rows<lanes>,
     {spread<1>, spread<2>},
     find_roots<lanes>,
     {scale_rows<float, 2 * lanes, 1>, scale_rows<double, lanes, 1>, scale_rows<float, 2 * lanes, 2>,

@@ -32,6 +32,10 @@ struct LaneTable {
     void (*divide_columns[2])(double *y, int n, std::int64_t count, const double *triangle);
     // s += x for `count` numbers; the rounding errors are added to `lost`.
     void (*accumulate)(double *s, const double *x, double *lost, std::int64_t count);
+    // Sums of rows with signs: see sketch-inl.h.
+    void (*add_signed_rows)(const double *rows, std::int64_t column, int n, std::int64_t count,
+                            const double *signs, double *sums, std::int64_t size,
+                            std::int64_t first);
     SpreadKernels spread[2];
     // See rows-inl.h.
     double (*find_roots)(const double *weights, std::int64_t count, double *roots, bool *exact);
