@@ -97,12 +97,23 @@ template <class T, class C, class Factor> class LongRung final : public Rung {
         const auto q = static_cast<blas_int>(batch.m);
         const blas_int rank = factor.orthogonal ? reduction.rank : q;
         char *const out = matrix.data[Operand::OUT];
+        const blas_int ld = leading_dimension(out);
         reduction.each(factor.orthogonal, [&](const Piece<C> &y) {
+            const auto multiply = [&](C *x, blas_int ld) {
+                reduction.lapack.gemm('N', 'C', y.count, q, rank, y.rows, y.count, inverse, q, 0, x,
+                                      ld);
+            };
+            if (ld != 0) {
+                if (y.pass.enter()) {
+                    multiply(reinterpret_cast<C *>(out) + y.start, ld);
+                    y.pass.leave();
+                }
+                return;
+            }
             if (!y.pass.open())
                 return;
             C *const x = y.scratch;
-            reduction.lapack.gemm('N', 'C', y.count, q, rank, y.rows, y.count, inverse, q, 0, x,
-                                  y.count);
+            multiply(x, y.count);
             scale<C>(x, static_cast<std::int64_t>(y.count) * q, reduction.exponent());
             if (y.pass.enter()) {
                 scatter_conjugates<T, C>(x, y.count, q, batch.out_row, batch.out_col,
@@ -114,6 +125,19 @@ template <class T, class C, class Factor> class LongRung final : public Rung {
             matrix.write_rank(found.rank);
             context.pass.leave();
         }
+    }
+
+    // Of the caller's memory, if BLAS can write the answer there; else 0. If there are many
+    // columns, nobody should wait inside the gate for BLAS, and a copy takes little of the time.
+    blas_int leading_dimension(const char *out) const {
+        constexpr std::int64_t most_direct = 512;
+        const std::int64_t ld = batch.out_col / static_cast<std::int64_t>(sizeof(C));
+        const bool fits = std::is_same_v<T, C> && !is_complex<C> && reduction.exponent() == 0 &&
+                          batch.m <= most_direct && batch.out_row == sizeof(C) &&
+                          batch.out_col % sizeof(C) == 0 &&
+                          reinterpret_cast<std::uintptr_t>(out) % alignof(C) == 0 &&
+                          ld >= batch.n && ld <= std::numeric_limits<blas_int>::max();
+        return fits ? static_cast<blas_int>(ld) : 0;
     }
 
     void halve(const Matrix &matrix) {
