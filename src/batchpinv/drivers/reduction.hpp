@@ -420,12 +420,27 @@ template <class C> class Reduction final : public Reduced {
         a.take(from, rows, q);
         const int kept =
             kernels.qr(a, reflections, taus, order, q, a.ld, least_negligible(), 0, norm2);
-        for (std::int64_t j = 0; j < q; ++j) {
+        for (std::int64_t j = 0; j < q; ++j)
             pivots[j] = order[j] + 1;
-            for (std::int64_t i = 0; i < q; ++i)
-                gram[i + j * q] = i <= j && i < kept ? a.get(i, j) : C(0);
-        }
+        read_triangle(kept, gram);
         pivoted = kept < q;
+    }
+
+    // The first rows of R in registers, with a real diagonal; the other rows are 0.
+    void read_triangle(std::int64_t rows, C *to) const {
+        const SpreadColumns<C> &a = in_registers->a;
+        std::fill_n(to, area(), C(0));
+        for (std::int64_t i = 0; i < rows; ++i) {
+            const C diagonal = a.get(i, i);
+            const double size = std::abs(diagonal);
+            for (std::int64_t j = i; j < q; ++j)
+                to[i + j * q] = a.get(i, j);
+            if (!is_complex<C> || size == 0)
+                continue;
+            for (std::int64_t j = i + 1; j < q; ++j)
+                to[i + j * q] *= conjugate(diagonal) / size;
+            to[i + i * q] = size;
+        }
     }
 
     // first = R of the sketch, whose pivoted R is in gram.
@@ -436,9 +451,7 @@ template <class C> class Reduction final : public Reduced {
             for (std::int64_t i = 0; i <= j; ++i)
                 a.set(i, order[j], gram[i + j * q]);
         kernels.qr(a, reflections, taus, nullptr, q, a.ld, 0, 0, norm2);
-        for (std::int64_t j = 0; j < q; ++j)
-            for (std::int64_t i = 0; i < q; ++i)
-                first[i + j * q] = i <= j ? a.get(i, j) : C(0);
+        read_triangle(q, first);
     }
 
     // Whether R of the sketch is not singular to rounding.
