@@ -1084,6 +1084,96 @@ UNIT_TEST(inner_products_of_equal_terms_are_right_to_a_few_roundings) {
     }
 }
 
+// s += x, with errors.
+UNIT_TEST(rounding_errors_of_sums_are_kept) {
+    Source source(16);
+    for (const int count : {1, 7, 8, 9, 40}) {
+        const Dense<double> x = source.matrix<double>(count, 1);
+        Dense<double> s = source.matrix<double>(count, 1);
+        const Dense<double> before = s;
+        std::vector<double> lost(static_cast<std::size_t>(count + 16), 0x1p-60);
+        lane_table->accumulate(s.entries.data(), x.entries.data(), lost.data(), count);
+        for (int i = 0; i < count; ++i) {
+            check(s(i, 0) == before(i, 0) + x(i, 0));
+            const Long error = static_cast<Long>(before(i, 0)) + x(i, 0) - s(i, 0);
+            check(lost[static_cast<std::size_t>(i)] == 0x1p-60 + static_cast<double>(error));
+        }
+        check(std::count(lost.end() - 16, lost.end(), 0x1p-60) == 16);
+    }
+}
+
+// Rows go to the sums from `first` on, in a circle; the padding belongs to the first rows.
+UNIT_TEST(rows_are_added_with_signs_in_a_circle) {
+    constexpr std::int64_t padding = batchpinv::SKETCH_PADDING;
+    Source source(17);
+    for (const std::int64_t size : {8, 24, 56})
+        for (const std::int64_t count : {std::int64_t{1}, std::int64_t{5}, size - 8, size})
+            for (const std::int64_t first : {std::int64_t{0}, std::int64_t{3}, size - 1}) {
+                const int n = 3;
+                const Dense<double> rows = source.matrix<double>(count + 2, n);
+                std::vector<double> signs, sums(static_cast<std::size_t>((size + padding) * n)),
+                    wanted(static_cast<std::size_t>(size * n));
+                for (std::int64_t i = 0; i < count; ++i)
+                    signs.push_back(source.normal<double>() < 0 ? -0.5 : 0.5);
+                sums.resize(sums.size() + 16, 7);
+                lane_table->add_signed_rows(rows.entries.data(), count + 2, n, count, signs.data(),
+                                            sums.data(), size, first);
+                for (int j = 0; j < n; ++j)
+                    for (std::int64_t i = 0; i < count; ++i)
+                        wanted[static_cast<std::size_t>((first + i) % size + j * size)] +=
+                            signs[static_cast<std::size_t>(i)] * rows(i, j);
+                for (int j = 0; j < n; ++j)
+                    for (std::int64_t i = 0; i < size; ++i) {
+                        const auto at = static_cast<std::size_t>(i + j * (size + padding));
+                        const double behind =
+                            i < padding ? sums[at + static_cast<std::size_t>(size)] : 0;
+                        check(sums[at] + behind == wanted[static_cast<std::size_t>(i + j * size)]);
+                    }
+                check(std::count(sums.end() - 16, sums.end(), 7) == 16);
+            }
+}
+
+// Y X for k columns of `count` numbers, and n columns of X: checks that nothing else is written.
+template <class T> void multiply_columns(int k, int n, std::int64_t count) {
+    constexpr int panel = batchpinv::TRIANGLE_PANEL;
+    Source source(18);
+    const Dense<T> y = source.matrix<T>(count, k), x = source.matrix<T>(k, n);
+    std::vector<T> panels;
+    for (int first = 0; first < n; first += panel)
+        for (int i = 0; i < k; ++i)
+            for (int j = first; j < first + panel; ++j)
+                panels.push_back(j < n ? x(i, j) : T(NAN));
+    const std::int64_t ld = count + 3;
+    std::vector<T> out(static_cast<std::size_t>(ld * n), T(7));
+    lane_table->multiply_columns[sizeof(T) == 16](
+        reinterpret_cast<const double *>(y.entries.data()), k, count,
+        reinterpret_cast<const double *>(panels.data()), n, reinterpret_cast<double *>(out.data()),
+        ld);
+    for (int j = 0; j < n; ++j)
+        for (std::int64_t row = 0; row < ld; ++row) {
+            T sum{};
+            double sizes = 0;
+            for (int i = 0; i < k && row < count; ++i) {
+                sum += y(row, i) * x(i, j);
+                sizes += std::abs(y(row, i)) * std::abs(x(i, j));
+            }
+            const T found = out[static_cast<std::size_t>(row + j * ld)];
+            if (row < count)
+                check(std::abs(found - sum) <= 8 * k * eps_of<double> * sizes);
+            else
+                check(found == T(7));
+        }
+}
+
+UNIT_TEST(columns_are_multiplied_and_nothing_else_is_written) {
+    for (const std::int64_t count : {1, 5, 8, 24, 100, 257})
+        for (const int n : {1, 2, 3, 4, 5, 8, 13, 20})
+            for (const int k : {1, 3, 20}) {
+                multiply_columns<double>(k, n, count);
+                multiply_columns<std::complex<double>>(k, n, count);
+            }
+}
+
 // y' = y R^-1 for n columns of `count` numbers: checks y' R - y, and that nothing else is written.
 template <class T> void divide_columns(int n, std::int64_t count) {
     constexpr int panel = batchpinv::TRIANGLE_PANEL;

@@ -39,11 +39,15 @@ template <class T, class C, class Factor> class LongRung final : public Rung {
     const C *inverse = nullptr;
     Finding found;
     bool certain = false;
+    // Up to so many columns of W, Y X^H is formed without BLAS.
+    static constexpr std::int64_t most_in_place = 512;
+    Buffer<C> panels; // of X^H
 
   public:
     explicit LongRung(const RungContext &context)
         : context(context), batch(context.batch), reduction(reduction_of(context)),
-          factor(context, reduction) {
+          factor(context, reduction),
+          panels(in_place() && !batch.solves() ? batch.m * (batch.m + TRIANGLE_PANEL - 1) : 0) {
         if (batch.solves())
             columns.emplace(batch, batch.transposed);
     }
@@ -98,10 +102,18 @@ template <class T, class C, class Factor> class LongRung final : public Rung {
         const blas_int rank = factor.orthogonal ? reduction.rank : q;
         char *const out = matrix.data[Operand::OUT];
         const blas_int ld = leading_dimension(out);
+        if (in_place())
+            pack_panels(rank);
         reduction.each(factor.orthogonal, [&](const Piece<C> &y) {
             const auto multiply = [&](C *x, blas_int ld) {
-                reduction.lapack.gemm('N', 'C', y.count, q, rank, y.rows, y.count, inverse, q, 0, x,
-                                      ld);
+                if (in_place())
+                    context.lanes->multiply_columns[is_complex<C>](
+                        reinterpret_cast<const double *>(y.rows), rank, y.count,
+                        reinterpret_cast<const double *>(panels.get()), q,
+                        reinterpret_cast<double *>(x), ld);
+                else
+                    reduction.lapack.gemm('N', 'C', y.count, q, rank, y.rows, y.count, inverse, q,
+                                          0, x, ld);
             };
             if (ld != 0) {
                 if (y.pass.enter()) {
@@ -125,6 +137,18 @@ template <class T, class C, class Factor> class LongRung final : public Rung {
             matrix.write_rank(found.rank);
             context.pass.leave();
         }
+    }
+
+    bool in_place() const { return context.lanes && batch.m <= most_in_place; }
+
+    // X^H for multiply_columns.
+    void pack_panels(blas_int rank) {
+        const std::int64_t q = batch.m;
+        C *to = panels;
+        for (std::int64_t first = 0; first < q; first += TRIANGLE_PANEL)
+            for (std::int64_t k = 0; k < rank; ++k)
+                for (std::int64_t j = first; j < first + TRIANGLE_PANEL; ++j)
+                    *to++ = j < q ? conjugate(inverse[j + k * q]) : C(0);
     }
 
     // Of the caller's memory, if BLAS can write the answer there; else 0. If there are many

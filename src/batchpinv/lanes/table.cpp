@@ -13,6 +13,7 @@ namespace batchpinv {
 namespace {
 
 #include "bidiagonal-inl.h"
+#include "columns_product-inl.h"
 #include "divide-inl.h"
 #include "inner_products-inl.h"
 #include "rows-inl.h"
@@ -44,6 +45,7 @@ const LaneTable BATCHPINV_TABLE(BATCHPINV_ISA) = {
      &BATCHPINV_KERNELS(BATCHPINV_ISA, complex64), &BATCHPINV_KERNELS(BATCHPINV_ISA, complex128)},
     add_inner_products<lanes>,
     {divide_columns<lanes, false>, divide_columns<lanes, true>},
+    {multiply_columns<lanes, false>, multiply_columns<lanes, true>},
     add_with_errors<lanes>,
     add_signed_rows<lanes>,
     {spread<1>, spread<2>},

@@ -30,6 +30,9 @@ struct LaneTable {
                                double *out, int step, bool upper);
     // y = y R^-1 for n columns of `count` real or complex numbers; R in panels: see TRIANGLE_PANEL.
     void (*divide_columns[2])(double *y, int n, std::int64_t count, const double *triangle);
+    // out = Y X for `terms` columns Y and n columns of out: see columns_product-inl.h.
+    void (*multiply_columns[2])(const double *y, int terms, std::int64_t count, const double *x,
+                                int n, double *out, std::int64_t ld);
     // s += x for `count` numbers; the rounding errors are added to `lost`.
     void (*accumulate)(double *s, const double *x, double *lost, std::int64_t count);
     // Sums of rows with signs: see sketch-inl.h.
