@@ -142,8 +142,6 @@ PLACES = {
     "geqrf": (2, 0, 1),
     "geqrt": (3, 0, 1),
     "geqp3": (2, 0, 1),
-    "tzrzf": (2, 0, 1),
-    "orgqr": (3, 0, 1),
 }
 # Batches that reach them, as NumPy expressions of complex128 normal(*shape).
 REACHED_BY = {
@@ -155,8 +153,6 @@ REACHED_BY = {
     "geqrf": "np.concatenate([conditioned(3, 60, 60)] * 3, axis=1)",
     "geqrt": "lowered(1, 530, 520)",
     "geqp3": "lowered(3, 90, 60)",
-    "tzrzf": "lowered(1, 200, 180)",
-    "orgqr": "lowered(1, 200, 180)",
 }
 
 
@@ -166,7 +162,7 @@ REACHED_BY = {
 def test_another_rung_answers_if_a_routine_fails(name, prefix, solves):
     """The routine reports it by info, and its results are destroyed."""
     at_a, at_rows, at_columns = PLACES[name]
-    routine = prefix + (name if prefix == "d" else name.replace("orgqr", "ungqr"))
+    routine = prefix + name
     run_python(f"""
     import ctypes
     import numpy as np

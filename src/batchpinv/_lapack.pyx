@@ -15,8 +15,7 @@ cdef extern from "drivers/lapack.hpp" namespace "batchpinv" nogil:
 
 # Complex routines whose real counterparts have other names.
 _REAL_NAMES = {
-    "heevd": "syevd", "heev": "syev", "herk": "syrk", "ungqr": "orgqr", "unmrz": "ormrz",
-    "unmbr": "ormbr",
+    "heevd": "syevd", "heev": "syev", "herk": "syrk", "ungqr": "orgqr", "unmbr": "ormbr",
 }
 _REAL_ONLY = {"bdsdc", "bdsqr"}  # stand in the tables of complex dtypes, too
 _OF_BLAS = {"gemm", "gemv", "herk", "trsm", "trsv"}

@@ -16,14 +16,13 @@ using blas_int = std::int64_t;
 using blas_int = int;
 #endif
 
-// The routines of one dtype; `heevd`, `heev`, `herk`, `ungqr`, `unmrz` and `unmbr` stand for syevd,
-// syev, syrk, orgqr, ormrz and ormbr when real, and `bdsdc` and `bdsqr` for the real ones when
-// complex.
+// The routines of one dtype; `heevd`, `heev`, `herk`, `ungqr` and `unmbr` stand for syevd, syev,
+// syrk, orgqr and ormbr when real, and `bdsdc` and `bdsqr` for the real ones when complex.
 #define BATCHPINV_ROUTINES(each)                                                                   \
     each(gesdd) each(gesvd) each(heevd) each(heev) each(getrf) each(getri) each(potrf) each(pstrf) \
-        each(trtri) each(geqrf) each(geqrt) each(gemqrt) each(geqp3) each(ungqr) each(tzrzf)       \
-            each(unmrz) each(gebrd) each(unmbr) each(bdsdc) each(bdsqr) each(gemm) each(gemv)      \
-                each(herk) each(trsm) each(trsv)
+        each(trtri) each(geqrf) each(geqrt) each(gemqrt) each(geqp3) each(ungqr) each(gebrd)       \
+            each(unmbr) each(bdsdc) each(bdsqr) each(gemm) each(gemv) each(herk) each(trsm)        \
+                each(trsv)
 
 struct Routines {
 #define BATCHPINV_MEMBER(name) void *name;
@@ -197,23 +196,6 @@ template <class T> class Lapack {
         return info;
     }
 
-    // C = [T 0] Z, r×q, T upper triangular, for an upper trapezoidal C with leading dimension r.
-    blas_int tzrzf(blas_int r, blas_int q, T *c, T *tau, T *work, blas_int lwork) const {
-        blas_int info = 0;
-        call(routine.tzrzf, &r, &q, c, &r, tau, work, &lwork, &info);
-        return info;
-    }
-
-    // B, rows×cols, becomes op(Z) B (side 'L') or B op(Z) ('R'), by tzrzf's reflectors; Z is q×q.
-    blas_int unmrz(char side, char op, blas_int rows, blas_int cols, blas_int r, const T *c,
-                   const T *tau, T *b, T *work, blas_int lwork) const {
-        blas_int rest = (side == 'L' ? rows : cols) - r, info = 0;
-        op = op == 'C' && !is_complex<T> ? 'T' : op;
-        call(routine.unmrz, &side, &op, &rows, &cols, &r, &rest, c, &r, tau, b, &rows, work, &lwork,
-             &info);
-        return info;
-    }
-
     // W = Q B P^H, p >= q: the diagonals of B, which is upper bidiagonal; W keeps the reflectors.
     blas_int gebrd(blas_int p, blas_int q, T *w, R *diagonal, R *above, T *tau_q, T *tau_p, T *work,
                    blas_int lwork) const {
@@ -333,17 +315,11 @@ template <class T> class Lapack {
         return std::max(rounded_up(wanted[0]), rounded_up(wanted[1]));
     }
 
-    // Enough for geqp3, ungqr, tzrzf and unmrz, on k right-hand sides or the matrix itself.
-    std::int64_t cod_work_size(blas_int p, blas_int q, std::int64_t k) const {
-        T wanted[4] = {};
-        geqp3(p, q, nullptr, nullptr, nullptr, wanted, -1, nullptr);
-        ungqr(p, q, nullptr, nullptr, wanted + 1, -1);
-        tzrzf(q, q, nullptr, nullptr, wanted + 2, -1);
-        unmrz('R', 'N', p, q, q, nullptr, nullptr, nullptr, wanted + 3, -1);
-        std::int64_t most = 32 * (static_cast<std::int64_t>(p) + q + k);
-        for (const T &each : wanted)
-            most = rounded_up(each) > most ? rounded_up(each) : most;
-        return most;
+    // Enough for geqp3.
+    std::int64_t pivoted_work_size(blas_int p, blas_int q) const {
+        T wanted = 0;
+        geqp3(p, q, nullptr, nullptr, nullptr, &wanted, -1, nullptr);
+        return rounded_up(wanted);
     }
 
     // Enough for gebrd and unmbr, on k right-hand sides.

@@ -12,7 +12,9 @@
 
 #include "certified.hpp"
 #include "pivoted_qr.hpp"
+#include "reflections.hpp"
 #include "spread.hpp"
+#include "trapezoid.hpp"
 
 namespace batchpinv {
 
@@ -26,9 +28,11 @@ template <class T> class RankRevealing {
     const bool solves;
     const blas_int lwork;
     const Rounding<double> rounding;
-    Buffer<T> x, c, tau, z_tau, work; // x: q×p, or k×q; c: r×q; taus: q each
+    Buffer<T> x, c, tau, work; // x: q×p, or k×q; c: r×r and (q - r)×r; tau: q
     Buffer<R> rwork;
     Buffer<blas_int> pivots;
+    Reflections<T> reflections;
+    Trapezoid<T> trapezoid;
     std::optional<PivotedQr<T>> by_blocks;
     std::optional<SpreadQr<T>> in_registers;
     T *w = nullptr;
@@ -46,11 +50,12 @@ template <class T> class RankRevealing {
     RankRevealing(const RungContext &context, blas_int p, blas_int q, double precision = eps)
         : lapack(context.routines), p(p), q(q), precision(precision),
           solves(context.batch.solves()),
-          lwork(static_cast<blas_int>(lapack.cod_work_size(p, q, context.batch.k))),
+          lwork(static_cast<blas_int>(lapack.pivoted_work_size(p, q))),
           rounding(rounding_of<R>(Method::pivoted, p, q)),
-          x(q * (solves ? std::max<std::int64_t>(q, context.batch.k) : p)),
-          c(static_cast<std::int64_t>(q) * q), tau(q), z_tau(q), work(lwork),
-          rwork(2 * static_cast<std::int64_t>(q)), pivots(q) {
+          x(q * (solves ? std::max<std::int64_t>(p, context.batch.k) : p)),
+          c(static_cast<std::int64_t>(q) * q), tau(q), work(lwork),
+          rwork(2 * static_cast<std::int64_t>(q)), pivots(q), reflections(context.routines, p, q),
+          trapezoid(context.routines, q, solves ? context.batch.k : p) {
         if (PivotedQr<T>::pays(q))
             by_blocks.emplace(context.routines, p, q);
         else if (context.lanes && SpreadQr<T>::pays(q))
@@ -94,31 +99,30 @@ template <class T> class RankRevealing {
         }
         if (in_registers)
             in_registers->write(w, rest.rank, pivots, tau);
-        for (std::int64_t j = 0; j < q; ++j)
-            for (std::int64_t i = 0; i < rank; ++i)
-                c[i + j * rank] = i <= j ? w[i + j * p] : T(0);
-        if (lapack.tzrzf(rank, q, c, z_tau, work, lwork) != 0 ||
-            !(is_negligible ? lapack.ungqr(p, rank, w, tau, work, lwork) == 0 : form_range()))
+        if (!take_trapezoid())
             return {};
-        found.kept = 1 / inverse_norm();
+        const blas_int height = is_negligible ? rank : rest.rank;
+        found.kept = 1 / prepare_range(height);
         if (!is_negligible && !(gap.dropped * gap.dropped <= uncertain * found.kept))
             return {};
+        if (!reflections.multiply(height, w, tau, rank, x))
+            return {};
+        if (solves)
+            std::copy_n(x.get(), static_cast<std::int64_t>(p) * rank, w);
         return {found, rank};
     }
 
-    // X^H = [Q_r T^-H 0] Z P^T; inverse_norm() has left Q_r T^-H in w.
+    // X^H = [Q_r T^-H 0] Z P^T; factorise() has left Q_r T^-H in x.
     T *pseudo_inverse() {
         if (is_decomposed) {
             lapack.gemm('N', 'C', q, p, rank, c, q, w, p, 0, x, q);
             return x;
         }
-        const std::int64_t kept = static_cast<std::int64_t>(p) * rank;
-        std::fill(w + kept, w + static_cast<std::int64_t>(p) * q, T(0));
-        lapack.unmrz('R', 'N', p, q, rank, c, z_tau, w, work, lwork);
+        trapezoid.multiply(false, p, x);
         in_tiles(p, q, [&](std::int64_t i, std::int64_t k) {
-            x[(pivots[k] - 1) + i * q] = conjugate(w[i + k * p]);
+            w[(pivots[k] - 1) + i * q] = conjugate(x[i + k * p]);
         });
-        return x;
+        return w;
     }
 
     void apply(bool adjoint, blas_int k, T *b, T *solution) {
@@ -131,14 +135,13 @@ template <class T> class RankRevealing {
         } else if (adjoint) { // b Q_r T^-H [I 0] Z P^T
             lapack.gemm('N', 'N', k, rank, p, b, k, w, p, 0, x, k);
             lapack.trsm('R', 'C', k, rank, c, x, k);
-            std::fill(x + rank * step, x + q * step, T(0));
-            lapack.unmrz('R', 'N', k, q, rank, c, z_tau, x, work, lwork);
+            trapezoid.multiply(false, k, x);
             for (std::int64_t j = 0; j < q; ++j)
                 std::copy_n(x + j * step, k, solution + (pivots[j] - 1) * step);
         } else { // b P Z^H [T^-1 0]^T Q_r^H
             for (std::int64_t j = 0; j < q; ++j)
                 std::copy_n(b + (pivots[j] - 1) * step, k, x + j * step);
-            lapack.unmrz('R', 'C', k, q, rank, c, z_tau, x, work, lwork);
+            trapezoid.multiply(true, k, x);
             lapack.trsm('R', 'N', k, rank, c, x, k);
             lapack.gemm('N', 'C', k, p, rank, x, k, w, p, 0, solution, k);
         }
@@ -157,34 +160,57 @@ template <class T> class RankRevealing {
         return lapack.geqp3(p, q, w, pivots, tau, work, lwork, rwork) == 0;
     }
 
-    // Q_r + Q_rest K in the place of Q_r.
-    bool form_range() {
-        const blas_int rest = q - rank;
-        T *const g = x;
-        for (std::int64_t j = 0; j < q; ++j)
-            for (std::int64_t i = 0; i < rest; ++i)
-                g[i + j * rest] = rank + i <= j ? w[rank + i + j * p] : T(0);
-        lapack.unmrz('R', 'C', rest, q, rank, c, z_tau, g, work, lwork);
-        lapack.trsm('R', 'N', rest, rank, c, g, rest);
-        if (lapack.ungqr(p, q, w, tau, work, lwork) != 0)
-            return false;
-        lapack.gemm('N', 'N', p, rank, rest, w + static_cast<std::int64_t>(rank) * p, p, g, rest, 1,
-                    w, p);
-        return true;
-    }
-
-    // |T^-1|_F. If X is wanted, Q_r T^-H takes the place of Q_r.
-    double inverse_norm() {
-        if (!solves) {
-            lapack.trsm('R', 'C', p, rank, c, w, p);
-            return frobenius(w, static_cast<std::int64_t>(p) * rank);
-        }
-        const std::int64_t area = static_cast<std::int64_t>(rank) * rank;
+    // C = [T 0] Z.
+    bool take_trapezoid() {
+        const std::int64_t rest = q - rank;
         for (std::int64_t j = 0; j < rank; ++j)
             for (std::int64_t i = 0; i < rank; ++i)
-                x[i + j * rank] = i <= j ? c[i + j * rank] : T(0);
-        return lapack.trtri('U', rank, x) == 0 ? frobenius<T>(x, area)
-                                               : std::numeric_limits<double>::infinity();
+                c[i + j * rank] = i <= j ? w[i + j * p] : T(0);
+        T *const right = c + rank * static_cast<std::int64_t>(rank);
+        in_tiles(rank, rest, [&](std::int64_t i, std::int64_t j) {
+            right[j + i * rest] = conjugate(w[i + (rank + j) * p]);
+        });
+        return trapezoid.factorise(rank, c);
+    }
+
+    // Writes [I; K; 0] to x, which Q makes Q_r + Q_rest K, for R22 with rows up to `height`; and
+    // that times T^-H, if X is wanted. Returns |T^-1|_F.
+    double prepare_range(blas_int height) {
+        const std::int64_t step = p;
+        const std::int64_t area = static_cast<std::int64_t>(rank) * rank;
+        double norm = std::numeric_limits<double>::infinity();
+        if (solves) {
+            std::copy_n(c.get(), area, x.get());
+            if (lapack.trtri('U', rank, x) == 0)
+                norm = frobenius<T>(x, area);
+        }
+        const blas_int rest = height - rank;
+        T *const k = x; // rest×r
+        if (rest > 0) {
+            for (std::int64_t j = 0; j < q; ++j)
+                for (std::int64_t i = 0; i < rest; ++i)
+                    k[i + j * rest] = rank + i <= j ? w[rank + i + j * step] : T(0);
+            trapezoid.multiply(true, rest, k);
+            lapack.trsm('R', 'N', rest, rank, c, k, rest);
+            if (!solves)
+                lapack.trsm('R', 'C', rest, rank, c, k, rest);
+        }
+        if (!solves && lapack.trtri('U', rank, c) == 0)
+            norm = frobenius<T>(c, area);
+        for (std::int64_t j = rank - 1; j >= 0; --j) {
+            T *const column = x + j * step;
+            std::copy_backward(k + j * rest, k + (j + 1) * rest, column + height);
+            std::fill_n(column, rank, T(0));
+            std::fill_n(column + height, p - height, T(0));
+        }
+        if (solves)
+            for (std::int64_t j = 0; j < rank; ++j)
+                x[j + j * step] = 1;
+        else
+            in_tiles(rank, rank, [&](std::int64_t i, std::int64_t j) {
+                x[i + j * step] = conjugate(c[j + i * rank]);
+            });
+        return norm;
     }
 
     // The smallest rank that leaves |R22|_F at most `most`. The rest is in R22 anyway.

@@ -77,7 +77,7 @@ template <class T> class SpreadQr {
     // AVX-512 or AVX2. At 512 the matrix exceeds the second-level cache. In single precision geqp3
     // computes twice as fast, and wins at 256.
     static constexpr bool pays(blas_int q) { return q < (sizeof(Real<T>) == 4 ? 200 : 512); }
-    // Whether decompose() is faster than LAPACK's tzrzf, ungqr and unmrz.
+    // Whether decompose() is faster than Trapezoid and Reflections.
     static constexpr bool decomposition_pays(blas_int q) {
         return q < (sizeof(Real<T>) == 4 ? 100 : 160);
     }

@@ -27,7 +27,7 @@ enum class Method {
     sweep,         // symmetric elimination of definite matrices: 1 / |X|_F
     gram,          // W^H W and its Cholesky factor: s^2, in units of eps s1^2
     reduction,     // long matrices to a triangle, by a sketch and Cholesky factors: s
-    pivoted,       // geqp3, or QR by blocks, and tzrzf: 1 / |T^-1|_F, |R22|_F
+    pivoted,       // QR with column pivoting of one matrix: 1 / |T^-1|_F, |R22|_F
     semidefinite,  // LAPACK's pstrf: 1 / |X|_F, |W - L L^H|_F
     svd,           // LAPACK's gesdd and gesvd: s
     eigen,         // LAPACK's heevd and heev: |lambda|
