@@ -28,9 +28,9 @@ template <class T> class RankRevealing {
     const bool solves;
     const blas_int lwork;
     const Rounding<double> rounding;
-    Buffer<T> x, c, tau, work; // x: q×p, or k×q; c: r×r and (q - r)×r; tau: q
+    Buffer<T> x, c, tau, work; // x: p×q, or k×q; c: r×r and (q - r)×r; tau: q
     Buffer<R> rwork;
-    Buffer<blas_int> pivots;
+    Buffer<blas_int> pivots, places; // places: of W's columns in W P
     Reflections<T> reflections;
     Trapezoid<T> trapezoid;
     std::optional<PivotedQr<T>> by_blocks;
@@ -54,8 +54,9 @@ template <class T> class RankRevealing {
           rounding(rounding_of<R>(Method::pivoted, p, q)),
           x(q * (solves ? std::max<std::int64_t>(p, context.batch.k) : p)),
           c(static_cast<std::int64_t>(q) * q), tau(q), work(lwork),
-          rwork(2 * static_cast<std::int64_t>(q)), pivots(q), reflections(context.routines, p, q),
-          trapezoid(context.routines, q, solves ? context.batch.k : p) {
+          rwork(2 * static_cast<std::int64_t>(q)), pivots(q), places(q),
+          reflections(context.routines, p, q),
+          trapezoid(context.routines, q, std::max<std::int64_t>(p, solves ? context.batch.k : 0)) {
         if (PivotedQr<T>::pays(q))
             by_blocks.emplace(context.routines, p, q);
         else if (context.lanes && SpreadQr<T>::pays(q))
@@ -73,7 +74,7 @@ template <class T> class RankRevealing {
         typename SpreadQr<T>::Rest rest{q, 0};
         if (in_registers)
             rest = in_registers->factorise(w, negligible);
-        else if (!factorise_pivoted())
+        else if (!factorise_pivoted(p == q ? negligible * zeros : negligible, rest))
             return {};
         Gap gap = find_gap(rest, negligible * zeros);
         if (gap.rank == q)
@@ -102,7 +103,7 @@ template <class T> class RankRevealing {
         if (!take_trapezoid())
             return {};
         const blas_int height = is_negligible ? rank : rest.rank;
-        found.kept = 1 / prepare_range(height);
+        found.kept = 1 / prepare_range(height, is_negligible || !by_blocks ? height : p);
         if (!is_negligible && !(gap.dropped * gap.dropped <= uncertain * found.kept))
             return {};
         if (!reflections.multiply(height, w, tau, rank, x))
@@ -119,8 +120,10 @@ template <class T> class RankRevealing {
             return x;
         }
         trapezoid.multiply(false, p, x);
-        in_tiles(p, q, [&](std::int64_t i, std::int64_t k) {
-            w[(pivots[k] - 1) + i * q] = conjugate(x[i + k * p]);
+        for (blas_int k = 0; k < q; ++k)
+            places[pivots[k] - 1] = k;
+        in_tiles(p, q, [&](std::int64_t i, std::int64_t j) {
+            w[j + i * q] = conjugate(x[i + places[j] * static_cast<std::int64_t>(p)]);
         });
         return w;
     }
@@ -153,9 +156,13 @@ template <class T> class RankRevealing {
         double dropped; // |R22|_F
     };
 
-    bool factorise_pivoted() {
-        if (by_blocks)
-            return by_blocks->factorise(w, pivots, tau);
+    bool factorise_pivoted(double least, typename SpreadQr<T>::Rest &rest) {
+        if (by_blocks) {
+            const std::optional<blas_int> stop =
+                by_blocks->factorise(w, pivots, tau, least, &rest.norm);
+            rest.rank = stop.value_or(0);
+            return stop.has_value();
+        }
         std::fill_n(pivots.get(), q, 0);
         return lapack.geqp3(p, q, w, pivots, tau, work, lwork, rwork) == 0;
     }
@@ -173,23 +180,26 @@ template <class T> class RankRevealing {
         return trapezoid.factorise(rank, c);
     }
 
-    // Writes [I; K; 0] to x, which Q makes Q_r + Q_rest K, for R22 with rows up to `height`; and
-    // that times T^-H, if X is wanted. Returns |T^-1|_F.
-    double prepare_range(blas_int height) {
-        const std::int64_t step = p;
-        const std::int64_t area = static_cast<std::int64_t>(rank) * rank;
+    // Writes [I; K; 0] to x, which Q makes Q_r + Q_rest K; and that times T^-H, if X is wanted. R22
+    // ends before the row `bottom`, and is a triangle down to the row `height`. Returns |T^-1|_F.
+    double prepare_range(blas_int height, blas_int bottom) {
+        const std::int64_t step = p, area = static_cast<std::int64_t>(rank) * rank;
         double norm = std::numeric_limits<double>::infinity();
         if (solves) {
             std::copy_n(c.get(), area, x.get());
             if (lapack.trtri('U', rank, x) == 0)
                 norm = frobenius<T>(x, area);
         }
-        const blas_int rest = height - rank;
+        const blas_int rest = bottom - rank;
         T *const k = x; // rest×r
         if (rest > 0) {
-            for (std::int64_t j = 0; j < q; ++j)
-                for (std::int64_t i = 0; i < rest; ++i)
-                    k[i + j * rest] = rank + i <= j ? w[rank + i + j * step] : T(0);
+            for (std::int64_t j = 0; j < q; ++j) {
+                const T *const from = w + rank + j * step;
+                T *const to = std::copy_n(
+                    from, j < height ? std::clamp<std::int64_t>(j + 1 - rank, 0, rest) : rest,
+                    k + j * rest);
+                std::fill(to, k + (j + 1) * rest, T(0));
+            }
             trapezoid.multiply(true, rest, k);
             lapack.trsm('R', 'N', rest, rank, c, k, rest);
             if (!solves)
@@ -199,9 +209,9 @@ template <class T> class RankRevealing {
             norm = frobenius<T>(c, area);
         for (std::int64_t j = rank - 1; j >= 0; --j) {
             T *const column = x + j * step;
-            std::copy_backward(k + j * rest, k + (j + 1) * rest, column + height);
+            std::copy_backward(k + j * rest, k + (j + 1) * rest, column + bottom);
             std::fill_n(column, rank, T(0));
-            std::fill_n(column + height, p - height, T(0));
+            std::fill_n(column + bottom, p - bottom, T(0));
         }
         if (solves)
             for (std::int64_t j = 0; j < rank; ++j)
