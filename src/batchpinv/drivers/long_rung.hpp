@@ -39,7 +39,8 @@ template <class T, class C, class Factor> class LongRung final : public Rung {
     const C *inverse = nullptr;
     Finding found;
     bool certain = false;
-    // Up to so many columns of W, Y X^H is formed without BLAS.
+    // Up to so many columns of W, Y X^H is formed without BLAS: 264 rows of 100 columns at 105
+    // GF/s, of 500 at 80, while dgemm reaches 64 (AVX-512, one core).
     static constexpr std::int64_t most_in_place = 512;
     Buffer<C> panels; // of X^H
 

@@ -24,7 +24,7 @@ struct Slabs {
     Slabs(std::int64_t longer, std::int64_t shorter) : longer(longer) {
         constexpr std::int64_t entries = 24576, least = 264, most = 2040;
         // An odd number of cache lines, so that a few rows of all columns fit the first-level
-        // cache: 1000×100 takes 1.1 times as long with 256 rows.
+        // cache: with AVX-512, 100 columns are divided at 75 GF/s, but at 65 if they have 256 rows.
         width = std::clamp(entries / shorter, least, most) / 16 * 16 + 8;
         count = (longer + width - 1) / width;
         // Up to `most` rows, sums of equal terms, which all round to one side, err by under 10 eps.
