@@ -274,16 +274,16 @@ template <class T> struct Bidiagonal {
     std::vector<double> diagonal, above;
     std::vector<T> tau_q, tau_p;
 
-    explicit Bidiagonal(const Dense<T> &a)
+    explicit Bidiagonal(const Dense<T> &a, int halves = 1, batchpinv::InHalves in_halves = nullptr)
         : m(a.m), n(a.n), reflectors(a.m, a.n), diagonal(static_cast<std::size_t>(n)),
           above(diagonal), tau_q(diagonal.size()), tau_p(diagonal.size()) {
         Columns<T> w(a);
-        std::vector<double> work(static_cast<std::size_t>(parts<T> * (4 * w.ld + 3 * n)));
-        kernels<T>().bidiagonal(w.memory.data(), m, static_cast<int>(n), w.ld,
-                                reinterpret_cast<double *>(reflectors.entries.data()),
-                                diagonal.data(), above.data(),
-                                reinterpret_cast<double *>(tau_q.data()),
-                                reinterpret_cast<double *>(tau_p.data()), work.data());
+        std::vector<double> work(static_cast<std::size_t>(parts<T> * (5 * w.ld + 3 * n)));
+        kernels<T>().bidiagonal(
+            w.memory.data(), m, static_cast<int>(n), w.ld,
+            reinterpret_cast<double *>(reflectors.entries.data()), diagonal.data(), above.data(),
+            reinterpret_cast<double *>(tau_q.data()), reinterpret_cast<double *>(tau_p.data()),
+            work.data(), halves, in_halves, nullptr);
     }
 
     Dense<T> b() const {
@@ -325,9 +325,9 @@ template <class T> struct Bidiagonal {
 
 UNIT_TEST(bidiagonalisation_of_one_matrix_gives_it_back) {
     Source source(56);
-    const auto try_out = [](const auto &a) {
+    const auto try_halves = [](const auto &a, int halves) {
         using T = std::decay_t<decltype(a(0, 0))>;
-        const Bidiagonal<T> found(a);
+        const Bidiagonal<T> found(a, halves);
         Dense<T> left = unit_matrix<T>(a.m), right = unit_matrix<T>(a.n), back = found.b();
         found.multiply(false, left);
         found.multiply(true, right);
@@ -341,6 +341,10 @@ UNIT_TEST(bidiagonalisation_of_one_matrix_gives_it_back) {
             check(norm(difference(gram, as_real<Long>(unit_matrix<T>(factor.n)))) <=
                   8 * DBL_EPSILON * factor.n);
         }
+    };
+    const auto try_out = [&](const auto &a) {
+        try_halves(a, 1);
+        try_halves(a, 2);
     };
     for (const Size size : sizes)
         for_both([&](auto zero) {
@@ -359,6 +363,20 @@ UNIT_TEST(bidiagonalisation_of_one_matrix_gives_it_back) {
             try_out(Dense<T>(size.m, size.n));
             try_out(Dense<T>(unit_matrix<T>(size.n)));
         });
+}
+
+UNIT_TEST(halves_of_a_bidiagonalisation_may_be_at_the_same_time) {
+    Source source(57);
+    for_both([&](auto zero) {
+        using T = decltype(zero);
+        const Dense<T> a = source.matrix<T>(90, 70);
+        const Bidiagonal<T> one(a, 2), other(a, 2, [](void *, auto body, void *argument) {
+            body(argument, 1);
+            body(argument, 0);
+        });
+        check((one.reflectors.entries == other.reflectors.entries));
+        check((one.above == other.above));
+    });
 }
 
 } // namespace

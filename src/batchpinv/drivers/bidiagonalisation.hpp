@@ -2,6 +2,8 @@
 // cache, a kernel that reads it half as often.
 #pragma once
 
+#include "blas_threads.hpp"
+#include "halves.hpp"
 #include "spread.hpp"
 
 namespace batchpinv {
@@ -12,12 +14,14 @@ template <class T> class Bidiagonalisation {
     // Whether the kernel is faster than gebrd.
     static constexpr bool pays(blas_int q) { return std::is_same_v<R, double> && q <= 2000; }
 
+    // Numbers, of 1 MiB, from which on a second thread pays, if BLAS has one at that time.
+    static constexpr std::int64_t large = 1 << 17;
+
     const Lapack<T> lapack;
     const blas_int p, q;
     std::optional<SpreadColumns<T>> columns;
     Buffer<double> scratch;
-    void (*kernel)(double *, std::int64_t, int, std::int64_t, double *, double *, double *,
-                   double *, double *, double *) = nullptr;
+    decltype(SpreadKernels::bidiagonal) kernel = nullptr;
 
   public:
     // Whether the kernel does it. driver="svd" is LAPACK alone.
@@ -27,7 +31,7 @@ template <class T> class Bidiagonalisation {
 
     Bidiagonalisation(const RungContext &context, blas_int p, blas_int q)
         : lapack(context.routines), p(p), q(q),
-          scratch(is_own(context, q) ? parts * (4 * SpreadColumns<T>::padded(p) + 3 * q) : 0) {
+          scratch(is_own(context, q) ? parts * (5 * SpreadColumns<T>::padded(p) + 3 * q) : 0) {
         if (!is_own(context, q))
             return;
         columns.emplace(p, q);
@@ -39,12 +43,28 @@ template <class T> class Bidiagonalisation {
         if constexpr (std::is_same_v<R, double>)
             if (kernel) {
                 columns->take(w, p, q);
+                const bool is_large = parts * std::int64_t(p) * q >= large;
+                std::optional<Halves> halves;
+                if (is_large)
+                    start(halves);
                 kernel(*columns, p, q, columns->ld, reinterpret_cast<double *>(w), diagonal, above,
                        reinterpret_cast<double *>(tau_q), reinterpret_cast<double *>(tau_p),
-                       scratch);
+                       scratch, is_large ? 2 : 1, halves ? Halves::run : nullptr,
+                       halves ? &*halves : nullptr);
                 return true;
             }
         return lapack.gebrd(p, q, w, diagonal, above, tau_q, tau_p, work, lwork) == 0;
+    }
+
+  private:
+    // If BLAS may use several threads, and there is one to be had.
+    static void start(std::optional<Halves> &halves) {
+        const BlasThreads *const blas = blas_threads.load();
+        try {
+            if (blas && blas->count() > 1)
+                halves.emplace();
+        } catch (const std::system_error &) {
+        }
     }
 };
 

@@ -74,6 +74,14 @@ class BlasThreads {
         : libraries(std::move(libraries)), original(this->libraries.size()),
           last_set(original.size()) {}
 
+    // How many threads BLAS uses now.
+    int count() const {
+        int least = 0;
+        for (const Library &library : libraries)
+            least = least ? std::min(least, library.get()) : library.get();
+        return least;
+    }
+
     bool is_held() {
         const std::lock_guard<std::timed_mutex> guard(lock);
         return holds;

@@ -103,21 +103,56 @@ BATCHPINV_INLINE void step_few(double *column, std::int64_t ld, std::int64_t k,
     }
 }
 
+// The columns from `first` on, by half of them at a time if there are two halves: blocks of
+// columns, so that each processor keeps its own in its cache.
+template <int lanes, int parts> struct Step {
+    static constexpr int most = 4 / parts, block = 16;
+
+    double *w;
+    std::int64_t ld, k;
+    int q, halves;
+    const double *v, *x, *next;
+    Single<parts> tau;
+    double *y, *u, *row, *sums[2];
+
+    void take(int half) const {
+        for (int start = static_cast<int>(k) + 1; start < q;) {
+            const int left = halves > 1 ? block - start % block : q,
+                      stop = left < q - start ? start + left : q;
+            if (halves == 1 || start / block % 2 == half)
+                for (int j = start; j < stop; j += most)
+                    with_size<most>(stop - j < most ? stop - j : most,
+                                    [&](auto count) BATCHPINV_INLINE_LAMBDA {
+                                        take_few(count, j, sums[half]);
+                                    });
+            start = stop;
+        }
+    }
+
+  private:
+    template <class Count> BATCHPINV_INLINE void take_few(Count count, int j, double *sum) const {
+        const Change<parts> change{v, x, y + parts * j, u + parts * j};
+        step_few<lanes, parts, count>(w + j * parts * ld, ld, k, k > 0 ? &change : nullptr, next,
+                                      tau, y + parts * j, row + parts * j, sum);
+    }
+};
+
 // W, `p` rows and q columns, p >= q, is lost. `out`, p×q by columns, and both taus get the
-// reflectors as gebrd has them, `diagonal` and `above` those of B. `work` has parts (4 ld + 3 q)
-// doubles.
+// reflectors as gebrd has them, `diagonal` and `above` those of B. `work` has parts (5 ld + 3 q)
+// doubles. Two halves are one loop after the other, or `in_halves` calls both, at the same time if
+// it likes: same bits.
 template <int lanes, int parts>
 void spread_bidiagonal(double *w, std::int64_t p, int q, std::int64_t ld, double *out,
-                       double *diagonal, double *above, double *tau_q, double *tau_p,
-                       double *work) {
+                       double *diagonal, double *above, double *tau_q, double *tau_p, double *work,
+                       int halves, InHalves in_halves, void *context) {
     using V = Doubles<lanes>;
     using R = Rows<V, parts>;
     using Number = Single<parts>;
-    constexpr int most = 4 / parts;
     const std::int64_t step = parts * ld;
     double *v = work, *x = v + step, *next = x + step, *const sum = next + step;
-    double *const y = sum + step, *const u = y + parts * q, *const row = u + parts * q;
-    for (std::int64_t at = 0; at < 4 * step; ++at)
+    double *const other_sum = sum + step, *const y = other_sum + step, *const u = y + parts * q,
+                  *const row = u + parts * q;
+    for (std::int64_t at = 0; at < 5 * step; ++at)
         work[at] = 0;
     const auto number = [&](const double *column, std::int64_t i) BATCHPINV_INLINE_LAMBDA {
         double both[parts];
@@ -159,16 +194,20 @@ void spread_bidiagonal(double *w, std::int64_t p, int q, std::int64_t ld, double
         for (std::int64_t i = k + 1; i < p; ++i)
             write_number<parts>(number(next, i), entry(i, k));
         write_number<parts>(times(unit<Number>(), left.size), entry(k, k));
-        for (std::int64_t at = 0; at < step; ++at)
+        for (std::int64_t at = 0; at < 2 * step; ++at)
             sum[at] = 0;
-        // All columns that are left.
-        for (int j = k + 1; j < q; j += most) {
-            const Change<parts> change{v, x, y + parts * j, u + parts * j};
-            with_size<most>(q - j < most ? q - j : most, [&](auto count) BATCHPINV_INLINE_LAMBDA {
-                step_few<lanes, parts, count>(w + j * step, ld, k, k > 0 ? &change : nullptr, next,
-                                              left.tau, y + parts * j, row + parts * j, sum);
-            });
-        }
+        Step<lanes, parts> columns{w,        ld, k, q,   halves,          v, x, next,
+                                   left.tau, y,  u, row, {sum, other_sum}};
+        if (in_halves && halves > 1)
+            in_halves(
+                context,
+                [](void *all, int half) { static_cast<Step<lanes, parts> *>(all)->take(half); },
+                &columns);
+        else
+            for (int half = 0; half < halves; ++half)
+                columns.take(half);
+        for (std::int64_t at = 0; halves > 1 && at < step; ++at)
+            sum[at] += other_sum[at];
         exchange(v, next);
         if (k + 1 == q)
             break;

@@ -6,6 +6,9 @@
 
 namespace batchpinv {
 
+// Calls body(argument, 0) and body(argument, 1), and returns when both are done.
+using InHalves = void (*)(void *context, void (*body)(void *, int), void *argument);
+
 // For one matrix whose rows are spread over the lanes, real or complex: see spread-inl.h.
 struct SpreadKernels {
     int (*qr)(double *w, double *v, double *tau, int *pivots, int n, std::int64_t ld, double least,
@@ -17,7 +20,8 @@ struct SpreadKernels {
     bool (*jacobi)(double *b, int n, std::int64_t ld, double *length2);
     // See bidiagonal-inl.h.
     void (*bidiagonal)(double *w, std::int64_t p, int q, std::int64_t ld, double *out,
-                       double *diagonal, double *above, double *tau_q, double *tau_p, double *work);
+                       double *diagonal, double *above, double *tau_q, double *tau_p, double *work,
+                       int halves, InHalves in_halves, void *context);
 };
 
 // All dtypes of one instruction set, in the order float32, float64, complex64, complex128.
