@@ -150,9 +150,9 @@ REACHED_BY = {
     "potrf": "normal(3, 150, 60)",
     "pstrf": "squared(lowered(3, 70, 70))",
     "trtri": "normal(3, 150, 60)",
-    "geqrf": "np.concatenate([conditioned(3, 60, 60)] * 3, axis=1)",
+    "geqrf": "np.concatenate([conditioned(1, 140, 140)] * 3, axis=1)",
     "geqrt": "lowered(1, 530, 520)",
-    "geqp3": "lowered(3, 90, 60)",
+    "geqp3": "lowered(1, 1100, 520)",
 }
 
 

@@ -49,8 +49,9 @@ template <class T> class Bidiagonal {
 
     // False if divide and conquer does not converge; W is destroyed either way.
     bool factorise(T *w) {
-        return reduce(w) && real.bdsdc(q, s, above, u, vt, rwork, iwork) == 0 &&
-               std::isfinite(s[0]);
+        this->w = w;
+        return bidiagonalisation.reduce(w, s, above, tau_q, tau_p, work, lwork) &&
+               real.bdsdc(q, s, above, u, vt, rwork, iwork) == 0 && std::isfinite(s[0]);
     }
 
     // The same by QR iteration.
@@ -60,7 +61,9 @@ template <class T> class Bidiagonal {
             for (std::int64_t i = 0; i < q; ++i)
                 (*factor)[i * (q + 1)] = 1;
         }
-        return reduce(w) && real.bdsqr(q, s, above, vt, u, rwork) == 0 && std::isfinite(s[0]);
+        this->w = w;
+        return bidiagonalisation.reduce_by_lapack(w, s, above, tau_q, tau_p, work, lwork) &&
+               real.bdsqr(q, s, above, vt, u, rwork) == 0 && std::isfinite(s[0]);
     }
 
     // The singular values, descending.
@@ -100,11 +103,6 @@ template <class T> class Bidiagonal {
     }
 
   private:
-    bool reduce(T *w) {
-        this->w = w;
-        return bidiagonalisation.reduce(w, s, above, tau_q, tau_p, work, lwork);
-    }
-
     // C, order×k in `side`, becomes op(Q) C or op(P) C.
     void multiply(char which, char op, blas_int order, blas_int k) {
         // In blocks for many sides; LAPACK takes the least workspace for the wish to have none.

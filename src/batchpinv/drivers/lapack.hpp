@@ -283,11 +283,13 @@ template <class T> class Lapack {
         call(routine.trsm, &side, &uplo, &op, &diag, &rows, &cols, &one, r, &order, b, &ldb);
     }
 
-    WorkSizes svd_work_sizes(blas_int p, blas_int q) const {
+    // Enough for gesvd, and unless it is not wanted, for gesdd.
+    WorkSizes svd_work_sizes(blas_int p, blas_int q, bool by_gesdd = true) const {
         std::int64_t k = p < q ? p : q, longer = p < q ? q : p;
         T wanted = 0, also_wanted = 0;
         blas_int iwanted = 0;
-        gesdd(p, q, nullptr, nullptr, nullptr, nullptr, &wanted, -1, nullptr, &iwanted);
+        if (by_gesdd)
+            gesdd(p, q, nullptr, nullptr, nullptr, nullptr, &wanted, -1, nullptr, &iwanted);
         gesvd(p, q, nullptr, nullptr, nullptr, nullptr, &also_wanted, -1, nullptr);
         std::int64_t work = rounded_up(wanted), least = rounded_up(also_wanted);
         std::int64_t rwork =

@@ -14,6 +14,7 @@ template <class T> class Svd : public SingularVectors<T> {
     const Lapack<R> real;
     const bool is_own;
     const WorkSizes sizes;
+    const blas_int lwork;
     Buffer<T> work, tau_q, tau_p;
     Buffer<R> rwork, above, b_u, b_vt; // of B: its second diagonal, and singular vectors, q×q
     Buffer<blas_int> iwork;
@@ -28,28 +29,30 @@ template <class T> class Svd : public SingularVectors<T> {
 
     Svd(const RungContext &context, blas_int p, blas_int q)
         : Base(context, p, q), real(context.routines),
-          is_own(Bidiagonalisation<T>::is_own(context, q) && 6 * std::int64_t(p) < 11 * q),
-          sizes(lapack.svd_work_sizes(p, q)),
-          work(std::max(sizes.work, is_own ? lapack.bidiagonal_work_size(p, q, q) : 0)), tau_q(q),
-          tau_p(q), rwork(std::max(sizes.rwork, is_own ? q * (3 * std::int64_t(q) + 4) : 0)),
-          above(q), b_u(is_own ? area(q) : 0), b_vt(is_own ? area(q) : 0), iwork(sizes.iwork),
+          is_own(Bidiagonalisation<T>::is_own(context) && 6 * std::int64_t(p) < 11 * q),
+          sizes(lapack.svd_work_sizes(p, q, !is_own)),
+          lwork(static_cast<blas_int>(
+              std::max(sizes.work, is_own ? lapack.bidiagonal_work_size(p, q, q) : 0))),
+          work(lwork), tau_q(q), tau_p(q),
+          rwork(std::max(sizes.rwork, is_own ? q * (3 * std::int64_t(q) + 4) : 0)), above(q),
+          b_u(is_own ? area(q) : 0), b_vt(is_own ? area(q) : 0), iwork(sizes.iwork),
           bidiagonalisation(context, p, is_own ? q : 0) {}
 
     // False if divide and conquer does not converge; W is destroyed either way.
     bool factorise(T *w) {
         this->w = w;
         has_vectors = !is_own;
-        const bool done =
-            is_own ? bidiagonalisation.reduce(w, s, above, tau_q, tau_p, work, lwork()) &&
-                         real.bdsdc(q, s, above, b_u, b_vt, rwork, iwork) == 0
-                   : lapack.gesdd(p, q, w, s, u, vt, work, lwork(), rwork, iwork) == 0;
+        const bool done = is_own
+                              ? bidiagonalisation.reduce(w, s, above, tau_q, tau_p, work, lwork) &&
+                                    real.bdsdc(q, s, above, b_u, b_vt, rwork, iwork) == 0
+                              : lapack.gesdd(p, q, w, s, u, vt, work, lwork, rwork, iwork) == 0;
         return done && std::isfinite(s[0]);
     }
 
     // The same by QR iteration.
     bool factorise_again(T *w) {
         has_vectors = true;
-        return lapack.gesvd(p, q, w, s, u, vt, work, lwork(), rwork) == 0 && std::isfinite(s[0]);
+        return lapack.gesvd(p, q, w, s, u, vt, work, lwork, rwork) == 0 && std::isfinite(s[0]);
     }
 
     static Rounding<double> rounding(std::int64_t p, std::int64_t q) {
@@ -76,7 +79,6 @@ template <class T> class Svd : public SingularVectors<T> {
 
   private:
     static std::int64_t area(std::int64_t n) { return n * n; }
-    blas_int lwork() const { return static_cast<blas_int>(sizes.work); }
 
     // Of the values that are kept: Q U, and V^T P^H, where B = U S V^T.
     void form_vectors() {
@@ -89,8 +91,8 @@ template <class T> class Svd : public SingularVectors<T> {
         }
         for (std::int64_t j = 0; j < q; ++j)
             std::copy_n(b_vt + j * q, rank, vt + j * q);
-        lapack.unmbr('Q', 'L', 'N', p, rank, q, w, p, tau_q, u, p, work, lwork());
-        lapack.unmbr('P', 'R', 'C', rank, q, p, w, p, tau_p, vt, q, work, lwork());
+        lapack.unmbr('Q', 'L', 'N', p, rank, q, w, p, tau_q, u, p, work, lwork);
+        lapack.unmbr('P', 'R', 'C', rank, q, p, w, p, tau_p, vt, q, work, lwork);
     }
 };
 

@@ -25,19 +25,25 @@ template <int parts> BATCHPINV_INLINE void write_number(Single<parts> x, double 
 }
 BATCHPINV_INLINE double real_of(double x) { return x; }
 BATCHPINV_INLINE double real_of(Pair<double> x) { return x.re; }
+BATCHPINV_INLINE double imaginary_of(double) { return 0; }
+BATCHPINV_INLINE double imaginary_of(Pair<double> x) { return x.im; }
 
-// The reflection I - tau v v^H, whose adjoint takes (x, rest), where |rest|^2 is `rest2`, to
-// (size, 0): tau, and the factor that makes v of `rest`. Both are 0 if `rest` is negligible beside
-// a matrix of ordinary size.
+// Smaller squares lose digits.
+constexpr double SMALL_SQUARE = 0x1p-960;
+
+// The reflection I - tau v v^H, whose adjoint takes (x, rest), where |rest|^2 is `rest2`, to (size,
+// 0): tau, and the factor that makes v of `rest`. Both are 0 if `is_small`: then only zeros may be
+// left out.
 template <int parts> struct Reflector {
     double size;
     Single<parts> tau, factor;
+    bool is_small;
 
     BATCHPINV_INLINE Reflector(Single<parts> x, double rest2) : size(real_of(x)), tau{}, factor{} {
-        const double x2 = add_square(0.0, x);
-        if (!(rest2 > 0x1p-960) && !(x2 > size * size))
+        is_small = !(rest2 + imaginary_of(x) * imaginary_of(x) > SMALL_SQUARE);
+        if (is_small)
             return;
-        size = -__builtin_copysign(__builtin_sqrt(x2 + rest2), real_of(x));
+        size = -__builtin_copysign(__builtin_sqrt(add_square(rest2, x)), size);
         const Single<parts> change = plus(x, times(unit<Single<parts>>(), -size));
         tau = times(change, -1 / size);
         factor = reciprocal(change);
@@ -140,9 +146,9 @@ template <int lanes, int parts> struct Step {
 // W, `p` rows and q columns, p >= q, is lost. `out`, p×q by columns, and both taus get the
 // reflectors as gebrd has them, `diagonal` and `above` those of B. `work` has parts (5 ld + 3 q)
 // doubles. Two halves are one loop after the other, or `in_halves` calls both, at the same time if
-// it likes: same bits.
+// it likes: same bits. False if what would have to be reflected is so small that squares vanish.
 template <int lanes, int parts>
-void spread_bidiagonal(double *w, std::int64_t p, int q, std::int64_t ld, double *out,
+bool spread_bidiagonal(double *w, std::int64_t p, int q, std::int64_t ld, double *out,
                        double *diagonal, double *above, double *tau_q, double *tau_p, double *work,
                        int halves, InHalves in_halves, void *context) {
     using V = Doubles<lanes>;
@@ -162,6 +168,14 @@ void spread_bidiagonal(double *w, std::int64_t p, int q, std::int64_t ld, double
     };
     const auto entry = [&](std::int64_t i, std::int64_t j)
                            BATCHPINV_INLINE_LAMBDA { return out + (i + j * p) * parts; };
+    // Whether only zeros are below row k, and in the imaginary part there.
+    const auto is_zero = [&](const double *column, std::int64_t k) BATCHPINV_INLINE_LAMBDA {
+        for (std::int64_t i = k; i < p; ++i)
+            for (int part = 0; part < parts; ++part)
+                if (column[part * ld + i] != 0 && (i > k || part == 1))
+                    return false;
+        return true;
+    };
     for (int k = 0; k < q; ++k) {
         double *const column = w + k * step;
         const std::int64_t start = k / lanes * lanes;
@@ -181,6 +195,8 @@ void spread_bidiagonal(double *w, std::int64_t p, int q, std::int64_t ld, double
         for (std::int64_t at = start; at < ld; at += lanes, counts = V{} + 1)
             squares += add_square(V{}, R::load(column + at, ld)) * counts;
         const Reflector<parts> left(number(column, k), sum_of_lanes(squares));
+        if (left.is_small && !is_zero(column, k))
+            return false;
         diagonal[k] = left.size;
         write_number<parts>(left.tau, tau_q + parts * k);
         double factor[parts];
@@ -217,6 +233,9 @@ void spread_bidiagonal(double *w, std::int64_t p, int q, std::int64_t ld, double
             rest2 += row[at] * row[at];
         const auto first = conjugate(read_number<parts>(row + parts * (k + 1)));
         const Reflector<parts> right(first, rest2);
+        for (int at = parts * (k + 1) + 1; right.is_small && at < parts * q; ++at)
+            if (row[at] != 0)
+                return false;
         above[k] = right.size;
         write_number<parts>(right.tau, tau_p + parts * k);
         write_number<parts>(times(unit<Number>(), right.size), entry(k, k + 1));
@@ -245,4 +264,5 @@ void spread_bidiagonal(double *w, std::int64_t p, int q, std::int64_t ld, double
     }
     for (int part = 0; part < parts; ++part)
         tau_p[parts * (q - 1) + part] = 0;
+    return true;
 }

@@ -19,7 +19,7 @@ struct SpreadKernels {
                              std::int64_t ld);
     bool (*jacobi)(double *b, int n, std::int64_t ld, double *length2);
     // See bidiagonal-inl.h.
-    void (*bidiagonal)(double *w, std::int64_t p, int q, std::int64_t ld, double *out,
+    bool (*bidiagonal)(double *w, std::int64_t p, int q, std::int64_t ld, double *out,
                        double *diagonal, double *above, double *tau_q, double *tau_p, double *work,
                        int halves, InHalves in_halves, void *context);
 };
