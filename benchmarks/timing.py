@@ -13,12 +13,12 @@ ROUNDS = 5, 25
 FEWEST_ROUNDS = 3  # if one round takes longer than the whole budget
 # One timing takes at least this, by repetition.
 _AT_LEAST = 20e-3
-# How long a contender runs before it is timed: memory that has not been touched for a while is slow, and
-# on a virtual machine very slow (after 0.1 s, the first call takes up to seven times as long).
+# How long a contender runs before it is timed: memory that has not been touched for a while is
+# slow, and on a virtual machine very slow (after 0.1 s, a call takes up to seven times as long).
 _WARM_UP = 50e-3
 # How long to wait for a contender's helper threads to stop spinning before the next one starts
-# (OpenBLAS's spin for 0.1 s), and how long to watch them: the kernel counts the time of a thread that
-# runs on another processor every 4 ms.
+# (OpenBLAS's spin for 0.1 s), and how long to watch them: the time of a thread that runs on another
+# processor is counted every 4 ms.
 _PATIENCE, _WATCH = 0.5, 12e-3
 
 
