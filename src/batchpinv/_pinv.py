@@ -275,6 +275,12 @@ def pinv(
     the SVD in double precision, or a long matrix's reduction to a triangle, may have moved across
     the tolerance.
 
+    Errors of the pseudo-inverse are within ``eps * cond(A)`` of its norm. For tall matrices of full
+    rank, ``pinv(A) @ A`` is as near to the identity; but if several columns depend on others, ``A @
+    pinv(A)`` may differ from a projection by ``eps * cond(A)**2``, since it is made of a triangle
+    without pivoting (wide matrices: the other way round). With ``driver='svd'`` both are near. So
+    solve least squares problems by `lstsq`, not by ``pinv(A) @ b``.
+
     Derivatives, forward and reverse, of any order, under ``torch.autograd``, ``torch.func`` and
     JAX's transforms, are those along matrices of constant rank; see `pinv_jvp`. There are none with
     respect to the tolerances. Under ``jax.jit`` a failure is raised as JAX's own runtime error.
