@@ -1,5 +1,5 @@
-// W = Q B P^H with bidiagonal B, p >= q: LAPACK's gebrd, or in double precision, if W fits in
-// cache, a kernel that reads it half as often.
+// W = Q B P^H with bidiagonal B, p >= q: by a kernel in double precision, which reads W half as
+// often as LAPACK's gebrd; otherwise by gebrd.
 #pragma once
 
 #include "blas_threads.hpp"
@@ -15,7 +15,8 @@ template <class T> class Bidiagonalisation {
     // columns.
     static constexpr bool pays = std::is_same_v<R, double>;
 
-    // Numbers, of 1 MiB, from which on a second thread pays, if BLAS has one at that time.
+    // From 1 MiB of numbers on, the kernel works by halves, and BLAS's setting may give it a second
+    // thread. A guess: a thread takes 50 us to start, and each half about as long.
     static constexpr std::int64_t large = 1 << 17;
 
     const Lapack<T> lapack;
