@@ -1,17 +1,25 @@
 // Where workspace comes from: the heap; or, while an Arena exists in this thread, memory that the
-// caller from compiled code has given, or that the thread keeps for brief calls.
+// caller from compiled code has given, or that the thread keeps for brief calls. Large pieces of
+// the heap are to lie in huge pages: to be given 16 MiB in small ones took a fifth of the time of a
+// 512x512 matrix without a gap.
 #pragma once
 
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <memory>
 #include <new>
+
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
 
 namespace batchpinv {
 
 // Every allocation is on cache lines of its own, so that no bit depends on what malloc returns.
 constexpr std::size_t LINE = 64;
+constexpr std::size_t HUGE_PAGE = 2 << 20;
 
 class Arena {
     const std::uintptr_t start, end; // 0 if it only counts
@@ -56,7 +64,7 @@ class Arena {
     static void give_back(void *memory) {
         const auto address = reinterpret_cast<std::uintptr_t>(memory);
         if (!current || !(current->start <= address && address < current->end))
-            ::operator delete(memory, std::align_val_t(LINE));
+            std::free(memory);
     }
 
     // Whether what is given back can be taken again.
@@ -64,7 +72,14 @@ class Arena {
 
   private:
     static void *take_from_heap(std::size_t bytes) {
-        return ::operator new(bytes, std::align_val_t(LINE));
+        void *memory;
+        if (posix_memalign(&memory, bytes < HUGE_PAGE ? LINE : HUGE_PAGE, bytes))
+            throw std::bad_alloc();
+#ifdef MADV_HUGEPAGE
+        if (bytes >= HUGE_PAGE)
+            madvise(memory, bytes, MADV_HUGEPAGE); // a kernel without them refuses, which is well
+#endif
+        return memory;
     }
 };
 
