@@ -72,11 +72,14 @@ class Arena {
 
   private:
     static void *take_from_heap(std::size_t bytes) {
+        const bool is_large = bytes >= HUGE_PAGE;
+        if (is_large)
+            bytes = (bytes + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
         void *memory;
-        if (posix_memalign(&memory, bytes < HUGE_PAGE ? LINE : HUGE_PAGE, bytes))
+        if (posix_memalign(&memory, is_large ? HUGE_PAGE : LINE, bytes))
             throw std::bad_alloc();
 #ifdef MADV_HUGEPAGE
-        if (bytes >= HUGE_PAGE)
+        if (is_large)
             madvise(memory, bytes, MADV_HUGEPAGE); // a kernel without them refuses, which is well
 #endif
         return memory;
