@@ -105,6 +105,38 @@ def test_ranks_that_structure_tells_are_certain_without_a_tolerance(driver, n, d
     assert info.certain.all()
 
 
+@pytest.mark.parametrize("options", [{}, {"hermitian": True}, {"driver": "svd"}], ids=str)
+@pytest.mark.parametrize("power", [30, 60, 100, 300, 700])
+@pytest.mark.parametrize(
+    "shape", [(2, 2), (8, 8), (40, 40), (60, 60), (80, 80), (90, 80), (80, 200)]
+)
+def test_diagonals_of_any_range_are_inverted_exactly(shape, power, options):
+    """Times 2^-700, which scales 2^700 to 1, 2^-700 is 0."""
+    n = min(shape)
+    values = np.append(2.0**power, np.ones(n - 1))
+    values[-1] = 2.0**-power
+    if options.get("hermitian"):
+        shape = n, n
+    order = np.random.default_rng(7).permutation(n)
+    for dtype, phase in (
+        ("f8", 1),
+        ("f8", -1),
+        ("c16", 1),
+        ("c16", 1 if "hermitian" in options else 1j),
+    ):
+        a = np.zeros(shape, dtype)
+        place = (order, order) if "hermitian" in options else (order, np.arange(n))
+        a[place] = values * phase
+        inverse = np.zeros(shape[::-1], dtype)
+        inverse[place[::-1]] = 1 / (values * phase)
+        x, info = pinv(a, rtol=0, return_info=True, **options)
+        assert (info.rank, info.certain) == (n, True)
+        np.testing.assert_allclose(x, inverse, rtol=1e-13)
+        if "hermitian" not in options:
+            b = np.arange(1.0, 3 * len(a) + 1).reshape(len(a), 3)
+            np.testing.assert_allclose(lstsq(a, b, rtol=0, **options), inverse @ b, rtol=1e-13)
+
+
 def test_a_value_equal_to_the_tolerance_is_dropped_from_a_diagonal():
     a = np.diag([3.0, 0.3, 0.03])
     info = pinv(a, atol=[0.3, np.nextafter(0.3, 0)], return_info=True)[1]

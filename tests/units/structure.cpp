@@ -1,8 +1,10 @@
-// Ranks that are known without rounding, from the structure of a matrix alone.
+// Ranks that are known without rounding, from the structure of a matrix alone, and inverses of
+// diagonals.
 #include "check.hpp"
 
 #include "../../src/batchpinv/drivers/structure.hpp"
 
+#include <algorithm>
 #include <initializer_list>
 #include <vector>
 
@@ -94,6 +96,32 @@ UNIT_TEST(the_rank_is_open_if_fewer_values_are_certainly_kept_than_rows_differ) 
 UNIT_TEST(the_rank_is_full_if_all_values_are_certainly_kept) {
     check(find_rank({{1, 2}, {3, 4}, {3, 4}}, zero_tolerance, 2) == 2);
     check(find_rank({{1, 2}, {3, 4}}, zero_tolerance, 2) == 2);
+}
+
+UNIT_TEST(permuted_diagonals_are_inverted_entry_by_entry_as_far_as_they_are_kept) {
+    const Complex i(0, 1);
+    const Complex w[] = {0, 0, 2.0 * i, 4, 0, 0}; // 3x2, by columns
+    const Complex b[] = {1, 2.0 + i, 3};
+    Complex x[6];
+    Structure<Complex> all(3, 2), largest(3, 2);
+    check(all.find_rank(w, zero_tolerance, 0).value_or(undecided) == 2);
+    check(all.is_diagonal);
+    check(largest.find_rank(w, {2, 0}, 0).value_or(undecided) == 1);
+    const auto are = [&](std::initializer_list<Complex> expected) {
+        return std::equal(expected.begin(), expected.end(), x);
+    };
+    all.pseudo_inverse(x); // 2x3
+    check(are({0, 0.25, 0, 0, -0.5 * i, 0}));
+    largest.pseudo_inverse(x);
+    check(are({0, 0.25, 0, 0, 0, 0}));
+    all.half_inverse(x);
+    check(are({-0.5 * i, 0, 0, 0.25}));
+    all.apply(false, 1, b, x);
+    check(are({0.5 + 0.25 * i, 0, -0.5 * i}));
+    all.apply(true, 1, b, x);
+    check(are({1.5 * i, 0.25}));
+    largest.apply(true, 1, b, x);
+    check(are({0, 0.25}));
 }
 
 } // namespace

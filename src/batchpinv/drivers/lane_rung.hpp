@@ -24,7 +24,7 @@ template <class T, class C, bool answers_all> class LaneRung final : public Rung
     const std::int64_t entries, side_entries, answer_entries;
     Buffer<C> converted, sides, answers;
     Buffer<unsigned char> workspace;
-    const Structure<C> structure;
+    Structure<C> structure;
     double evidence[MOST_LANES][5];
     LaneGroup group{};
     int factorised = 0;   // lanes that hold a factorisation
@@ -170,7 +170,7 @@ template <class T, class C, bool answers_all> class LaneRung final : public Rung
 
     // Asks the structure for the rank in the uncertain lanes. Those in which it finds another rank
     // are not answered here.
-    unsigned settle(Matrix *matrices, unsigned answered) const {
+    unsigned settle(Matrix *matrices, unsigned answered) {
         for (int lane = 0; lane < group.filled; ++lane) {
             if (!((answered & group.uncertain) >> lane & 1))
                 continue;

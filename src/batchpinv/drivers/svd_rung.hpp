@@ -27,14 +27,15 @@ template <class T, class C, class Factor, bool is_last> class SvdRung final : pu
     const std::int64_t entries;
     Buffer<C> w, given; // given: W itself, kept to refine solutions
     Factor factor;
-    const Structure<C> structure;
+    Structure<C> structure;
     std::optional<Columns<T, C>> columns;
     Buffer<C> defect, correction;
     FactorCache cache;
     Outcome outcome = Outcome::solved;
     std::int64_t rank = -1, kept = 0; // kept: the values that certainly exceed the tolerance
     bool certain = false;
-    bool final = is_last; // whether it answers even if it is not certain
+    bool final = is_last;      // whether it answers even if it is not certain
+    bool by_structure = false; // whether the structure answers
     Cut cut{};
     int exponent = 0;
 
@@ -63,6 +64,7 @@ template <class T, class C, class Factor, bool is_last> class SvdRung final : pu
             outcome = factorise(matrix);
             certain = false;
             final = is_last;
+            by_structure = false;
             cut = {};
             rank = -1;
             if (outcome == Outcome::solved)
@@ -118,6 +120,8 @@ template <class T, class C, class Factor, bool is_last> class SvdRung final : pu
             }
         if (final && !certain && batch.blur == 0)
             decide_by_structure(matrix);
+        if (by_structure)
+            return;
         if (!is_last && rank > 0 && factor.values()[rank - 1] == 0) { // too small for it
             final = certain = false;
             return;
@@ -158,10 +162,17 @@ template <class T, class C, class Factor, bool is_last> class SvdRung final : pu
         if (exact) {
             rank = *exact;
             certain = true;
+            by_structure = structure.is_diagonal;
+            if (by_structure)
+                exponent = 0; // the structure has seen W itself
         }
     }
 
     void form_inverse() {
+        if (by_structure) {
+            batch.halves ? structure.half_inverse(w) : structure.pseudo_inverse(w);
+            return;
+        }
         if constexpr (std::is_base_of_v<SingularVectors<C>, Factor>)
             if (batch.halves) {
                 factor.half_inverse(w);
@@ -189,9 +200,13 @@ template <class T, class C, class Factor, bool is_last> class SvdRung final : pu
     void solve(const Matrix &matrix) {
         columns->gather(matrix.data[Operand::B], batch.k);
         if (outcome == Outcome::solved) {
-            factor.apply(columns->adjoint, columns->k, columns->b, columns->x);
-            if (factor.condition() > REFINE_ABOVE_CONDITION)
-                refine();
+            if (by_structure)
+                structure.apply(columns->adjoint, columns->k, columns->b, columns->x);
+            else {
+                factor.apply(columns->adjoint, columns->k, columns->b, columns->x);
+                if (factor.condition() > REFINE_ABOVE_CONDITION)
+                    refine();
+            }
         } else
             fill_with_nan<C>(columns->x, columns->k * std::int64_t(columns->solution_rows));
         if (context.pass.enter()) {
