@@ -13,9 +13,11 @@ from children import environment, run_python
 
 # Memory.
 
-# Replaces the operators of the C++ runtime: after arm(k), the k-th allocation is refused.
+# Replaces the operators of the C++ runtime, and posix_memalign, of which workspace is made: after
+# arm(k), the k-th allocation is refused.
 ALLOCATOR = r"""
 #include <atomic>
+#include <cerrno>
 #include <cstdlib>
 #include <new>
 
@@ -32,6 +34,15 @@ static void *take(std::size_t bytes, std::size_t alignment) {
     if (!memory)
         throw std::bad_alloc();
     return memory;
+}
+
+extern "C" int posix_memalign(void **memory, std::size_t alignment, std::size_t bytes) noexcept {
+    try {
+        *memory = take(bytes, alignment);
+        return 0;
+    } catch (const std::bad_alloc &) {
+        return ENOMEM;
+    }
 }
 
 void *operator new(std::size_t bytes) { return take(bytes, 16); }

@@ -72,15 +72,15 @@ class Arena {
 
   private:
     static void *take_from_heap(std::size_t bytes) {
-        const bool is_large = bytes >= HUGE_PAGE;
-        if (is_large)
-            bytes = (bytes + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
+        // Of small pages is only what would leave a quarter of a huge one empty.
+        const std::size_t pages = (bytes + HUGE_PAGE / 4) / HUGE_PAGE;
+        bytes = std::max(bytes, pages * HUGE_PAGE);
         void *memory;
-        if (posix_memalign(&memory, is_large ? HUGE_PAGE : LINE, bytes))
+        if (posix_memalign(&memory, pages ? HUGE_PAGE : LINE, bytes))
             throw std::bad_alloc();
 #ifdef MADV_HUGEPAGE
-        if (is_large)
-            madvise(memory, bytes, MADV_HUGEPAGE); // a kernel without them refuses, which is well
+        if (pages) // a kernel without them refuses, which is well
+            madvise(memory, pages * HUGE_PAGE, MADV_HUGEPAGE);
 #endif
         return memory;
     }
