@@ -72,15 +72,13 @@ class Arena {
 
   private:
     static void *take_from_heap(std::size_t bytes) {
-        // Of small pages is only what would leave a quarter of a huge one empty.
-        const std::size_t pages = (bytes + HUGE_PAGE / 4) / HUGE_PAGE;
-        bytes = std::max(bytes, pages * HUGE_PAGE);
+        const std::size_t whole = bytes / HUGE_PAGE * HUGE_PAGE; // the rest is of small pages
         void *memory;
-        if (posix_memalign(&memory, pages ? HUGE_PAGE : LINE, bytes))
+        if (posix_memalign(&memory, whole ? HUGE_PAGE : LINE, bytes))
             throw std::bad_alloc();
 #ifdef MADV_HUGEPAGE
-        if (pages) // a kernel without them refuses, which is well
-            madvise(memory, pages * HUGE_PAGE, MADV_HUGEPAGE);
+        if (whole) // a kernel without them refuses, which is well
+            madvise(memory, whole, MADV_HUGEPAGE);
 #endif
         return memory;
     }
