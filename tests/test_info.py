@@ -106,9 +106,9 @@ def test_ranks_that_structure_tells_are_certain_without_a_tolerance(driver, n, d
 
 
 @pytest.mark.parametrize("options", [{}, {"hermitian": True}, {"driver": "svd"}], ids=str)
-@pytest.mark.parametrize("power", [30, 60, 100, 300, 700])
+@pytest.mark.parametrize("power", [30, 60, 100, 256, 300, 700])
 @pytest.mark.parametrize(
-    "shape", [(2, 2), (8, 8), (40, 40), (60, 60), (80, 80), (90, 80), (80, 200)]
+    "shape", [(2, 2), (3, 3), (8, 8), (40, 40), (60, 60), (80, 80), (90, 80), (80, 200)]
 )
 def test_diagonals_of_any_range_are_inverted_exactly(shape, power, options):
     """Times 2^-700, which scales 2^700 to 1, 2^-700 is 0."""
@@ -135,6 +135,16 @@ def test_diagonals_of_any_range_are_inverted_exactly(shape, power, options):
         if "hermitian" not in options:
             b = np.arange(1.0, 3 * len(a) + 1).reshape(len(a), 3)
             np.testing.assert_allclose(lstsq(a, b, rtol=0, **options), inverse @ b, rtol=1e-13)
+
+
+@pytest.mark.parametrize("rtol", [0, 1e-200])
+@pytest.mark.parametrize("powers", [(665, -np.inf, 153), (490, -np.inf, -21), (-115, -431, -627)])
+def test_values_whose_squares_lie_beyond_the_range_of_the_dtype_are_kept(powers, rtol):
+    values = 1.25 * np.exp2(powers)
+    inverses = np.where(values > 0, 1 / np.where(values > 0, values, 1), 0)
+    x, info = pinv(np.diag(values), rtol=rtol, return_info=True)
+    assert (info.rank, info.certain) == (np.count_nonzero(values), True)
+    np.testing.assert_allclose(x, np.diag(inverses), rtol=1e-15)
 
 
 def test_a_value_equal_to_the_tolerance_is_dropped_from_a_diagonal():

@@ -168,8 +168,8 @@ template <class T, class C, bool answers_all> class LaneRung final : public Rung
         return reinterpret_cast<const char *>(own);
     }
 
-    // Asks the structure for the rank in the uncertain lanes. Those in which it finds another rank
-    // are not answered here.
+    // Asks the structure for the rank in the uncertain lanes. Those in which it finds another rank,
+    // or a diagonal, are not answered here.
     unsigned settle(Matrix *matrices, unsigned answered) {
         for (int lane = 0; lane < group.filled; ++lane) {
             if (!((answered & group.uncertain) >> lane & 1))
@@ -181,7 +181,7 @@ template <class T, class C, bool answers_all> class LaneRung final : public Rung
                                           {group.atol[lane], group.rtol[lane]}, group.kept[lane]);
             if (!exact)
                 matrices[lane].certain = false;
-            else if (*exact != group.rank[lane])
+            else if (structure.is_diagonal || *exact != group.rank[lane])
                 answered &= ~(1u << lane);
         }
         return answered;
