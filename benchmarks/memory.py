@@ -18,8 +18,8 @@ from .cases import Case
 from .peers import OURS, Peer
 from .report import print_table
 
-# (kind, count, m, n). Without a gap, an SVD takes the most workspace. Pieces of just over 2 MiB, as at
-# 516x516, waste most if they lie in huge pages.
+# (kind, count, m, n). Without a gap, an SVD takes the most workspace. Pieces of just over 2 MiB, as
+# at 516x516, waste most if they lie in huge pages.
 SHAPES = (
     ("random", 100_000, 4, 4),
     ("random", 2000, 64, 64),
