@@ -16,6 +16,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::batchpinv.RankWarning")
 DTYPES = ["f4", "f8", "c8", "c16"]
 SQUARE = [(n, n) for n in (2, 4, 8, 16, 24, 40, 64)]
 OBLONG = [(3, 2), (5, 12), (60, 7), (44, 90), (70, 50)]
+LARGER = [(100, 100), (300, 280), (130, 90), (200, 50), (50, 200), (900, 70), (64, 2000)]
 # tol (1 + 10^-k) and tol (1 - 10^-k)
 NEAR = np.concatenate([1 + 10.0 ** -np.arange(13), 1 - 10.0 ** -np.arange(13)])
 
@@ -68,6 +69,50 @@ def test_certain_ranks_are_exact_next_to_the_tolerance(dtype, shape, relative, h
         info = check_ranks(a, **options)
         far = rtol * np.abs(near - 1) > 1000 * max(shape) * eps
         assert info.certain[far].all()
+
+
+@pytest.mark.parametrize("dtype", ["f4", "c8"])
+@pytest.mark.parametrize("shape", LARGER)
+@pytest.mark.parametrize("rtol", [None, 0.1, 1e-3, 1e-5, 1e-6, 1e-7])
+def test_single_precision_is_as_good_as_in_double(dtype, shape, rtol):
+    # In double, values within 1e-9 of the tolerance are told apart from it.
+    rng = np.random.default_rng(8)
+    k, eps = min(shape), float(np.finfo(dtype).eps)
+    wide = np.result_type(dtype, np.float64)
+    tol = max(shape) * eps if rtol is None else rtol
+    spectra = [
+        np.geomspace(1, tol**2, k),
+        np.geomspace(1, min(1, 30 * tol), k),
+        np.where(np.arange(k) < k // 3, np.geomspace(1, min(1, 9 * tol), k), 0),
+        np.where(np.arange(k) < k // 2, 1, tol / 20),
+        *(np.where(np.arange(k) < k // 2, 1, tol * near) for near in (0.5, 0.99, 0.9999, 1.01)),
+        np.where(np.arange(k) == k - 1, tol * 0.999, 1),
+    ]
+    left = np.linalg.qr(normal(rng, (shape[0], k), dtype))[0]
+    right = np.linalg.qr(normal(rng, (shape[1], k), dtype))[0].conj().T
+    a = np.stack([(left * values) @ right for values in spectra]).astype(dtype)
+    b = normal(rng, (len(a), shape[0]), dtype).astype(dtype)
+    x, info = pinv(a, rtol=rtol, return_info=True)
+    solutions, solved = lstsq(a, b, rtol=rtol, return_info=True)
+    for at, matrix in enumerate(a.astype(wide)):
+        u, s, vh = np.linalg.svd(matrix, full_matrices=False)
+        clear = np.abs(s / (tol * s[0]) - 1).min() > 1e-7
+        rank = np.count_nonzero(s > tol * s[0])
+        assert info.certain[at] or not clear
+        assert solved.certain[at] or not clear
+        assert not info.certain[at] or info.rank[at] == rank
+        assert not solved.certain[at] or solved.rank[at] == rank
+        if info.rank[at] != rank or solved.rank[at] != rank:
+            continue
+        expected = (vh[:rank].conj().T / s[:rank]) @ u[:, :rank].conj().T
+        # What the rounding of the result may do, or a relative perturbation of A by 1e-9. Only QR
+        # with pivoting may be in single precision.
+        gap = 1 if rank == k else 1 - s[rank] / s[rank - 1]
+        condition = s[0] / s[rank - 1]
+        error = 4 * eps + (4 * eps if info.rung[at] == Rung.PIVOTED else 1e-9 / gap) * condition
+        most = error * np.linalg.norm(expected)
+        assert np.linalg.norm(x[at] - expected) <= most
+        assert np.linalg.norm(solutions[at] - expected @ b[at]) <= most * np.linalg.norm(b[at])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

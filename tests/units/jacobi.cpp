@@ -156,7 +156,7 @@ UNIT_TEST(the_svd_of_a_matrix_times_a_power_of_two_has_the_same_digits) {
     }
 }
 
-UNIT_TEST(values_that_the_svd_leaves_out_are_within_its_rounding_until_it_is_improved) {
+UNIT_TEST(values_that_the_svd_leaves_out_are_within_its_rounding_until_it_is_sharpened) {
     Source source(63);
     const Size size{24, 18};
     const double negligible = 1e-7;
@@ -172,7 +172,11 @@ UNIT_TEST(values_that_the_svd_leaves_out_are_within_its_rounding_until_it_is_imp
     check(svd.values()[10] == 0.0);
     check_values(svd, reference, svd.rounding(size.m, size.n));
     check_inverse(inverse_by(svd, size, 10), reference, 10, negligible);
+    check(svd.sharpen(a.entries.data()));
+    check_values(svd, reference, share_of(svd.rounding(size.m, size.n), 0.3));
+    check(!svd.sharpen(a.entries.data()));
     check(svd.factorise(a.entries.data()));
+    check(svd.values()[10] == 0.0);
     check(svd.improve(a.entries.data()));
     check_values(svd, Reference<Quad>(a), share_of(Svd::improved_rounding(size.m, size.n), 0.3));
     check_inverse(inverse_by(svd, size, size.n), reference, size.n);

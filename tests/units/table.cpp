@@ -158,6 +158,22 @@ UNIT_TEST(a_gram_matrix_of_mere_rounding_proves_nothing) {
     check(!decide(gram_evidence(1, std::nan(""), 1000, 16), Tolerance<double>{0, 0}));
 }
 
+UNIT_TEST(evidence_for_squares_gives_values_that_rounding_moves_as_far) {
+    const Evidence<double> squares{4, 3, 0.01, 1e-6, unknown, {1e-3, 0.125}};
+    const Evidence<double> found = evidence_by_squares(squares);
+    const auto is = [](double x, double y) { return std::abs(x / y - 1) < 1e-12; };
+    check(is(found.most * found.most, 4.501));
+    check(is(found.least * found.least, 2.624));
+    check(is(found.kept * found.kept, 0.00775));
+    check(is(found.dropped, 1e-3));
+    check(found.residual == unknown);
+    check(found.rounding.relative == 0);
+    const double dropped = found.dropped + found.rounding.absolute;
+    check(is(dropped * dropped, 1e-6 * 1.125 + 1e-3));
+    check(evidence_by_squares({4, 3, 1e-3, 0, 0, {1e-3, 0}}).kept == 0);
+    check(evidence_by_squares({4, 3, unknown, 4, unknown, {1e-3, 0.1}}).kept == unknown);
+}
+
 // How large the table has to be.
 
 // The largest errors of values far below s1 that `python -m benchmarks errors` finds, in units of

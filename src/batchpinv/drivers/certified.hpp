@@ -33,6 +33,12 @@ template <class Factor>
 constexpr bool semidefinite_only<Factor, std::void_t<decltype(Factor::semidefinite_only)>> =
     Factor::semidefinite_only;
 
+// Whether Factor finds the rank of matrices without a gap.
+template <class Factor, class = void> constexpr bool needs_no_gap = false;
+template <class Factor>
+constexpr bool needs_no_gap<Factor, std::void_t<decltype(Factor::needs_no_gap)>> =
+    Factor::needs_no_gap;
+
 // Whether a positive semidefinite matrix other than 0 may have that diagonal.
 template <class C> bool may_be_semidefinite(const C *diagonal, std::int64_t n) {
     double least = 0, most = 0;
@@ -76,13 +82,13 @@ template <class T, class C, class Factor> class CertifiedRung final : public Run
 
     unsigned answer(Matrix *group, int) override {
         Matrix &matrix = group[0];
-        if (matrix.gapless)
+        if (matrix.gapless && !needs_no_gap<Factor>)
             return 0;
         if (!batch.solves() || !cache.is(matrix, batch)) {
             certain = decide_rank(matrix);
             cache.take(matrix, batch);
         }
-        matrix.gapless = found.gapless;
+        matrix.gapless = matrix.gapless || found.gapless;
         if (!certain)
             return 0;
         matrix.cut = context.cut(*found.evidence, found.rank, found.standing);

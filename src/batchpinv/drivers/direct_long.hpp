@@ -8,7 +8,7 @@
 // are take those of Y = W R1^-1, where R1 is the Cholesky factor of W^H W + s I.
 #pragma once
 
-#include "long_rung.hpp"
+#include "gram.hpp"
 
 namespace batchpinv {
 
@@ -31,6 +31,7 @@ template <class T, class C> class DirectLong {
     bool shifted = false; // by s
 
   public:
+    static constexpr bool may_halve = true;
     bool orthogonal = false;
 
     DirectLong(const RungContext &context, Reduction<C> &reduction)
@@ -51,6 +52,11 @@ template <class T, class C> class DirectLong {
                 return {found, q};
         }
         if (context.batch.only & gram_alone)
+            return {};
+        // If the next rungs can tell by the Gram matrix, its rank is not full.
+        if (single && !context.batch.halves &&
+            gram_resolves(tolerance, reduction.norm, q,
+                          reduction.gram_error() * reduction.norm * reduction.norm))
             return {};
         orthogonal = true;
         if (reduction.few && reduction.reduce_by_shift()) {
@@ -109,8 +115,7 @@ template <class T, class C> class DirectLong {
 
     // Answers by the Gram matrix if that is accurate enough: chooses between W and Y, and makes Y.
     bool use_gram(double kappa) {
-        const double error =
-            rounding_of<double>(Method::gram, context.batch.n, context.batch.m).absolute;
+        const double error = reduction.gram_error();
         orthogonal = !single && !(reduction.few && kappa < seminormal_condition);
         if (single && kappa * error > eps / 8)
             return false;

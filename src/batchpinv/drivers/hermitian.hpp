@@ -25,9 +25,12 @@ template <class T> class Eigen {
     static constexpr bool solves_only = false;
 
     explicit Eigen(const RungContext &context)
-        : lapack(context.routines), n(static_cast<blas_int>(context.batch.n)),
-          sizes(lapack.eigen_work_sizes(n)),
-          x(n * (context.batch.solves() ? context.batch.k : context.batch.n)), work(sizes.work),
+        : Eigen(context, static_cast<blas_int>(context.batch.n),
+                static_cast<blas_int>(context.batch.n)) {}
+
+    Eigen(const RungContext &context, blas_int n, blas_int)
+        : lapack(context.routines), n(n), sizes(lapack.eigen_work_sizes(n)),
+          x(n * (context.batch.solves() ? context.batch.k : std::int64_t(n))), work(sizes.work),
           lambda(n), rwork(sizes.rwork), iwork(sizes.iwork) {}
 
     bool factorise(T *w) {
@@ -51,6 +54,9 @@ template <class T> class Eigen {
     static Rounding<double> rounding(std::int64_t p, std::int64_t q) {
         return rounding_of<R>(Method::eigen, p, q);
     }
+
+    // Memory for 2 n^2 real numbers, which heevd has used.
+    T *large_scratch() const { return work; }
 
     // Memory for a matrix, unless systems are solved.
     T *scratch(T *) const { return x; }

@@ -16,10 +16,12 @@ template <class T> class Jacobi : public SingularVectors<T> {
     using Base = SingularVectors<T>;
     using Base::p, Base::q, Base::u, Base::vt, Base::s, Base::rank;
     static constexpr int parts = is_complex<T> ? 2 : 1;
+    static constexpr double eps = std::numeric_limits<double>::epsilon();
 
-    // The norm of the rows of R that are left out, in units of s1: no more than the rounding of the
-    // caller's numbers.
-    const double negligible;
+    // The norm of the rows of R that are left out, in units of s1: at first no more than the
+    // rounding of the caller's numbers.
+    const double coarse;
+    double negligible = eps;
     const SpreadKernels &kernels;
     SpreadColumns<T> a, reflections;                // p×q
     SpreadColumns<T> b, small_reflections, rotated; // q×q
@@ -43,9 +45,8 @@ template <class T> class Jacobi : public SingularVectors<T> {
         : Jacobi(context, static_cast<blas_int>(context.batch.n),
                  static_cast<blas_int>(context.batch.m), context.batch.precision()) {}
 
-    Jacobi(const RungContext &context, blas_int p, blas_int q,
-           double negligible = std::numeric_limits<double>::epsilon())
-        : Base(context, p, q), negligible(negligible), kernels(spread_kernels<T>(context)), a(p, q),
+    Jacobi(const RungContext &context, blas_int p, blas_int q, double coarse = eps)
+        : Base(context, p, q), coarse(coarse), kernels(spread_kernels<T>(context)), a(p, q),
           reflections(p, q), b(q, q), small_reflections(q, q), rotated(q, q), tau(q), small_tau(q),
           length2(q), pivots(q), order(q), v(static_cast<std::int64_t>(q) * q),
           basis(static_cast<std::int64_t>(q) * q), divided(static_cast<std::int64_t>(q) * q),
@@ -57,20 +58,27 @@ template <class T> class Jacobi : public SingularVectors<T> {
     bool factorise(const T *w) {
         is_improved = false;
         exponent = find_exponent(w);
+        negligible = coarse;
         a.take(w, p, q, exponent);
         return decompose(negligible);
+    }
+
+    // Decomposes W again if more was left out than double precision needs. False if there is
+    // nothing to gain, or if that does not converge.
+    bool sharpen(const T *w) {
+        if (!(negligible > eps))
+            return false;
+        a.take(w, p, q, exponent);
+        negligible = decompose(eps) ? eps : coarse;
+        return negligible == eps;
     }
 
     // Forms W V in twice the working precision, and decomposes it. Its columns are nearly
     // orthogonal, so that each singular value is right to its own last digits then. False if that
     // does not converge.
     bool improve(const T *w) {
-        constexpr double eps = std::numeric_limits<double>::epsilon();
-        if (negligible > eps) { // what was left out would be missed
-            a.take(w, p, q, exponent);
-            if (!decompose(eps))
-                return false;
-        }
+        if (negligible > eps && !sharpen(w)) // what was left out would be missed
+            return false;
         is_improved = true;
         form_basis();
         reflections.take(w, p, q, exponent);

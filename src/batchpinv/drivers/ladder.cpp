@@ -6,6 +6,7 @@
 #include "definite.hpp"
 #include "direct_long.hpp"
 #include "direct_square.hpp"
+#include "gram.hpp"
 #include "hermitian.hpp"
 #include "lane_rung.hpp"
 #include "permits.hpp"
@@ -59,13 +60,29 @@ template <class T, class Factor> std::unique_ptr<Rung> make_long(const RungConte
     return std::make_unique<LongRung<T, Wide<T>, Factor>>(context);
 }
 
-template <class T> std::unique_ptr<Rung> make_svd_triangle(const RungContext &context) {
+// Long is LongGram or LongTriangle.
+template <class T, template <class, class, class> class Long>
+std::unique_ptr<Rung> make_long_pivoted(const RungContext &context) {
+    using C = Wide<T>;
+    return make_long<T, Long<T, C, PivotedTriangle<C>>>(context);
+}
+
+template <class T> std::unique_ptr<Rung> make_long_eigen(const RungContext &context) {
     using C = Wide<T>;
     if (fits_spread<T>(context))
-        return make_long<T, LongTriangle<C, SvdTriangle<C, Jacobi<C>>>>(context);
+        return make_long<T, LongGram<T, C, SvdTriangle<C, Jacobi<C>>>>(context);
+    if (is_complex<T>)
+        return make_long<T, LongGram<T, C, SvdTriangle<C, Svd<C>>>>(context);
+    return make_long<T, LongGram<T, C, SvdTriangle<C, Eigen<C>>>>(context);
+}
+
+template <class T> std::unique_ptr<Rung> make_long_svd(const RungContext &context) {
+    using C = Wide<T>;
+    if (fits_spread<T>(context))
+        return make_long<T, LongTriangle<T, C, SvdTriangle<C, Jacobi<C>>>>(context);
     if (Bidiagonal<C>::pays(context.batch))
-        return make_long<T, LongTriangle<C, SvdTriangle<C, Bidiagonal<C>>>>(context);
-    return make_long<T, LongTriangle<C, SvdTriangle<C, Svd<C>>>>(context);
+        return make_long<T, LongTriangle<T, C, SvdTriangle<C, Bidiagonal<C>>>>(context);
+    return make_long<T, LongTriangle<T, C, SvdTriangle<C, Svd<C>>>>(context);
 }
 
 template <class T, class C, class Factor>
@@ -106,13 +123,23 @@ template <class T> bool fits_triangle(const RungContext &context) {
     return fits_lapack<T>(context) && is_long(context.batch.n, context.batch.m);
 }
 
+template <class T> bool fits_gram(const RungContext &context) {
+    return is_single<T> && fits_triangle<T>(context) && !context.batch.halves;
+}
+
 // All but the smallest matrices and the long ones, up to Jacobi<T>::most columns.
 template <class T> bool fits_jacobi_of_one(const RungContext &context) {
     return fits_spread<T>(context) && !fits_lanes_alone<T>(context) && !fits_triangle<T>(context);
 }
 
+template <class T> bool fits_square_gram(const RungContext &context) {
+    return is_single<T> && !is_complex<T> && fits_lapack<T>(context) && !fits_spread<T>(context) &&
+           !fits_triangle<T>(context) && !context.batch.hermitian;
+}
+
+// An SVD in single precision pays only for Hermitian matrices.
 template <class T> bool single_svd_hands_down(const RungContext &context) {
-    return is_single<T> && !fits_spread<T>(context) && !fits_lanes_alone<T>(context);
+    return is_single<T> && context.batch.by_eigenvalues() && !fits_lanes_alone<T>(context);
 }
 
 template <class T> bool fits_square(const RungContext &context) {
@@ -127,16 +154,26 @@ template <class T> bool fits_definite(const RungContext &context) {
     return fits_lapack<T>(context) && context.batch.hermitian;
 }
 
-// For the pivoted rungs. In single precision they are seldom certain of larger matrices.
-template <class T, bool hermitian> bool fits_pivoted(const RungContext &context) {
-    return fits_lapack<T>(context) && !fits_triangle<T>(context) &&
-           context.batch.hermitian == hermitian &&
-           (std::is_same_v<Real<T>, double> || context.batch.n <= 256);
+// In single precision, pivoted factorisations are seldom certain of matrices with more rows.
+constexpr std::int64_t most_pivoted_single = 256;
+
+template <class T> bool fits_semidefinite(const RungContext &context) {
+    return fits_definite<T>(context) && (!is_single<T> || context.batch.n <= most_pivoted_single);
+}
+
+template <class T> bool fits_pivoted(const RungContext &context) {
+    return fits_lapack<T>(context) && !fits_triangle<T>(context) && !context.batch.hermitian;
+}
+
+template <class T> std::unique_ptr<Rung> make_pivoted(const RungContext &context) {
+    if (is_single<T> && context.batch.n > most_pivoted_single)
+        return make_certified<T, Wide<T>, SingleRankRevealing<Wide<T>>>(context);
+    return make_certified<T, T, RankRevealing<T>>(context);
 }
 
 bool always(const RungContext &) { return true; }
 
-constexpr int MOST_RUNGS = 16;
+constexpr int MOST_RUNGS = 18;
 
 // From the top down. Which of them a batch uses depends only on its shape, dtype and flags.
 template <class T>
@@ -151,14 +188,16 @@ const Step steps[] = {
     {RungName::exact_lanes, fits_lanes_alone<T>,
      make_lanes<T, Wide<T>, &LaneKernels::exact, Method::exact_lanes>},
     {RungName::direct, fits_definite<T>, make_certified<T, Wide<T>, Definite<T, Wide<T>>>},
-    {RungName::pivoted, fits_pivoted<T, true>, make_certified<T, T, Semidefinite<T>>},
+    {RungName::pivoted, fits_semidefinite<T>, make_certified<T, T, Semidefinite<T>>},
     {RungName::direct, fits_square<T>, make_certified<T, Wide<T>, Square<T, Wide<T>>>},
     {RungName::direct, fits_long<T>, make_long<T, DirectLong<T, Wide<T>>>},
-    {RungName::pivoted, fits_pivoted<T, false>, make_certified<T, T, RankRevealing<T>>},
-    {RungName::pivoted, fits_triangle<T>,
-     make_long<T, LongTriangle<Wide<T>, PivotedTriangle<T, Wide<T>>>>},
-    {RungName::svd, fits_triangle<T>, make_svd_triangle<T>},
+    {RungName::pivoted, fits_pivoted<T>, make_pivoted<T>},
+    {RungName::pivoted, fits_gram<T>, make_long_pivoted<T, LongGram>},
+    {RungName::svd, fits_gram<T>, make_long_eigen<T>},
+    {RungName::pivoted, fits_triangle<T>, make_long_pivoted<T, LongTriangle>},
+    {RungName::svd, fits_triangle<T>, make_long_svd<T>},
     {RungName::svd, fits_jacobi_of_one<T>, make_jacobi<T, Wide<T>>},
+    {RungName::svd, fits_square_gram<T>, make_certified<T, Wide<T>, SquareGram<Wide<T>>>},
     {RungName::svd, single_svd_hands_down<T>, make_svd<T, T, false>},
     {RungName::svd, always, make_svd<T, Wide<T>, true>},
 };
@@ -184,9 +223,11 @@ class Ladder final : public Solver {
     Level levels[MOST_RUNGS];
     std::unique_ptr<Rung> refining;         // null until it is needed
     std::unique_ptr<ResidualPass> residual; // null if none is wanted
-    // Matrices so large that a rung frees its workspace when it hands one down.
+    // Matrices so large, in double precision, that a rung frees its workspace when it hands one
+    // down.
     const bool one_at_a_time =
-        Arena::is_heap() && context.batch.m * context.batch.n * context.batch.itemsize >= 4 << 20;
+        Arena::is_heap() &&
+        context.batch.m * context.batch.n * (context.batch.kind == 'c' ? 16 : 8) >= 4 << 20;
 
   public:
     template <std::size_t size>

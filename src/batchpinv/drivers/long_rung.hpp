@@ -26,6 +26,7 @@ void scatter_conjugates(const C *from, std::int64_t rows, std::int64_t cols, std
 //   Finding factorise(Tolerance)
 //   bool orthogonal          whether X multiplies Y^H, or W^H
 //   const C *multiplier()    X, shorter×rank, once
+//   bool may_halve           whether it has:
 //   const C *half_inverse()  X of pinv(W) = X Q^H with orthonormal Q, shorter×rank, once
 //   void solve(bool adjoint, k, C *b, C *x)   k×longer x = b pinv(W), or k×shorter x = b pinv(W)^H;
 //                                             b is lost
@@ -92,8 +93,12 @@ template <class T, class C, class Factor> class LongRung final : public Rung {
 
     // The multiplier or half inverse, whose making destroys the factor; the matrix may come again.
     void make_inverse() {
-        if (made != reduction.generation)
-            inverse = batch.halves ? factor.half_inverse() : factor.multiplier();
+        if (made != reduction.generation) {
+            if constexpr (Factor::may_halve)
+                inverse = batch.halves ? factor.half_inverse() : factor.multiplier();
+            else
+                inverse = factor.multiplier();
+        }
         made = reduction.generation;
     }
 

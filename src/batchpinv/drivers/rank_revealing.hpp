@@ -76,19 +76,14 @@ template <class T> class RankRevealing {
             rest = in_registers->factorise(w, negligible);
         else if (!factorise_pivoted(p == q ? negligible * zeros : negligible, rest))
             return {};
-        Gap gap = find_gap(rest, negligible * zeros);
-        if (gap.rank == q)
-            gap = find_gap(rest, uncertain * zeros);
+        Gap gap = find_gap(rest, uncertain * zeros);
+        Evidence<double> found = evidence_by_gap(gap, norm);
+        if (precision > eps && !decide(found, tolerance)) {
+            gap = find_gap(rest, negligible * zeros);
+            found = evidence_by_gap(gap, norm);
+        }
         rank = gap.rank;
-        if (rank == 0 || rank == q)
-            return {};
-        // s1 is at least the norm of the longest column, and the root mean square of the values
-        // kept.
-        const double mean2 = (norm * norm - gap.dropped * gap.dropped) / rank;
-        Evidence<double> found{norm,    std::max<double>(std::abs(w[0]), std::sqrt(mean2)),
-                               unknown, gap.dropped,
-                               unknown, scaled(rounding, norm)};
-        if (!decide(found, tolerance))
+        if (rank == 0 || rank == q || !decide(found, tolerance))
             return {};
         const bool is_negligible = gap.dropped <= negligible;
         is_decomposed = in_registers && is_negligible && SpreadQr<T>::decomposition_pays(q);
@@ -154,7 +149,17 @@ template <class T> class RankRevealing {
     struct Gap {
         blas_int rank;
         double dropped; // |R22|_F
+        double last;    // the norm of the last row that is kept
     };
+
+    // s1 is at least the norm of the longest column, and the root mean square of the values kept.
+    // The least of those is not bounded yet, but no more than the norm of any row.
+    Evidence<double> evidence_by_gap(const Gap &gap, double norm) const {
+        const double mean2 = (norm * norm - gap.dropped * gap.dropped) / gap.rank;
+        return {norm,     std::max<double>(std::abs(w[0]), std::sqrt(mean2)),
+                gap.last, gap.dropped,
+                unknown,  scaled(rounding, norm)};
+    }
 
     bool factorise_pivoted(double least, typename SpreadQr<T>::Rest &rest) {
         if (by_blocks) {
@@ -231,11 +236,19 @@ template <class T> class RankRevealing {
             for (std::int64_t j = k - 1; j < q; ++j)
                 row2 += static_cast<double>(std::norm(w[k - 1 + j * p]));
             if (!(dropped2 + row2 <= most * most))
-                return {k, std::sqrt(dropped2)};
+                return {k, std::sqrt(dropped2), std::sqrt(row2)};
             dropped2 += row2;
         }
-        return {0, std::sqrt(dropped2)};
+        return {0, std::sqrt(dropped2), unknown};
     }
+};
+
+// Of matrices in single precision, computed in double.
+template <class C> struct SingleRankRevealing : RankRevealing<C> {
+    explicit SingleRankRevealing(const RungContext &context)
+        : RankRevealing<C>(context, static_cast<blas_int>(context.batch.n),
+                           static_cast<blas_int>(context.batch.m),
+                           std::numeric_limits<float>::epsilon()) {}
 };
 
 } // namespace batchpinv

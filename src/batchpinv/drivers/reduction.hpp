@@ -138,6 +138,14 @@ template <class C> class Reduction final : public Reduced {
         return lapack.potrf('U', q, to) == 0;
     }
 
+    // The error of W^H W, in units of s1^2.
+    double gram_error() const { return rounding_of<double>(Method::gram, longer, q).absolute; }
+
+    void copy_gram(C *to) const {
+        std::copy_n(gram.get(), area(), to);
+        mirror(to, q, false);
+    }
+
     // Reduces W with R1 = `factor`, which is not ill conditioned.
     bool reduce_by(const C *factor) {
         std::copy_n(factor, area(), first.get());
@@ -156,7 +164,7 @@ template <class C> class Reduction final : public Reduced {
     bool reduce_by_shift() {
         if (!matrix.keeps)
             return false;
-        const double error = rounding_of<double>(Method::gram, longer, q).absolute;
+        const double error = gram_error();
         copy_triangle(gram, q, first);
         for (std::int64_t j = 0; j < q; ++j)
             first[j + j * q] += 2 * error * norm * norm;

@@ -51,6 +51,21 @@ inline Evidence<double> gram_evidence(double norm, double inverse_norm, double e
     return {norm, norm, kept2 > 0 ? std::sqrt(kept2) : 0, 0, 0, {error * norm, 0}};
 }
 
+// Evidence for the singular values, given that for their squares. What rounding did to the squares
+// of values that are kept is in the bounds.
+inline Evidence<double> evidence_by_squares(const Evidence<double> &found) {
+    const auto root = [](double square) { return std::sqrt(std::max(square, 0.0)); };
+    const Rounding<double> &rounding = found.rounding;
+    const double kept = found.kept == unknown ? unknown : root(rounding.below(found.kept));
+    const double dropped = root(found.dropped);
+    return {root(rounding.above(found.most)),
+            root(rounding.below(found.least)),
+            kept,
+            dropped,
+            root(found.residual),
+            {root(rounding.above(found.dropped)) - dropped, 0}};
+}
+
 // In double precision, with the error from the table.
 inline Evidence<double> gram_evidence(double norm, double inverse_norm, std::int64_t longer,
                                       std::int64_t shorter) {

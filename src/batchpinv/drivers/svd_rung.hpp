@@ -21,6 +21,10 @@ constexpr bool improves<Factor, std::void_t<decltype(Factor::improves)>> = Facto
 // Factor is Svd<C>, Jacobi<C>, Bidiagonal<C> (to solve only) or Eigen<C>, which computes in C; the
 // caller's numbers are T.
 template <class T, class C, class Factor, bool is_last> class SvdRung final : public Rung {
+    // How much finer C is than T.
+    static constexpr double spare = static_cast<double>(std::numeric_limits<Real<T>>::epsilon()) /
+                                    std::numeric_limits<Real<C>>::epsilon();
+
     const RungContext context;
     const Batch &batch;
     const Gather<C> gather;
@@ -110,6 +114,9 @@ template <class T, class C, class Factor, bool is_last> class SvdRung final : pu
 
     void decide_rank(const Matrix &matrix) {
         decide_by_values(matrix, factor.rounding(batch.n, batch.m), RungName::svd);
+        if constexpr (improves<Factor>)
+            if (!certain && factor.sharpen(w))
+                decide_by_values(matrix, factor.rounding(batch.n, batch.m), RungName::svd);
         if constexpr (improves<Factor>)
             if (batch.blur == 0 && (!certain || is_measured(RungName::exact_lanes))) {
                 final = factor.improve(w);
@@ -204,7 +211,7 @@ template <class T, class C, class Factor, bool is_last> class SvdRung final : pu
                 structure.apply(columns->adjoint, columns->k, columns->b, columns->x);
             else {
                 factor.apply(columns->adjoint, columns->k, columns->b, columns->x);
-                if (factor.condition() > REFINE_ABOVE_CONDITION)
+                if (factor.condition() > spare * REFINE_ABOVE_CONDITION)
                     refine();
             }
         } else

@@ -10,15 +10,15 @@
 
 namespace batchpinv {
 
-// C computes; the caller's numbers have the precision of T.
-template <class T, class C> class PivotedTriangle {
+template <class C> class PivotedTriangle {
     RankRevealing<C> factor;
 
   public:
     static constexpr bool knows_values = false;
 
-    PivotedTriangle(const RungContext &context, blas_int q)
-        : factor(context, q, q, std::numeric_limits<Real<T>>::epsilon()) {}
+    // W's entries are known to a relative `precision`.
+    PivotedTriangle(const RungContext &context, blas_int q, double precision)
+        : factor(context, q, q, precision) {}
 
     Finding factorise(C *w, Tolerance<double> tolerance) { return factor.factorise(w, tolerance); }
     C *pseudo_inverse(C *) { return factor.pseudo_inverse(); }
@@ -33,7 +33,7 @@ template <class C, class Factor> class SvdTriangle {
   public:
     static constexpr bool knows_values = true;
 
-    SvdTriangle(const RungContext &context, blas_int q) : factor(context, q, q) {}
+    SvdTriangle(const RungContext &context, blas_int q, double) : factor(context, q, q) {}
 
     Finding factorise(C *w, Tolerance<double> tolerance) {
         const std::int64_t q = factor.count();
@@ -50,6 +50,9 @@ template <class C, class Factor> class SvdTriangle {
         return found->certainly_kept(factor.values(), factor.count(), {0, noise});
     }
 
+    // Memory for q×2q numbers once X is formed, if Factor is Eigen<double>.
+    C *scratch() { return factor.large_scratch(); }
+
     C *pseudo_inverse(C *x) {
         if constexpr (!Factor::solves_only)
             factor.pseudo_inverse(x);
@@ -58,8 +61,8 @@ template <class C, class Factor> class SvdTriangle {
     void apply(bool adjoint, blas_int k, C *b, C *x) { factor.apply(adjoint, k, b, x); }
 };
 
-// The triangle as the factor of a LongRung.
-template <class C, class Inner> class LongTriangle {
+// The triangle as the factor of a LongRung. C computes; the caller's numbers are T.
+template <class T, class C, class Inner> class LongTriangle {
     Reduction<C> &reduction;
     const blas_int q;
     const double noise;
@@ -67,12 +70,13 @@ template <class C, class Inner> class LongTriangle {
     Inner inner;
 
   public:
-    static constexpr bool orthogonal = true;
+    static constexpr bool may_halve = true, orthogonal = true;
 
     LongTriangle(const RungContext &context, Reduction<C> &reduction)
         : reduction(reduction), q(static_cast<blas_int>(context.batch.m)),
           noise(context.batch.noise), w(reduction.area()),
-          half(context.batch.solves() ? context.batch.k * q : 0), inner(context, q) {}
+          half(context.batch.solves() ? context.batch.k * q : 0),
+          inner(context, q, std::numeric_limits<Real<T>>::epsilon()) {}
 
     Finding factorise(Tolerance<double> tolerance) {
         if (!reduction.reduce())
