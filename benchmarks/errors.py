@@ -151,7 +151,12 @@ def arrow(rng: Generator, count: int, m: int, n: int) -> Stack:
     return stack
 
 
+def equal(rng: Generator, count: int, m: int, n: int) -> Stack:
+    return rng.uniform(0.1, 1, (count, 1, 1)) * np.ones((count, m, n))
+
+
 HELD_OUT: dict[str, Make] = {
+    "equal": equal,
     "positive": positive,
     "offset": offset,
     "Vandermonde": vandermonde,
@@ -234,7 +239,7 @@ METHODS = (
     Method("pivoted", _PIVOTED, (*_SQUARES, *_NEARLY_SQUARE), drops=True),
     Method("semidefinite", _PIVOTED, _SQUARES, hermitian="semidefinite", drops=True),
     Method("svd", 0, (*_SQUARES, *_TALL), all_values=True),
-    Method("svd", _SVD, _OWN_SVD, own_kernels=True, all_values=True),
+    Method("svd", _SVD, _OWN_SVD, own_kernels=True, all_values=True, single=False),
     Method("eigen", 0, [s for s in _SQUARES if s[0] > 8], hermitian="indefinite", all_values=True),
 )
 

@@ -154,6 +154,21 @@ def test_a_value_equal_to_the_tolerance_is_dropped_from_a_diagonal():
     assert info.certain.all()
 
 
+@pytest.mark.parametrize(("n", "dtype"), [(64, "f8"), (181, "c8"), (400, "f4"), (400, "f8")])
+@pytest.mark.parametrize("driver", ["auto", "svd"])
+def test_equal_rows_bound_the_rank_whatever_the_svd_makes_of_them(n, dtype, driver):
+    # LAPACK gives singular values that should be 0 up to 79 eps s1.
+    a = np.ones((n, n), dtype)
+    x, info = pinv(a, rtol=0, driver=driver, return_info=True)
+    assert info.rank == 1 and info.certain
+    np.testing.assert_allclose(x, a / n**2, rtol=500 * np.finfo(dtype).eps)
+    solution = lstsq(a, a[0], rtol=0, driver=driver)
+    np.testing.assert_allclose(solution, a[0] / n, rtol=500 * np.finfo(dtype).eps)
+    few = np.zeros((n, n), dtype)
+    few[0, 10], few[0, 15], few[3, 5], few[9, 15] = 2.5e-16, 8.4e-27, 4.2e-6, 0.065
+    assert pinv(few, rtol=0, driver=driver, return_info=True)[1].rank <= 3
+
+
 def test_failed_matrices_report_the_last_rung_and_are_not_certain():
     a = normal(3, 4, 4)
     a[1, 0, 0] = np.nan

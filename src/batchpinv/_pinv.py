@@ -275,7 +275,8 @@ def pinv(
     the SVD in double precision, or a long matrix's reduction to a triangle, may have moved across
     the tolerance.
 
-    Errors of the pseudo-inverse are within ``eps * cond(A)`` of its norm. For tall matrices of full
+    Errors of the pseudo-inverse are within ``eps * cond(A)`` of its norm, or some ten times that if
+    the condition is near 1, or if many equal terms are added. For tall matrices of full
     rank, ``pinv(A) @ A`` is as near to the identity; but if several columns depend on others, ``A @
     pinv(A)`` may differ from a projection by ``eps * cond(A)**2``, since it is made of a triangle
     without pivoting (wide matrices: the other way round). With ``driver='svd'`` both are near. So

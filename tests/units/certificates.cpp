@@ -434,7 +434,8 @@ UNIT_TEST(the_triangle_by_a_shift_has_the_singular_values_but_for_the_loss) {
                     source.with_values<double>(p, q, values(q, std::max(middle, least), least)));
                 double loss;
                 const auto triangle = trial.reduce(true, loss);
-                if (digits < 10)
+                // Many small values look like a lower rank.
+                if (digits < (middle > 0 ? 10 : 6))
                     check(triangle.has_value());
                 if (digits > 12)
                     check(!triangle.has_value());

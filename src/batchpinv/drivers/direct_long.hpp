@@ -53,11 +53,9 @@ template <class T, class C> class DirectLong {
         }
         if (context.batch.only & gram_alone)
             return {};
-        // If the next rungs can tell by the Gram matrix, its rank is not full.
         if (single && !context.batch.halves &&
-            gram_resolves(tolerance, reduction.norm, q,
-                          reduction.gram_error() * reduction.norm * reduction.norm))
-            return {};
+            gram_resolves(tolerance, reduction.norm, q, reduction.error_of_squares()))
+            return {}; // the next rungs can tell by the Gram matrix
         orthogonal = true;
         if (reduction.few && reduction.reduce_by_shift()) {
             Rounding<double> rounding = reduction.rounding();

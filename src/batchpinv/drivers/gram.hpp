@@ -58,7 +58,7 @@ template <class T, class C, class Inner> class LongGram {
           inner(context, q, gram_precision) {}
 
     Finding factorise(Tolerance<double> tolerance) {
-        const double norm = reduction.norm, error = reduction.gram_error() * norm * norm;
+        const double norm = reduction.norm, error = reduction.error_of_squares();
         if (!gram_resolves(tolerance, norm, q, error))
             return {};
         reduction.copy_gram(w);
@@ -100,8 +100,7 @@ template <class C> class SquareGram {
     Finding factorise(C *w, Tolerance<double> tolerance) {
         this->w = w;
         const double norm = frobenius<C>(w, static_cast<std::int64_t>(p) * q);
-        // Whatever the order of the sums: Higham, Accuracy and Stability, section 3.1. Twice as
-        // much serves complex numbers.
+        // At most, whatever the order of the sums: Higham, Accuracy and Stability, section 3.1.
         const double error = p * std::numeric_limits<double>::epsilon() * norm * norm;
         if (!gram_resolves(tolerance, norm, q, error))
             return {};

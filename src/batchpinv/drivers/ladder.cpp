@@ -33,15 +33,14 @@ template <class T, class C> std::unique_ptr<Rung> make_jacobi(const RungContext 
     return std::make_unique<SvdRung<T, C, Jacobi<C>, false>>(context);
 }
 
-template <class T, class C, bool is_last>
-std::unique_ptr<Rung> make_svd(const RungContext &context) {
+template <class T, class C> std::unique_ptr<Rung> make_svd(const RungContext &context) {
     if (context.batch.by_eigenvalues())
-        return std::make_unique<SvdRung<T, C, Eigen<C>, is_last>>(context);
+        return std::make_unique<SvdRung<T, C, Eigen<C>, true>>(context);
     // gesdd reduces longer ones to a triangle first. This errs less if columns differ in size: the
     // NIST problem "filip" had an error of 1e-8 so, and of 3e-2 by a bidiagonalisation of W itself.
     if (Bidiagonal<C>::pays(context.batch) && 6 * context.batch.n < 11 * context.batch.m)
-        return std::make_unique<SvdRung<T, C, Bidiagonal<C>, is_last>>(context);
-    return std::make_unique<SvdRung<T, C, Svd<C>, is_last>>(context);
+        return std::make_unique<SvdRung<T, C, Bidiagonal<C>, true>>(context);
+    return std::make_unique<SvdRung<T, C, Svd<C>, true>>(context);
 }
 
 template <class T> std::unique_ptr<ResidualPass> make_residual(const RungContext &context) {
@@ -137,9 +136,14 @@ template <class T> bool fits_square_gram(const RungContext &context) {
            !fits_triangle<T>(context) && !context.batch.hermitian;
 }
 
-// An SVD in single precision pays only for Hermitian matrices.
-template <class T> bool single_svd_hands_down(const RungContext &context) {
+// Only Hermitian matrices are decomposed in single precision first: an SVD takes as long in double,
+// and is certain more often.
+template <class T> bool fits_single_eigen(const RungContext &context) {
     return is_single<T> && context.batch.by_eigenvalues() && !fits_lanes_alone<T>(context);
+}
+
+template <class T> std::unique_ptr<Rung> make_single_eigen(const RungContext &context) {
+    return std::make_unique<SvdRung<T, T, Eigen<T>, false>>(context);
 }
 
 template <class T> bool fits_square(const RungContext &context) {
@@ -198,12 +202,12 @@ const Step steps[] = {
     {RungName::svd, fits_triangle<T>, make_long_svd<T>},
     {RungName::svd, fits_jacobi_of_one<T>, make_jacobi<T, Wide<T>>},
     {RungName::svd, fits_square_gram<T>, make_certified<T, Wide<T>, SquareGram<Wide<T>>>},
-    {RungName::svd, single_svd_hands_down<T>, make_svd<T, T, false>},
-    {RungName::svd, always, make_svd<T, Wide<T>, true>},
+    {RungName::svd, fits_single_eigen<T>, make_single_eigen<T>},
+    {RungName::svd, always, make_svd<T, Wide<T>>},
 };
 
 // driver="svd": only LAPACK's SVD, in the precision of the matrix.
-template <class T> const Step svd_alone[] = {{RungName::svd, always, make_svd<T, T, true>}};
+template <class T> const Step svd_alone[] = {{RungName::svd, always, make_svd<T, T>}};
 
 // One worker's ladder. Matrices wait at a rung until there are as many as it takes at a time.
 class Ladder final : public Solver {

@@ -138,8 +138,9 @@ template <class C> class Reduction final : public Reduced {
         return lapack.potrf('U', q, to) == 0;
     }
 
-    // The error of W^H W, in units of s1^2.
+    // The error of W^H W, in units of s1^2, and at most.
     double gram_error() const { return rounding_of<double>(Method::gram, longer, q).absolute; }
+    double error_of_squares() const { return gram_error() * norm * norm; }
 
     void copy_gram(C *to) const {
         std::copy_n(gram.get(), area(), to);
@@ -164,17 +165,22 @@ template <class C> class Reduction final : public Reduced {
     bool reduce_by_shift() {
         if (!matrix.keeps)
             return false;
-        const double error = gram_error();
+        const double shift = 2 * error_of_squares();
         copy_triangle(gram, q, first);
         for (std::int64_t j = 0; j < q; ++j)
-            first[j + j * q] += 2 * error * norm * norm;
-        if (lapack.potrf('U', q, first) != 0 || !orthogonalise())
+            first[j + j * q] += shift;
+        if (lapack.potrf('U', q, first) != 0)
+            return false;
+        blas_int lost = 0; // columns of which the shift is all that is left
+        for (std::int64_t j = 0; j < q; ++j)
+            lost += std::norm(first[j + j * q]) < 8 * shift;
+        if (lost > 1 + q / 4 || !orthogonalise()) // so many mean a lower rank
             return false;
         std::copy_n(second.get(), area(), top.get());
         if (lapack.trtri('U', q, top) != 0)
             return false;
         const double inverse_norm = frobenius<C>(top, area()); // and |Y| is at most 1
-        loss = error * inverse_norm * inverse_norm;
+        loss = gram_error() * inverse_norm * inverse_norm;
         return loss < most_loss;
     }
 

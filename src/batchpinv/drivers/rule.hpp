@@ -12,9 +12,11 @@ inline Rounding<double> rounding_of(Method method, double eps, std::int64_t long
                                     std::int64_t shorter) {
     const BackwardError &row = backward_errors[static_cast<int>(method)];
     const double root = std::sqrt(static_cast<double>(shorter));
-    const double apart = static_cast<double>(longer - shorter), long_root = std::sqrt(apart);
+    const double long_root = std::sqrt(static_cast<double>(longer - shorter));
+    const double length =
+        static_cast<double>(longer) - std::min(static_cast<double>(shorter), row.summed);
     const double by_length =
-        apart > 0 ? std::min(row.long_root * long_root, row.long_side * apart) : 0;
+        length > 0 ? std::min(row.long_root * std::sqrt(length), row.long_side * length) : 0;
     return {eps * (row.constant + row.root * root + by_length),
             eps * (row.relative + row.relative_root * root + row.relative_long_root * long_root +
                    row.relative_side * static_cast<double>(longer))};

@@ -23,7 +23,9 @@ template <class C> class Structure {
     Buffer<C> entry;
 
   public:
-    bool is_diagonal = false; // up to permutations; set by find_rank()
+    // Set by find_rank():
+    bool is_diagonal = false; // up to permutations
+    std::int64_t most = 0;    // the rank that W has at most
 
     Structure(std::int64_t p, std::int64_t q) : p(p), q(q), distinct(q), row_of(q), entry(q) {}
 
@@ -32,11 +34,9 @@ template <class C> class Structure {
     std::optional<std::int64_t> find_rank(const C *w, Tolerance<double> tolerance,
                                           std::int64_t kept) {
         is_diagonal = find_diagonal(w);
-        if (is_diagonal)
-            return keep_exceeding(tolerance);
-        const std::int64_t most =
-            std::min(count_distinct(w, q, p, 1, p), count_distinct(w, p, 1, p, q));
-        return most == kept ? std::optional<std::int64_t>(kept) : std::nullopt;
+        most = is_diagonal ? keep_exceeding(tolerance)
+                           : std::min(count_distinct(w, q, p, 1, p), count_distinct(w, p, 1, p, q));
+        return is_diagonal || kept >= most ? std::optional<std::int64_t>(most) : std::nullopt;
     }
 
     // What SingularVectors (singular_vectors.hpp) does, for a permuted diagonal.

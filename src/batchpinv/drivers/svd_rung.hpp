@@ -166,12 +166,12 @@ template <class T, class C, class Factor, bool is_last> class SvdRung final : pu
         const auto exact = structure.find_rank(original, matrix.tolerance(0), kept);
         if (batch.solves())
             scale<C>(original, entries, exponent);
-        if (exact) {
-            rank = *exact;
-            certain = true;
-            by_structure = structure.is_diagonal;
-            if (by_structure)
-                exponent = 0; // the structure has seen W itself
+        certain = exact.has_value();
+        rank = std::min(rank, structure.most); // rounding makes more of nothing
+        by_structure = structure.is_diagonal;
+        if (by_structure) {
+            rank = structure.most;
+            exponent = 0; // the structure has seen W itself
         }
     }
 
