@@ -160,7 +160,8 @@ def test_equal_rows_bound_the_rank_whatever_the_svd_makes_of_them(n, dtype, driv
     # LAPACK gives singular values that should be 0 up to 79 eps s1.
     a = np.ones((n, n), dtype)
     x, info = pinv(a, rtol=0, driver=driver, return_info=True)
-    assert info.rank == 1 and info.certain
+    assert info.rank == 1
+    assert info.certain
     np.testing.assert_allclose(x, a / n**2, rtol=500 * np.finfo(dtype).eps)
     solution = lstsq(a, a[0], rtol=0, driver=driver)
     np.testing.assert_allclose(solution, a[0] / n, rtol=500 * np.finfo(dtype).eps)
