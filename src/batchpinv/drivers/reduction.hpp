@@ -138,7 +138,7 @@ template <class C> class Reduction final : public Reduced {
         return lapack.potrf('U', q, to) == 0;
     }
 
-    // The error of W^H W, in units of s1^2, and at most.
+    // Bounds of the error of W^H W: in units of s1^2, and as it is.
     double gram_error() const { return rounding_of<double>(Method::gram, longer, q).absolute; }
     double error_of_squares() const { return gram_error() * norm * norm; }
 

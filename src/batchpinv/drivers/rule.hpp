@@ -14,7 +14,7 @@ inline Rounding<double> rounding_of(Method method, double eps, std::int64_t long
     const double root = std::sqrt(static_cast<double>(shorter));
     const double long_root = std::sqrt(static_cast<double>(longer - shorter));
     const double length =
-        static_cast<double>(longer) - std::min(static_cast<double>(shorter), row.summed);
+        static_cast<double>(longer) - std::min(static_cast<double>(shorter), row.not_counted);
     const double by_length =
         length > 0 ? std::min(row.long_root * std::sqrt(length), row.long_side * length) : 0;
     return {eps * (row.constant + row.root * root + by_length),

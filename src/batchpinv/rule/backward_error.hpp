@@ -8,8 +8,8 @@
 // The rows of LAPACK's SVD of matrices that are not square, or have more than 128 columns, are
 // twice the largest error found. It is that of real columns whose entries all have the same size,
 // or all but one: their sums round the same way each time, and lose up to 0.28 eps a row (to 512
-// rows; 350 eps in all with 2048, and not more with 131,072). Of squares with fewer columns, LAPACK
-// reduces one column at a time, and loses 5 eps at most.
+// rows; 350 eps in all with 2048, and not more with 131,072). Squares with fewer columns are
+// reduced a column at a time; there, such sums lose 2 eps at most.
 #pragma once
 
 #include <cmath>
@@ -52,13 +52,14 @@ constexpr const char *method_names[] = {
 //      + min(long_root sqrt(length), long_side length)) s1
 //     + (relative + relative_root sqrt(shorter) + relative_long_root sqrt(longer - shorter)
 //        + relative_side longer) s,
-// where length is longer - min(shorter, summed), and s1 is |A|_F if a method knows no better. Sums
-// of equal terms, as of constant columns, can round the same way each time: their errors grow with
-// their length.
+// where length is longer - min(shorter, not_counted), and s1 is |A|_F if a method knows no better.
+// Sums of equal terms, as of constant columns, can round the same way each time: their errors grow
+// with their length.
 struct BackwardError {
     double constant, root, long_root, relative, relative_root, relative_long_root;
     double relative_side = 0;
-    double long_side = std::numeric_limits<double>::infinity(), summed = long_side;
+    double long_side = std::numeric_limits<double>::infinity();
+    double not_counted = std::numeric_limits<double>::infinity(); // rows that add nothing to length
 };
 
 constexpr BackwardError backward_errors[] = {
