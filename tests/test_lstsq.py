@@ -220,6 +220,27 @@ def test_one_matrix_for_many_equals_copies_of_it(lstsq, dtype):
             assert same_bits(lstsq(copies, b[0]), lstsq(copies, np.repeat(b[:1], 9, axis=0)))
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=str)
+def test_large_matrices_that_come_again_equal_each_alone(lstsq, dtype):
+    """So large that rungs free their workspace; singular, so that the top rung does not answer."""
+    n = 520
+    gapless, deficient = stack_of(dtype, 2, n, n)
+    values = np.geomspace(1, np.finfo(dtype).eps ** 2, n)
+    gapless = (np.linalg.qr(gapless)[0] * values @ np.linalg.qr(deficient)[0]).astype(dtype)
+    deficient[:, n // 2 :] = deficient[:, : n // 2]
+    bad = np.full_like(gapless, np.nan)
+    a = [gapless, gapless, deficient, gapless, deficient, deficient, bad, deficient, gapless]
+    b = stack_of(dtype, len(a), n, 1)
+    once = np.broadcast_to(gapless, (3, n, n))
+    with np.errstate(all="ignore"):
+        alone = [lstsq(*pair, workers=1, on_failure="nan") for pair in zip(a, b, strict=True)]
+    assert same_bits(lstsq(np.stack(a), b, on_failure="nan", workers=1), np.stack(alone))
+    for workers in 1, 2:
+        shared = lstsq(once, b[:3], workers=workers)
+        assert same_bits(shared[0], alone[0])
+        assert same_bits(shared[1], alone[1])
+
+
 def test_out_may_lie_over_the_operands(lstsq):
     for m, n, k in [(4, 4, 2), (4, 4, 4), (60, 60, 60), (60, 60, 3)]:
         a, b = stack_of(np.float64, 5, m, n), stack_of(np.float64, 5, m, k)

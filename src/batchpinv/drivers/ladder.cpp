@@ -49,10 +49,13 @@ template <class T> std::unique_ptr<ResidualPass> make_residual(const RungContext
 
 template <class T> using Wide = std::conditional_t<is_complex<T>, std::complex<double>, double>;
 
+template <class T> bool has_jacobi(const RungContext &context) {
+    return context.lanes && context.batch.m <= Jacobi<Wide<T>>::most;
+}
+
 // Whether one-sided Jacobi is faster than LAPACK's SVD, for one matrix at a time.
 template <class T> bool fits_spread(const RungContext &context) {
-    return context.lanes && context.batch.m <= Jacobi<Wide<T>>::most &&
-           !context.batch.by_eigenvalues();
+    return has_jacobi<T>(context) && !context.batch.by_eigenvalues();
 }
 
 template <class T, class Factor> std::unique_ptr<Rung> make_long(const RungContext &context) {
@@ -142,8 +145,15 @@ template <class T> bool fits_single_eigen(const RungContext &context) {
     return is_single<T> && context.batch.by_eigenvalues() && !fits_lanes_alone<T>(context);
 }
 
-template <class T> std::unique_ptr<Rung> make_single_eigen(const RungContext &context) {
-    return std::make_unique<SvdRung<T, T, Eigen<T>, false>>(context);
+template <class T, class C> std::unique_ptr<Rung> make_eigen(const RungContext &context) {
+    return std::make_unique<SvdRung<T, C, Eigen<C>, false>>(context);
+}
+
+// Eigenvalues first; if one lies within rounding of the tolerance, Jacobi with products without
+// error.
+template <class T> bool fits_exact_hermitian(const RungContext &context) {
+    return has_jacobi<T>(context) && context.batch.by_eigenvalues() &&
+           !fits_lanes_alone<T>(context);
 }
 
 template <class T> bool fits_square(const RungContext &context) {
@@ -177,7 +187,7 @@ template <class T> std::unique_ptr<Rung> make_pivoted(const RungContext &context
 
 bool always(const RungContext &) { return true; }
 
-constexpr int MOST_RUNGS = 18;
+constexpr int MOST_RUNGS = 20;
 
 // From the top down. Which of them a batch uses depends only on its shape, dtype and flags.
 template <class T>
@@ -202,7 +212,9 @@ const Step steps[] = {
     {RungName::svd, fits_triangle<T>, make_long_svd<T>},
     {RungName::svd, fits_jacobi_of_one<T>, make_jacobi<T, Wide<T>>},
     {RungName::svd, fits_square_gram<T>, make_certified<T, Wide<T>, SquareGram<Wide<T>>>},
-    {RungName::svd, fits_single_eigen<T>, make_single_eigen<T>},
+    {RungName::svd, fits_single_eigen<T>, make_eigen<T, T>},
+    {RungName::svd, fits_exact_hermitian<T>, make_eigen<T, Wide<T>>},
+    {RungName::svd, fits_exact_hermitian<T>, make_jacobi<T, Wide<T>>},
     {RungName::svd, always, make_svd<T, Wide<T>>},
 };
 
@@ -214,7 +226,7 @@ class Ladder final : public Solver {
     struct Level {
         const Step *step;
         std::unique_ptr<Rung> rung;
-        int width = 0, count = 0;
+        int width = 1, count = 0;
         Matrix waiting[MOST_LANES];
     };
 
@@ -227,11 +239,16 @@ class Ladder final : public Solver {
     Level levels[MOST_RUNGS];
     std::unique_ptr<Rung> refining;         // null until it is needed
     std::unique_ptr<ResidualPass> residual; // null if none is wanted
-    // Matrices so large, in double precision, that a rung frees its workspace when it hands one
-    // down.
-    const bool one_at_a_time =
-        Arena::is_heap() &&
-        context.batch.m * context.batch.n * (context.batch.kind == 'c' ? 16 : 8) >= 4 << 20;
+    // Of one matrix, in double precision.
+    const std::int64_t bytes =
+        context.batch.m * context.batch.n * (context.batch.kind == 'c' ? 16 : 8);
+    // Whether rungs free their workspace for others: that of an SVD, the largest, has none beside
+    // it; and if it is one_at_a_time, nor have the others. Long matrices need little.
+    const bool frees =
+        Arena::is_heap() && !is_long(context.batch.n, context.batch.m) && bytes >= 1 << 19;
+    const bool one_at_a_time = frees && bytes >= 2 << 20;
+    FactorCache last;  // the last matrix, if rungs free their workspace
+    int answering = 0; // the level that answered it
 
   public:
     template <std::size_t size>
@@ -260,7 +277,7 @@ class Ladder final : public Solver {
         const Permit::Shift shift(permit);
         const int operands = context.batch.operands();
         Cursor cursor(context.batch, start);
-        Level &top = open(0);
+        Level &top = frees ? levels[0] : open(0);
         for (std::int64_t index = start; index < stop && pass.open();) {
             const std::int64_t room = std::min<std::int64_t>(top.width - top.count, stop - index);
             const std::int64_t taken = std::min(room, cursor.left);
@@ -271,7 +288,7 @@ class Ladder final : public Solver {
             }
             cursor.advance(taken);
             if (taken == room)
-                answer_waiting(0);
+                answer_waiting(first_level());
         }
         for (int level = 1; level < height; ++level)
             answer_waiting(level);
@@ -288,10 +305,33 @@ class Ladder final : public Solver {
     Level &open(int at) {
         Level &level = levels[at];
         if (!level.rung) {
+            make_room(level);
             level.rung = level.step->make(context);
             level.width = level.rung->width();
         }
         return level;
+    }
+
+    // Frees what may not be kept beside that rung.
+    void make_room(const Level &wanted) {
+        const auto is_svd = [](const Level &level) { return level.step->name == RungName::svd; };
+        for (int at = 0; at < height && frees; ++at)
+            if (one_at_a_time || is_svd(wanted) || is_svd(levels[at]))
+                levels[at].rung.reset();
+        if (one_at_a_time || (frees && is_svd(wanted)))
+            reduced.reset();
+    }
+
+    // Where the matrix that waits at the top goes first: a system with the same matrix as the last
+    // one goes to the rung that has its factors, for which others may have freed their workspace.
+    int first_level() {
+        Level &top = levels[0], &known = levels[answering];
+        if (!frees || answering == 0 || !context.batch.solves() ||
+            !last.is(top.waiting[0], context.batch))
+            return 0;
+        known.waiting[0] = top.waiting[0];
+        known.count = std::exchange(top.count, 0);
+        return answering;
     }
 
     void measure(std::int64_t start, std::int64_t stop) {
@@ -355,8 +395,10 @@ class Ladder final : public Solver {
         if (at > 0 && refines())
             refine(level.waiting, count);
         const unsigned left = ~answered & ((1u << count) - 1);
-        if (left && one_at_a_time)
-            level.rung.reset();
+        if (frees && answered) {
+            last.take(level.waiting[0], context.batch);
+            answering = at;
+        }
         for (int i = 0; i < count && context.batch.noise > 0; ++i)
             if (answered >> i & 1 && level.waiting[i].cut.suspected)
                 context.failures.add_cut(level.waiting[i].index, level.waiting[i].cut);

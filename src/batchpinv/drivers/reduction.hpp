@@ -51,9 +51,10 @@ template <class C> class Reduction final : public Reduced {
     const Sketch<C> sketch;
     const blas_int lwork;
     LongMatrix<C> matrix;
-    Buffer<C> gram, first, second;     // q×q: W^H W; R1, or [R11 R12]; Y^H Y, then R2 and -Q^H F
-    Buffer<C> top;                     // q×q: [R2 R11, S]
-    Buffer<C> combinations, tau, work; // combinations: the sketch, size×q, or its sums
+    Buffer<C> gram, first, second; // q×q: W^H W; R1, or [R11 R12]; Y^H Y, then R2 and -Q^H F
+    Buffer<C> combinations;        // the sketch, size×q, or its sums
+    C *const top; // in their place, once the sketch is factorised; q×q: [R2 R11, S]
+    Buffer<C> tau, work;
     Buffer<double> rwork;
     Buffer<blas_int> pivots;
     struct InRegisters {
@@ -92,8 +93,8 @@ template <class C> class Reduction final : public Reduced {
           matrix(context, scratch_rows() * std::max<std::int64_t>(q, 2 * context.batch.k),
                  q * std::max({q + q / most_few, context.batch.k, sketch.sum_size()})),
           gram(area() + q / most_few * q), first(area()), second(area() + q / most_few * q),
-          top(area()), combinations(sketch.sum_rows() * q), tau(q), work(lwork), rwork(2 * q),
-          pivots(q),
+          combinations(std::max<std::int64_t>(sketch.sum_rows(), q) * q), top(combinations), tau(q),
+          work(lwork), rwork(2 * q), pivots(q),
           few(most_few * context.batch.k <= q ? static_cast<blas_int>(context.batch.k) : 0),
           lapack(context.routines), triangle(area()) {
         if (lanes && SpreadQr<C>::pays(q))
@@ -176,7 +177,7 @@ template <class C> class Reduction final : public Reduced {
             lost += std::norm(first[j + j * q]) < 8 * shift;
         if (lost > 1 + q / 4 || !orthogonalise()) // so many mean a lower rank
             return false;
-        std::copy_n(second.get(), area(), top.get());
+        std::copy_n(second.get(), area(), top);
         if (lapack.trtri('U', q, top) != 0)
             return false;
         const double inverse_norm = frobenius<C>(top, area()); // and |Y| is at most 1
