@@ -316,3 +316,23 @@ def test_certain_ranks_far_below_rounding_are_exact(dtype, n):
         for at in range(n // 2, n, 3):
             for near in (1 + 2.0**-44, 1 - 2.0**-44, 1 + 2.0**-20, 1 - 2.0**-20):
                 check_ranks(powers[None], rtol=0.0, atol=float(values[at]) * near)
+
+
+@pytest.mark.parametrize("dtype", ["f8", "c16"])
+@pytest.mark.parametrize("hermitian", [True, False])
+def test_small_matrices_are_certain_next_to_the_tolerance(dtype, hermitian):
+    """H diag(d) H, where H is Hadamard's, has the exact values 32 |d|."""
+    hadamard = np.ones((1, 1))
+    for _ in range(5):
+        hadamard = np.block([[hadamard, hadamard], [hadamard, -hadamard]])
+    rng = np.random.default_rng(7)
+    for _ in range(30):
+        d = rng.choice([-1, 1], 32) * np.exp2(rng.uniform(0, 47, 32)).astype(np.int64)
+        a = ((hadamard * d) @ hadamard).astype(dtype)  # without rounding
+        s = np.sort(np.abs(d))[::-1]
+        at = rng.integers(8, 31)
+        tolerance = 32.0 * s[at] * (1 + 1e-9)
+        options = {"atol": tolerance, "hermitian": hermitian, "return_info": True}
+        for _, info in pinv(a, **options), lstsq(a, np.ones(32, dtype), **options):
+            assert info.certain
+            assert info.rank == np.count_nonzero(32.0 * s > tolerance)
