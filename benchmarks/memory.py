@@ -28,6 +28,7 @@ SHAPES = (
     ("random", 200, 2000, 20),
     ("gapless", 4, 516, 516),
     ("gapless", 4, 1000, 1000),
+    ("gapless", 4, 1000, 990),
 )
 WORKERS = (1, 2)
 _WARM_UP = 4  # matrices
