@@ -118,45 +118,6 @@ inline void potrf(const char *uplo, Int *n, double *g, Int *ldg, Int *info) {
     }
 }
 
-// Cholesky with complete pivoting, down to the numerical rank.
-inline void pstrf(const char *, Int *n, double *g, Int *ldg, Int *pivots, Int *rank, double *,
-                  double *, Int *info) {
-    const Index size = *n;
-    const auto at = [&](Index i, Index j) -> double & { return g[i + j * *ldg]; };
-    for (Index j = 0; j < size; ++j)
-        for (Index i = 0; i < j; ++i)
-            at(i, j) = at(j, i);
-    for (Index j = 0; j < size; ++j)
-        pivots[j] = static_cast<Int>(j + 1);
-    double least = 0;
-    *info = 0;
-    *rank = *n;
-    for (Index k = 0; k < size; ++k) {
-        Index best = k;
-        for (Index i = k; i < size; ++i)
-            if (at(i, i) > at(best, best))
-                best = i;
-        if (k == 0)
-            least = static_cast<double>(size) * 0x1p-53 * at(best, best);
-        if (!(at(best, best) > least)) {
-            *rank = static_cast<Int>(k);
-            *info = 1;
-            return;
-        }
-        std::swap(pivots[k], pivots[best]);
-        for (Index j = 0; j < size; ++j)
-            std::swap(at(k, j), at(best, j));
-        for (Index i = 0; i < size; ++i)
-            std::swap(at(i, k), at(i, best));
-        at(k, k) = std::sqrt(at(k, k));
-        for (Index i = k + 1; i < size; ++i)
-            at(i, k) /= at(k, k);
-        for (Index j = k + 1; j < size; ++j)
-            for (Index i = k + 1; i < size; ++i)
-                at(i, j) -= at(i, k) * at(j, k);
-    }
-}
-
 inline void trtri(const char *uplo, const char *, Int *n, double *t, Int *ldt, Int *info) {
     const Index size = *n;
     std::vector<double> inverse(static_cast<std::size_t>(size * size), 0.0);
@@ -317,7 +278,6 @@ inline batchpinv::RoutineTable routines() {
     of.trsm = reinterpret_cast<void *>(trsm);
     of.trsv = reinterpret_cast<void *>(trsv);
     of.potrf = reinterpret_cast<void *>(potrf);
-    of.pstrf = reinterpret_cast<void *>(pstrf);
     of.trtri = reinterpret_cast<void *>(trtri);
     of.getrf = reinterpret_cast<void *>(getrf);
     of.getri = reinterpret_cast<void *>(getri);

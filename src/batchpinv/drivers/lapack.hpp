@@ -19,10 +19,9 @@ using blas_int = int;
 // The routines of one dtype; `heevd`, `heev`, `herk`, `ungqr` and `unmbr` stand for syevd, syev,
 // syrk, orgqr and ormbr when real, and `bdsdc` and `bdsqr` for the real ones when complex.
 #define BATCHPINV_ROUTINES(each)                                                                   \
-    each(gesdd) each(gesvd) each(heevd) each(heev) each(getrf) each(getri) each(potrf) each(pstrf) \
-        each(trtri) each(geqrf) each(geqrt) each(gemqrt) each(geqp3) each(ungqr) each(gebrd)       \
-            each(unmbr) each(bdsdc) each(bdsqr) each(gemm) each(gemv) each(herk) each(trsm)        \
-                each(trsv)
+    each(gesdd) each(gesvd) each(heevd) each(heev) each(getrf) each(getri) each(potrf) each(trtri) \
+        each(geqrf) each(geqrt) each(gemqrt) each(geqp3) each(ungqr) each(gebrd) each(unmbr)       \
+            each(bdsdc) each(bdsqr) each(gemm) each(gemv) each(herk) each(trsm) each(trsv)
 
 struct Routines {
 #define BATCHPINV_MEMBER(name) void *name;
@@ -133,16 +132,6 @@ template <class T> class Lapack {
     blas_int potrf(char uplo, blas_int n, T *g) const {
         blas_int info = 0;
         call(routine.potrf, &uplo, &n, g, &n, &info);
-        return info;
-    }
-
-    // P^T G P = L L^H in the lower triangle, for `rank` columns: until no diagonal element that is
-    // left exceeds n eps times the first. Column pivots[k] - 1 came to k; work has 2 n entries.
-    blas_int pstrf(blas_int n, T *g, blas_int *pivots, blas_int *rank, R *work) const {
-        char uplo = 'L';
-        R tol = -1;
-        blas_int info = 0;
-        call(routine.pstrf, &uplo, &n, g, &n, pivots, rank, &tol, work, &info);
         return info;
     }
 

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "definite.hpp"
+#include "pivoted_cholesky.hpp"
 
 namespace batchpinv {
 
@@ -17,39 +18,33 @@ template <class T> class Semidefinite {
     const blas_int n;
     const Rounding<double> rounding;
     Buffer<T> x, l, gram, product; // n×n, n×r, r×r, n×r
-    Buffer<R> work;
-    Buffer<blas_int> pivots;
+    PivotedCholesky<T> cholesky;
     Sweep<T> sweep;
 
   public:
-    static constexpr bool semidefinite_only = true, by_inverse = true;
+    static constexpr bool lower_only = true, semidefinite_only = true, by_inverse = true;
     const Lapack<T> lapack;
 
     explicit Semidefinite(const RungContext &context)
         : n(static_cast<blas_int>(context.batch.n)),
           rounding(rounding_of<R>(Method::semidefinite, n, n)), x(static_cast<std::int64_t>(n) * n),
           l(static_cast<std::int64_t>(n) * n), gram(static_cast<std::int64_t>(n) * n),
-          product(static_cast<std::int64_t>(n) * n), work(2 * static_cast<std::int64_t>(n)),
-          pivots(n), sweep(context.routines, n), lapack(context.routines) {}
+          product(static_cast<std::int64_t>(n) * n), cholesky(context.routines, n),
+          sweep(context.routines, n), lapack(context.routines) {}
 
     Finding factorise(T *w, Tolerance<double> tolerance) {
         const std::int64_t area = static_cast<std::int64_t>(n) * n;
-        const double norm = frobenius(w, area);
-        // pstrf rounds |E|_F to about n / 20 eps |W|_F (random matrices of rank 2/3 n, n from 64 to
-        // 1000). Up to n / 14 changes X less than the rounding of LAPACK's eigenvalues would; if
-        // few eigenvalues are kept, less does.
+        const double norm = frobenius_of_lower(w, n);
+        // |E|_F is about n / 20 eps |W|_F (random matrices of rank 2/3 n, n from 64 to 1000). Up to
+        // n / 14 changes X less than the rounding of LAPACK's eigenvalues would; if few eigenvalues
+        // are kept, less does.
         const double usual = std::max(4.0, n / 14.0) * eps * norm;
-        std::copy_n(w, area, static_cast<T *>(x));
-        blas_int rank = 0;
-        if (lapack.pstrf(n, x, pivots, &rank, work) < 0 || rank == 0 || rank == n)
+        const blas_int rank = cholesky.factorise(w, l, static_cast<R>(4 * usual));
+        if (rank == 0 || rank == n)
             return {};
-        for (std::int64_t j = 0; j < rank; ++j)
-            for (std::int64_t i = 0; i < n; ++i)
-                l[pivots[i] - 1 + j * n] = i < j ? T(0) : x[i + j * n];
-        lapack.herk('L', 'N', n, rank, -1, l, n, 1, w);
-        mirror(w, n);
         // s1 of L L^H is at least the mean of its eigenvalues, weighted by themselves.
-        const double dropped = frobenius(w, area), size = frobenius<T>(l, std::int64_t(n) * rank);
+        const double dropped = frobenius_of_lower(w, n),
+                     size = frobenius<T>(l, std::int64_t(n) * rank);
         const double least = (norm - dropped) * (norm - dropped) / (size * size) - dropped;
         Evidence<double> found{norm, least, unknown, dropped, unknown, scaled(rounding, norm)};
         if (!(dropped <= 4 * usual) || !decide(found, tolerance))
@@ -89,7 +84,8 @@ template <class T> class Semidefinite {
 
     // Makes L L^H the best approximation of rank r of W = L L^H + E, up to second-order terms:
     //     L += (I - L Y^H / 2) E Y with Y = L G^-1; L Y^H projects onto the range of L.
-    bool improve(const T *e, blas_int rank) {
+    bool improve(T *e, blas_int rank) {
+        mirror<T>(e, n);
         T *const y = x, *const change = product;
         lapack.gemm('N', 'N', n, rank, rank, l, n, gram, rank, 0, y, n);
         lapack.gemm('N', 'N', n, rank, n, e, n, y, n, 0, change, n);

@@ -29,7 +29,7 @@ enum class Method {
     gram,          // W^H W and its Cholesky factor: s^2, in units of eps s1^2
     reduction,     // long matrices to a triangle, by a sketch and Cholesky factors: s
     pivoted,       // QR with column pivoting of one matrix: 1 / |T^-1|_F, |R22|_F
-    semidefinite,  // LAPACK's pstrf: 1 / |X|_F, |W - L L^H|_F
+    semidefinite,  // Cholesky with pivoting: 1 / |X|_F, |W - L L^H|_F
     svd,           // LAPACK's gesdd and gesvd: s
     eigen,         // LAPACK's heevd and heev: |lambda|
     // On a CUDA device; not measured. Four times the rows of the CPU, but for what LAPACK's SVD
