@@ -12,6 +12,9 @@ BATCHPINV_INLINE void multiply_tile(const double *y, std::int64_t length, int te
     constexpr int parts = complex ? 2 : 1, row = TRIANGLE_PANEL * parts;
     V sums[width][vectors] = {};
     const std::int64_t panel = static_cast<std::int64_t>(terms) * row;
+    for (int c = 0; c < width; ++c) // the answer, which is seldom in a cache
+        for (int v = 0; v < vectors; ++v)
+            __builtin_prefetch(out + c * ld + v * lanes, 1);
     for (int k = 0; k < terms; ++k, y += length, x += row) {
         Factor<V, complex> left[vectors];
         for (int v = 0; v < vectors; ++v)
