@@ -134,7 +134,7 @@ template <class T> class Group {
         group.b_col = b.col;
         group.out_row = out.row;
         group.out_col = out.col;
-        group.separates = true;
+        group.separates = group.corrects = true;
         group.workspace = workspace.get();
         for (int lane = 0; lane < lanes(); ++lane) {
             group.rank[lane] = -1;

@@ -79,6 +79,7 @@ template <class T, class C, bool answers_all> class LaneRung final : public Rung
         group.halves = batch.halves;
         // Others have a faster rung for values near the tolerance.
         group.separates = stays_in_lanes(batch.n, batch.m, is_complex<C> ? 2 : 1);
+        group.corrects = suits_corrections(batch.n, batch.m, is_complex<C> ? 2 : 1);
         group.evidence = batch.evidence ? evidence : nullptr;
         if (batch.ndim) {
             group.ahead = kernels.count * batch.strides[Operand::A][batch.ndim - 1];

@@ -62,6 +62,7 @@ struct LaneGroup {
     double blur;               // how far singular values of the matrices are off, in units of s1
     double noise;              // `cut` tells of dropped values above this; 0: of none. See Batch
     bool separates;            // whether rank_revealing also tries what it is not yet certain of
+    bool corrects;             // whether it drops so much that the answer must be corrected
     int filled;                // lanes in use, from the first on
     // Whether the fields below and the workspace still belong to these matrices and tolerances. If
     // so, the systems are solved with the factors of the last call.

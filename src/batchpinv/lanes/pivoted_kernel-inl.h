@@ -65,6 +65,8 @@ unsigned factorise_completely(LaneGroup &group, const Workspace<E, V> &work, S s
         return decide(blurred(found, static_cast<R>(group.blur) * norm), tolerance);
     };
     auto droppable = is_certain();
+    if (!group.corrects)
+        droppable &= ~much;
     const V smallest = square_root(pivoting.smallest2),
             surely = found.rounding.below(found.dropped);
     const auto hopeful = (surely <= tolerance.of(norm)) | (surely < SEPARATE<R> * smallest);
@@ -121,6 +123,8 @@ unsigned factorise_completely(LaneGroup &group, const Workspace<E, V> &work, S s
     const auto more = trailing.count > 0;
     const V change = remainder.norm * inverse_norm * choose(more, trailing.kept, remainder.norm);
     auto sure = is_certain() & (~(much | more) | (change <= NEGLIGIBLE<R> / 2 * norm));
+    if (!group.corrects)
+        sure &= ~much;
     if (group.k > 0) // the factors do not contain trailing values
         sure &= ~more;
     if (is_halved<S>(group)) // the remainder turns Q, the reflections do not
