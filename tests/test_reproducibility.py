@@ -99,6 +99,51 @@ def test_workers_change_no_bit_of_many_chunks(pinv, dtype, hermitian):
             check(pinv, a, expected, (count, workers), hermitian=hermitian, workers=workers)
 
 
+def of_each_kind(m, n, dtype, hermitian):
+    """Matrices of lower rank, of full rank, without a gap, and with NaN: three each."""
+    draw = np.random.default_rng([m, n])
+    shorter = min(m, n)
+    full, fading = np.linspace(1, 2, shorter), np.logspace(0, -25, shorter)
+    kinds = []
+    for s in (full * (np.arange(shorter) < shorter - 1), full, fading, full * np.nan):
+        left, right = (np.linalg.qr(draw.standard_normal((3, k, shorter)))[0] for k in (m, n))
+        kinds.append(left * s @ (left if hermitian else right).swapaxes(1, 2))
+    return np.concatenate(kinds).astype(dtype)
+
+
+@pytest.mark.filterwarnings("ignore::batchpinv.RankWarning")  # some are dropped on purpose
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("solves", [False, True])
+@pytest.mark.parametrize(
+    "shape", [(3, 3), (7, 7), (12, 5), (5, 12), (40, 33), (70, 70), "3 Hermitian", "70 Hermitian"]
+)
+def test_runs_of_lower_rank_change_no_bit_of_what_follows(shape, solves, dtype):
+    """After some matrices of lower rank, the next ones skip the rung of full rank."""
+    hermitian = isinstance(shape, str)
+    m, n = 2 * (int(shape.split()[0]),) if hermitian else shape
+    a = of_each_kind(m, n, dtype, hermitian)
+    b = np.random.default_rng(0).standard_normal((len(a), m)).astype(dtype)
+    low, full, fading, bad = np.arange(len(a)).reshape(4, 3)
+    runs = [low] * 50, full, [low] * 25, full, fading, [low] * 30, full, full, [low] * 30, bad
+    order = np.concatenate([np.ravel(run) for run in (*runs, low, fading, low, fading, low, full)])
+
+    def call(at, workers):
+        options = {"on_failure": "nan", "return_info": True, "workers": workers}
+        if solves:
+            return batchpinv.lstsq(a[at], b[at], hermitian=hermitian, **options)
+        return batchpinv.pinv(a[at], hermitian=hermitian, **options)
+
+    alone = [call(slice(i, i + 1), 1) for i in range(len(a))]
+    for workers in (1, 2):
+        x, info = call(order, workers)
+        for at, i in enumerate(order):
+            assert same_bits(x[at], alone[i][0][0]), (workers, at)
+            assert all(found[at] == one[0] for found, one in zip(info, alone[i][1], strict=True)), (
+                workers,
+                at,
+            )
+
+
 def long_matrices(m, n, dtype):
     """Matrices for the rungs of long matrices: full rank, well and ill conditioned; no gap; lower
     rank; a few rows and columns, repeated."""

@@ -249,6 +249,8 @@ class Ladder final : public Solver {
     const bool one_at_a_time = frees && bytes >= 2 << 20;
     FactorCache last;  // the last matrix, if rungs free their workspace
     int answering = 0; // the level that answered it
+    int deepest = 0;   // the last level that matrices may reach before the top; see begin_below()
+    std::int64_t lower = 0; // matrices in a row that levels 1 to `deepest` found of lower rank
 
   public:
     template <std::size_t size>
@@ -264,6 +266,7 @@ class Ladder final : public Solver {
             if (&step == steps + size - 1 ? !batch.lanes_only
                                           : step.applies(context) && may_answer(step.name))
                 levels[height++].step = &step;
+        deepest = find_deepest();
     }
 
     void prepare() override {
@@ -290,8 +293,11 @@ class Ladder final : public Solver {
             if (taken == room)
                 answer_waiting(first_level());
         }
-        for (int level = 1; level < height; ++level)
+        for (int level = 0; level < height && pass.open();) {
+            const bool waited = levels[level].count > 0;
             answer_waiting(level);
+            level = waited ? 0 : level + 1;
+        }
         if (residual)
             measure(start, stop);
     }
@@ -320,6 +326,61 @@ class Ladder final : public Solver {
                 levels[at].rung.reset();
         if (one_at_a_time || (frees && is_svd(wanted)))
             reduced.reset();
+    }
+
+    // If the rung on top answers nothing but matrices of full rank, and those below it know nothing
+    // of it, either may be tried first: a matrix is answered by the one that is certain of its
+    // rank.
+    int find_deepest() const {
+        const auto are = [&](RungName first, RungName second) {
+            return levels[0].step->name == first && levels[1].step->name == second;
+        };
+        if (height > 1 && are(RungName::qr_lanes, RungName::pivoted_lanes))
+            return height - 1;
+        return height > 1 && context.batch.hermitian && are(RungName::direct, RungName::pivoted);
+    }
+
+    // Lets the matrices that wait at the top begin one rung below. If the rank is not full, trying
+    // the top rung first takes up to a fourth of the time.
+    void begin_below() {
+        Matrix taken[MOST_LANES];
+        const int count = std::exchange(levels[0].count, 0);
+        std::copy_n(levels[0].waiting, count, taken);
+        for (int i = 0; i < count; ++i) {
+            taken[i].lower_only = true;
+            hand_to(1, taken[i]);
+        }
+    }
+
+    // After some groups of lower rank, others are likely.
+    bool lower_is_likely() const { return lower >= 4 * levels[1].width; }
+
+    void count_lower(int at, const Matrix &answered) {
+        const bool is_lower = 0 < at && at <= deepest && answered.certain && !answered.full;
+        lower = is_lower ? lower + 1 : 0;
+    }
+
+    void hand_to(int at, const Matrix &matrix) {
+        if (!pass.open())
+            return; // nobody makes room
+        Level &level = open(at);
+        level.waiting[level.count++] = matrix;
+        if (level.count == level.width)
+            answer_waiting(at);
+    }
+
+    void hand_down(int at, Matrix &matrix) {
+        int below = at + 1;
+        while (below < height && !open(below).rung->may_help(matrix))
+            ++below;
+        if (matrix.lower_only && below > deepest) {
+            matrix.lower_only = false;
+            lower = below = 0;
+        }
+        if (below < height)
+            hand_to(below, matrix);
+        else
+            context.failures.add(matrix.index, Outcome::not_in_lanes);
     }
 
     // Where the matrix that waits at the top goes first: a system with the same matrix as the last
@@ -386,6 +447,8 @@ class Ladder final : public Solver {
         const int count = levels[at].count;
         if (!count || !pass.open())
             return;
+        if (at == 0 && lower_is_likely())
+            return begin_below();
         Level &level = open(at);
         level.count = 0;
         if (level.rung->calls_lapack() && !enter_lapack())
@@ -394,7 +457,6 @@ class Ladder final : public Solver {
         permit.give_way();
         if (at > 0 && refines())
             refine(level.waiting, count);
-        const unsigned left = ~answered & ((1u << count) - 1);
         if (frees && answered) {
             last.take(level.waiting[0], context.batch);
             answering = at;
@@ -408,20 +470,15 @@ class Ladder final : public Solver {
                     level.waiting[i].write_rung(level.step->name);
             pass.leave();
         }
-        for (int i = 0; left >> i; ++i)
-            if (left >> i & 1) {
-                int below = at + 1;
-                while (below < height && !open(below).rung->may_help(level.waiting[i]))
-                    ++below;
-                if (below == height) {
-                    context.failures.add(level.waiting[i].index, Outcome::not_in_lanes);
-                    continue;
-                }
-                Level &next = levels[below];
-                next.waiting[next.count++] = level.waiting[i];
-                if (next.count == next.width)
-                    answer_waiting(below);
-            }
+        Matrix handed[MOST_LANES]; // down, or back to the top, which may refill this level
+        int handing = 0;
+        for (int i = 0; i < count; ++i)
+            if (answered >> i & 1)
+                count_lower(at, level.waiting[i]);
+            else
+                handed[handing++] = level.waiting[i];
+        for (int i = 0; i < handing; ++i)
+            hand_down(at, handed[i]);
     }
 };
 

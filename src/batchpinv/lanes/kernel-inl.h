@@ -65,7 +65,10 @@ BATCHPINV_INLINE unsigned answer(LaneGroup &group, S shape, Find &&find) {
         group.uncertain = group.cut = 0;
         group.answerable = find(work);
     }
-    const unsigned answered = group.answerable & filled_lanes(group);
+    unsigned answered = group.answerable & filled_lanes(group);
+    for (int lane = 0; lane < lanes && group.lower_only; ++lane)
+        if (group.rank[lane] == group.n)
+            answered &= ~(group.lower_only & 1u << lane);
     if (answered && group.k > 0)
         solve<Method, R, lanes>(group, answered, work, {shape.m, shape.n, shape.ld});
     else if (answered && is_halved<S>(group))
