@@ -23,7 +23,7 @@ CASES = [
     ((500, 500), "float64", "random", "damping"),
     ((700, 400), "float64", "random", "damping"),
     ((400, 400), "complex64", "random", "damping, covariance"),
-    ((100, 2000), "float64", "random", "damping, covariance"),
+    ((100, 1200), "float64", "random", "damping, covariance"),
     ((700, 500), "float64", "random", "covariance"),
 ]
 
