@@ -203,6 +203,8 @@ class Maker:
     def stack(self, count: int, m: int, n: int, hermitian: bool, rtol: Any) -> np.ndarray:
         kinds = [self.kind(count, m, n, hermitian, rtol) for _ in range(self.pick([1, 2]))]
         which = self.rng.integers(0, len(kinds), count)
+        if self.chance(0.5):
+            which = np.sort(which)  # a run of each kind
         a = np.choose(which[:, None, None], kinds) if count else kinds[0]
         if hermitian:
             a = a + adjoint(a)
