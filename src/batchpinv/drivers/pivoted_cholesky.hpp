@@ -20,7 +20,7 @@ template <class T> class PivotedCholesky {
   public:
     PivotedCholesky(const RoutineTable &table, blas_int n)
         : lapack(table), n(n), block(n < 100 ? 16 : 32), diagonal(n), row(block), sum(n),
-          pivots(n) {}
+          pivots(n) {} // blocks as in sweep.hpp
 
     // Columns of L, n×n at most, until no diagonal element that is left exceeds n eps times the
     // first; returns how many. W's lower triangle becomes that of E. Gives up, and returns 0, if a
