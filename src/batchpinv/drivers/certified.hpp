@@ -89,7 +89,7 @@ template <class T, class C, class Factor> class CertifiedRung final : public Run
             cache.take(matrix, batch);
         }
         matrix.gapless = matrix.gapless || found.gapless;
-        if (!certain || (matrix.lower_only && found.rank == batch.m))
+        if (!certain || (matrix.deficient_only && found.rank == batch.m))
             return 0;
         matrix.cut = context.cut(*found.evidence, found.rank, found.standing);
         if (batch.solves())

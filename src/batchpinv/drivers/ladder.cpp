@@ -347,7 +347,7 @@ class Ladder final : public Solver {
         const int count = std::exchange(levels[0].count, 0);
         std::copy_n(levels[0].waiting, count, taken);
         for (int i = 0; i < count; ++i) {
-            taken[i].lower_only = true;
+            taken[i].deficient_only = true;
             hand_to(1, taken[i]);
         }
     }
@@ -373,8 +373,8 @@ class Ladder final : public Solver {
         int below = at + 1;
         while (below < height && !open(below).rung->may_help(matrix))
             ++below;
-        if (matrix.lower_only && below > deepest) {
-            matrix.lower_only = false;
+        if (matrix.deficient_only && below > deepest) {
+            matrix.deficient_only = false;
             lower = below = 0;
         }
         if (below < height)

@@ -100,9 +100,9 @@ template <class T, class C, bool answers_all> class LaneRung final : public Rung
     unsigned answer(Matrix *matrices, int count) override {
         group.held = batch.solves() && holds(matrices, count);
         group.filled = count;
-        group.lower_only = 0;
+        group.deficient_only = 0;
         for (int lane = 0; lane < count; ++lane)
-            group.lower_only |= static_cast<unsigned>(matrices[lane].lower_only) << lane;
+            group.deficient_only |= static_cast<unsigned>(matrices[lane].deficient_only) << lane;
         for (int lane = 0; lane < count; ++lane)
             group.out[lane] = matrices[lane].data[Operand::OUT];
         for (int lane = 0; lane < count && delivers; ++lane)
@@ -183,7 +183,7 @@ template <class T, class C, bool answers_all> class LaneRung final : public Rung
                     ? std::nullopt
                     : structure.find_rank(converted + lane * entries,
                                           {group.atol[lane], group.rtol[lane]}, group.kept[lane]);
-            if (!exact && matrices[lane].lower_only)
+            if (!exact && matrices[lane].deficient_only)
                 answered &= ~(1u << lane);
             else if (!exact)
                 matrices[lane].certain = false;

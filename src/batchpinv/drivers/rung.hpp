@@ -38,16 +38,16 @@ inline bool is_in_lanes(RungName name) {
 struct Matrix {
     std::int64_t index;
     char *data[Operand::COUNT];
-    bool gapless;    // a rung above saw that it is singular, with no gap in its singular values
-    bool lower_only; // answer it only if its rank is certainly not full
-    bool certain;    // of its rank, once there is an answer
-    bool full;       // whether its rank is found to be full, once there is an answer
-    Cut cut;         // once there is an answer
+    bool gapless;        // a rung above saw that it is singular, with no gap in its singular values
+    bool deficient_only; // answer it only if its rank is certainly not full
+    bool certain;        // of its rank, once there is an answer
+    bool full;           // whether its rank is found to be full, once there is an answer
+    Cut cut;             // once there is an answer
 
     // The matrix `ahead` places after that of the cursor, with its first `operands` operands.
     void take(const Cursor &cursor, std::int64_t index, std::int64_t ahead, int operands) {
         this->index = index;
-        gapless = lower_only = false;
+        gapless = deficient_only = false;
         certain = true;
         full = false;
         cut = {};

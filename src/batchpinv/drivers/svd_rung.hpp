@@ -75,7 +75,7 @@ template <class T, class C, class Factor, bool is_last> class SvdRung final : pu
                 decide_rank(matrix);
             cache.take(matrix, batch);
         }
-        if (matrix.lower_only ? !certain || rank == batch.m : !certain && !final)
+        if (matrix.deficient_only ? !certain || rank == batch.m : !certain && !final)
             return 0;
         matrix.certain = certain;
         matrix.full = rank == batch.m;

@@ -66,9 +66,9 @@ BATCHPINV_INLINE unsigned answer(LaneGroup &group, S shape, Find &&find) {
         group.answerable = find(work);
     }
     unsigned answered = group.answerable & filled_lanes(group);
-    for (int lane = 0; lane < lanes && group.lower_only; ++lane)
+    for (int lane = 0; lane < lanes && group.deficient_only; ++lane)
         if (group.rank[lane] == group.n)
-            answered &= ~(group.lower_only & 1u << lane);
+            answered &= ~(group.deficient_only & 1u << lane);
     if (answered && group.k > 0)
         solve<Method, R, lanes>(group, answered, work, {shape.m, shape.n, shape.ld});
     else if (answered && is_halved<S>(group))

@@ -64,7 +64,7 @@ struct LaneGroup {
     bool separates;            // whether rank_revealing also tries what it is not yet certain of
     bool corrects;             // whether it drops so much that the answer must be corrected
     int filled;                // lanes in use, from the first on
-    unsigned lower_only;       // the lanes that are answered only if their rank is below n
+    unsigned deficient_only;   // the lanes that are answered only if their rank is below n
     // Whether the fields below and the workspace still belong to these matrices and tolerances. If
     // so, the systems are solved with the factors of the last call.
     bool held;
