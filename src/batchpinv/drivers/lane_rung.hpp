@@ -92,9 +92,10 @@ template <class T, class C, bool answers_all> class LaneRung final : public Rung
     bool calls_lapack() const override { return false; }
 
     // Jacobi cannot be certain that a value is below a tolerance which is below its own rounding;
-    // and hardly a matrix of full rank comes so far.
+    // and hardly a matrix of full rank comes so far. Nor of a value near the tolerance.
     bool may_help(const Matrix &matrix) const override {
-        return !decides_values || matrix.atol() > 0 || matrix.rtol() > group.absolute;
+        return !decides_values || (!(matrix.gapless && same_type) &&
+                                   (matrix.atol() > 0 || matrix.rtol() > group.absolute));
     }
 
     unsigned answer(Matrix *matrices, int count) override {
@@ -125,6 +126,8 @@ template <class T, class C, bool answers_all> class LaneRung final : public Rung
             answered = settle(matrices, answered);
         for (int lane = 0; lane < count; ++lane)
             matrices[lane].full = answered >> lane & 1 && group.rank[lane] == group.n;
+        for (int lane = 0; lane < count; ++lane)
+            matrices[lane].gapless = group.gapless >> lane & 1;
         for (int lane = 0; lane < count && group.cut; ++lane)
             matrices[lane].cut.suspected = group.cut >> lane & 1;
         for (int lane = 0; lane < count && delivers; ++lane)

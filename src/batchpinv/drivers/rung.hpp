@@ -38,7 +38,7 @@ inline bool is_in_lanes(RungName name) {
 struct Matrix {
     std::int64_t index;
     char *data[Operand::COUNT];
-    bool gapless;        // a rung above saw that it is singular, with no gap in its singular values
+    bool gapless;        // a rung above saw that no gap in its singular values shows its rank
     bool deficient_only; // answer it only if its rank is certainly not full
     bool certain;        // of its rank, once there is an answer
     bool full;           // whether its rank is found to be full, once there is an answer

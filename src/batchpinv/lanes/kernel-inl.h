@@ -62,7 +62,7 @@ BATCHPINV_INLINE unsigned answer(LaneGroup &group, S shape, Find &&find) {
     const Workspace<E, typename element_of<E>::real> work(group.workspace, shape.ld, shape.n,
                                                           added);
     if (!group.held) {
-        group.uncertain = group.cut = 0;
+        group.uncertain = group.cut = group.gapless = 0;
         group.answerable = find(work);
     }
     unsigned answered = group.answerable & filled_lanes(group);

@@ -71,6 +71,9 @@ struct LaneGroup {
     unsigned answerable;           // the lanes of the last factorisation that can be answered
     unsigned uncertain;            // those of them whose rank is not certain
     unsigned cut;                  // those that drop a singular value which stands out from noise
+    // The lanes in which rank_revealing found a singular value so near the tolerance that `jacobi`
+    // could not be certain either.
+    unsigned gapless;
     std::int64_t rank[MOST_LANES]; // of the lanes that were answered
     std::int64_t kept[MOST_LANES]; // how many values certainly exceed the tolerance, if uncertain
     double (*evidence)[5];         // rank, most, least, kept, dropped of each lane; or null

@@ -130,6 +130,12 @@ unsigned factorise_completely(LaneGroup &group, const Workspace<E, V> &work, S s
     if (is_halved<S>(group)) // the remainder turns Q, the reflections do not
         sure &= ~(turned | separable);
     const unsigned certain = lanes_of(sure) & filled;
+    // Jacobi would find the same values, with as much rounding.
+    const V near = norm * static_cast<R>(group.absolute / 2);
+    const V distance = found.kept - tolerance.of(found.most);
+    const auto gapless =
+        (separable & (trailing.distance < near)) | ((distance < near) & (distance > -near));
+    group.gapless = lanes_of(gapless & ~sure) & filled;
     if (!certain)
         return 0;
     if (group.noise > 0)

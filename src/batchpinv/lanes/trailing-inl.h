@@ -98,6 +98,7 @@ template <class V> struct Trailing {
     V most, least; // bounds of s1
     V count, kept; // how many are kept, and the smallest of those
     V dropped;     // the largest that is not
+    V distance;    // of the tolerance from the nearest of them
     Rounding<V> rounding;
 };
 
@@ -166,7 +167,7 @@ find_trailing(const Workspace<E, V> &work, const Remainder<V> &remainder,
     Trailing<V> found{};
     found.most = square_root(square_root(fourth));
     found.least = square_root(fourth / *work.norm2);
-    found.kept = 1 / V{};
+    found.kept = found.distance = 1 / V{};
     const V tol = tolerance.of(found.most);
     for (int j = 0; j < n; ++j) {
         const V s = square_root(work.length2[j]) / unit;
@@ -175,6 +176,8 @@ find_trailing(const Workspace<E, V> &work, const Remainder<V> &remainder,
         found.count += choose(kept, V{} + 1, V{});
         found.kept = choose(kept & (s < found.kept), s, found.kept);
         found.dropped = choose(spanned & ~kept & (s > found.dropped), s, found.dropped);
+        const V distance = choose(kept, s - tol, tol - s);
+        found.distance = choose(spanned & (distance < found.distance), distance, found.distance);
         work.length2[j] = choose(kept, unit / work.length2[j], V{});
     }
     // Rounding of the reflections (Higham, Accuracy and Stability, lemma 19.3), of the
