@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from children import run_python
 
-from batchpinv import _workers, get_workers, pinv, set_workers, show_config
+from batchpinv import _batch, _plan, _workers, get_workers, pinv, set_workers, show_config
 
 
 @pytest.fixture
@@ -150,3 +150,16 @@ def test_cgroup_quota_limits_workers(tmp_path, monkeypatch, groups, files, quota
     monkeypatch.delenv("BATCHPINV_NUM_THREADS", raising=False)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
     assert get_workers() == (8 if quota is None else math.ceil(quota))
+
+
+@pytest.mark.parametrize("dtype", "fdFD")
+@pytest.mark.parametrize("workers", [1, 2, 5])
+def test_workers_claim_whole_groups_of_matrices_in_lanes(dtype, workers):
+    dtype = np.dtype(dtype)
+    if not _batch.is_in_lanes(30, 30, dtype.kind == "c"):
+        pytest.skip("there are no lanes")
+    lanes = _batch.lane_count(dtype.itemsize, dtype.kind == "c")
+    for count in range(1, 200):
+        plan = _plan.make_plan(count, 30, 30, 0, 1, dtype, False, False, workers)
+        assert plan.chunk == count or plan.chunk % lanes == 0
+        assert 1 <= plan.workers <= min(workers, math.ceil(count / plan.chunk))

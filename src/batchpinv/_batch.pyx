@@ -117,8 +117,11 @@ cdef extern from "drivers/ladder.hpp" namespace "batchpinv" nogil:
     cbool is_shared(const Batch &batch, const LaneTable *lanes)
     cbool help_as_usual(
         const Batch &batch, Gate &gate, double until, const atomic[int64_t] &done) except +
+    cdef cppclass LaneKernels:
+        int count
     cdef cppclass LaneTable:
         const char *instruction_set
+        const LaneKernels *of[4]
     const LaneTable *find_lane_table(const char *instruction_set)
     unique_ptr[Solver] make_solver(
         const Batch &batch, const RoutineTable &routines, const LaneTable *lanes,
@@ -514,6 +517,12 @@ def is_long(m: int, n: int) -> bool:
 def is_in_lanes(m: int, n: int, is_complex: bool) -> bool:
     """Whether matrices of that size are computed in SIMD lanes."""
     return lane_table != NULL and suits_lanes(max(m, n), min(m, n), 2 if is_complex else 1)
+
+
+def lane_count(itemsize: int, is_complex: bool) -> int:
+    """How many matrices of that dtype the kernels in lanes take at a time."""
+    cdef int part = itemsize // (2 if is_complex else 1)
+    return lane_table.of[(2 if is_complex else 0) + (1 if part == 8 else 0)].count
 
 
 def stays_alone_in_lanes(m: int, n: int, is_complex: bool) -> bool:

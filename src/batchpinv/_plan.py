@@ -15,6 +15,7 @@ from ._batch import (
     is_in_lanes,
     is_long,
     is_worth_sharing,
+    lane_count,
     lapack_limit,
     stays_alone_in_lanes,
 )
@@ -87,9 +88,14 @@ def make_plan(
     # Idle workers help those that are busy with a long matrix.
     shared = reduced and is_worth_sharing(m, n)
     workers = min(workers, MOST_WORKERS if shared else count)
-    if svd_only or not is_in_lanes(m, n, dtype.kind == "c"):
+    in_lanes = not svd_only and is_in_lanes(m, n, dtype.kind == "c")
+    if not in_lanes:
         workers = min(workers, lapack_limit())  # more could only wait
     chunk = max(1, min(int(_CHUNK / each), -(-count // (4 * workers))))
+    if in_lanes:  # empty lanes take as long as full ones
+        lanes = lane_count(dtype.itemsize, dtype.kind == "c")
+        chunk = min(count, -(-chunk // lanes) * lanes)
+        workers = min(workers, -(-count // chunk))
     return Plan(workers, chunk, last < _PATIENCE, blas_threads, False)
 
 
