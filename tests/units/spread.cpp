@@ -267,6 +267,35 @@ UNIT_TEST(products_in_twice_the_precision_lose_the_last_digit_only) {
         });
 }
 
+// b - A x where b is A x but for rounding, so that twice the precision is needed.
+UNIT_TEST(defects_in_twice_the_precision_lose_the_last_digit_only) {
+    Source source(57);
+    for (const Size size : sizes)
+        for (const bool turned : {false, true})
+            for_both([&](auto zero) {
+                using T = decltype(zero);
+                const Within at([&] {
+                    return text(size.m, "x", size.n, ", parts ", parts<T>, turned ? ", A^T" : "");
+                });
+                const Dense<T> w = source.matrix<T>(size.m, size.n), a = turned ? transposed(w) : w,
+                               x = source.matrix<T>(a.n, 1);
+                Dense<T> b = product(a, x), d(a.m, 1);
+                const auto numbers = [](auto &of) {
+                    return reinterpret_cast<double *>(const_cast<T *>(of.entries.data()));
+                };
+                kernels<T>().find_defect(numbers(w), w.m, turned, numbers(b), a.m, numbers(x), a.n,
+                                         numbers(d));
+                const Dense<Quad> found = as_real<Quad>(d),
+                                  exact = difference(as_real<Quad>(b),
+                                                     product(as_real<Quad>(a), as_real<Quad>(x)));
+                for (std::size_t i = 0; i < found.entries.size(); ++i) {
+                    const Quad off = found.entries[i] - exact.entries[i], value = exact.entries[i];
+                    const Quad most = 0x1p-52 * (value < 0 ? -value : value) + 0x1p-93;
+                    check((off < 0 ? -off : off) <= most);
+                }
+            });
+}
+
 // Q B P^H of a bidiagonalisation, and its factors.
 template <class T> struct Bidiagonal {
     const std::int64_t m, n;

@@ -75,7 +75,7 @@ template <class T, class C, class Factor> class CertifiedRung final : public Run
     explicit CertifiedRung(const RungContext &context)
         : context(context), batch(context.batch), gather(make_gather<C>(batch)),
           entries(batch.m * batch.n), refines(batch.solves() && Factor::by_inverse), w(entries),
-          given(refines ? entries : 0), factor(context), refinement(batch, refines) {
+          given(refines ? entries : 0), factor(context), refinement(context, refines, false) {
         if (batch.solves())
             columns.emplace(batch, batch.transposed);
     }

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "columns.hpp"
+#include "rung.hpp"
 
 namespace batchpinv {
 
@@ -89,8 +90,8 @@ void find_defect_of(const Given<C> &a, std::int64_t i, const C *b, const C *x,
 
 // d = b - A x, row-major, k columns; the rows of b are b_ld apart.
 template <class C>
-void find_defect(const Given<C> &a, const C *b, std::int64_t b_ld, const C *x, std::int64_t rows,
-                 std::int64_t solution_rows, std::int64_t k, C *d) {
+void find_defect_plainly(const Given<C> &a, const C *b, std::int64_t b_ld, const C *x,
+                         std::int64_t rows, std::int64_t solution_rows, std::int64_t k, C *d) {
     constexpr int some = 8; // so that the compiler can use vectors
     for (std::int64_t i = 0; i < rows; ++i) {
         std::int64_t j = 0;
@@ -100,6 +101,42 @@ void find_defect(const Given<C> &a, const C *b, std::int64_t b_ld, const C *x, s
             find_defect_of<1>(a, i, b + i * b_ld + j, x + j, solution_rows, k, d + i * k + j);
     }
 }
+
+template <class C> class Defect {
+    static constexpr bool has_kernel = std::is_same_v<Real<C>, double>;
+    const LaneTable *const lanes; // null if there are none
+    const std::int64_t most;      // rows
+    Buffer<C> column;             // of b, x and d
+
+  public:
+    Defect(const RungContext &context, bool wanted)
+        : lanes(has_kernel && wanted ? context.lanes : nullptr), most(context.batch.n),
+          column(lanes ? 3 * most : 0) {}
+
+    // d = b - A x, row-major, k columns; the rows of b are b_ld apart.
+    void find(const Given<C> &a, const C *b, std::int64_t b_ld, const C *x, std::int64_t rows,
+              std::int64_t solution_rows, std::int64_t k, C *d) {
+        if (!lanes)
+            return find_defect_plainly(a, b, b_ld, x, rows, solution_rows, k, d);
+        if constexpr (has_kernel)
+            for (std::int64_t j = 0; j < k; ++j) {
+                // The kernel does not conjugate A.
+                const auto copy = [&](const C *from, std::int64_t step, std::int64_t count, C *to,
+                                      std::int64_t to_step) {
+                    for (std::int64_t i = 0; i < count; ++i)
+                        to[i * to_step] = a.adjoint ? conjugate(from[i * step]) : from[i * step];
+                };
+                C *const own_b = column, *const own_x = own_b + most, *const own_d = own_x + most;
+                copy(b + j, b_ld, rows, own_b, 1);
+                copy(x + j, k, solution_rows, own_x, 1);
+                const auto numbers = [](auto *at) { return reinterpret_cast<double *>(at); };
+                lanes->spread[is_complex<C>].find_defect(
+                    reinterpret_cast<const double *>(a.w), a.p, a.transposed, numbers(own_b), rows,
+                    numbers(own_x), solution_rows, numbers(own_d));
+                copy(own_d, 1, rows, d + j, k);
+            }
+    }
+};
 
 // x += d, both row-major, in the columns with |d| < |x| / 2.
 template <class C>

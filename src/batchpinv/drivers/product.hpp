@@ -154,7 +154,7 @@ template <class T> class ProductSolver final : public Solver {
           context{batch, routines, lanes, pass, failures, reduced}, batch(batch), lapack(routines),
           gather(make_gather<T>(batch)), entries(batch.m * batch.n), x(entries), w(entries),
           columns(batch, false), squares(batch.width * sizeof(T) / sizeof(Real<T>)),
-          refinement(batch, true),
+          refinement(context, true, true),
           residual(batch.data[Operand::RESIDUAL] ? std::make_unique<Residual<T>>(context)
                                                  : nullptr),
           in_lanes(fits_lanes), overdetermined(columns.rows > columns.solution_rows),

@@ -17,15 +17,18 @@ namespace batchpinv {
 
 template <class C> class Refinement {
     const Batch &batch;
+    Defect<C> defect;
     Buffer<C> residual, again;
     Buffer<double> x2, r2; // squared norms of the columns, and of residuals
     Buffer<blas_int> poor; // the columns to refine
 
   public:
-    Refinement(const Batch &batch, bool wanted)
-        : batch(batch), residual(wanted ? batch.width * batch.n : 0),
-          again(wanted ? batch.width * batch.n : 0), x2(wanted ? batch.width : 0),
-          r2(wanted ? batch.width : 0), poor(wanted ? batch.width : 0) {}
+    // `twice`: refine_twice() will be called.
+    Refinement(const RungContext &context, bool wanted, bool twice)
+        : batch(context.batch), defect(context, twice),
+          residual(wanted ? batch.width * batch.n : 0), again(wanted ? batch.width * batch.n : 0),
+          x2(wanted ? batch.width : 0), r2(wanted ? batch.width : 0),
+          poor(wanted ? batch.width : 0) {}
 
     // To be called after multiply(k, b, ldb, x) for all columns. w() is W, n×m.
     template <class Stored, class Multiply, class GetW>
@@ -49,8 +52,8 @@ template <class C> class Refinement {
     template <class Stored, class Multiply>
     void refine_twice(Columns<Stored, C> &columns, const C *w, Multiply &&multiply) {
         const blas_int k = columns.k;
-        find_defect<C>({w, batch.n, !batch.transposed, columns.adjoint}, columns.sides, columns.ld,
-                       columns.x, columns.rows, columns.solution_rows, k, residual);
+        defect.find({w, batch.n, !batch.transposed, columns.adjoint}, columns.sides, columns.ld,
+                    columns.x, columns.rows, columns.solution_rows, k, residual);
         multiply(k, residual.get(), k, again.get());
         add_corrections<C>(again, columns.solution_rows, k, columns.x);
     }

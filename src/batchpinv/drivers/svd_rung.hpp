@@ -33,6 +33,7 @@ template <class T, class C, class Factor, bool is_last> class SvdRung final : pu
     Factor factor;
     Structure<C> structure;
     std::optional<Columns<T, C>> columns;
+    Defect<C> defects;
     Buffer<C> defect, correction;
     FactorCache cache;
     Outcome outcome = Outcome::solved;
@@ -47,7 +48,7 @@ template <class T, class C, class Factor, bool is_last> class SvdRung final : pu
     explicit SvdRung(const RungContext &context)
         : context(context), batch(context.batch), gather(make_gather<C>(batch)),
           entries(batch.m * batch.n), w(entries), given(batch.solves() ? entries : 0),
-          factor(context), structure(batch.n, batch.m),
+          factor(context), structure(batch.n, batch.m), defects(context, batch.solves()),
           defect(batch.solves() ? batch.width * batch.n : 0),
           correction(batch.solves() ? batch.width * batch.n : 0) {
         if (batch.solves())
@@ -226,8 +227,8 @@ template <class T, class C, class Factor, bool is_last> class SvdRung final : pu
     // x += X (b - A x), in the columns where that is less than half of x.
     void refine() {
         const blas_int k = columns->k, solution_rows = columns->solution_rows;
-        find_defect<C>({given, batch.n, !batch.transposed, columns->adjoint}, columns->b, k,
-                       columns->x, columns->rows, solution_rows, k, defect);
+        defects.find({given, batch.n, !batch.transposed, columns->adjoint}, columns->b, k,
+                     columns->x, columns->rows, solution_rows, k, defect);
         factor.apply(columns->adjoint, k, defect, correction);
         add_corrections<C>(correction, solution_rows, k, columns->x);
     }

@@ -14,6 +14,7 @@ namespace {
 
 #include "bidiagonal-inl.h"
 #include "columns_product-inl.h"
+#include "defect-inl.h"
 #include "divide-inl.h"
 #include "inner_products-inl.h"
 #include "rows-inl.h"
@@ -23,8 +24,11 @@ namespace {
 constexpr int lanes = BATCHPINV_VECTOR_BYTES / sizeof(double);
 
 template <int parts>
-constexpr SpreadKernels spread{spread_qr<lanes, parts>, spread_multiply<lanes, parts>,
-                               spread_multiply_exactly<lanes, parts>, spread_jacobi<lanes, parts>,
+constexpr SpreadKernels spread{spread_qr<lanes, parts>,
+                               spread_multiply<lanes, parts>,
+                               spread_multiply_exactly<lanes, parts>,
+                               spread_jacobi<lanes, parts>,
+                               find_defect<lanes, parts>,
                                spread_bidiagonal<lanes, parts>};
 
 } // namespace

@@ -18,6 +18,9 @@ struct SpreadKernels {
     void (*multiply_exactly)(const double *a, const double *v, int n, double *out, int columns,
                              std::int64_t ld);
     bool (*jacobi)(double *b, int n, std::int64_t ld, double *length2);
+    // See defect-inl.h.
+    void (*find_defect)(const double *w, std::int64_t ld, bool transposed, const double *b,
+                        std::int64_t rows, const double *x, std::int64_t terms, double *d);
     // See bidiagonal-inl.h.
     bool (*bidiagonal)(double *w, std::int64_t p, int q, std::int64_t ld, double *out,
                        double *diagonal, double *above, double *tau_q, double *tau_p, double *work,
