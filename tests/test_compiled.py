@@ -289,7 +289,7 @@ with threadpool_limits(1, "blas"):
             taken = measured("lstsq", dtype, *sizes, work.ctypes.data, work.nbytes)
             own = measured("lstsq", dtype, *sizes, None, 0)
             print(dtype, m, n, k, taken, own)
-            is_brief = 9 * m * n <= 2048 and k <= 8  # for such calls a thread keeps memory
+            is_brief = 9 * m * n <= 8192 and k <= 8  # for such calls a thread keeps memory
             assert own <= 2 if is_brief else own > taken + 3, "the counter does not count"
             assert taken <= 2, "allocated"
             if k > 9:

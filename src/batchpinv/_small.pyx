@@ -1,8 +1,8 @@
 # cython: language_level=3, embedsignature=True, freethreading_compatible=True
 # cython: boundscheck=False, wraparound=False
 # distutils: language = c++
-"""A shorter way for brief calls: a few small ndarrays, or one that is not much larger. The stages
-would take longer than the arithmetic of most.
+"""A shorter way for brief calls, of a few thousand entries in all. The stages would take longer
+than the arithmetic of most.
 
 These functions recognise a plain call and compute it in the calling thread. They return None for
 any other call, which must then go through the stages: these check it, and answer it or raise the
@@ -303,7 +303,7 @@ def lstsq_vjp(a, inverse, b, x, gx, gr):
 
 cdef bint run_gradients(GradientCall *call):
     cdef bint done
-    if call.count * call.m * call.n <= 2048:  # as short as a brief call
+    if call.count * call.m * call.n <= 2048:  # some microseconds only
         return compute_gradients(call)
     with nogil:
         done = compute_gradients(call)

@@ -40,15 +40,13 @@ struct StridedCall {
     Stack weights, damping, covariance;
 };
 
-// Whether a call has at most 2048 entries in all, or one matrix of at most 8192, and few right-hand
-// sides: too short for a second thread, or an interrupt.
+// Whether a call has at most 8192 entries in all, and few right-hand sides: too short for a second
+// thread, or an interrupt.
 inline bool is_brief(const StridedCall &call) {
-    constexpr std::int64_t entries = 2048, entries_of_one = 8192, sides = 8, side = 64;
+    constexpr std::int64_t entries = 8192, sides = 8, side = 64;
     const auto [shorter, longer] = std::minmax({call.m, call.n});
-    if (std::min(call.count, shorter) < 1 || shorter > side || longer > entries_of_one)
-        return false;
-    const std::int64_t total = call.count > entries ? call.count : call.count * call.m * call.n;
-    return total <= (call.count == 1 ? entries_of_one : entries) &&
+    return std::min(call.count, shorter) >= 1 && shorter <= side &&
+           std::max(call.count, longer) <= entries && call.count * call.m * call.n <= entries &&
            (!call.solves || (call.k >= 1 && call.k <= sides));
 }
 
