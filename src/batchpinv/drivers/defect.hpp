@@ -102,6 +102,7 @@ void find_defect_plainly(const Given<C> &a, const C *b, std::int64_t b_ld, const
     }
 }
 
+// The same by a kernel, if there is one.
 template <class C> class Defect {
     static constexpr bool has_kernel = std::is_same_v<Real<C>, double>;
     const LaneTable *const lanes; // null if there are none
@@ -120,7 +121,7 @@ template <class C> class Defect {
             return find_defect_plainly(a, b, b_ld, x, rows, solution_rows, k, d);
         if constexpr (has_kernel)
             for (std::int64_t j = 0; j < k; ++j) {
-                // The kernel does not conjugate A.
+                // Instead of A, what else belongs to the sum is conjugated.
                 const auto copy = [&](const C *from, std::int64_t step, std::int64_t count, C *to,
                                       std::int64_t to_step) {
                     for (std::int64_t i = 0; i < count; ++i)
