@@ -68,9 +68,9 @@ struct LaneGroup {
     // Whether the fields below and the workspace still belong to these matrices and tolerances. If
     // so, the systems are solved with the factors of the last call.
     bool held;
-    unsigned answerable;           // the lanes of the last factorisation that can be answered
-    unsigned uncertain;            // those of them whose rank is not certain
-    unsigned cut;                  // those that drop a singular value which stands out from noise
+    unsigned answerable; // the lanes of the last factorisation that can be answered
+    unsigned uncertain;  // those of them whose rank is not certain
+    unsigned cut;        // those that drop a singular value which stands out from noise
     // The lanes in which rank_revealing found a singular value so near the tolerance that `jacobi`
     // could not be certain either.
     unsigned gapless;
