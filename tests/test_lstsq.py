@@ -534,3 +534,19 @@ def test_nist_regressions_have_the_digits_that_the_data_allow(name):
     error = max(abs(Fraction(float(b)) / c - 1) for b, c in zip(x, exact, strict=True))
     # Without kernels LAPACK's rungs answer, which refine less.
     assert error <= 10.0 ** -(digits if LANES else min(digits, 5.5))
+
+
+@pytest.mark.parametrize("driver", ["auto", "svd"])
+@pytest.mark.parametrize("dtype", "fdFD")
+@pytest.mark.parametrize(("m", "n"), [(2, 2), (3, 5), (8, 8), (20, 6), (64, 64), (50, 200)])
+def test_no_part_of_a_solution_is_finite_if_its_right_hand_side_is_not(m, n, dtype, driver):
+    """Not even if the pseudo-inverse has zeros: a rung might skip them."""
+    a = np.zeros((m, n), dtype)
+    at = np.arange(min(m, n))
+    a[at, at[::-1]] = 1 + at % 3
+    b = np.ones((m, 4), dtype)
+    b[0, 1], b[-1, 2] = np.inf, np.nan
+    x = batchpinv.lstsq(a, b, driver=driver)
+    kept = np.abs(a).max(0) > 0  # where `a` has a column of zeros, 0 is right, too
+    assert not np.isfinite(x[kept][:, 1:3]).any()
+    assert np.isfinite(x[:, ::3]).all()

@@ -44,6 +44,9 @@ template <class Stored, class C> class Columns {
     const Batch &batch;
     Buffer<int> exponents;
     bool ordinary = true; // all exponents are 0
+    // The exponent of a column that is not finite. Its solution becomes NaN: a rung that skips
+    // zeros of the pseudo-inverse would leave some of it finite.
+    static constexpr int spoiled = std::numeric_limits<int>::min();
 
   public:
     const bool adjoint;                 // b and x are conjugated
@@ -116,7 +119,11 @@ template <class Stored, class C> class Columns {
     void scatter(int exponent, char *to) {
         if (exponent != 0 || !ordinary)
             for (blas_int j = 0; j < k; ++j)
-                scale_column(x, solution_rows, j, exponent - exponents[j]);
+                if (exponents[j] == spoiled)
+                    for (std::int64_t i = 0; i < solution_rows; ++i)
+                        fill_with_nan<C>(x + i * k + j, 1);
+                else
+                    scale_column(x, solution_rows, j, exponent - exponents[j]);
         if (is_complex<C> && adjoint)
             conjugate_all(x, solution_rows);
         if (std::is_same_v<Stored, C> && batch.out_col == sizeof(C))
@@ -145,7 +152,7 @@ template <class Stored, class C> class Columns {
         for (std::int64_t i = 0; i < rows; ++i) {
             const Real<C> size = largest<C>(b + i * k + j, 1);
             if (!std::isfinite(size))
-                return 0;
+                return spoiled;
             most = std::max(most, size);
         }
         const int exponent = most > 0 ? -std::ilogb(most) : 0;
