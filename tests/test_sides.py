@@ -375,3 +375,24 @@ def test_few_sides_without_a_gap_are_solved_like_many(dtype, shape, driver):
         assert info.certain
         error = np.linalg.norm(few - many[:, :sides], axis=0)
         assert np.all(error <= allowed[:sides])
+
+
+@pytest.mark.parametrize("dtype", "dD")
+@pytest.mark.parametrize(("m", "n"), [(20, 50), (49, 60), (57, 96), (20, 1000), (120, 200)])
+def test_solutions_of_wide_systems_satisfy_them(m, n, dtype):
+    """Whatever the condition: an error of x that its bound allows may still leave a residual."""
+    rng = np.random.default_rng([m, n])
+
+    def draw(*shape):
+        imaginary = 1j * rng.standard_normal(shape) if dtype == "D" else 0
+        return rng.standard_normal(shape) + imaginary
+
+    for condition in (1e1, 1e2, 1e3, 1e4, 3e4, 1e5, 1e6, 1e8, 1e10):
+        u, v = np.linalg.qr(draw(m, m))[0], np.linalg.qr(draw(n, m))[0]
+        a = (u * np.geomspace(1, 1 / condition, m)) @ v.T.conj()  # |a| is 1
+        for k in (1, 3, 9, 30):
+            b = draw(m, k)
+            x = batchpinv.lstsq(a, b)
+            left = np.linalg.norm(b - a @ x, axis=0)
+            sizes = np.linalg.norm(b, axis=0) + np.linalg.norm(x, axis=0)
+            assert np.all(left <= 6 * np.finfo(float).eps * sizes), (condition, k)

@@ -146,20 +146,19 @@ template <class T, class C> class DirectLong {
             x[i] -= step[i];
     }
 
-    // x = b R^-1 R^-H W^H, or with Y and R2.
+    // x = b R^-1 R^-H W^H, or with Y and R2. The step of refinement is for x itself as it was
+    // rounded: t = b R^-1 R^-H is larger, by up to the condition, and so is the rounding of t W^H.
     void solve_wide(blas_int k, C *b, C *x) {
         const std::int64_t area = static_cast<std::int64_t>(k) * q;
         std::copy_n(b, area, step.get());
         divide(k, step);
-        if (!single) {
-            reduction.multiply_gram(shifted, k, step, left);
-            for (std::int64_t i = 0; i < area; ++i)
-                b[i] -= left[i];
-            divide(k, b);
-            for (std::int64_t i = 0; i < area; ++i)
-                step[i] += b[i];
-        }
-        reduction.multiply_adjoint(shifted, k, step, x);
+        if (single)
+            return reduction.multiply_adjoint(shifted, k, step, x);
+        reduction.multiply_by_both(shifted, k, step, x, left);
+        for (std::int64_t i = 0; i < area; ++i)
+            b[i] -= left[i];
+        divide(k, b);
+        reduction.multiply_adjoint(shifted, k, b, x, true);
     }
 };
 

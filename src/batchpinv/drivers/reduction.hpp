@@ -215,12 +215,12 @@ template <class C> class Reduction final : public Reduced {
             });
     }
 
-    // x = t W^H, or t Y^H.
-    void multiply_adjoint(bool orthogonal, blas_int k, const C *t, C *x) {
+    // x = t W^H, or t Y^H; or adds that to x.
+    void multiply_adjoint(bool orthogonal, blas_int k, const C *t, C *x, bool adds = false) {
         const blas_int columns = orthogonal ? rank : q;
         matrix.each(orthogonal, [&](const Piece<C> &y) {
-            lapack.gemm('N', 'C', k, y.count, columns, t, k, y.rows, y.count, 0, x + y.start * k,
-                        k);
+            lapack.gemm('N', 'C', k, y.count, columns, t, k, y.rows, y.count, adds ? 1 : 0,
+                        x + y.start * k, k);
         });
     }
 
@@ -233,11 +233,11 @@ template <class C> class Reduction final : public Reduced {
         });
     }
 
-    // s = t W^H W, or t Y^H Y.
-    void multiply_gram(bool orthogonal, blas_int k, const C *t, C *s) {
+    // x = t W^H and s = x W, or with Y in the place of W.
+    void multiply_by_both(bool orthogonal, blas_int k, const C *t, C *x, C *s) {
         matrix.add_up(orthogonal, static_cast<std::int64_t>(k) * q, s, [&](const Piece<C> &w) {
-            lapack.gemm('N', 'C', w.count, k, q, w.rows, w.count, t, k, 0, w.scratch, w.count);
-            add_product_of_columns(k, w.scratch, w, q, w.into);
+            lapack.gemm('N', 'C', k, w.count, q, t, k, w.rows, w.count, 0, x + w.start * k, k);
+            add_product(k, x, w, q, w.into);
         });
     }
 
