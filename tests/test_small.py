@@ -11,7 +11,7 @@ HAS_LANES = batchpinv.show_config("dicts")["simd"]["own kernels"] != "none"
 DTYPES = ["f", "d", "F", "D"]
 SMALL = [(1, 1), (2, 2), (3, 3), (1, 7), (6, 3), (3, 6), (6, 7), (8, 8), (20, 6), (6, 20), (31, 8)]
 SMALL += [(12, 12), (3, 86), (200, 8), (1, 2048)]
-# Those that may need LAPACK. One alone is brief; of some, nine are not.
+# Those that may need LAPACK. One is brief; nine are, if they have 8192 entries at most.
 LARGER = [(25, 25), (32, 32), (48, 48), (64, 64), (128, 64), (100, 20), (20, 100), (1000, 8)]
 LARGER += [(2049, 1), (60, 50)]
 SHAPES = [*SMALL, *LARGER, (16, 16), (17, 17), (65, 65), (8193, 1)]

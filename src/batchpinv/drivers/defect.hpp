@@ -121,7 +121,7 @@ template <class C> class Defect {
             return find_defect_plainly(a, b, b_ld, x, rows, solution_rows, k, d);
         if constexpr (has_kernel)
             for (std::int64_t j = 0; j < k; ++j) {
-                // Instead of A, what else belongs to the sum is conjugated.
+                // b, x and d are conjugated in the place of A.
                 const auto copy = [&](const C *from, std::int64_t step, std::int64_t count, C *to,
                                       std::int64_t to_step) {
                     for (std::int64_t i = 0; i < count; ++i)
