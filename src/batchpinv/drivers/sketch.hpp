@@ -88,7 +88,7 @@ template <class C> class Sketch {
         for (std::int64_t i = 0; i < count; ++i) {
             const std::uint64_t bits = random_bits(row + i + (std::uint64_t(1) << 62));
             for (int time = 0; time < times; ++time)
-                for (std::int64_t part = 0; part < parts; ++part) // no branch: half would go wrong
+                for (std::int64_t part = 0; part < parts; ++part) // a branch would be mispredicted
                     signs[time][parts * i + part] =
                         0.5 - static_cast<double>(static_cast<int>(bits >> (63 - time) & 1));
         }
