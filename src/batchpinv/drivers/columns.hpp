@@ -117,13 +117,13 @@ template <class Stored, class C> class Columns {
 
     // Writes x to the caller's memory. W was multiplied by 2^exponent.
     void scatter(int exponent, char *to) {
-        if (exponent != 0 || !ordinary)
-            for (blas_int j = 0; j < k; ++j)
-                if (exponents[j] == spoiled)
-                    for (std::int64_t i = 0; i < solution_rows; ++i)
-                        fill_with_nan<C>(x + i * k + j, 1);
-                else
-                    scale_column(x, solution_rows, j, exponent - exponents[j]);
+        for (blas_int j = 0; j < k && (exponent != 0 || !ordinary); ++j) {
+            if (exponents[j] != spoiled)
+                scale_column(x, solution_rows, j, exponent - exponents[j]);
+            else
+                for (std::int64_t i = 0; i < solution_rows; ++i)
+                    fill_with_nan<C>(x + i * k + j, 1);
+        }
         if (is_complex<C> && adjoint)
             conjugate_all(x, solution_rows);
         if (std::is_same_v<Stored, C> && batch.out_col == sizeof(C))
