@@ -12,10 +12,7 @@ BATCHPINV_INLINE void multiply_tile(const double *y, std::int64_t length, int te
     constexpr int parts = complex ? 2 : 1, row = TRIANGLE_PANEL * parts;
     V sums[width][vectors] = {};
     const std::int64_t panel = static_cast<std::int64_t>(terms) * row;
-    for (int c = 0; c < width; ++c) // the answer, which is seldom in a cache
-        for (int v = 0; v < vectors; ++v)
-            __builtin_prefetch(out + c * ld + v * lanes, 1);
-    for (int k = 0; k < terms; ++k, y += length, x += row) {
+    const auto add = [&]() BATCHPINV_INLINE_LAMBDA {
         Factor<V, complex> left[vectors];
         for (int v = 0; v < vectors; ++v)
             left[v] = Factor<V, complex>(load_some<V>(y + v * lanes, count));
@@ -23,7 +20,26 @@ BATCHPINV_INLINE void multiply_tile(const double *y, std::int64_t length, int te
             for (int v = 0; v < vectors; ++v)
                 sums[c][v] = left[v].add_to(sums[c][v], x + c / TRIANGLE_PANEL * panel +
                                                             c % TRIANGLE_PANEL * parts);
-    }
+        y += length;
+        x += row;
+    };
+    // The answer is seldom in a cache. From 64 terms on, the lines of the next tile of these
+    // columns are fetched one by one, so that they do not hold up the panels of X: 0.8 of the time
+    // at 1000×100 and 4000×100.
+    int k = 0;
+    if (terms < 64)
+        for (int c = 0; c < width; ++c)
+            for (int v = 0; v < vectors; ++v)
+                __builtin_prefetch(out + c * ld + v * lanes, 1);
+    else
+        for (int c = 0; c < width; ++c)
+            for (int v = 0; v < vectors; ++v, k += 2) {
+                __builtin_prefetch(out + c * ld + (vectors + v) * lanes, 1);
+                add();
+                add();
+            }
+    for (; k < terms; ++k)
+        add();
     for (int c = 0; c < width; ++c)
         for (int v = 0; v < vectors; ++v)
             __builtin_memcpy(out + c * ld + v * lanes, &sums[c][v],
