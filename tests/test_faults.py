@@ -117,8 +117,10 @@ def test_memory_refused_at_any_place_raises_and_the_next_call_is_right(allocator
             return error.count
         return [x.tobytes() for x in found] if isinstance(found, tuple) else found.tobytes()
     expected = call()
+    other = normal(1, 5000, 33)
     refused = 0
     while True:
+        pinv(other)  # frees the workspace that was kept for `call`, so that it asks everywhere
         memory.arm(refused + 1)
         try:
             found = call()

@@ -105,3 +105,52 @@ def measured(function, shape, dtype, kind, asked, workers):
 def test_no_call_needs_more_than_the_documents_say(function, shape, dtype, kind, asked, workers):
     found = measured(function, shape, dtype, kind, asked, workers)
     assert found <= promised(shape, dtype, asked, workers)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="no count of pages")
+def test_what_a_process_keeps_is_at_most_what_the_documents_say():
+    kept = run_python("""
+        import ctypes
+        import time
+        from pathlib import Path
+
+        import numpy as np
+
+        import batchpinv
+
+        def resident():
+            ctypes.CDLL(None).malloc_trim(0)
+            return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+        rng = np.random.default_rng(0)
+        batchpinv.pinv(rng.standard_normal((4, 70, 70)), workers=2)  # loads LAPACK
+        before = resident()
+        for m, n in [(1000, 100), (4000, 100), (300, 300), (2000, 500), (1500, 1500)]:
+            for _ in range(3):
+                batchpinv.pinv(rng.standard_normal((2, m, n)), workers=2)
+        time.sleep(1)  # helpers leave
+        print((resident() - before) >> 20)
+    """)
+    assert int(kept) <= 32 + 16
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="no count of page faults")
+@pytest.mark.parametrize("shape", [(1000, 100), (100, 4000), (300, 300), (700, 700)])
+def test_a_repeated_call_finds_its_workspace(shape):
+    faults = run_python(f"""
+        import resource
+
+        import numpy as np
+
+        import batchpinv
+
+        a = np.random.default_rng(0).standard_normal({shape})
+        out = np.empty({shape[::-1]})
+        counts = []
+        for _ in range(6):
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+            batchpinv.pinv(a, out=out, workers=1)
+            counts.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+        print(min(counts[1:]))
+    """)
+    assert int(faults) <= 10

@@ -1,7 +1,7 @@
 // Where workspace comes from: the heap; or, while an Arena exists in this thread, memory that the
 // caller from compiled code has given, or that the thread keeps for brief calls. Large pieces of
-// the heap ask for huge pages: the kernel clears each new page, and 16 MiB of small ones took a
-// fifth of the time of a 512x512 matrix without a gap.
+// the heap ask for huge pages, and wait for the next call (kept_memory.hpp): the kernel clears each
+// new page, and 16 MiB of small ones took a fifth of the time of a 512x512 matrix without a gap.
 #pragma once
 
 #include <algorithm>
@@ -10,6 +10,8 @@
 #include <cstdlib>
 #include <memory>
 #include <new>
+
+#include "kept_memory.hpp"
 
 #ifdef __linux__
 #include <sys/mman.h>
@@ -46,7 +48,7 @@ class Arena {
     ~Arena() { current = outer; }
 
     static void *take(std::size_t bytes) {
-        bytes = (std::max<std::size_t>(bytes, 1) + LINE - 1) / LINE * LINE;
+        bytes = whole_lines(bytes);
         if (current)
             current->used += static_cast<std::int64_t>(bytes);
         if (!current)
@@ -61,9 +63,15 @@ class Arena {
         return reinterpret_cast<void *>(taken);
     }
 
-    static void give_back(void *memory) {
+    // `bytes` as in take().
+    static void give_back(void *memory, std::size_t bytes) {
         const auto address = reinterpret_cast<std::uintptr_t>(memory);
-        if (!current || !(current->start <= address && address < current->end))
+        if (current && current->start <= address && address < current->end)
+            return;
+        bytes = whole_lines(bytes);
+        if (bytes >= KeptMemory::least_bytes)
+            KeptMemory::give_back(memory, bytes);
+        else
             std::free(memory);
     }
 
@@ -71,7 +79,14 @@ class Arena {
     static bool is_heap() { return !current || current->spills; }
 
   private:
+    static std::size_t whole_lines(std::size_t bytes) {
+        return (std::max<std::size_t>(bytes, 1) + LINE - 1) / LINE * LINE;
+    }
+
     static void *take_from_heap(std::size_t bytes) {
+        if (bytes >= KeptMemory::least_bytes)
+            if (void *const kept = KeptMemory::take(bytes))
+                return kept;
         const std::size_t whole = bytes / HUGE_PAGE * HUGE_PAGE; // the rest is of small pages
         void *memory;
         if (posix_memalign(&memory, whole ? HUGE_PAGE : LINE, bytes))
@@ -110,20 +125,27 @@ class BriefArena {
 struct InArena {
     static void *operator new(std::size_t bytes) { return Arena::take(bytes); }
     static void *operator new(std::size_t bytes, std::align_val_t) { return Arena::take(bytes); }
-    static void operator delete(void *memory) { Arena::give_back(memory); }
-    static void operator delete(void *memory, std::align_val_t) { Arena::give_back(memory); }
+    static void operator delete(void *memory, std::size_t bytes) {
+        Arena::give_back(memory, bytes);
+    }
+    static void operator delete(void *memory, std::size_t bytes, std::align_val_t) {
+        Arena::give_back(memory, bytes);
+    }
 };
 
 // Uninitialised memory.
 template <class T> class Buffer : public InArena {
-    struct Free {
-        void operator()(T *p) const { Arena::give_back(p); }
+    struct GiveBack {
+        std::size_t bytes;
+        void operator()(T *p) const { Arena::give_back(p, bytes); }
     };
-    std::unique_ptr<T, Free> memory;
+    std::unique_ptr<T, GiveBack> memory;
+
+    explicit Buffer(GiveBack all) : memory(static_cast<T *>(Arena::take(all.bytes)), all) {}
 
   public:
     explicit Buffer(std::int64_t count)
-        : memory(static_cast<T *>(Arena::take(static_cast<std::size_t>(count) * sizeof(T)))) {}
+        : Buffer(GiveBack{static_cast<std::size_t>(count) * sizeof(T)}) {}
     operator T *() const { return memory.get(); }
     T *get() const { return memory.get(); }
 };
