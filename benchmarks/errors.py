@@ -231,7 +231,7 @@ METHODS = (
         all_values=True,
         single=False,
     ),
-    Method("elimination", _DIRECT, _SQUARES, single=False),
+    Method("elimination", _DIRECT, _SQUARES),
     Method("sweep", _DIRECT, _SQUARES, hermitian="definite", single=False),
     Method("gram", _DIRECT | _GRAM_ALONE, (*_NEARLY_SQUARE, *_TALL), squares=True, single=False),
     Method("reduction", _SVD, _TALL, beside="svd", all_values=True, single=False),

@@ -251,14 +251,14 @@ def bounds(sample, rung, svd, by_svd):
       equal entries. If all columns are nearly constant, sums of 32 terms round to one side: 24.9 at
       512x2; if all entries of a column but a few have one size, 32.8 at 150x2.
     - Larger matrices: four times the SVD's error.
-    - Elimination of squares: pivots grow, most in orthogonal matrices. 42 at 512x512, and 77 and
-      81 in two draws of 1000x1000; complex 36.5 at 256x256 and 81 at 512x512. LAPACK's inverse by
-      LU leaves 75 at 512x512. The rung accepts a residual of 2 + n/8 before it asks LU.
+    - Elimination of squares in double: pivots grow, most in orthogonal matrices. 42 at 512x512, and
+      77 and 81 in two draws of 1000x1000; complex 36.5 at 256x256 and 81 at 512x512. LAPACK's
+      inverse by LU leaves 75 at 512x512. The rung accepts a residual of 2 + n/8 before it asks LU.
     """
     m, n = sample.stack.shape[1:]
     is_complex = sample.stack.dtype.kind == "c"
     rounding = 40 if sample.one_sided else (8, 13)[is_complex]
-    growth = 2 + n / (6 if is_complex else 8) if m == n else 0
+    growth = 2 + n / (6 if is_complex else 8) if m == n and sample.eps < 1e-10 else 0
     kinds = [np.isin(rung, LANES), rung == Rung.SVD, rung == Rung.DIRECT]
     larger = np.maximum(rounding, 4 * svd)
     return np.select(kinds, [rounding, by_svd, np.maximum(larger, growth)], larger)

@@ -1,5 +1,5 @@
-// The LAPACK routines that certificates.cpp and jacobi.cpp need, in double, as plain loops. With
-// them the rungs run as they are.
+// The LAPACK routines that certificates.cpp and jacobi.cpp need, as plain loops, most of them in
+// double alone. With them the rungs run as they are.
 #pragma once
 
 #include "../../src/batchpinv/drivers/rung.hpp"
@@ -15,61 +15,62 @@ namespace units::plain {
 using Int = batchpinv::blas_int;
 using Index = std::int64_t;
 
-struct View { // columns ld apart, perhaps transposed
-    const double *x;
+template <class R> struct View { // columns ld apart, perhaps transposed
+    const R *x;
     Int ld;
     bool transposed;
-    double operator()(Index i, Index j) const { return transposed ? x[j + i * ld] : x[i + j * ld]; }
+    R operator()(Index i, Index j) const { return transposed ? x[j + i * ld] : x[i + j * ld]; }
 };
 
 inline bool is_transposed(const char *op) { return *op != 'N'; }
 
 // C = alpha op(A) op(B) + beta C
-inline void gemm(const char *op_a, const char *op_b, Int *rows, Int *cols, Int *inner,
-                 const double *alpha, const double *a, Int *lda, const double *b, Int *ldb,
-                 const double *beta, double *c, Int *ldc) {
-    const View left{a, *lda, is_transposed(op_a)}, right{b, *ldb, is_transposed(op_b)};
+template <class R>
+void gemm(const char *op_a, const char *op_b, Int *rows, Int *cols, Int *inner, const R *alpha,
+          const R *a, Int *lda, const R *b, Int *ldb, const R *beta, R *c, Int *ldc) {
+    const View<R> left{a, *lda, is_transposed(op_a)}, right{b, *ldb, is_transposed(op_b)};
     for (Index j = 0; j < *cols; ++j)
         for (Index i = 0; i < *rows; ++i) {
-            double sum = 0;
+            R sum = 0;
             for (Index l = 0; l < *inner; ++l)
                 sum += left(i, l) * right(l, j);
-            double &to = c[i + j * *ldc];
+            R &to = c[i + j * *ldc];
             to = *alpha * sum + (*beta == 0 ? 0 : *beta * to);
         }
 }
 
 // y = alpha op(A) x + beta y
-inline void gemv(const char *op, Int *rows, Int *cols, const double *alpha, const double *a,
-                 Int *lda, const double *x, Int *x_step, const double *beta, double *y,
-                 Int *y_step) {
-    const View matrix{a, *lda, is_transposed(op)};
+template <class R>
+void gemv(const char *op, Int *rows, Int *cols, const R *alpha, const R *a, Int *lda, const R *x,
+          Int *x_step, const R *beta, R *y, Int *y_step) {
+    const View<R> matrix{a, *lda, is_transposed(op)};
     const Int m = is_transposed(op) ? *cols : *rows, n = is_transposed(op) ? *rows : *cols;
     for (Index i = 0; i < m; ++i) {
-        double sum = 0;
+        R sum = 0;
         for (Index j = 0; j < n; ++j)
             sum += matrix(i, j) * x[j * *x_step];
-        double &to = y[i * *y_step];
+        R &to = y[i * *y_step];
         to = *alpha * sum + (*beta == 0 ? 0 : *beta * to);
     }
 }
 
 // One triangle of C = alpha op(Y) op(Y)^T + beta C
-inline void syrk(const char *uplo, const char *op, Int *n, Int *inner, const double *alpha,
-                 const double *y, Int *ldy, const double *beta, double *c, Int *ldc) {
-    const View matrix{y, *ldy, is_transposed(op)};
+template <class R>
+void syrk(const char *uplo, const char *op, Int *n, Int *inner, const R *alpha, const R *y,
+          Int *ldy, const R *beta, R *c, Int *ldc) {
+    const View<R> matrix{y, *ldy, is_transposed(op)};
     for (Index j = 0; j < *n; ++j)
         for (Index i = *uplo == 'L' ? j : 0; i < (*uplo == 'L' ? *n : j + 1); ++i) {
-            double sum = 0;
+            R sum = 0;
             for (Index l = 0; l < *inner; ++l)
                 sum += matrix(i, l) * matrix(j, l);
-            double &to = c[i + j * *ldc];
+            R &to = c[i + j * *ldc];
             to = *alpha * sum + (*beta == 0 ? 0 : *beta * to);
         }
 }
 
 // x <- T^-1 x, T a triangle.
-inline void substitute(const View &t, bool is_lower, Index n, double *x, Index step) {
+inline void substitute(const View<double> &t, bool is_lower, Index n, double *x, Index step) {
     for (Index at = 0; at < n; ++at) {
         const Index i = is_lower ? at : n - 1 - at;
         double sum = x[i * step];
@@ -94,14 +95,14 @@ inline void trsm(const char *side, const char *uplo, const char *op, const char 
                    left ? b + j * *ldb : b + j, left ? 1 : *ldb);
 }
 
-inline void potrf(const char *uplo, Int *n, double *g, Int *ldg, Int *info) {
+template <class R> void potrf(const char *uplo, Int *n, R *g, Int *ldg, Int *info) {
     const bool is_lower = *uplo == 'L';
-    const auto at = [&](Index i, Index j) -> double & { // of L, i >= j
+    const auto at = [&](Index i, Index j) -> R & { // of L, i >= j
         return is_lower ? g[i + j * *ldg] : g[j + i * *ldg];
     };
     *info = 0;
     for (Index j = 0; j < *n; ++j) {
-        double pivot = at(j, j);
+        R pivot = at(j, j);
         for (Index l = 0; l < j; ++l)
             pivot -= at(j, l) * at(j, l);
         if (!(pivot > 0)) {
@@ -110,7 +111,7 @@ inline void potrf(const char *uplo, Int *n, double *g, Int *ldg, Int *info) {
         }
         at(j, j) = std::sqrt(pivot);
         for (Index i = j + 1; i < *n; ++i) {
-            double sum = at(i, j);
+            R sum = at(i, j);
             for (Index l = 0; l < j; ++l)
                 sum -= at(i, l) * at(j, l);
             at(i, j) = sum / at(j, j);
@@ -269,15 +270,21 @@ inline void syev(char *, char *, Int *n, double *w, Int *ldw, double *lambda, do
     *info = 0;
 }
 
+template <class R> void fill(batchpinv::RoutineTable &table) {
+    batchpinv::Routines &of = table.of[batchpinv::dtype_index<R>];
+    of.gemm = reinterpret_cast<void *>(gemm<R>);
+    of.gemv = reinterpret_cast<void *>(gemv<R>);
+    of.herk = reinterpret_cast<void *>(syrk<R>);
+    of.potrf = reinterpret_cast<void *>(potrf<R>);
+}
+
 inline batchpinv::RoutineTable routines() {
     batchpinv::RoutineTable table{};
+    fill<float>(table);
+    fill<double>(table);
     batchpinv::Routines &of = table.of[batchpinv::dtype_index<double>];
-    of.gemm = reinterpret_cast<void *>(gemm);
-    of.gemv = reinterpret_cast<void *>(gemv);
-    of.herk = reinterpret_cast<void *>(syrk);
     of.trsm = reinterpret_cast<void *>(trsm);
     of.trsv = reinterpret_cast<void *>(trsv);
-    of.potrf = reinterpret_cast<void *>(potrf);
     of.trtri = reinterpret_cast<void *>(trtri);
     of.getrf = reinterpret_cast<void *>(getrf);
     of.getri = reinterpret_cast<void *>(getri);

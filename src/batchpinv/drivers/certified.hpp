@@ -19,6 +19,7 @@ struct Finding {
     std::int64_t rank = 0;
     bool gapless = false;      // see Matrix
     std::int64_t standing = 0; // see Cut
+    bool lower_rank = false;   // see Matrix
 };
 
 // Whether Factor reads only the lower triangle of a Hermitian W, and returns an exactly Hermitian
@@ -38,6 +39,18 @@ template <class Factor, class = void> constexpr bool needs_no_gap = false;
 template <class Factor>
 constexpr bool needs_no_gap<Factor, std::void_t<decltype(Factor::needs_no_gap)>> =
     Factor::needs_no_gap;
+
+// Whether Factor answers matrices of nearly full rank alone.
+template <class Factor, class = void> constexpr bool full_rank_only = false;
+template <class Factor>
+constexpr bool full_rank_only<Factor, std::void_t<decltype(Factor::full_rank_only)>> =
+    Factor::full_rank_only;
+
+// Whether Factor only inverts, so that it needs no apply().
+template <class Factor, class = void> constexpr bool inverts_only = false;
+template <class Factor>
+constexpr bool inverts_only<Factor, std::void_t<decltype(Factor::inverts_only)>> =
+    Factor::inverts_only;
 
 // Whether a positive semidefinite matrix other than 0 may have that diagonal.
 template <class C> bool may_be_semidefinite(const C *diagonal, std::int64_t n) {
@@ -82,20 +95,22 @@ template <class T, class C, class Factor> class CertifiedRung final : public Run
 
     unsigned answer(Matrix *group, int) override {
         Matrix &matrix = group[0];
-        if (matrix.gapless && !needs_no_gap<Factor>)
+        if ((matrix.gapless && !needs_no_gap<Factor>) ||
+            (matrix.lower_rank && full_rank_only<Factor>))
             return 0;
         if (!batch.solves() || !cache.is(matrix, batch)) {
             certain = decide_rank(matrix);
             cache.take(matrix, batch);
         }
         matrix.gapless = matrix.gapless || found.gapless;
+        matrix.lower_rank = matrix.lower_rank || found.lower_rank;
         if (!certain || (matrix.deficient_only && found.rank == batch.m))
             return 0;
         matrix.cut = context.cut(*found.evidence, found.rank, found.standing);
-        if (batch.solves())
-            solve(matrix);
-        else
+        if (!batch.solves())
             invert(matrix);
+        else if constexpr (!inverts_only<Factor>)
+            solve(matrix);
         return 1;
     }
 

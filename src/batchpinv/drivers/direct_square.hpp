@@ -1,5 +1,6 @@
 // The direct rung of square matrices: X = W^-1 by Gauss-Jordan elimination with partial pivoting.
-// Single precision is computed in double, and so are its certificates.
+// Single precision is computed in double, and so are its certificates, if single_square.hpp has not
+// answered.
 //
 // Elimination makes X W near I, and X as near W^-1 as any method does, but not always W X near I:
 // if the singular values are graded, |W X - I| can be cond(U) times as large as by LU (Higham,
@@ -7,8 +8,7 @@
 // Solutions need that, too: a step of refinement (refine.hpp) shrinks an error by |W X - I|.
 #pragma once
 
-#include "certified.hpp"
-#include "gauss_jordan.hpp"
+#include "elimination.hpp"
 #include "random_bits.hpp"
 #include "smallest.hpp"
 #include "spectrum.hpp"
@@ -28,22 +28,22 @@ template <class T, class C> class Square {
     const std::int64_t lwork;
     Buffer<C> work; // getri's
     Buffer<blas_int> pivots;
-    GaussJordan<C> jordan;
+    Elimination<C> elimination;
     Spectrum<C> spectrum;
     std::optional<Smallest<C>> smallest; // of single precision
-    const Rounding<double> rounding;
     C *inverse = nullptr;
 
   public:
-    static constexpr bool by_inverse = !widened;
+    static constexpr bool by_inverse = !widened, full_rank_only = true;
+    static constexpr std::int64_t most_small = widened ? Smallest<C>::most / 2 : 0;
     const Lapack<C> lapack;
 
     explicit Square(const RungContext &context)
         : n(static_cast<blas_int>(context.batch.n)), area(static_cast<std::int64_t>(n) * n),
           kept(area), gram(widened ? area : 0), signs(probes * n), image(probes * n),
           back(probes * n), lwork(64 * static_cast<std::int64_t>(n)), work(lwork), pivots(n),
-          jordan(context.routines, n), spectrum(context.routines, n, n),
-          rounding(rounding_of<double>(Method::elimination, n, n)), lapack(context.routines) {
+          elimination(context, most_small), spectrum(context.routines, n, n),
+          lapack(context.routines) {
         if (widened)
             smallest.emplace(context.routines, n);
         for (std::int64_t j = 0; j < std::int64_t(probes) * n; ++j)
@@ -54,24 +54,15 @@ template <class T, class C> class Square {
         inverse = w;
         const double norm = frobenius(w, area);
         std::copy_n(w, area, static_cast<C *>(kept));
-        std::int64_t too_small = 0;
-        for (blas_int start = 0; start < n; start += jordan.block) {
-            if (!jordan.step(w, start, norm * std::sqrt(static_cast<double>(n))))
-                return {};
-            const blas_int stop = std::min(n, start + jordan.block);
-            too_small +=
-                std::count_if(jordan.diagonal + start, jordan.diagonal + stop,
-                              [&](double pivot) { return is_too_small(tolerance, norm, pivot); });
-            if (too_small > (widened ? Smallest<C>::most / 2 : 0))
-                return {std::nullopt, 0, gapless(stop)};
-        }
-        jordan.exchange_columns(w);
-        Evidence<double> found = full_rank_evidence(norm, frobenius<C>(w, area), rounding);
+        const Finding eliminated = elimination.invert(w, norm, tolerance);
+        if (!eliminated.evidence)
+            return eliminated;
+        Evidence<double> found = *eliminated.evidence;
         const bool decided = decide(found, tolerance);
         if (decided && !widened && !is_right_inverse(w, norm / found.kept)) {
             if (!invert_by_lu(w))
                 return {};
-            found = full_rank_evidence(norm, frobenius<C>(w, area), rounding);
+            found = elimination.evidence(w, norm);
             if (!is_right_inverse(w, norm / found.kept))
                 return {};
         }
@@ -90,12 +81,7 @@ template <class T, class C> class Square {
     // tolerance.
     Finding look_closer(Evidence<double> found, Tolerance<double> tolerance) {
         const double inverse_norm = 1 / found.kept;
-        lapack.herk('L', 'C', n, n, 1, kept, n, 0, gram);
-        found.most = std::sqrt(frobenius_of_lower<C>(gram, n)); // s1^2 is at most |W^H W|_F
-        if (decide(found, tolerance))
-            return {found, n};
-        found.most = std::min(found.most, spectrum.bound(gram));
-        found.least = spectrum.least;
+        spectrum.sharpen(found, kept, gram, [&] { return decide(found, tolerance); });
         if (decide(found, tolerance))
             return {found, n};
         const std::optional<blas_int> dropped =
@@ -120,25 +106,6 @@ template <class T, class C> class Square {
         std::copy_n(static_cast<C *>(kept), area, x);
         return lapack.getrf(n, n, x, pivots) == 0 &&
                lapack.getri(n, x, pivots, work, static_cast<blas_int>(lwork)) == 0;
-    }
-
-    // Whether the pivot |u_jj| very likely means a singular value under the tolerance: |W^-1| is at
-    // least |U^-1| / |L|, |U^-1| at least 1 / |u_jj|, and |L| about sqrt(n).
-    bool is_too_small(Tolerance<double> tolerance, double norm, double pivot) const {
-        const double root = std::sqrt(static_cast<double>(n));
-        return tolerance.of(norm / root) + rounding.absolute * norm > root * pivot;
-    }
-
-    // Whether the `known` pivots have no gap: the diagonal of U follows the singular values closely
-    // enough to tell.
-    bool gapless(blas_int known) {
-        constexpr double gap = 30;
-        double *const diagonal = jordan.diagonal;
-        std::sort(diagonal, diagonal + known);
-        for (std::int64_t j = 1; j < known; ++j)
-            if (diagonal[j] > gap * diagonal[j - 1] && diagonal[j] > n * eps * diagonal[known - 1])
-                return false;
-        return true;
     }
 };
 

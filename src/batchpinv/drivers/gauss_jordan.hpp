@@ -118,15 +118,6 @@ template <class C> class GaussJordan {
             return std::fabs(value);
     }
 
-    // a b, without the standard's special cases for infinite parts.
-    static C times(C a, C b) {
-        if constexpr (is_complex<C>)
-            return {a.real() * b.real() - a.imag() * b.imag(),
-                    a.real() * b.imag() + a.imag() * b.real()};
-        else
-            return a * b;
-    }
-
     void add_multiple(C by, const C *__restrict x, C *__restrict y) const {
         for (blas_int i = 0; i < n; ++i)
             y[i] += times(x[i], by);

@@ -5,7 +5,6 @@
 #include "blas_threads.hpp"
 #include "definite.hpp"
 #include "direct_long.hpp"
-#include "direct_square.hpp"
 #include "gram.hpp"
 #include "hermitian.hpp"
 #include "lane_rung.hpp"
@@ -14,6 +13,7 @@
 #include "rank_revealing.hpp"
 #include "residual.hpp"
 #include "semidefinite.hpp"
+#include "single_square.hpp"
 #include "svd_rung.hpp"
 #include "triangles.hpp"
 #include "weighted.hpp"
@@ -46,8 +46,6 @@ template <class T, class C> std::unique_ptr<Rung> make_svd(const RungContext &co
 template <class T> std::unique_ptr<ResidualPass> make_residual(const RungContext &context) {
     return std::make_unique<Residual<T>>(context);
 }
-
-template <class T> using Wide = std::conditional_t<is_complex<T>, std::complex<double>, double>;
 
 template <class T> bool has_jacobi(const RungContext &context) {
     return context.lanes && context.batch.m <= Jacobi<Wide<T>>::most;
@@ -160,6 +158,16 @@ template <class T> bool fits_square(const RungContext &context) {
     return fits_lapack<T>(context) && context.batch.m == context.batch.n;
 }
 
+template <class T> bool fits_single_square(const RungContext &context) {
+    return is_single<T> && fits_square<T>(context) && !context.batch.solves();
+}
+
+template <class T> std::unique_ptr<Rung> make_single_square(const RungContext &context) {
+    if constexpr (is_single<T>)
+        return make_certified<T, T, SingleSquare<T>>(context);
+    return nullptr;
+}
+
 template <class T> bool fits_long(const RungContext &context) {
     return fits_lapack<T>(context) && context.batch.m != context.batch.n;
 }
@@ -187,7 +195,7 @@ template <class T> std::unique_ptr<Rung> make_pivoted(const RungContext &context
 
 bool always(const RungContext &) { return true; }
 
-constexpr int MOST_RUNGS = 20;
+constexpr int MOST_RUNGS = 21;
 
 // From the top down. Which of them a batch uses depends only on its shape, dtype and flags.
 template <class T>
@@ -203,6 +211,7 @@ const Step steps[] = {
      make_lanes<T, Wide<T>, &LaneKernels::exact, Method::exact_lanes>},
     {RungName::direct, fits_definite<T>, make_certified<T, Wide<T>, Definite<T, Wide<T>>>},
     {RungName::pivoted, fits_semidefinite<T>, make_certified<T, T, Semidefinite<T>>},
+    {RungName::direct, fits_single_square<T>, make_single_square<T>},
     {RungName::direct, fits_square<T>, make_certified<T, Wide<T>, Square<T, Wide<T>>>},
     {RungName::direct, fits_long<T>, make_long<T, DirectLong<T, Wide<T>>>},
     {RungName::pivoted, fits_pivoted<T>, make_pivoted<T>},

@@ -47,6 +47,8 @@ template <class R> struct real_of<std::complex<R>> {
 };
 template <class T> using Real = typename real_of<T>::type;
 template <class T> constexpr bool is_complex = !std::is_same_v<T, Real<T>>;
+// T in double precision.
+template <class T> using Wide = std::conditional_t<is_complex<T>, std::complex<double>, double>;
 // The index of a dtype in the tables: float32, float64, complex64, complex128.
 template <class T> constexpr int dtype_index = 2 * is_complex<T> + std::is_same_v<Real<T>, double>;
 
@@ -241,9 +243,8 @@ template <class T> class Lapack {
         call(routine.gemm, &op_a, &op_b, &rows, &cols, &r, &one, a, &lda, b, &ldb, &beta, c, &ldc);
     }
 
-    // y = A x, A rows×cols.
-    void gemv(blas_int rows, blas_int cols, const T *a, const T *x, T *y) const {
-        char op = 'N';
+    // y = op(A) x, A rows×cols.
+    void gemv(char op, blas_int rows, blas_int cols, const T *a, const T *x, T *y) const {
         T one = 1, zero = 0;
         blas_int step = 1;
         call(routine.gemv, &op, &rows, &cols, &one, a, &rows, x, &step, &zero, y, &step);

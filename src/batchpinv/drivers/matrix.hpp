@@ -113,6 +113,15 @@ template <class T> T conjugate(T value) {
         return value;
 }
 
+// a b, without the standard's special cases for infinite parts.
+template <class T> T times(T a, T b) {
+    if constexpr (is_complex<T>)
+        return {a.real() * b.real() - a.imag() * b.imag(),
+                a.real() * b.imag() + a.imag() * b.real()};
+    else
+        return a * b;
+}
+
 // The lower triangle of W = A^T = conj(A), from the triangle of A that is to be read; zeros above
 // it and a real diagonal, so that nothing that the caller keeps elsewhere counts. On graded
 // matrices LAPACK is more accurate with the lower triangle than with the upper one.

@@ -64,7 +64,7 @@ template <class T> class PivotedCholesky {
         if (at > start) {
             for (blas_int k = start; k < at; ++k)
                 row[k - start] = conjugate(column(l, k)[pivot]);
-            lapack.gemv(n, at - start, column(l, start), row, sum);
+            lapack.gemv('N', n, at - start, column(l, start), row, sum);
             for (std::int64_t i = 0; i < n; ++i)
                 to[i] -= sum[i];
         }

@@ -39,6 +39,7 @@ struct Matrix {
     std::int64_t index;
     char *data[Operand::COUNT];
     bool gapless;        // a rung above saw that no gap in its singular values shows its rank
+    bool lower_rank;     // a rung above saw that the rank is far from full
     bool deficient_only; // answer it only if its rank is certainly not full
     bool certain;        // of its rank, once there is an answer
     bool full;           // whether its rank is found to be full, once there is an answer
@@ -47,7 +48,7 @@ struct Matrix {
     // The matrix `ahead` places after that of the cursor, with its first `operands` operands.
     void take(const Cursor &cursor, std::int64_t index, std::int64_t ahead, int operands) {
         this->index = index;
-        gapless = deficient_only = false;
+        gapless = lower_rank = deficient_only = false;
         certain = true;
         full = false;
         cut = {};

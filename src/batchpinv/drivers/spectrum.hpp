@@ -1,4 +1,4 @@
-// A sharp bound of the largest singular value, for single precision that is computed in double.
+// A sharp bound of the largest singular value, for squares of single precision.
 //
 // The default tolerance of single precision is within sqrt(n) of the smallest singular value of an
 // ordinary large matrix, and |W|_F, which may be sqrt(n) times s1, is too blunt to tell them apart.
@@ -11,21 +11,32 @@
 
 namespace batchpinv {
 
-// C is double or complex double.
 template <class C> class Spectrum {
     // s1^2 may be this much above its estimate; if it is higher, no bound is found.
     static constexpr double headroom = 1.15;
     static constexpr int power_steps = 12;
 
     const Lapack<C> lapack;
-    const blas_int q;
+    const blas_int p, q;
     const double error; // of W^H W and its factor
     Buffer<C> direction, next;
 
   public:
     Spectrum(const RoutineTable &table, blas_int p, blas_int q)
-        : lapack(table), q(q), error(rounding_of<double>(Method::gram, p, q).absolute),
+        : lapack(table), p(p), q(q), error(rounding_of<Real<C>>(Method::gram, p, q).absolute),
           direction(q), next(q) {}
+
+    // Brings the bounds of s1 together, as far as it needs to be `decided`. Overwrites G.
+    template <class Decided>
+    void sharpen(Evidence<double> &found, const C *w, C *gram, const Decided &decided) {
+        lapack.herk('L', 'C', q, p, 1, w, p, 0, gram);
+        const double most2 = frobenius_of_lower<C>(gram, q); // at least s1^2
+        found.most = std::min(found.most, std::sqrt(most2 + error * trace(gram, q)));
+        if (decided())
+            return;
+        found.most = std::min(found.most, bound(gram));
+        found.least = least;
+    }
 
     double least = 0; // at most s1, after bound()
 
@@ -59,7 +70,7 @@ template <class C> class Spectrum {
             const double length = frobenius<C>(direction, q);
             for (std::int64_t i = 0; i < q; ++i)
                 direction[i] /= length;
-            lapack.gemv(q, q, gram, direction, next);
+            lapack.gemv('N', q, q, gram, direction, next);
             estimate = frobenius<C>(next, q);
             std::copy_n(static_cast<C *>(next), q, static_cast<C *>(direction));
         }
