@@ -11,7 +11,7 @@ from ladder import FEW, FEWEST, LARGE, SMALL, Maker, Sample, measure
 from pairs import find_pinv
 from references import mp, pinv_mp
 
-from batchpinv import Rung, show_config
+from batchpinv import Rung, pinv, show_config
 
 DTYPES = ["float64", "float32", "complex128", "complex64"]
 HAS_LANES = show_config("dicts")["simd"]["own kernels"] != "none"
@@ -53,6 +53,16 @@ def test_errors_are_within_the_bounds_of_the_rungs(shape, dtype):
                 name = Rung(rung[worst]).name
                 above.append(f"{sample}, {driver}, {name}: {error[worst]:.3g} > {limit:.3g}")
     assert not above, "\n".join(above)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "complex64"])
+@pytest.mark.parametrize("cond", [1, 2, 4, 8, 30])
+def test_inverses_in_single_precision_lose_no_more_than_an_svd(dtype, cond):
+    """Pivots grow here, so that elimination alone errs by more."""
+    a = Maker(1, 400, 400, dtype).of_values(np.linspace(1, 1 / cond, 400))[0].astype(dtype)
+    exact = np.linalg.inv(a.astype(np.result_type(dtype, np.float64)))
+    error = np.linalg.norm(pinv(a) - exact) / np.linalg.norm(exact)
+    assert error <= 4 * np.finfo(dtype).eps * cond
 
 
 @pytest.mark.parametrize(
