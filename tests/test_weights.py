@@ -472,6 +472,22 @@ def test_neighbours_workers_and_layouts_change_no_bit(dtype, shape):
     assert same_bits(together[0], lstsq(a, b, weights=weights, damping=damping))
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(20, 1000), (100, 4000), (200, 500), (300, 700), (500, 200)])
+def test_workers_change_no_bit_of_a_lone_damped_matrix(dtype, shape):
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal(shape).astype(dtype), rng.standard_normal(shape[0]).astype(dtype)
+    wanted = {"return_residuals": True, "return_covariance": "diagonal", "return_leverage": True}
+    one, two = (
+        (
+            pinv(a, damping=0.3, workers=workers),
+            *lstsq(a, b, damping=0.3, workers=workers, **wanted),
+        )
+        for workers in (1, 2)
+    )
+    assert all(same_bits(x, y) for x, y in zip(one, two, strict=True))
+
+
 @pytest.mark.parametrize("shape", [(6, 4), (80, 60)])
 def test_one_design_for_many_weights_equals_copies_of_it(shape):
     draw = Numbers(14)

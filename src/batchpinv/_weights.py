@@ -58,3 +58,10 @@ def _read_damping(options: Options) -> Tolerances:
                 "give one of them"
             )
     return damping
+
+
+def damped_shape(m: int, n: int) -> tuple[int, int]:
+    """The shape of F, the plain matrix that a damped one of m rows and n columns amounts to; see
+    drivers/augmented.hpp.
+    """
+    return (m + n, n) if m >= n else (m, m + n)

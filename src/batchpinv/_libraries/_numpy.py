@@ -28,7 +28,7 @@ from .._pool import compute
 from .._progress import open_progress
 from .._rank_warning import warn
 from .._tolerance import EPS, broadcast_batch, resolve_tolerances
-from .._weights import read_damping, read_weights
+from .._weights import damped_shape, read_damping, read_weights
 from .._workers import resolve_workers
 
 
@@ -76,8 +76,8 @@ def _pinv_by_stages(a: Any, options: Options) -> Result:
     covariance, _ = _make_spreads(options, batch_shape, m, n, dtype)
 
     if result.size:
-        rows = m if damping is None else m + n
-        plan = make_plan(math.prod(batch_shape), rows, n, 0, 1, dtype, hermitian, svd_only, workers)
+        size = (m, n) if damping is None else damped_shape(m, n)
+        plan = make_plan(math.prod(batch_shape), *size, 0, 1, dtype, hermitian, svd_only, workers)
         job = Job(
             array,
             None,
@@ -138,9 +138,9 @@ def _lstsq_by_stages(a: Any, b: Any, options: Options) -> Result:
 
     if math.prod(batch_shape) and m and n and k:
         blocks, width = (1, k) if options.is_weighted else count_blocks(m, n, k)
-        rows = m if damping is None else m + n
+        size = (m, n) if damping is None else damped_shape(m, n)
         plan = make_plan(
-            math.prod(batch_shape), rows, n, width, blocks, dtype, hermitian, svd_only, workers
+            math.prod(batch_shape), *size, width, blocks, dtype, hermitian, svd_only, workers
         )
         job = Job(
             array,
