@@ -123,15 +123,18 @@ def test_what_a_process_keeps_is_at_most_what_the_documents_say():
             return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
         rng = np.random.default_rng(0)
-        batchpinv.pinv(rng.standard_normal((4, 70, 70)), workers=2)  # loads LAPACK
-        before = resident()
+        other = rng.standard_normal((2, 1000, 20))
+        kept = []
         for m, n in [(1000, 100), (4000, 100), (300, 300), (2000, 500), (1500, 1500)]:
             for _ in range(3):
                 batchpinv.pinv(rng.standard_normal((2, m, n)), workers=2)
-        time.sleep(1)  # helpers leave
-        print((resident() - before) >> 20)
+            time.sleep(0.5)  # helpers leave
+            before = resident()
+            batchpinv.pinv(other, workers=2)  # needs pieces of other sizes, and less than a MiB
+            kept.append((before - resident()) >> 20)
+        print(max(kept))
     """)
-    assert int(kept) <= 32 + 16
+    assert 8 <= int(kept) <= 32
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="no count of page faults")

@@ -76,8 +76,10 @@ def _pinv_by_stages(a: Any, options: Options) -> Result:
     covariance, _ = _make_spreads(options, batch_shape, m, n, dtype)
 
     if result.size:
-        size = (m, n) if damping is None else damped_shape(m, n)
-        plan = make_plan(math.prod(batch_shape), *size, 0, 1, dtype, hermitian, svd_only, workers)
+        rows, cols = (m, n) if damping is None else damped_shape(m, n)
+        plan = make_plan(
+            math.prod(batch_shape), rows, cols, 0, 1, dtype, hermitian, svd_only, workers
+        )
         job = Job(
             array,
             None,
@@ -138,9 +140,9 @@ def _lstsq_by_stages(a: Any, b: Any, options: Options) -> Result:
 
     if math.prod(batch_shape) and m and n and k:
         blocks, width = (1, k) if options.is_weighted else count_blocks(m, n, k)
-        size = (m, n) if damping is None else damped_shape(m, n)
+        rows, cols = (m, n) if damping is None else damped_shape(m, n)
         plan = make_plan(
-            math.prod(batch_shape), *size, width, blocks, dtype, hermitian, svd_only, workers
+            math.prod(batch_shape), rows, cols, width, blocks, dtype, hermitian, svd_only, workers
         )
         job = Job(
             array,

@@ -1,6 +1,6 @@
 // Large pieces of workspace that wait for the next call. malloc returns them to the kernel, which
-// clears each page when it is used again: a lone 1000×100 took 240 page faults a call, and 1.2 times
-// as long.
+// clears each page when it is used again: a lone 1000×100 took 240 page faults a call, and 1.2
+// times as long.
 #pragma once
 
 #include <array>
